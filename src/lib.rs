@@ -1,0 +1,5 @@
+//! mpsync: tiered storage for market data.
+
+pub mod clickhouse;
+pub mod engine;
+pub mod error;
