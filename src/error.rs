@@ -95,7 +95,11 @@ impl Error {
     /// An error of this cause.
     #[must_use]
     pub fn new(cause: Cause) -> Self {
-        Self(Box::new(Inner { doing: Vec::new(), cause, hint: None }))
+        Self(Box::new(Inner {
+            doing: Vec::new(),
+            cause,
+            hint: None,
+        }))
     }
 
     /// Data is not what it was proven to be.
@@ -171,7 +175,9 @@ impl Error {
     #[must_use]
     pub fn disposition(&self) -> Disposition {
         match self.cause() {
-            Cause::Transport(_) | Cause::Nats(_) | Cause::Io(_) | Cause::Store(_) => Disposition::Retry,
+            Cause::Transport(_) | Cause::Nats(_) | Cause::Io(_) | Cause::Store(_) => {
+                Disposition::Retry
+            }
             Cause::Server { code, .. } => crate::clickhouse::disposition_of(*code),
             Cause::Malformed(_) => Disposition::Reject,
             Cause::Usage(_)
@@ -268,8 +274,14 @@ mod tests {
 
     #[test]
     fn an_error_reads_from_the_outside_in_and_ends_with_what_to_do() {
-        let e = Error::integrity("rows differ: 3 in hot, 2 in cold").hint("run `mpsync verify`").doing("comparing").doing("window X");
-        assert_eq!(e.to_string(), "window X: comparing: rows differ: 3 in hot, 2 in cold\n  hint: run `mpsync verify`");
+        let e = Error::integrity("rows differ: 3 in hot, 2 in cold")
+            .hint("run `mpsync verify`")
+            .doing("comparing")
+            .doing("window X");
+        assert_eq!(
+            e.to_string(),
+            "window X: comparing: rows differ: 3 in hot, 2 in cold\n  hint: run `mpsync verify`"
+        );
         assert_eq!(e.exit_code(), ExitCode::Integrity);
         assert_eq!(e.disposition(), Disposition::Halt);
     }

@@ -1,5 +1,18 @@
-//! mpsync: tiered storage for market data.
+//! Tiered storage for market data.
+//!
+//! ```text
+//! NATS JetStream ──ingest──▶ hot ClickHouse ──transfer──▶ archive (zstd Parquet) ──▶ cold ClickHouse
+//! ```
+//!
+//! Dependencies run one way: `main → commands → {http, ingest, transfer, replay} → {clickhouse, archive, dataset} →
+//! {config, error, retry, progress}`. See `ARCHITECTURE.md` for the vocabulary and the invariants.
 
+pub mod archive;
+pub mod cli;
 pub mod clickhouse;
+pub mod commands;
+pub mod config;
+pub mod dataset;
 pub mod engine;
 pub mod error;
+pub mod retry;

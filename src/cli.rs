@@ -1,0 +1,287 @@
+//! The command line: clap types only.
+
+use std::path::PathBuf;
+
+use crate::dataset::TierRole;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Tiered storage for market data: NATS JetStream to hot ClickHouse, Parquet archive and cold ClickHouse, proven row by row.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mpsync",
+    version,
+    about,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What every command takes
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub struct GlobalArgs {
+    /// The configuration file (YAML)
+    #[arg(
+        long,
+        short = 'c',
+        global = true,
+        env = "MPSYNC_CONFIG",
+        value_name = "FILE"
+    )]
+    pub config: Option<PathBuf>,
+    /// What is written to standard output
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// What is logged to standard error: error, warn, info, debug, trace, or a filter such as `mpsync=debug`
+    #[arg(
+        long,
+        global = true,
+        env = "LOG_LEVEL",
+        default_value = "info",
+        value_name = "LEVEL"
+    )]
+    pub log: String,
+}
+
+/// What is written to standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Tables and sentences for people
+    Text,
+    /// One JSON document
+    Json,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Ingest from NATS JetStream into hot
+    Run(RunArgs),
+    /// Serve the embedded ClickHouse over HTTP
+    Engine(EngineArgs),
+    /// Run the whole road on this machine, on real and generated messages
+    Demo(DemoArgs),
+    /// Publish realistic or given messages
+    Generate(GenerateArgs),
+    /// Show or create the tables
+    Schema(SchemaArgs),
+    /// Export windows of hot to the archive
+    Export(TransferArgs),
+    /// Load windows of the archive into cold
+    Import(TransferArgs),
+    /// Export, load, verify and, where enabled, clean hot
+    Sync(TransferArgs),
+    /// Prove that the archive is what it says, alone or against hot or cold
+    Verify(VerifyArgs),
+    /// Check the configuration
+    Config(ConfigArgs),
+    /// Write a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Which side of the tiers runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Ingest
+    Hot,
+}
+
+/// `mpsync run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Which side runs
+    #[arg(long, env = "STORAGE_MODE", value_enum, default_value_t = Mode::Hot)]
+    pub mode: Mode,
+    /// Only these datasets
+    #[arg(long = "dataset", value_name = "NAME", value_delimiter = ',')]
+    pub datasets: Vec<String>,
+    /// Stop when everything that is in the stream now is in hot
+    #[arg(long)]
+    pub drain: bool,
+}
+
+/// `mpsync engine`
+#[derive(Debug, Args)]
+pub struct EngineArgs {
+    /// The folder of the data
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// The address to listen on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8123", value_name = "ADDRESS")]
+    pub listen: std::net::SocketAddr,
+    /// The user
+    #[arg(long, default_value = "default", value_name = "NAME")]
+    pub user: String,
+    /// A file with the user's password, instead of the generated one in DIR/password
+    #[arg(long, value_name = "FILE", conflicts_with = "no_auth")]
+    pub password_file: Option<PathBuf>,
+    /// Ask for no password (only on loopback)
+    #[arg(long)]
+    pub no_auth: bool,
+}
+
+/// `mpsync demo`
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// The folder to work in; a temporary one when not given
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The real messages to publish first
+    #[arg(long, default_value = "fixtures/messages", value_name = "DIR")]
+    pub messages: PathBuf,
+    /// How many messages to generate beside the real ones
+    #[arg(long, default_value_t = 200_000, value_name = "N")]
+    pub generate: u64,
+    /// The seed of the generated messages
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub seed: u64,
+    /// Leave everything running and print how to look further
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// `mpsync generate`
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// Publish the messages of these files (JSON lines: subject, msg_id, payload) instead of making some
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub from: Vec<PathBuf>,
+    /// Write JSON lines to this file (`-` for standard output) instead of publishing
+    #[arg(long, value_name = "FILE")]
+    pub to: Option<PathBuf>,
+    /// How many messages in all
+    #[arg(long, default_value_t = 100_000, value_name = "N")]
+    pub count: u64,
+    /// The seed: the same seed and flags make the same messages
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub seed: u64,
+    /// Messages a second; as fast as possible when not given
+    #[arg(long, value_name = "N")]
+    pub rate: Option<u64>,
+    /// Only these kinds of data (dataset names)
+    #[arg(long = "dataset", value_name = "NAME", value_delimiter = ',')]
+    pub datasets: Vec<String>,
+    /// How many symbols on each exchange
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub symbols: u32,
+    /// The exchanges
+    #[arg(
+        long,
+        default_value = "binance,okx,deribit",
+        value_name = "NAMES",
+        value_delimiter = ','
+    )]
+    pub exchanges: Vec<String>,
+    /// The event time of the first message (RFC 3339); two hours ago when not given
+    #[arg(long, value_name = "TIME")]
+    pub start: Option<jiff::Timestamp>,
+    /// Over how much event time the messages spread, in minutes
+    #[arg(long, default_value_t = 60, value_name = "MINUTES")]
+    pub span_minutes: u32,
+    /// Levels of each side of a generated book
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub depth: u32,
+}
+
+/// `mpsync schema`
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub action: SchemaAction,
+}
+
+/// What to do with the tables.
+#[derive(Debug, Subcommand)]
+pub enum SchemaAction {
+    /// Print the statements that create the tables
+    Show(SchemaTarget),
+    /// Create the database and the tables that are missing, and check those that are there
+    Apply(SchemaTarget),
+}
+
+/// Which tables.
+#[derive(Debug, Args)]
+pub struct SchemaTarget {
+    /// The tier
+    #[arg(long, value_enum)]
+    pub tier: TierRole,
+    /// Only these datasets
+    #[arg(long = "dataset", value_name = "NAME", value_delimiter = ',')]
+    pub datasets: Vec<String>,
+}
+
+/// Which rows: of which datasets, over which time.
+#[derive(Debug, Args)]
+pub struct Selection {
+    /// The datasets; all when not given
+    #[arg(long = "dataset", value_name = "NAME", value_delimiter = ',')]
+    pub datasets: Vec<String>,
+    /// From this event time on: RFC 3339, a date, or `6h ago`
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Up to this event time, exclusive
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+}
+
+/// `mpsync export`, `import` and `sync`
+#[derive(Debug, Args)]
+pub struct TransferArgs {
+    /// Which rows
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Only these exchanges: such a transfer records its filter and is never the ground for cleanup
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub exchange: Vec<String>,
+    /// Only these symbols: such a transfer records its filter and is never the ground for cleanup
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub symbol: Vec<String>,
+    /// Clean proven windows out of hot (`sync` only), as `sync.cleanup_enabled` does
+    #[arg(long)]
+    pub cleanup: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How many windows at once
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<usize>,
+}
+
+/// `mpsync verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Which rows
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Compare with what a tier holds too
+    #[arg(long, value_enum, value_name = "TIER")]
+    pub against: Option<TierRole>,
+    /// Read every value, not only the bytes and their counts
+    #[arg(long)]
+    pub deep: bool,
+}
+
+/// `mpsync config`
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub action: ConfigAction,
+}
+
+/// What to do with the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigAction {
+    /// Say whether it is well-formed
+    Check,
+}

@@ -1,0 +1,75 @@
+//! A dataset's `CREATE TABLE` for a tier.
+
+use super::{Dataset, TierRole};
+use crate::error::{Error, Result};
+
+/// What the placeholders of a DDL file stand for beyond the tier's partition.
+#[derive(Debug, Clone)]
+pub struct DdlOptions<'a> {
+    /// The table, quoted and qualified: `{table}`.
+    pub table: &'a str,
+    /// The engine with its arguments: `{engine}`.
+    pub engine: &'a str,
+    /// `ON CLUSTER …`, or nothing: `{on_cluster}`.
+    pub on_cluster: &'a str,
+}
+
+impl Dataset {
+    /// The statement that creates the dataset's table in a tier.
+    ///
+    /// Placeholders of the DDL file: `{table}`, `{engine}`, `{on_cluster}`, `{partition}`.
+    pub fn create_table(&self, tier: TierRole, options: &DdlOptions<'_>) -> Result<String> {
+        let partition = match tier {
+            TierRole::Hot => &self.partition.hot,
+            TierRole::Cold => &self.partition.cold,
+        };
+        let mut sql = self.ddl.clone();
+        for (placeholder, value) in [
+            ("{table}", options.table),
+            ("{engine}", options.engine),
+            ("{on_cluster}", options.on_cluster),
+            ("{partition}", partition.as_str()),
+        ] {
+            if !sql.contains(placeholder) {
+                return Err(Error::config(format!(
+                    "dataset {}: its DDL has no `{placeholder}`",
+                    self.name
+                )));
+            }
+            sql = sql.replace(placeholder, value);
+        }
+        Ok(sql.trim().trim_end_matches(';').to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::builtin;
+
+    #[test]
+    fn every_built_in_table_names_exactly_the_columns_that_its_dataset_fills() {
+        let options = DdlOptions {
+            table: "`db`.`t`",
+            engine: "MergeTree",
+            on_cluster: "",
+        };
+        for dataset in builtin() {
+            let sql = dataset.create_table(TierRole::Hot, &options).unwrap();
+            assert!(!sql.contains('{'), "{sql}");
+            let body = &sql[sql.find("(\n").unwrap()..sql.find("\n)").unwrap()];
+            let in_ddl: Vec<_> = body
+                .lines()
+                .map(str::trim)
+                .filter(|l| l.starts_with('`'))
+                .map(|l| l[1..].split('`').next().unwrap())
+                .collect();
+            let filled: Vec<_> = dataset
+                .columns
+                .iter()
+                .map(|(name, _)| name.as_str())
+                .collect();
+            assert_eq!(in_ddl, filled, "{}", dataset.name);
+        }
+    }
+}
