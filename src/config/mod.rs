@@ -513,6 +513,15 @@ mod tests {
     }
 
     #[test]
+    fn the_example_says_the_defaults() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/tiered_storage_config.yaml.example");
+        let read = Config::load(Some(&example), []).unwrap();
+        let mut defaults = Config::load(None, []).unwrap();
+        defaults.archive.path = example.parent().unwrap().join(defaults.archive.path);
+        assert_eq!(format!("{read:#?}"), format!("{defaults:#?}"));
+    }
+
+    #[test]
     fn tiers_that_are_one_and_the_same_are_refused() {
         let e = load(
             "hot_storage: {clickhouse_database: x}\ncold_storage: {clickhouse_database: x}\n",
