@@ -1,5 +1,6 @@
 //! mpsync: tiered storage for market data.
 
 pub mod clickhouse;
+pub mod commands;
 pub mod engine;
 pub mod error;

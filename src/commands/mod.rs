@@ -1,0 +1,3 @@
+//! One thin file per verb: wire, run, print.
+
+pub mod engine;
