@@ -514,7 +514,8 @@ mod tests {
 
     #[test]
     fn the_example_says_the_defaults() {
-        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/tiered_storage_config.yaml.example");
+        let example =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("config/tiered_storage_config.yaml.example");
         let read = Config::load(Some(&example), []).unwrap();
         let mut defaults = Config::load(None, []).unwrap();
         defaults.archive.path = example.parent().unwrap().join(defaults.archive.path);
