@@ -14,3 +14,22 @@ pub(crate) fn mpsync() -> Command {
         .env("COLUMNS", "120");
     command
 }
+
+/// The folder of the real messages.
+pub(crate) fn messages_folder() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/messages")
+}
+
+/// A demo with its own servers below `folder`, in this process but for the servers.
+pub(crate) async fn start_demo(folder: &std::path::Path, generate: u64) -> mpsync::demo::Demo {
+    let options = mpsync::demo::Options {
+        folder: folder.to_owned(),
+        messages: messages_folder(),
+        generate,
+        seed: 1,
+    };
+    let config = mpsync::config::Config::load(None, []).unwrap();
+    let datasets = mpsync::dataset::builtin().to_vec();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_mpsync"));
+    mpsync::demo::Demo::start(program, options, datasets, config).await.unwrap()
+}
