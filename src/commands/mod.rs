@@ -8,6 +8,7 @@ use crate::dataset::{Dataset, TierRole, builtin};
 use crate::error::{Error, Result};
 
 mod config;
+mod generate;
 mod schema;
 
 /// What every command works with.
@@ -61,6 +62,7 @@ impl Context {
 pub async fn run(cli: Cli, shutdown: CancellationToken) -> Result<()> {
     let context = || Context::load(&cli.global, shutdown.clone());
     match cli.command {
+        Command::Generate(args) => generate::run(&context()?, &args).await,
         Command::Schema(args) => schema::run(&context()?, &args).await,
         Command::Config(args) => config::run(&context()?, &args),
         Command::Completions { shell } => {
