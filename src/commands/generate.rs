@@ -16,6 +16,9 @@ use crate::generate::{
 };
 use crate::nats;
 
+/// How many repeats a person is shown.
+const SHOWN: usize = 20;
+
 type Messages = Box<dyn Iterator<Item = Result<Message>> + Send>;
 
 pub(super) async fn run(context: &Context, args: &GenerateArgs) -> Result<()> {
@@ -156,7 +159,6 @@ fn print(output: Output, stream: &str, report: &PublishReport) -> Result<()> {
             counts.published, counts.duplicates
         );
     }
-    const SHOWN: usize = 20;
     for repeat in report.duplicates_named.iter().take(SHOWN) {
         println!(
             "  repeat: {} (first at sequence {})",

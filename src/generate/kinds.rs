@@ -313,11 +313,7 @@ fn periodic(
     let ms = instrument.own_ms(kind as usize, moment.sent_ms);
     let instrument = &*instrument;
     let mut payload = begin(kind, place(instrument), ms, rng);
-    let _ = write!(
-        payload,
-        r#","instrument_id":"{}""#,
-        instrument.instrument_id
-    );
+    let _ = write!(payload, r#","instrument_id":"{}""#, instrument.native_name);
     match kind {
         Kind::OpenInterest => open_interest(&mut payload, instrument, rng),
         Kind::FundingRate => funding_rate(&mut payload, instrument, ms, rng),
@@ -376,7 +372,7 @@ fn liquidation(payload: &mut String, instrument: &Instrument, ms: i64, rng: &mut
     let quantity = instrument.quantity(rng);
     let notional = price.times(quantity).number();
     let (price, quantity) = (price.number(), quantity.number());
-    let (exchange, id) = (&instrument.exchange, &instrument.instrument_id);
+    let (exchange, id) = (&instrument.exchange, &instrument.native_name);
     let time = iso(ms);
     let _ = write!(
         payload,

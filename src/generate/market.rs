@@ -62,7 +62,7 @@ pub(super) struct Instrument {
     pub(super) market_type: &'static str,
     pub(super) symbol: String,
     /// The exchange's own name.
-    pub(super) instrument_id: String,
+    pub(super) native_name: String,
     pub(super) price_scale: u32,
     pub(super) quantity_scale: u32,
     quantity_digits: u32,
@@ -92,7 +92,7 @@ impl Instrument {
         } else {
             "spot"
         };
-        let instrument_id = match (exchange, market_type) {
+        let native_name = match (exchange, market_type) {
             ("okx", "perpetual") => format!("{base}-USDT-SWAP"),
             ("okx", _) => format!("{base}-USDT"),
             ("deribit", _) => format!("{base}_USDT-PERPETUAL"),
@@ -102,7 +102,7 @@ impl Instrument {
             exchange: exchange.to_owned(),
             market_type,
             symbol: format!("{base}-USDT"),
-            instrument_id,
+            native_name,
             price_scale: coin.price_scale,
             quantity_scale: coin.quantity_scale,
             quantity_digits: coin.quantity_digits,

@@ -143,8 +143,7 @@ pub async fn publish(
     let started = Instant::now();
     let (mut pace, mut progress) = (Pace::new(options.rate), Instant::now());
     let mut in_flight = FuturesOrdered::new();
-    let mut messages = messages.into_iter();
-    while let Some(message) = messages.next() {
+    for message in messages {
         let message = message.doing(|| {
             format!(
                 "publishing, after {} messages",
@@ -184,7 +183,7 @@ pub async fn publish(
     let total = run.report.total;
     tracing::info!(
         published = total.published, duplicates = total.duplicates, bytes = total.bytes,
-        duration = ?started.elapsed(), "published"
+        sent_again = run.report.sent_again, duration = ?started.elapsed(), "published"
     );
     if options.shutdown.is_cancelled() {
         return Err(Error::new(Cause::Interrupted).doing(format!(
@@ -225,7 +224,10 @@ impl Run {
         let (ack, is_first) = match ack {
             Ok(ack) => (ack, true),
             Err(e) if passes(&e) => {
-                tracing::warn!(msg_id = %message.msg_id, error = %e, "no acknowledgement, will send again");
+                // One line for an outage, not one for each message that was in flight.
+                if self.report.sent_again == 0 {
+                    tracing::warn!(msg_id = %message.msg_id, error = %e, "no acknowledgement, sending again");
+                }
                 self.report.sent_again += 1;
                 (self.send_again(&message).await?, false)
             }
