@@ -191,12 +191,15 @@ pub struct GenerateArgs {
     pub seed: u64,
     /// Messages a second; as fast as possible when not given
     #[arg(long, value_name = "N")]
-    pub rate: Option<u64>,
+    pub rate: Option<std::num::NonZeroU64>,
+    /// How many messages may wait for JetStream's acknowledgement at once
+    #[arg(long, default_value_t = 4096, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub in_flight: u32,
     /// Only these kinds of data (dataset names)
     #[arg(long = "dataset", value_name = "NAME", value_delimiter = ',')]
     pub datasets: Vec<String>,
     /// How many symbols on each exchange
-    #[arg(long, default_value_t = 10, value_name = "N")]
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub symbols: u32,
     /// The exchanges
     #[arg(
@@ -210,10 +213,10 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "TIME")]
     pub start: Option<jiff::Timestamp>,
     /// Over how much event time the messages spread, in minutes
-    #[arg(long, default_value_t = 60, value_name = "MINUTES")]
+    #[arg(long, default_value_t = 60, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub span_minutes: u32,
-    /// Levels of each side of a generated book
-    #[arg(long, default_value_t = 20, value_name = "N")]
+    /// Levels of each side of a generated book's snapshots
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=5000))]
     pub depth: u32,
 }
 

@@ -31,5 +31,7 @@ pub(crate) async fn start_demo(folder: &std::path::Path, generate: u64) -> mpsyn
     let config = mpsync::config::Config::load(None, []).unwrap();
     let datasets = mpsync::dataset::builtin().to_vec();
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_mpsync"));
-    mpsync::demo::Demo::start(program, options, datasets, config).await.unwrap()
+    mpsync::demo::Demo::start(program, options, datasets, config)
+        .await
+        .unwrap()
 }
