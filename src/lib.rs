@@ -15,4 +15,5 @@ pub mod config;
 pub mod dataset;
 pub mod engine;
 pub mod error;
+pub mod ingest;
 pub mod retry;
