@@ -95,6 +95,7 @@ pub(super) struct Heading {
     pub(super) query_id: String,
     pub(super) timezone: String,
     pub(super) display_name: String,
+    pub(super) version: String,
     pub(super) encoding: Option<Encoding>,
     pub(super) blocks: bool,
     /// Marks the exception in a body that breaks off, so that data cannot pass for it.
@@ -108,6 +109,7 @@ impl Heading {
             query_id,
             timezone: identity.timezone.clone(),
             display_name: identity.display_name.clone(),
+            version: identity.version.clone(),
             encoding,
             blocks,
             exception_tag: tag,
@@ -154,9 +156,9 @@ impl Heading {
     /// An exception that is known before anything was answered.
     pub(super) fn refusal(&self, exception: &Exception) -> Answer {
         // As a server does, compressed as the client asked: clients decompress without looking at the status.
-        let (text, encoded) = match self.encode(format!("{}\n", exception.text).as_bytes()) {
+        let (text, encoded) = match self.encode(self.line(exception).as_bytes()) {
             Ok(body) => (body, true),
-            Err(_) => (exception.text.clone().into_bytes(), false),
+            Err(_) => (self.line(exception).into_bytes(), false),
         };
         let mut answer = self.answer("", AnswerBody::Whole(Some(text.into())), &summary(&Counts::default(), Duration::ZERO));
         if !encoded {
@@ -167,9 +169,14 @@ impl Heading {
         answer
     }
 
+    /// An exception's line, in the form that clients look for.
+    fn line(&self, exception: &Exception) -> String {
+        format!("{} (version {} (embedded build))\n", exception.text, self.version)
+    }
+
     /// The end of a body that breaks off: ClickHouse 25.11 and later word it so.
     pub(super) fn exception_block(&self, exception: &Exception) -> Vec<u8> {
-        let (tag, message) = (&self.exception_tag, format!("{}\n", exception.text));
+        let (tag, message) = (&self.exception_tag, self.line(exception));
         format!("\r\n__exception__\r\n{tag}\r\n{message}{} {tag}\r\n__exception__\r\n", message.len()).into_bytes()
     }
 }

@@ -52,15 +52,24 @@ impl Exception {
 
     /// Reads what the engine said. A text without a code counts as code 1001 (`STD_EXCEPTION`).
     pub(super) fn parse(text: &str) -> Self {
+        let text = tidy(text);
         let code = text
             .trim_start()
             .strip_prefix("Code: ")
             .and_then(|rest| rest.split_once('.'))
             .and_then(|(number, _)| number.parse().ok());
         match code {
-            Some(code) => Self { code, text: text.trim().to_owned() },
-            None => Self { code: 1001, text: format!("Code: 1001. DB::Exception: {}. (STD_EXCEPTION)", text.trim()) },
+            Some(code) => Self { code, text },
+            None => Self { code: 1001, text: format!("Code: 1001. DB::Exception: {text}. (STD_EXCEPTION)") },
         }
+    }
+
+    /// Without what this program added to a statement: nobody who wrote the statement knows it.
+    pub(super) fn without(mut self, added: &str) -> Self {
+        if !added.is_empty() {
+            self.text = self.text.replace(added, "");
+        }
+        self
     }
 
     /// The status that ClickHouse's HTTP handler answers this code with.
@@ -77,6 +86,27 @@ impl Exception {
             76 | 209 | 439 => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }
+    }
+}
+
+/// The engine's text as a server would word it: without a stack trace, and said once where the engine wraps one exception into
+/// another of the same text.
+fn tidy(text: &str) -> String {
+    let mut text = text.trim().to_owned();
+    if let Some((message, trace)) = text.split_once(", Stack trace (when copying this message") {
+        let name = trace.rsplit_once(" (").map_or("", |(_, name)| name);
+        let is_name = name.ends_with(')') && name.bytes().all(|b| b.is_ascii_uppercase() || matches!(b, b'_' | b')'));
+        text = if is_name { format!("{message}. ({name}") } else { message.to_owned() };
+    }
+    if let Some((outer, inner)) = text.split_once(" DB::Exception: ")
+        && inner.starts_with(outer)
+        && let Some(end) = inner.rfind(" (version ")
+    {
+        text = inner[..end].to_owned();
+    }
+    match text.rfind(" (version ") {
+        Some(end) if text.ends_with(')') => text[..end].to_owned(),
+        _ => text,
     }
 }
 
@@ -99,5 +129,13 @@ mod tests {
         let e = Exception::parse("Cannot run a query while a streaming insert is active on this connection");
         assert_eq!((e.code, e.status()), (1001, StatusCode::INTERNAL_SERVER_ERROR));
         assert!(e.text.starts_with("Code: 1001. DB::Exception: Cannot run"));
+    }
+
+    #[test]
+    fn a_text_is_said_once_and_without_a_stack_trace() {
+        let twice = "Code: 452. DB::Exception: Code: 452. DB::Exception: No. (X_Y) (version 26.7.2.1). (X_Y)";
+        assert_eq!(Exception::parse(twice).text, "Code: 452. DB::Exception: No. (X_Y)");
+        let traced = "Code: 501. DB::Exception: No, Stack trace (when copying this message, always include the lines below):\n\n0. ? @ 0x1\n. (X_Y)";
+        assert_eq!(Exception::parse(traced).text, "Code: 501. DB::Exception: No. (X_Y)");
     }
 }

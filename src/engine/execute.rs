@@ -114,7 +114,6 @@ impl Job {
             Statement::Insert { head, .. } => guard::check(head)?,
             Statement::Other { text, .. } => guard::check(text)?,
         }
-        guard::check_settings(&self.request.settings)?;
         Ok(self)
     }
 
@@ -144,6 +143,7 @@ impl Job {
         let outcome = match std::mem::replace(&mut self.statement, Statement::Other { text: Vec::new(), format: None }) {
             Statement::Insert { head, format, .. } => self.insert(connection, &[&head[..], comment.as_bytes()].concat(), &format),
             Statement::Other { text, .. } | Statement::Select { head: text, .. } => {
+                let text = engine.inner.running.translate(connection, &text);
                 // Only statements that end in no literal data come here, so that a comment may follow.
                 connection
                     .query(&[&text[..], comment.as_bytes()].concat(), &format, &self.request.parameters)
@@ -153,7 +153,7 @@ impl Job {
         restore(&mut lease, &undo);
         drop(lease);
         drop(permit);
-        let (body, counts) = outcome?;
+        let (body, counts) = outcome.map_err(|e| e.without(&comment))?;
         Ok(Outcome { body, counts, elapsed: started.elapsed() })
     }
 

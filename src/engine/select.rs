@@ -20,7 +20,7 @@ use super::compression::Encoder;
 use super::exception::Exception;
 use super::execute::{Job, prepare, quoted, restore};
 use super::ffi::Counts;
-use super::http::CancelOnDrop;
+use super::http::{CancelOnDrop, Registered};
 use super::open::Engine;
 use super::statement::Statement;
 
@@ -118,12 +118,14 @@ fn run(
     let undo = prepare(&mut lease, &job.request)?;
     // On lines of their own: the head may end in a comment.
     let outfile = format!("\nINTO OUTFILE {} APPEND FORMAT {format}", quoted(&into.to_string_lossy()));
-    let sql = [&head[..], outfile.as_bytes(), &tail[..], job.comment().as_bytes()].concat();
+    let comment = job.comment();
+    let head = engine.inner.running.translate(lease.connection(), head);
+    let sql = [&head[..], outfile.as_bytes(), &tail[..], comment.as_bytes()].concat();
     let answer = lease.connection().query(&sql, format, &job.request.parameters);
     restore(&mut lease, &undo);
     drop(lease);
     drop(permit);
-    answer.map(|a| (a.counts, started.elapsed()))
+    answer.map(|a| (a.counts, started.elapsed())).map_err(|e| e.without(&comment).without(&outfile))
 }
 
 /// Answers a SELECT. Dropped, it cancels the query.
@@ -133,6 +135,7 @@ pub(super) async fn answer(
     permit: OwnedSemaphorePermit,
     heading: Heading,
     flushed: Arc<Notify>,
+    registered: Registered,
 ) -> Result<Answer, Exception> {
     let io = |e: std::io::Error| Exception::internal(format!("the result's pipe failed: {e}"));
     let format = job.answer_format();
@@ -154,7 +157,10 @@ pub(super) async fn answer(
     let (pieces, receiver) = mpsc::channel(PIECES_AHEAD);
     let encoder = heading.encoder().map_err(io)?;
     let answer = heading.answer(&format, AnswerBody::streamed(receiver, flushed), &summary(&Counts::default(), Duration::ZERO));
-    tokio::spawn(stream(relay, held, encoder, pieces, heading, cancel));
+    tokio::spawn(async move {
+        stream(relay, held, encoder, pieces, heading, cancel).await;
+        drop(registered);
+    });
     Ok(answer)
 }
 
