@@ -84,7 +84,7 @@ pub async fn run(args: EngineArgs) -> Result<()> {
         tokio::spawn(async move {
             first_of(&mut signals).await;
             tracing::warn!("second signal, ending at once");
-            std::process::exit(130);
+            Engine::end_process(130);
         });
     };
     serve(listener, engine, auth, shutdown).await

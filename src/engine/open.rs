@@ -157,6 +157,11 @@ impl Engine {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// Ends the process at once, whatever the engine is doing. What was acknowledged is on disk; what runs is lost.
+    pub fn end_process(code: i32) -> ! {
+        super::ffi::end_process(code)
+    }
+
     /// The version of ClickHouse that this engine is.
     #[must_use]
     pub fn version(&self) -> &str {
