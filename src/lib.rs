@@ -15,5 +15,6 @@ pub mod config;
 pub mod dataset;
 pub mod engine;
 pub mod error;
+pub mod ingest;
 pub mod nats;
 pub mod retry;

@@ -8,6 +8,7 @@ use crate::dataset::{Dataset, TierRole, builtin};
 use crate::error::{Error, Result};
 
 mod config;
+mod run;
 mod schema;
 
 /// What every command works with.
@@ -62,6 +63,7 @@ pub async fn run(cli: Cli, shutdown: CancellationToken) -> Result<()> {
     let context = || Context::load(&cli.global, shutdown.clone());
     match cli.command {
         Command::Schema(args) => schema::run(&context()?, &args).await,
+        Command::Run(args) => run::run(&context()?, &args).await,
         Command::Config(args) => config::run(&context()?, &args),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();

@@ -14,8 +14,8 @@ const CONFIRM: Duration = Duration::from_secs(5);
 /// What is owed: the replies to send when all messages that it covers are rows or dead letters.
 #[derive(Debug, Clone)]
 pub(super) enum Owed {
-    /// The reply of the last message: it covers all before it.
-    All(Option<Subject>),
+    /// The reply of the message with the highest sequence, with that: it covers all before it.
+    All(Option<(u64, Subject)>),
     /// The reply of every message.
     Each(Vec<Subject>),
 }
@@ -29,10 +29,11 @@ impl Owed {
         }
     }
 
-    /// Covers one more message, which must come after those that it covers already.
-    pub(super) fn cover(&mut self, reply: Subject) {
+    /// Covers one more message.
+    pub(super) fn cover(&mut self, seq: u64, reply: Subject) {
         match self {
-            Self::All(last) => *last = Some(reply),
+            Self::All(Some((highest, _))) if *highest > seq => {}
+            Self::All(last) => *last = Some((seq, reply)),
             Self::Each(replies) => replies.push(reply),
         }
     }
@@ -42,8 +43,8 @@ impl Owed {
     /// A failure is no doubt: what is not acknowledged comes again, is known, and is acknowledged then. Returns whether the
     /// server confirmed.
     pub(super) async fn pay(self, client: &Client) -> bool {
-        let mut replies = match self {
-            Self::All(last) => last.into_iter().collect(),
+        let mut replies: Vec<Subject> = match self {
+            Self::All(last) => last.into_iter().map(|(_, reply)| reply).collect(),
             Self::Each(replies) => replies,
         };
         let Some(last) = replies.pop() else {
@@ -57,5 +58,24 @@ impl Owed {
         let confirmed =
             tokio::time::timeout(CONFIRM, client.request(last.to_string(), Bytes::new())).await;
         matches!(confirmed, Ok(Ok(_)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeat_of_an_old_message_does_not_take_the_place_of_a_new_one() {
+        let mut owed = Owed::nothing(AckMode::All);
+        for seq in [7, 9, 8, 3] {
+            owed.cover(seq, format!("reply.{seq}").into());
+        }
+        assert!(matches!(owed, Owed::All(Some((9, reply))) if reply.as_str() == "reply.9"));
+        let mut owed = Owed::nothing(AckMode::Each);
+        for seq in [7, 9, 8, 3] {
+            owed.cover(seq, format!("reply.{seq}").into());
+        }
+        assert!(matches!(owed, Owed::Each(replies) if replies.len() == 4));
     }
 }

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use super::stats::DatasetStats;
 use crate::config::NatsConfig;
 use crate::dataset::{DatasetName, Position};
-use crate::error::{Context as _, Error, Result};
-use crate::retry::{Backoff, retry};
+use crate::error::{Context as _, Disposition, Error, Result};
+use crate::retry::Backoff;
 
 /// How many are published before the first answer is waited for.
 const AT_ONCE: usize = 256;
@@ -112,10 +112,7 @@ impl DeadLetters {
         stats: &DatasetStats,
     ) -> Result<()> {
         for some in letters.chunks(AT_ONCE) {
-            retry("publishing dead letters", Backoff::DAEMON, async || {
-                self.publish(dataset, some).await
-            })
-            .await?;
+            self.publish_until_kept(dataset, some).await?;
             for letter in some {
                 stats.dead_letter(&letter.label);
             }
@@ -125,6 +122,28 @@ impl DeadLetters {
                 %dataset, letters = letters.len(), seq = first.position.seq, subject = %first.subject,
                 reason = %first.reason, "messages became dead letters; the first of them is named"
             );
+        }
+        Ok(())
+    }
+
+    /// As [`crate::retry::retry()`], whose closure cannot be sent between threads.
+    async fn publish_until_kept(
+        &self,
+        dataset: &DatasetName,
+        letters: &[DeadLetter],
+    ) -> Result<()> {
+        let mut failed = 0;
+        while let Err(e) = self.publish(dataset, letters).await {
+            if e.disposition() != Disposition::Retry {
+                return Err(e);
+            }
+            failed += 1;
+            let pause = Backoff::DAEMON.pause(failed, rand::random());
+            tracing::warn!(
+                %dataset, letters = letters.len(), failed, ?pause, error = %e,
+                "dead letters are refused; their messages are held"
+            );
+            tokio::time::sleep(pause).await;
         }
         Ok(())
     }

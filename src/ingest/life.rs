@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::clickhouse::{Tier, ident, idents, literal};
+use crate::clickhouse::{TABLE_ALREADY_EXISTS, Tier, UNKNOWN_TABLE, ident, idents, literal};
 use crate::dataset::Dataset;
 use crate::error::{Context as _, Error, Result};
 
@@ -96,24 +96,38 @@ impl Door {
         now_millis: u64,
         lived: &mut Option<u64>,
     ) -> Result<Self> {
-        let prefix = format!("{}_in_", dataset.table);
-        let newest = list(tier, &prefix).await?.newest();
-        if let (Some(mine), Some(newest)) = (*lived, newest)
-            && newest > mine
-        {
-            return Err(superseded(dataset.name.as_str(), mine, newest));
-        }
-        let door = Self {
+        let mut door = Self {
             tier: tier.clone(),
-            prefix,
-            life: next_life(now_millis, newest, *lived),
+            prefix: format!("{}_in_", dataset.table),
+            life: 0,
         };
-        *lived = Some(door.life);
-        door.create(dataset).await?;
+        let name = dataset.name.as_str();
+        loop {
+            let newest = door.newest().await?;
+            if let (Some(mine), Some(newest)) = (*lived, newest)
+                && newest > mine
+            {
+                return Err(superseded(name, mine, newest));
+            }
+            door.life = next_life(now_millis, newest, *lived);
+            *lived = Some(door.life);
+            match door.create(dataset).await {
+                Ok(()) => break,
+                // Somebody began at the same millisecond: the next number decides.
+                Err(e) if e.server_code() == Some(TABLE_ALREADY_EXISTS) => {}
+                // Somebody dropped the door before its view was made: the next look says who.
+                Err(e) if e.server_code() == Some(UNKNOWN_TABLE) => {
+                    if tier.describe(&dataset.table).await?.is_none() {
+                        return Err(e);
+                    }
+                }
+                Err(e) => return Err(e),
+            }
+        }
         let doors = list(tier, &door.prefix).await?;
         if let Some(newest) = doors.newest().filter(|&newest| newest > door.life) {
             door.close().await?;
-            return Err(superseded(dataset.name.as_str(), door.life, newest));
+            return Err(superseded(name, door.life, newest));
         }
         let older = doors.older_than(door.life);
         for &life in &older {

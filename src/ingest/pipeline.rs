@@ -8,7 +8,6 @@ use async_nats::jetstream::stream::Stream;
 use async_nats::{Client, Message};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use roaring::RoaringTreemap;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -17,11 +16,13 @@ use super::Ended;
 use super::ack::Owed;
 use super::budget::{Budget, Share};
 use super::dead_letter::{DeadLetter, DeadLetters};
-use super::decode::{Decoder, MessageMeta, Reason};
+use super::decode::{Decoder, MessageMeta};
 use super::delivery::Delivery;
 use super::epoch::EpochHistory;
 use super::life::Door;
+use super::order::{Admission, Order};
 use super::recovery::{self, Holdings};
+use super::rejection::Reason;
 use super::sink::{Batch, LAST_FLUSH, Sink, message_id};
 use super::source::{AHEAD_MESSAGES, Source};
 use super::stats::DatasetStats;
@@ -29,7 +30,7 @@ use super::stream::{self, AckMode, Durable};
 use crate::clickhouse::{Tier, check_columns};
 use crate::config::Config;
 use crate::dataset::{Dataset, PositionSet};
-use crate::error::{Disposition, Error, Result};
+use crate::error::{Error, Result};
 use crate::retry::Backoff;
 
 /// How often a life looks whether deliveries went elsewhere, the connection was renewed, or the stream dropped something.
@@ -38,6 +39,8 @@ const LOOK: Duration = Duration::from_secs(2);
 const LOOK_DRAINING: Duration = Duration::from_millis(100);
 /// Dead letters that a batch holds at most.
 const DEAD_LETTERS_PER_BATCH: usize = 2000;
+/// Bytes of a batch at most, whatever the configuration says: an Arrow array addresses two gigabytes.
+const MOST_BATCH_BYTES: usize = 512 << 20;
 /// A life that lasted longer than this ended for a reason of its own: the next one begins without a pause.
 const LONG_LIFE: Duration = Duration::from_secs(30);
 
@@ -73,24 +76,6 @@ struct Life {
     clear_to: u64,
     /// What the server said last that it had delivered.
     delivered: u64,
-}
-
-/// Which messages were taken in this life.
-enum Order {
-    /// Deliveries come in order and without a gap, or the life ends.
-    Strict {
-        /// Number of the last delivery.
-        delivery: u64,
-        /// Sequence of the last message taken.
-        taken: u64,
-    },
-    /// Old messages may come after new ones.
-    Loose {
-        /// Sequences taken in this life.
-        taken: RoaringTreemap,
-        /// Those of them that are not settled.
-        unsettled: RoaringTreemap,
-    },
 }
 
 /// What was taken and is not yet on its way into hot.
@@ -216,16 +201,7 @@ impl Pipeline {
                 last_seq: standing.floor,
                 since: None,
             },
-            order: match mode {
-                AckMode::All => Order::Strict {
-                    delivery: standing.delivery,
-                    taken: standing.floor,
-                },
-                AckMode::Each => Order::Loose {
-                    taken: RoaringTreemap::new(),
-                    unsettled: RoaringTreemap::new(),
-                },
-            },
+            order: Order::new(mode, &standing),
             durable,
             source,
             history,
@@ -298,14 +274,14 @@ impl Pipeline {
                     continue;
                 }
             }
-            let due_at = life.hand.since.map(|since| since + self.tier_flush());
+            let due_at = life.hand.since.map(|since| since + self.flush_interval());
             tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return self.finish(life, landing).await,
                 landed = joined(&mut landing), if landing.is_some() => {
                     landing = None;
                     landed?;
-                    life.settled();
+                    life.order.landed();
                 }
                 share = granted(&mut waiting), if waiting.is_some() => {
                     waiting = None;
@@ -325,13 +301,13 @@ impl Pipeline {
         }
     }
 
-    fn tier_flush(&self) -> Duration {
+    fn flush_interval(&self) -> Duration {
         self.config.hot.flush_interval
     }
 
     fn is_full(&self, hand: &Hand) -> bool {
         hand.decoder.rows() >= self.config.hot.batch_rows
-            || hand.decoder.bytes() >= self.config.ingest.batch_bytes
+            || hand.decoder.bytes() >= self.config.ingest.batch_bytes.min(MOST_BATCH_BYTES)
             || hand.dead_letters.len() >= DEAD_LETTERS_PER_BATCH
     }
 
@@ -339,7 +315,7 @@ impl Pipeline {
     fn is_due(&self, hand: &Hand, full: bool, lacking: bool) -> bool {
         let old = hand
             .since
-            .is_some_and(|since| since.elapsed() >= self.tier_flush());
+            .is_some_and(|since| since.elapsed() >= self.flush_interval());
         full || old || (lacking && !hand.is_empty())
     }
 
@@ -387,7 +363,7 @@ impl Pipeline {
                 Admission::Taken => self.stats.redelivered.add(1),
                 Admission::Settled => {
                     self.stats.redelivered.add(1);
-                    life.hand.acknowledge_again(message, &delivery);
+                    life.hand.owe(message, &delivery);
                 }
             }
         }
@@ -422,7 +398,7 @@ impl Pipeline {
                 });
             }
         }
-        hand.acknowledge_again(message, delivery);
+        hand.owe(message, delivery);
         Ok(())
     }
 
@@ -438,7 +414,8 @@ impl Pipeline {
         };
         let facts = stream::facts(&self.stream).await?;
         let delivered = info.delivered.consumer_sequence;
-        let behind = life.order.prune(info.ack_floor.stream_sequence, delivered);
+        let behind = life.order.misses(delivered);
+        life.order.forget(info.ack_floor.stream_sequence);
         if behind && life.delivered == delivered && !self.is_full(&life.hand) {
             return Err(Ended::doubt("messages were delivered to somebody else"));
         }
@@ -516,87 +493,15 @@ impl Pipeline {
     }
 }
 
-impl Life {
-    fn settled(&mut self) {
-        self.order.landed();
-    }
-}
-
 impl Hand {
     /// Owes the message's acknowledgement with the next batch.
-    fn acknowledge_again(&mut self, message: Message, delivery: &Delivery) {
+    fn owe(&mut self, message: Message, delivery: &Delivery) {
         if let Some(reply) = message.reply {
-            self.owed.cover(reply);
+            self.owed.cover(delivery.seq, reply);
         }
         self.messages += 1;
         self.last_seq = self.last_seq.max(delivery.seq);
         self.since.get_or_insert_with(Instant::now);
-    }
-}
-
-/// What becomes of a delivered message.
-#[derive(Debug, PartialEq, Eq)]
-enum Admission {
-    /// It was not taken in this life.
-    New,
-    /// It was taken and is on its way: its acknowledgement follows.
-    Taken,
-    /// It was taken and is settled: its acknowledgement was lost.
-    Settled,
-}
-
-impl Order {
-    /// Decides about a delivery.
-    ///
-    /// In strict order a step of more than one in the deliveries ends the life: what was delivered to somebody else must
-    /// not be acknowledged with what comes after it.
-    fn admit(&mut self, delivery: &Delivery) -> Result<Admission, Ended> {
-        match self {
-            Self::Strict {
-                delivery: last,
-                taken,
-            } => {
-                if delivery.delivery != *last + 1 {
-                    return Err(Ended::doubt(format!(
-                        "delivery {} came after {last}: others went elsewhere",
-                        delivery.delivery
-                    )));
-                }
-                *last = delivery.delivery;
-                if delivery.seq <= *taken {
-                    // One acknowledgement for all covers it, now or with the next batch.
-                    return Ok(Admission::Taken);
-                }
-                *taken = delivery.seq;
-                Ok(Admission::New)
-            }
-            Self::Loose { taken, unsettled } => {
-                if !taken.insert(delivery.seq) {
-                    return Ok(if unsettled.contains(delivery.seq) {
-                        Admission::Taken
-                    } else {
-                        Admission::Settled
-                    });
-                }
-                unsettled.insert(delivery.seq);
-                Ok(Admission::New)
-            }
-        }
-    }
-
-    fn launched(&mut self) {}
-
-    fn landed(&mut self) {}
-
-    /// Forgets what the server knows to be acknowledged. `true`: the server delivered more than came here.
-    fn prune(&mut self, floor: u64, delivered: u64) -> bool {
-        match self {
-            Self::Strict { delivery, .. } => delivered > *delivery,
-            Self::Loose { taken, .. } => {
-                taken.remove_range(..=floor);
-                false
-            }
-        }
     }
 }
 

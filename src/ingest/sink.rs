@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{Array as _, AsArray as _, BooleanArray, RecordBatch};
+use arrow::array::{AsArray as _, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int64Type, TimestampNanosecondType, UInt64Type};
 use arrow::ipc::writer::StreamWriter;
@@ -16,7 +16,7 @@ use super::Ended;
 use super::ack::Owed;
 use super::budget::Share;
 use super::dead_letter::{DeadLetter, DeadLetters};
-use super::decode::split_by_partition;
+use super::batch::split_by_partition;
 use super::life::{Door, superseded};
 use super::recovery::Holdings;
 use super::stats::DatasetStats;
@@ -25,7 +25,7 @@ use crate::clickhouse::{
     TABLE_IS_DROPPED, TOO_MANY_PARTS, TableSchema, Tier, UNKNOWN_TABLE, check_columns,
 };
 use crate::dataset::{ColumnSource, Dataset, EPOCH_COLUMN, Epoch, Position, SEQ_COLUMN};
-use crate::error::{Cause, Context as _, Disposition, Error, Result};
+use crate::error::{Context as _, Disposition, Error, Result};
 use crate::retry::Backoff;
 
 /// Partitions that one insert touches at most; ClickHouse refuses more than 100.
