@@ -64,7 +64,7 @@ fn init_tracing(level: &str) {
     };
     let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     // The ClickHouse and NATS clients tell every failed request themselves; ours say what it was for.
-    let filter = ["clickhouse=off", "async_nats=warn"]
+    let filter = ["clickhouse=off", "async_nats=off"]
         .into_iter()
         .filter_map(|directive| directive.parse().ok())
         .fold(filter, EnvFilter::add_directive);

@@ -8,6 +8,8 @@ use crate::dataset::{Dataset, TierRole, builtin};
 use crate::error::{Error, Result};
 
 mod config;
+mod engine;
+mod generate;
 mod schema;
 
 /// What every command works with.
@@ -61,7 +63,9 @@ impl Context {
 pub async fn run(cli: Cli, shutdown: CancellationToken) -> Result<()> {
     let context = || Context::load(&cli.global, shutdown.clone());
     match cli.command {
+        Command::Generate(args) => generate::run(&context()?, &args).await,
         Command::Schema(args) => schema::run(&context()?, &args).await,
+        Command::Engine(args) => engine::run(&args, shutdown).await,
         Command::Config(args) => config::run(&context()?, &args),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();

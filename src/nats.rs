@@ -1,0 +1,344 @@
+//! NATS: one way to connect, and the stream of market data.
+//!
+//! The stream is created where it is absent and never changed where it is there: its limits, replicas and placement are its
+//! owner's. What would lose data (subjects that it does not take) is an error, what differs otherwise is logged.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType, Stream};
+use async_nats::jetstream::{self, ErrorCode};
+use async_nats::{
+    Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ToServerAddrs as _,
+};
+
+use crate::config::{NatsAuth, NatsConfig};
+use crate::error::{Context as _, Error, Result};
+
+/// How long one attempt to connect may take, name resolution and TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connects to NATS: one attempt at each server; reconnecting afterwards goes on in the background as configured.
+///
+/// Fails with [`Cause::Nats`](crate::error::Cause::Nats) when no server can be reached or when it refuses who we are: callers
+/// that wait for a server wrap it in [`retry`](crate::retry::retry()). Cancel-safe.
+pub async fn connect(config: &NatsConfig) -> Result<Client> {
+    let servers = servers(&config.url)?;
+    let shown = shown(&servers);
+    let client = options(config)
+        .await?
+        .connect(servers)
+        .await
+        .map_err(|e| refused(&e, config))
+        .doing(|| format!("connecting to NATS at {shown}"))?;
+    tracing::debug!(servers = %shown, "connected to nats");
+    Ok(client)
+}
+
+/// The servers of a configured URL, which may be several separated by commas.
+fn servers(url: &str) -> Result<Vec<ServerAddr>> {
+    let parts: Vec<&str> = url
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .collect();
+    // The text itself may hold a password and is not repeated.
+    let servers: Vec<ServerAddr> = parts
+        .to_server_addrs()
+        .map_err(|e| Error::config(format!("nats.url: {e}")))?
+        .collect();
+    if servers.is_empty() {
+        return Err(Error::config(
+            "nats.url: it names no server, say nats://host:4222",
+        ));
+    }
+    Ok(servers)
+}
+
+/// Servers as a person reads them, without user and password.
+fn shown(servers: &[ServerAddr]) -> String {
+    let one = |server: &ServerAddr| format!("{}:{}", server.host(), server.port());
+    servers.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+async fn options(config: &NatsConfig) -> Result<ConnectOptions> {
+    // The library counts the first connection as an attempt too and takes zero for "for ever".
+    let attempts = config.max_reconnect_attempts.map(|n| n.max(1));
+    let mut options = ConnectOptions::new()
+        .name("mpsync")
+        .connection_timeout(CONNECT_TIMEOUT)
+        .max_reconnects(attempts)
+        .event_callback(|event| async move { log(&event) });
+    options = match &config.auth {
+        NatsAuth::None => options,
+        NatsAuth::UserPassword(user, password) => {
+            options.user_and_password(user.clone(), password.reveal().to_owned())
+        }
+        NatsAuth::Token(token) => options.token(token.reveal().to_owned()),
+        NatsAuth::Credentials(path) => {
+            let text = tokio::fs::read_to_string(path).await.map_err(|e| {
+                Error::config(format!(
+                    "nats.credentials_file: cannot read {}: {e}",
+                    path.display()
+                ))
+            })?;
+            options.credentials(&text).map_err(|e| {
+                Error::config(format!(
+                    "nats.credentials_file: {} is no credentials file: {e}",
+                    path.display()
+                ))
+            })?
+        }
+    };
+    if let Some(path) = &config.tls_ca_file {
+        tokio::fs::metadata(path).await.map_err(|e| {
+            Error::config(format!(
+                "nats.tls_ca_file: cannot read {}: {e}",
+                path.display()
+            ))
+        })?;
+        options = options
+            .add_root_certificates(path.clone())
+            .require_tls(true);
+    }
+    Ok(options)
+}
+
+/// A failed connection in the words of the configuration.
+fn refused(error: &ConnectError, config: &NatsConfig) -> Error {
+    let error_text = chain(error);
+    match error.kind() {
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+            let who = match &config.auth {
+                NatsAuth::None => "a client that names no user".to_owned(),
+                NatsAuth::UserPassword(user, _) => format!("user `{}`", user.escape_debug()),
+                NatsAuth::Token(_) => "the token".to_owned(),
+                NatsAuth::Credentials(path) => format!("the credentials in {}", path.display()),
+            };
+            Error::nats(format!("the server refuses {who} ({error_text})"))
+                .hint("check nats.user with nats.password, nats.token or nats.credentials_file")
+        }
+        ConnectErrorKind::Tls => Error::nats(error_text)
+            .hint("check nats.tls_ca_file, and that the server's certificate names this host"),
+        ConnectErrorKind::ServerParse => Error::config(format!("nats.url: {error_text}")),
+        _ => Error::nats(format!("no server answers: {error_text}"))
+            .hint("is nats-server running, and is nats.url right?"),
+    }
+}
+
+/// An error with what caused it, each said once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+fn log(event: &Event) {
+    match event {
+        Event::Connected => tracing::info!("nats connected"),
+        Event::Disconnected => tracing::warn!("nats disconnected"),
+        Event::Closed | Event::Draining => tracing::debug!(event = %event, "nats"),
+        Event::LameDuckMode => tracing::info!("nats server is about to shut down"),
+        Event::SlowConsumer(id) => tracing::warn!(subscription = id, "nats slow consumer"),
+        other => tracing::warn!(event = %other, "nats"),
+    }
+}
+
+/// The stream of market data, made if it is absent: on disk, without limits, refusing a message id twice within
+/// [`NatsConfig::duplicate_window`].
+///
+/// A stream that is there already is left as it is. It is a [`Cause::Schema`](crate::error::Cause::Schema) error when it takes
+/// nothing of one of `subjects`; what differs without losing a message is logged. Cancel-safe.
+pub async fn ensure_stream(
+    jetstream: &jetstream::Context,
+    config: &NatsConfig,
+    subjects: &[String],
+) -> Result<Stream> {
+    let doing = || format!("opening JetStream stream {}", config.stream);
+    if let Some(stream) = find(jetstream, &config.stream).await.doing(doing)? {
+        check(&stream.cached_info().config, config, subjects).doing(doing)?;
+        return Ok(stream);
+    }
+    let wanted = stream::Config {
+        name: config.stream.clone(),
+        subjects: subjects.to_vec(),
+        storage: StorageType::File,
+        retention: RetentionPolicy::Limits,
+        max_messages: -1,
+        max_bytes: -1,
+        max_messages_per_subject: -1,
+        duplicate_window: config.duplicate_window,
+        allow_direct: true,
+        description: Some("market data, ingested by mpsync".into()),
+        ..stream::Config::default()
+    };
+    match jetstream.create_stream(wanted).await {
+        Ok(stream) => {
+            tracing::info!(stream = %config.stream, subjects = subjects.len(), "stream created");
+            Ok(stream)
+        }
+        // Somebody else made it between the look and the creation.
+        Err(e) if is(&e.kind(), ErrorCode::STREAM_NAME_EXIST) => {
+            let stream = find(jetstream, &config.stream)
+                .await
+                .doing(doing)?
+                .ok_or_else(|| Error::nats(chain(&e)).doing(doing()))?;
+            check(&stream.cached_info().config, config, subjects).doing(doing)?;
+            Ok(stream)
+        }
+        Err(e) if is(&e.kind(), ErrorCode::STREAM_SUBJECT_OVERLAP) => Err(Error::schema(
+            "another stream of the server takes some of these subjects already",
+        )
+        .hint(format!(
+            "say that stream's name as nats.stream, or give it other subjects than {}",
+            subjects.join(", ")
+        ))
+        .doing(doing())),
+        Err(e) => Err(unavailable(chain(&e)).doing(doing())),
+    }
+}
+
+/// The stream, or `None` where the server knows of none by this name.
+async fn find(jetstream: &jetstream::Context, name: &str) -> Result<Option<Stream>> {
+    match jetstream.get_stream(name).await {
+        Ok(stream) => Ok(Some(stream)),
+        Err(e) => match e.kind() {
+            jetstream::context::GetStreamErrorKind::JetStream(refusal)
+                if refusal.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+            {
+                Ok(None)
+            }
+            jetstream::context::GetStreamErrorKind::InvalidStreamName
+            | jetstream::context::GetStreamErrorKind::EmptyName => Err(Error::config(format!(
+                "nats.stream: `{}` is no stream name: no spaces, dots or wildcards",
+                name.escape_debug()
+            ))),
+            _ => Err(unavailable(chain(&e))),
+        },
+    }
+}
+
+fn is(kind: &jetstream::context::CreateStreamErrorKind, code: ErrorCode) -> bool {
+    matches!(kind, jetstream::context::CreateStreamErrorKind::JetStream(e) if e.error_code() == code)
+}
+
+fn unavailable(text: impl fmt::Display) -> Error {
+    Error::nats(text).hint("does the server run with JetStream (`nats-server --jetstream`)?")
+}
+
+/// Says what of an existing stream is not what mpsync would have made.
+fn check(found: &stream::Config, config: &NatsConfig, subjects: &[String]) -> Result<()> {
+    let stream = config.stream.as_str();
+    // A mirror and a stream with sources are filled by the server, whatever their own subjects.
+    if found.mirror.is_none() && found.sources.is_none() {
+        let taken = |wanted: &str, how: fn(&str, &str) -> bool| {
+            found.subjects.iter().any(|own| how(own, wanted))
+        };
+        let (reached, missed): (Vec<&str>, Vec<&str>) = subjects
+            .iter()
+            .map(String::as_str)
+            .partition(|wanted| taken(wanted, overlaps));
+        if !missed.is_empty() {
+            return Err(Error::schema(format!(
+                "it takes nothing of {}; it takes {}",
+                missed.join(", "),
+                found.subjects.join(", ")
+            ))
+            .hint(format!(
+                "add the subjects to the stream (`nats stream edit {stream} --subjects=...`), or leave their datasets out"
+            )));
+        }
+        for wanted in reached.iter().filter(|wanted| !taken(wanted, covers)) {
+            tracing::warn!(
+                stream,
+                subject = wanted,
+                "the stream takes only a part of this subject"
+            );
+        }
+    }
+    if found.retention != RetentionPolicy::Limits {
+        tracing::warn!(stream, retention = ?found.retention, "the stream forgets messages by other rules than limits");
+    }
+    if found.storage != StorageType::File {
+        tracing::warn!(
+            stream,
+            "the stream is kept in memory: a restart of the server loses it"
+        );
+    }
+    if found.duplicate_window != config.duplicate_window {
+        tracing::info!(
+            stream, found = ?found.duplicate_window, configured = ?config.duplicate_window,
+            "the stream has another duplicate window"
+        );
+    }
+    Ok(())
+}
+
+/// Whether every subject that matches `narrow` matches `wide`; both may hold wildcards.
+#[must_use]
+pub fn covers(wide: &str, narrow: &str) -> bool {
+    let (mut wide, mut narrow) = (wide.split('.'), narrow.split('.'));
+    loop {
+        match (wide.next(), narrow.next()) {
+            (None, None) | (Some(">"), Some(_)) => return true,
+            (Some("*"), Some(token)) if token != ">" => {}
+            (Some(own), Some(token)) if own == token => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Whether some subject matches both; both may hold wildcards.
+#[must_use]
+pub fn overlaps(one: &str, other: &str) -> bool {
+    let (mut one, mut other) = (one.split('.'), other.split('.'));
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) | (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
+            (Some(a), Some(b)) if a == b || a == "*" || b == "*" => {}
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_covers_what_it_matches_and_overlaps_what_it_shares() {
+        let table = [
+            ("trade.>", "trade.binance.spot.BTC-USDT", true, true),
+            ("trade.>", "trade.*.spot.>", true, true),
+            ("trade.>", "trade", false, false),
+            ("trade.*.spot.*", "trade.>", false, true),
+            ("*.binance.>", "trade.>", false, true),
+            ("trade.binance.>", "trade.okx.>", false, false),
+            (">", "trade.>", true, true),
+            ("trade.*", "trade.a.b", false, false),
+        ];
+        for (wide, narrow, covered, shared) in table {
+            assert_eq!(covers(wide, narrow), covered, "{wide} covers {narrow}");
+            assert_eq!(overlaps(wide, narrow), shared, "{wide} overlaps {narrow}");
+        }
+    }
+
+    #[test]
+    fn servers_are_shown_without_their_password() {
+        let servers = servers("nats://user:secret@a:4222, tls://b:4333").unwrap();
+        assert_eq!(shown(&servers), "a:4222, b:4333");
+        let e = super::servers(" , ").unwrap_err();
+        assert_eq!(e.exit_code(), crate::error::ExitCode::Usage);
+        assert!(
+            super::servers("nats://user:secret@:x")
+                .is_err_and(|e| !e.to_string().contains("secret"))
+        );
+    }
+}
