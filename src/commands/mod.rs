@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 mod config;
 mod engine;
 mod generate;
+mod run;
 mod schema;
 
 /// What every command works with.
@@ -66,6 +67,7 @@ pub async fn run(cli: Cli, shutdown: CancellationToken) -> Result<()> {
         Command::Generate(args) => generate::run(&context()?, &args).await,
         Command::Schema(args) => schema::run(&context()?, &args).await,
         Command::Engine(args) => engine::run(&args, shutdown).await,
+        Command::Run(args) => run::run(&context()?, &args).await,
         Command::Config(args) => config::run(&context()?, &args),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();

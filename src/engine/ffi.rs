@@ -379,6 +379,15 @@ impl Drop for InsertStream<'_> {
     }
 }
 
+/// Ends the process here and now, without the destructors of the library, which would race the threads that it still runs.
+pub(super) fn end_process(code: i32) -> ! {
+    unsafe extern "C" {
+        fn _exit(code: c_int) -> !;
+    }
+    // SAFETY: POSIX's `_exit`, which takes any code, may be called at any time and does not return.
+    unsafe { _exit(code) }
+}
+
 /// Copies a C string; `None` for null and for the empty string.
 ///
 /// # Safety

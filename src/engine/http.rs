@@ -222,6 +222,7 @@ async fn execute(
     };
     let permit = engine.inner.permit().await?;
     let tag = format!("{:032x}", rand::random::<u128>());
+    let registered = Registered::new(&engine, &tag, &heading.query_id);
     let job = blocking({
         let tag = tag.clone();
         move || Job::read(fields, body, tag)
@@ -229,7 +230,7 @@ async fn execute(
     .await?;
     log_start(&job, heading);
     if matches!(job.statement, Statement::Select { .. }) {
-        return select::answer(job, &engine, permit, heading.clone(), flushed).await;
+        return select::answer(job, &engine, permit, heading.clone(), flushed, registered).await;
     }
     let format = job.answer_format();
     let cancel = CancelOnDrop::new(engine.clone(), &tag);
@@ -275,6 +276,25 @@ fn new_query_id() -> String {
         &hex[16..20],
         &hex[20..]
     )
+}
+
+/// Keeps a client's query id known while its query runs.
+pub(super) struct Registered {
+    engine: Engine,
+    tag: String,
+}
+
+impl Registered {
+    fn new(engine: &Engine, tag: &str, query_id: &str) -> Self {
+        engine.inner.running.begin(tag, query_id);
+        Self { engine: engine.clone(), tag: tag.to_owned() }
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.engine.inner.running.end(&self.tag);
+    }
 }
 
 /// Cancels a query whose client has gone: armed while the query runs, fires when it is dropped.

@@ -24,6 +24,7 @@ mod lexer;
 mod library;
 mod open;
 mod request;
+mod running;
 mod select;
 mod session;
 mod statement;

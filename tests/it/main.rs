@@ -4,4 +4,5 @@
 //! from `just tools`; the tests start them on free ports and end them. Seeds of random schedules are printed.
 
 mod cli;
+mod engine;
 mod support;

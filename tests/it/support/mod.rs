@@ -1,5 +1,7 @@
 //! What the tests share: the program under test and the servers.
 
+pub(crate) mod engine;
+
 use std::process::Command;
 
 /// The program under test, its environment without what a developer's shell may say.

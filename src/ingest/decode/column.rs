@@ -3,22 +3,23 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, BooleanBufferBuilder, Date32Array, DictionaryArray, Float32Array,
-    Float64Array, Int8Array, Int16Array, Int32Array, Int64Array, ListArray, PrimitiveArray,
-    StringArray, StructArray, TimestampMicrosecondArray, TimestampMillisecondArray,
-    TimestampNanosecondArray, TimestampSecondArray, UInt8Array, UInt16Array, UInt32Array,
-    UInt64Array,
+    ArrayRef, BooleanArray, BooleanBufferBuilder, Date32Array, Float32Array, Float64Array,
+    Int64Array, ListArray, PrimitiveArray, StructArray, UInt64Array,
 };
-use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{ArrowPrimitiveType, DataType, TimeUnit};
+use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Int8Type, Int16Type, Int32Type, UInt8Type, UInt16Type, UInt32Type,
+};
 
 use super::decimals::Decimals;
 use super::fault::{Context, Fault, What};
-use super::interner::Interner;
 use super::json::{Item, Kind, Scanner};
 use super::levels::Levels;
+use super::nested::{push_list, push_tuple};
 use super::number;
+use super::text::{Dictionary, Text};
 use super::time::{self, Instant};
+use super::times::Times;
 use crate::dataset::ColumnType;
 use crate::error::{Error, Result};
 
@@ -542,12 +543,12 @@ fn integers(values: Vec<i64>, data_type: &DataType, nulls: Option<NullBuffer>) -
         Ok(Arc::new(PrimitiveArray::<T>::try_new(narrowed, nulls)?))
     }
     match data_type {
-        DataType::Int8 => narrow::<<Int8Array as Typed>::Type>(&values, nulls),
-        DataType::Int16 => narrow::<<Int16Array as Typed>::Type>(&values, nulls),
-        DataType::Int32 => narrow::<<Int32Array as Typed>::Type>(&values, nulls),
-        DataType::UInt8 => narrow::<<UInt8Array as Typed>::Type>(&values, nulls),
-        DataType::UInt16 => narrow::<<UInt16Array as Typed>::Type>(&values, nulls),
-        DataType::UInt32 => narrow::<<UInt32Array as Typed>::Type>(&values, nulls),
+        DataType::Int8 => narrow::<Int8Type>(&values, nulls),
+        DataType::Int16 => narrow::<Int16Type>(&values, nulls),
+        DataType::Int32 => narrow::<Int32Type>(&values, nulls),
+        DataType::UInt8 => narrow::<UInt8Type>(&values, nulls),
+        DataType::UInt16 => narrow::<UInt16Type>(&values, nulls),
+        DataType::UInt32 => narrow::<UInt32Type>(&values, nulls),
         DataType::Int64 => Ok(Arc::new(Int64Array::try_new(values.into(), nulls)?)),
         other => Err(inconsistent(other)),
     }
@@ -582,99 +583,6 @@ fn days(item: Item<'_>, cx: &mut Context) -> Result<i32, Fault> {
     i32::try_from(days).map_err(|_| What::OutOfRange.into())
 }
 
-fn push_list(
-    offsets: &mut Vec<i32>,
-    child: &mut Column,
-    item: Item<'_>,
-    cx: &mut Context,
-) -> Result<(), Fault> {
-    if item.kind != Kind::Array {
-        return Err(What::WrongType.into());
-    }
-    let mut count = elements(offsets);
-    let mut scanner = Scanner::new(item.raw);
-    let mut more = scanner.open_array()?;
-    let mut index = 0;
-    while more {
-        push_or_null(child, scanner.value()?.of(item.raw), cx, || {
-            format!("[{index}]")
-        })?;
-        index += 1;
-        count += 1;
-        more = scanner.more_elements()?;
-    }
-    offsets.push(offset(count)?);
-    Ok(())
-}
-
-fn push_or_null(
-    child: &mut Column,
-    item: Item<'_>,
-    cx: &mut Context,
-    path: impl Fn() -> String,
-) -> Result<(), Fault> {
-    if item.kind == Kind::Null {
-        return if child.push_null() {
-            Ok(())
-        } else {
-            Err(Fault::from(What::WrongType).of(item).under(&path()))
-        };
-    }
-    child
-        .push(item, cx)
-        .map_err(|fault| fault.of(item).under(&path()))
-}
-
-/// A tuple from an array of exactly its elements, or from an object with exactly its names; what an object lacks is NULL.
-fn push_tuple(
-    names: &[String],
-    children: &mut [Column],
-    item: Item<'_>,
-    cx: &mut Context,
-) -> Result<(), Fault> {
-    let mut values: Vec<Option<Item<'_>>> = vec![None; children.len()];
-    let mut scanner = Scanner::new(item.raw);
-    match item.kind {
-        Kind::Array => {
-            let mut more = scanner.open_array()?;
-            let mut index = 0;
-            while more {
-                let value = scanner.value()?.of(item.raw);
-                *values.get_mut(index).ok_or(What::Elements)? = Some(value);
-                index += 1;
-                more = scanner.more_elements()?;
-            }
-            if index < values.len() {
-                return Err(What::Elements.into());
-            }
-        }
-        Kind::Object => {
-            let mut more = scanner.open_object()?;
-            while more {
-                let key = scanner.key()?.of(item.raw);
-                let key = key.string(&mut cx.scratch).unwrap_or_default();
-                let place = names.iter().position(|name| name == key);
-                let value = scanner.value()?.of(item.raw);
-                let slot = place.and_then(|place| values.get_mut(place));
-                let slot = slot.ok_or(What::Elements)?;
-                if slot.replace(value).is_some() {
-                    return Err(What::Duplicate.into());
-                }
-                more = scanner.more_members()?;
-            }
-        }
-        _ => return Err(What::WrongType.into()),
-    }
-    for ((child, name), value) in children.iter_mut().zip(names).zip(values) {
-        match value {
-            Some(value) => push_or_null(child, value, cx, || format!(".{name}"))?,
-            None if child.push_null() => {}
-            None => return Err(What::Elements.into()),
-        }
-    }
-    Ok(())
-}
-
 /// The names of `Enum8('a' = 1, 'it\'s' = 2)`.
 fn enum_names(definition: &str) -> Vec<String> {
     let mut names = Vec::new();
@@ -690,194 +598,4 @@ fn enum_names(definition: &str) -> Vec<String> {
         }
     }
     names
-}
-
-/// The Arrow type of an array of numbers.
-trait Typed {
-    type Type;
-}
-
-impl<T: ArrowPrimitiveType> Typed for PrimitiveArray<T> {
-    type Type = T;
-}
-
-/// Times in the unit of their Arrow type.
-#[derive(Debug)]
-struct Times {
-    values: Vec<i64>,
-    /// Digits of a second that the column holds.
-    scale: u8,
-    /// Arrow units in a unit of the column: Arrow knows every third scale only.
-    factor: i64,
-    /// Nanoseconds in an Arrow unit.
-    unit_nanos: i64,
-    first_secs: i64,
-    last_secs: i64,
-}
-
-impl Times {
-    fn new(scale: u8, data_type: &DataType, first_secs: i64, last_secs: i64) -> Self {
-        let unit_digits = match data_type {
-            DataType::Timestamp(TimeUnit::Second, _) => 0,
-            DataType::Timestamp(TimeUnit::Millisecond, _) => 3,
-            DataType::Timestamp(TimeUnit::Microsecond, _) => 6,
-            _ => 9,
-        };
-        Self {
-            values: Vec::new(),
-            scale,
-            factor: 10_i64.pow(unit_digits - u32::from(scale).min(unit_digits)),
-            unit_nanos: 10_i64.pow(9 - unit_digits),
-            first_secs,
-            last_secs,
-        }
-    }
-
-    #[inline]
-    fn push_item(&mut self, item: Item<'_>, cx: &mut Context) -> Result<(), Fault> {
-        let text = item.scalar_text(&mut cx.scratch).ok_or(What::WrongType)?;
-        if self.push(Instant::parse(text)?)? {
-            if !cx.round {
-                return Err(What::ExcessDigits.into());
-            }
-            cx.rounded += 1;
-        }
-        Ok(())
-    }
-
-    /// Adds an instant; whether it had to be rounded.
-    #[inline]
-    fn push(&mut self, instant: Instant) -> Result<bool, What> {
-        if !(self.first_secs..=self.last_secs).contains(&instant.secs) {
-            return Err(What::OutOfRange);
-        }
-        let (value, rounded) = instant.at_scale(self.scale).ok_or(What::OutOfRange)?;
-        let value = value.checked_mul(self.factor).ok_or(What::OutOfRange)?;
-        self.values.push(value);
-        Ok(rounded)
-    }
-
-    fn finish(&mut self, data_type: &DataType, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
-        let DataType::Timestamp(unit, zone) = data_type else {
-            return Err(inconsistent(data_type));
-        };
-        let values = renew(&mut self.values).into();
-        let zone = zone.clone();
-        Ok(match unit {
-            TimeUnit::Second => {
-                Arc::new(TimestampSecondArray::try_new(values, nulls)?.with_timezone_opt(zone))
-            }
-            TimeUnit::Millisecond => {
-                Arc::new(TimestampMillisecondArray::try_new(values, nulls)?.with_timezone_opt(zone))
-            }
-            TimeUnit::Microsecond => {
-                Arc::new(TimestampMicrosecondArray::try_new(values, nulls)?.with_timezone_opt(zone))
-            }
-            TimeUnit::Nanosecond => {
-                Arc::new(TimestampNanosecondArray::try_new(values, nulls)?.with_timezone_opt(zone))
-            }
-        })
-    }
-}
-
-/// Strings, one after the other.
-#[derive(Debug)]
-struct Text {
-    arena: String,
-    offsets: Vec<i32>,
-}
-
-impl Text {
-    fn new() -> Self {
-        Self {
-            arena: String::new(),
-            offsets: vec![0],
-        }
-    }
-
-    #[inline]
-    fn push(&mut self, text: &str) -> Result<(), Fault> {
-        self.arena.push_str(text);
-        self.offsets.push(offset(self.arena.len())?);
-        Ok(())
-    }
-
-    fn push_empty(&mut self) {
-        self.offsets.extend_from_within(self.offsets.len() - 1..);
-    }
-
-    fn truncate(&mut self, rows: usize) {
-        self.offsets.truncate(rows + 1);
-        self.arena.truncate(elements(&self.offsets));
-    }
-
-    fn bytes(&self) -> usize {
-        self.arena.len() + size_of_val(&self.offsets[..])
-    }
-
-    fn finish(&mut self, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
-        let offsets = OffsetBuffer::new(std::mem::replace(&mut self.offsets, vec![0]).into());
-        let room = String::with_capacity(self.arena.len());
-        let bytes = Buffer::from_vec(std::mem::replace(&mut self.arena, room).into_bytes());
-        Ok(Arc::new(StringArray::try_new(offsets, bytes, nulls)?))
-    }
-}
-
-/// Strings of few distinct values.
-#[derive(Debug)]
-struct Dictionary {
-    keys: Vec<i32>,
-    distinct: Interner,
-    /// For each distinct value the row that brought it, so that it goes when the row goes.
-    first_rows: Vec<usize>,
-    /// The key of the last value: neighbours are often the same.
-    last: usize,
-}
-
-impl Dictionary {
-    fn new() -> Self {
-        Self {
-            keys: Vec::new(),
-            distinct: Interner::new(),
-            first_rows: Vec::new(),
-            last: 0,
-        }
-    }
-
-    #[inline]
-    fn push(&mut self, text: &str) {
-        if self.last >= self.distinct.len() || self.distinct.text(self.last) != text {
-            self.last = self.distinct.intern(text);
-            if self.distinct.len() > self.first_rows.len() {
-                self.first_rows.push(self.keys.len());
-            }
-        }
-        self.keys.push(i32::try_from(self.last).unwrap_or(i32::MAX));
-    }
-
-    fn truncate(&mut self, rows: usize) {
-        self.keys.truncate(rows);
-        let kept = self.first_rows.partition_point(|&row| row < rows);
-        self.first_rows.truncate(kept);
-        self.distinct.truncate(kept);
-    }
-
-    fn bytes(&self) -> usize {
-        size_of_val(&self.keys[..]) + size_of_val(&self.first_rows[..]) + self.distinct.bytes()
-    }
-
-    fn finish(&mut self, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
-        // A key of NULL may point nowhere only as long as there is something to point to.
-        if self.distinct.len() == 0 && !self.keys.is_empty() {
-            self.distinct.intern("");
-        }
-        let distinct = StringArray::from_iter_values(self.distinct.texts());
-        self.distinct.truncate(0);
-        self.first_rows.clear();
-        let keys = Int32Array::try_new(renew(&mut self.keys).into(), nulls)?;
-        Ok(Arc::new(DictionaryArray::try_new(
-            keys,
-            Arc::new(distinct),
-        )?))
-    }
 }

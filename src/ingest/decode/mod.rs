@@ -1,17 +1,33 @@
 //! From messages to rows: the decoder of one dataset.
 
+mod column;
+mod decimals;
+mod fault;
+mod fields;
+mod interner;
+mod json;
+mod levels;
+mod nested;
+mod number;
+mod plan;
+mod rejection;
+mod text;
+mod time;
+mod times;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
-use super::fault::{Context, Fault, What, excerpt, shown};
-use super::fields::{DuplicateOr, Fields, Found, Role};
-use super::json::{Item, Kind, Scanner};
-use super::plan::{Alias, ColumnPlan, Source, plan};
-use super::rejection::{Place, Reason, Rejection};
-use super::time::{Instant, PLAUSIBLE_FROM_SECS};
+use self::fault::{Context, Fault, What, excerpt, shown};
+use self::fields::{DuplicateOr, Fields, Found, Role};
+use self::json::{Item, JsonError, Kind, Scanner};
+use self::levels::Levels;
+use self::plan::{Alias, ColumnPlan, Source, plan};
+pub use self::rejection::{Place, Reason, Rejection};
+use self::time::{Instant, PLAUSIBLE_FROM_SECS};
 use crate::clickhouse::TableSchema;
 use crate::dataset::{Dataset, ExcessDigits, Position};
 use crate::error::{Context as _, Result};
@@ -322,7 +338,7 @@ impl Decoder {
     fn count_extras(&mut self) {
         for (index, planned) in self.columns.iter_mut().enumerate() {
             let levels = planned.column.levels_mut();
-            let extras = levels.map_or(0, super::levels::Levels::take_extras);
+            let extras = levels.map_or(0, Levels::take_extras);
             if extras > 0 {
                 *self.extras.entry(index).or_default() += extras;
             }
@@ -455,7 +471,7 @@ fn written(nanos: i64) -> String {
 }
 
 #[cold]
-fn not_json(e: super::json::JsonError) -> Reason {
+fn not_json(e: JsonError) -> Reason {
     Reason::NotJson {
         what: e.what,
         offset: e.offset,
