@@ -20,6 +20,9 @@ mod stored;
 mod upload;
 mod verify;
 
+#[cfg(test)]
+mod testing;
+
 pub use chunk_reader::{ChunkBatches, ChunkBytes};
 pub use chunk_writer::{ChunkSchema, ChunkWriter};
 pub use generations::Committed;

@@ -36,7 +36,11 @@ struct Inner {
     store: Arc<dyn ObjectStore>,
     options: ArchiveConfig,
     local: Option<probe::Local>,
+    part_bytes: usize,
 }
+
+/// The bytes of a part of an upload.
+const PART_BYTES: usize = 8 << 20;
 
 impl fmt::Debug for Archive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,6 +81,7 @@ impl Archive {
             store: Arc::new(store),
             options: config.clone(),
             local: Some(local),
+            part_bytes: PART_BYTES,
         })))
     }
 
@@ -87,7 +92,28 @@ impl Archive {
             store,
             options: config.clone(),
             local: None,
+            part_bytes: PART_BYTES,
         }))
+    }
+
+    /// The same with small parts, so that a test's chunk has several.
+    #[cfg(test)]
+    pub(super) fn with_part_bytes(
+        store: Arc<dyn ObjectStore>,
+        config: &ArchiveConfig,
+        part_bytes: usize,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            store,
+            options: config.clone(),
+            local: None,
+            part_bytes,
+        }))
+    }
+
+    /// The bytes of a part of an upload. All but the last are of this size, which some stores ask for.
+    pub(super) fn part_bytes(&self) -> usize {
+        self.0.part_bytes
     }
 
     /// The store itself.
