@@ -17,6 +17,7 @@ mod probe;
 mod process;
 mod store;
 mod stored;
+mod sweep;
 mod upload;
 mod verify;
 
