@@ -95,7 +95,7 @@ impl Encoder {
                 }
             }
         };
-        let bytes_per_row = batch.get_array_memory_size() / batch.num_rows();
+        let bytes_per_row = bytes_of(&batch)? / batch.num_rows();
         let slice_rows = (SLICE_BYTES / bytes_per_row.max(1)).max(1);
         let mut offset = 0;
         while offset < batch.num_rows() {
@@ -387,6 +387,15 @@ impl Group {
             .collect();
         Ok(Self { writers, rows: 0 })
     }
+}
+
+/// The bytes of these rows alone: a batch may be a slice of a larger one.
+fn bytes_of(batch: &RecordBatch) -> Result<usize> {
+    let mut bytes = 0;
+    for column in batch.columns() {
+        bytes += column.to_data().get_slice_memory_size()?;
+    }
+    Ok(bytes)
 }
 
 /// How many Parquet columns an Arrow column becomes.

@@ -181,6 +181,7 @@ mod tests {
 
     use arrow::array::RecordBatch;
     use parquet::arrow::ArrowWriter;
+    use parquet::schema::types::ColumnPath;
 
     use super::*;
     use crate::archive::stored::StoredSchema;
@@ -224,6 +225,40 @@ mod tests {
         columns.push(("long".into(), column(1)));
         let _ = columns[0].1.len();
         RecordBatch::try_from_iter(columns).unwrap()
+    }
+
+    #[test]
+    fn the_share_of_distinct_values_decides() {
+        let trades = trades(1, 20_000);
+        let schema = trades_schema(&trades);
+        let stored = StoredSchema::new(&schema.arrow, &schema.columns).unwrap();
+        let batch = with_worst_case(&stored.convert(&trades).unwrap());
+        let properties = properties(
+            &batch,
+            "exchange, toStartOfHour(timestamp), symbol",
+            3,
+            Vec::new(),
+        )
+        .unwrap();
+        let chosen = |name: &str| {
+            let path = ColumnPath::from(name);
+            (
+                properties.dictionary_enabled(&path),
+                properties.encoding(&path),
+            )
+        };
+        assert_eq!(
+            chosen("timestamp"),
+            (false, Some(Encoding::DELTA_BINARY_PACKED))
+        );
+        assert_eq!(
+            chosen("trade_id"),
+            (false, Some(Encoding::DELTA_BYTE_ARRAY))
+        );
+        assert_eq!(chosen("long"), (false, Some(Encoding::BYTE_STREAM_SPLIT)));
+        assert!(chosen("price").0 && chosen("quantity").0 && chosen("symbol").0);
+        // Behind an expression nothing is known of the order.
+        assert_eq!(properties.sorting_columns().unwrap().len(), 1);
     }
 
     #[test]

@@ -140,9 +140,14 @@ fn to_batch(trades: &[Trade]) -> RecordBatch {
             Arc::new(values),
         ))
     };
+    // Each value once, as a server's dictionary has it.
     let by_symbol = |value: fn(usize) -> &'static str| {
-        let keys = trades.iter().map(|t| t.symbol as i32).collect();
-        dictionary((0..SYMBOLS.len()).map(value).collect(), keys)
+        let mut values: Vec<_> = (0..SYMBOLS.len()).map(value).collect();
+        values.sort_unstable();
+        values.dedup();
+        let key = |t: &Trade| values.binary_search(&value(t.symbol)).unwrap() as i32;
+        let keys = trades.iter().map(key).collect();
+        dictionary(values, keys)
     };
     let decimal = |value: fn(&Trade) -> i128| -> ArrayRef {
         let values = Decimal128Array::from_iter_values(trades.iter().map(value));
