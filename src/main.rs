@@ -48,7 +48,8 @@ async fn watch_signals(shutdown: CancellationToken) {
             _ = terminate.recv() => 143,
         };
         if second {
-            std::process::exit(code);
+            // Not `exit`: an engine that is loaded would run its destructors under its own threads.
+            mpsync::engine::Engine::end_process(code);
         }
         tracing::info!("shutting down; a second signal ends at once");
         shutdown.cancel();

@@ -8,7 +8,9 @@ use crate::dataset::{Dataset, TierRole, builtin};
 use crate::error::{Error, Result};
 
 mod config;
+mod engine;
 mod generate;
+mod run;
 mod schema;
 
 /// What every command works with.
@@ -64,6 +66,8 @@ pub async fn run(cli: Cli, shutdown: CancellationToken) -> Result<()> {
     match cli.command {
         Command::Generate(args) => generate::run(&context()?, &args).await,
         Command::Schema(args) => schema::run(&context()?, &args).await,
+        Command::Engine(args) => engine::run(&args, shutdown).await,
+        Command::Run(args) => run::run(&context()?, &args).await,
         Command::Config(args) => config::run(&context()?, &args),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();

@@ -1,0 +1,293 @@
+//! Which generations there are, and how one comes to be.
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use object_store::ObjectMeta;
+use object_store::path::Path;
+
+use super::layout::{
+    GenerationId, MANIFEST, SHA256SUMS, parse_generation, parse_manifest, parse_window,
+    window_folder,
+};
+use super::manifest::{Chunk, Manifest};
+use super::store::{Archive, Created};
+use crate::dataset::{DatasetName, Window};
+use crate::error::{Error, Result};
+
+/// Listings under way at a time.
+const LISTINGS: usize = 16;
+
+/// How a commit ended. Either way the generation exists, with this manifest.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Committed {
+    /// It is the one that was handed in.
+    Won(Manifest),
+    /// Another attempt was first; this is what it wrote. The chunks of the loser are named by no manifest.
+    Lost(Manifest),
+}
+
+impl Committed {
+    /// The manifest that holds.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        match self {
+            Self::Won(manifest) | Self::Lost(manifest) => manifest,
+        }
+    }
+}
+
+impl Archive {
+    /// The windows of a dataset that have at least one manifest and touch `range`, in order of time.
+    pub async fn windows(
+        &self,
+        dataset: &DatasetName,
+        range: Option<Window>,
+    ) -> Result<Vec<Window>> {
+        let root = Path::from(dataset.as_str());
+        let manifests = match range {
+            None => self.list(&root).await?,
+            Some(range) => {
+                let folders = self.folders_touching(&root, range).await?;
+                let listings = folders.iter().map(|folder| self.list(folder));
+                let found: Vec<_> = futures_util::stream::iter(listings)
+                    .buffered(LISTINGS)
+                    .try_collect()
+                    .await?;
+                found.into_iter().flatten().collect()
+            }
+        };
+        let touches = |window: &Window| range.is_none_or(|r| r.intersection(window).is_some());
+        let mut windows: Vec<Window> = manifests
+            .iter()
+            .filter_map(|object| parse_manifest(&object.location))
+            .map(|id| id.window)
+            .filter(touches)
+            .collect();
+        windows.sort_unstable();
+        windows.dedup();
+        Ok(windows)
+    }
+
+    /// The folders below a dataset's in which windows of this range can lie.
+    ///
+    /// A window lies under the date on which it starts, and one that is longer than a day may start long before.
+    async fn folders_touching(&self, root: &Path, range: Window) -> Result<Vec<Path>> {
+        let mut folders = Vec::new();
+        let mut earlier = Vec::new();
+        for folder in self.list_folder(root).await?.common_prefixes {
+            let Some(day) = folder.filename().and_then(|name| parse_window(name, None)) else {
+                continue;
+            };
+            if range.intersection(&day).is_some() {
+                folders.push(folder);
+            } else if day.start() < range.start() {
+                earlier.push((folder.filename().unwrap_or_default().to_owned(), folder));
+            }
+        }
+        let below: Vec<_> = futures_util::stream::iter(earlier)
+            .map(|(date, folder)| async move {
+                let below = self.list_folder(&folder).await?.common_prefixes;
+                Ok::<_, Error>((date, below))
+            })
+            .buffered(LISTINGS)
+            .try_collect()
+            .await?;
+        for (date, below) in below {
+            folders.extend(below.into_iter().filter(|folder| {
+                let window = folder.filename().and_then(|n| parse_window(&date, Some(n)));
+                window.is_some_and(|window| window.intersection(&range).is_some())
+            }));
+        }
+        Ok(folders)
+    }
+
+    /// The manifest of a generation, checked; `None` when it does not exist.
+    pub async fn manifest(&self, id: &GenerationId) -> Result<Option<Manifest>> {
+        match self.read(&id.manifest()).await? {
+            Some(json) => Manifest::from_json(&json, id).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The generations of a window, in order, each checked. A gap in their numbers is an integrity error: a generation
+    /// was committed after one that is gone.
+    pub async fn generations(
+        &self,
+        dataset: &DatasetName,
+        window: Window,
+    ) -> Result<Vec<Manifest>> {
+        let mut found = Vec::new();
+        let mut missing = None;
+        for generation in self.generation_folders(dataset, window).await? {
+            let id = generation_id(dataset, window, generation);
+            if let Some(manifest) = self.manifest(&id).await? {
+                let expected = u32::try_from(found.len()).unwrap_or(u32::MAX);
+                if generation != expected {
+                    missing.get_or_insert(expected);
+                }
+                found.push(manifest);
+            }
+        }
+        match missing {
+            None => Ok(found),
+            Some(number) => Err(Error::integrity(format!(
+                "{} has no manifest, but a later generation has",
+                generation_id(dataset, window, number)
+            ))
+            .hint("put its folder back from a copy of the archive; without it the window's content is unknown")),
+        }
+    }
+
+    /// The numbers of the generations that have a folder, whether or not they have a manifest.
+    pub(super) async fn generation_folders(
+        &self,
+        dataset: &DatasetName,
+        window: Window,
+    ) -> Result<Vec<u32>> {
+        let folder = window_folder(dataset, window);
+        let below = self.list_folder(&folder).await?.common_prefixes;
+        let mut numbers: Vec<u32> = below
+            .iter()
+            .filter_map(|path| parse_generation(path.filename()?))
+            .collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// The files of a generation's folder that its manifest does not name; all, where it has none.
+    pub async fn orphans(
+        &self,
+        id: &GenerationId,
+        manifest: Option<&Manifest>,
+    ) -> Result<Vec<ObjectMeta>> {
+        let mut files = self.list_folder(&id.folder()).await?.objects;
+        files.retain(|object| {
+            let name = object.location.filename().unwrap_or_default();
+            manifest.is_none_or(|manifest| {
+                name != MANIFEST
+                    && name != SHA256SUMS
+                    && !manifest.chunks.iter().any(|chunk| chunk.file == name)
+            })
+        });
+        files.sort_by(|a, b| a.location.cmp(&b.location));
+        Ok(files)
+    }
+
+    /// Makes a generation exist: `SHA256SUMS`, then the manifest, only if there is none.
+    ///
+    /// All its chunks must be in place; the generation before it must exist. After an error it is open whether the
+    /// generation exists; calling it again with the same manifest settles that, and a manifest found to be one's own
+    /// counts as won.
+    pub async fn commit(&self, manifest: Manifest) -> Result<Committed> {
+        let id = manifest.id();
+        let json = Bytes::from(manifest.to_json()?);
+        // What cannot be read back must not be written.
+        Manifest::from_json(&json, &id)?;
+        if let Some(there) = self.manifest(&id).await? {
+            return self.settle(&id, manifest, there).await;
+        }
+        self.check_ready(&id, &manifest).await?;
+        self.write_sums(&id, &manifest).await?;
+        match self.create(&id.manifest(), json).await? {
+            Created::Yes => {
+                tracing::info!(
+                    generation = %id, attempt = manifest.attempt, chunks = manifest.chunks.len(),
+                    rows = manifest.fingerprint.rows, bytes = manifest.bytes(), "generation committed"
+                );
+                Ok(Committed::Won(manifest))
+            }
+            Created::AlreadyThere => match self.manifest(&id).await? {
+                Some(there) => self.settle(&id, manifest, there).await,
+                None => Err(Error::integrity(format!(
+                    "the store says that {} is there, and does not find it",
+                    id.manifest()
+                ))),
+            },
+        }
+    }
+
+    /// A manifest was there already. It counts, whoever wrote it, and `SHA256SUMS` must be its own: the loser may have
+    /// written over it.
+    async fn settle(
+        &self,
+        id: &GenerationId,
+        ours: Manifest,
+        there: Manifest,
+    ) -> Result<Committed> {
+        let sums = self.read(&id.sums()).await?;
+        if sums.as_deref() != Some(there.sha256sums().as_bytes()) {
+            self.write_sums(id, &there).await?;
+        }
+        if there == ours {
+            // A repeated call, or a store that repeated a request whose first answer was lost.
+            return Ok(Committed::Won(there));
+        }
+        tracing::warn!(
+            generation = %id, ours = ours.attempt, theirs = there.attempt,
+            "another attempt committed this generation first"
+        );
+        Ok(Committed::Lost(there))
+    }
+
+    /// Writes `SHA256SUMS` from a manifest.
+    pub(super) async fn write_sums(&self, id: &GenerationId, manifest: &Manifest) -> Result<()> {
+        self.overwrite(&id.sums(), Bytes::from(manifest.sha256sums()))
+            .await
+    }
+
+    /// A last look before a generation exists: everything that it names is there, and so is what it builds on.
+    async fn check_ready(&self, id: &GenerationId, manifest: &Manifest) -> Result<()> {
+        if let Some(before) = id.generation.checked_sub(1) {
+            let before = generation_id(&id.dataset, id.window, before);
+            if self.head(&before.manifest()).await?.is_none() {
+                return Err(Error::integrity(format!(
+                    "{id} cannot be committed: {before} does not exist"
+                )));
+            }
+        }
+        for chunk in &manifest.chunks {
+            let path = id.file(&chunk.file);
+            let found = self.head(&path).await?.map(|meta| meta.size);
+            if found != Some(chunk.bytes) {
+                return Err(Error::integrity(format!(
+                    "{id} cannot be committed: {path} has {}, not {} bytes",
+                    found.map_or_else(|| "gone".to_owned(), |bytes| format!("{bytes} bytes")),
+                    chunk.bytes
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes chunks that no manifest names: those of an attempt that lost or gave up.
+    ///
+    /// Refused for a chunk that the generation's manifest names.
+    pub async fn remove_chunks(&self, id: &GenerationId, chunks: &[Chunk]) -> Result<()> {
+        let named = self.manifest(id).await?;
+        for chunk in chunks {
+            if named
+                .iter()
+                .any(|m| m.chunks.iter().any(|c| c.file == chunk.file))
+            {
+                return Err(Error::integrity(format!(
+                    "{} is part of the archive and will not be removed",
+                    id.file(&chunk.file)
+                )));
+            }
+            self.remove(&id.file(&chunk.file)).await?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn generation_id(
+    dataset: &DatasetName,
+    window: Window,
+    generation: u32,
+) -> GenerationId {
+    GenerationId {
+        dataset: dataset.clone(),
+        window,
+        generation,
+    }
+}

@@ -1,0 +1,77 @@
+//! What JetStream says about a delivered message in its reply subject. Pure.
+
+/// Where a message stands in its stream and in its consumer's deliveries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Delivery {
+    /// The message's sequence in the stream.
+    pub(super) seq: u64,
+    /// The number of this delivery among all of the consumer's, redeliveries included: one greater each time, so that a
+    /// step of more than one means that a delivery went elsewhere.
+    pub(super) delivery: u64,
+    /// When the stream stored the message, nanoseconds since 1970.
+    pub(super) stored_at_nanos: i64,
+    /// How many messages wait behind it.
+    pub(super) pending: u64,
+}
+
+impl Delivery {
+    /// Reads a reply subject.
+    ///
+    /// `$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>`, or with domain and account
+    /// hash before the stream and a random token at the end (ADR-15).
+    pub(super) fn parse(reply: &str) -> Option<Self> {
+        let rest = reply.strip_prefix("$JS.ACK.")?;
+        let mut tokens = [""; 10];
+        let mut count = 0;
+        for token in rest.split('.') {
+            if count == tokens.len() {
+                return None;
+            }
+            tokens[count] = token;
+            count += 1;
+        }
+        let first = match count {
+            7 => 2,
+            9 | 10 => 4,
+            _ => return None,
+        };
+        let number = |at: usize| tokens[first + at].parse::<u64>().ok();
+        Some(Self {
+            seq: number(1)?,
+            delivery: number(2)?,
+            stored_at_nanos: i64::try_from(number(3)?).ok()?,
+            pending: number(4)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_the_reply_subject_are_read_and_others_refused() {
+        let expected = Delivery {
+            seq: 4711,
+            delivery: 12,
+            stored_at_nanos: 1_760_000_000_123_456_789,
+            pending: 3,
+        };
+        for reply in [
+            "$JS.ACK.S.mpsync-trades.1.4711.12.1760000000123456789.3",
+            "$JS.ACK._.hash.S.mpsync-trades.1.4711.12.1760000000123456789.3",
+            "$JS.ACK.hub.hash.S.mpsync-trades.1.4711.12.1760000000123456789.3.rnd",
+        ] {
+            assert_eq!(Delivery::parse(reply), Some(expected), "{reply}");
+        }
+        for reply in [
+            "",
+            "_INBOX.x",
+            "$JS.ACK.S.c.1.x.12.17.3",
+            "$JS.ACK.S.c.1.2",
+            "$JS.ACK.1.2.3.4.5.6.7.8.9.10.11",
+        ] {
+            assert_eq!(Delivery::parse(reply), None, "{reply}");
+        }
+    }
+}

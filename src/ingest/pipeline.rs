@@ -1,0 +1,536 @@
+//! One dataset's ingest: life after life, each of them fetch → decode → land.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use async_nats::jetstream::stream::Stream;
+use async_nats::{Client, Message};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::Ended;
+use super::ack::Owed;
+use super::budget::{Budget, Share};
+use super::dead_letter::{DeadLetter, DeadLetters};
+use super::decode::{Decoder, MessageMeta};
+use super::delivery::Delivery;
+use super::epoch::EpochHistory;
+use super::life::Door;
+use super::order::{Admission, Order};
+use super::recovery::{self, Holdings};
+use super::decode::Reason;
+use super::sink::{Batch, LAST_FLUSH, Sink, message_id};
+use super::source::{AHEAD_MESSAGES, Source};
+use super::stats::DatasetStats;
+use super::stream::{self, AckMode, Durable};
+use crate::clickhouse::{Tier, check_columns};
+use crate::config::Config;
+use crate::dataset::{Dataset, PositionSet};
+use crate::error::{Error, Result};
+use crate::retry::Backoff;
+
+/// How often a life looks whether deliveries went elsewhere, the connection was renewed, or the stream dropped something.
+const LOOK: Duration = Duration::from_secs(2);
+/// The same where the end of the stream is waited for.
+const LOOK_DRAINING: Duration = Duration::from_millis(100);
+/// Dead letters that a batch holds at most.
+const DEAD_LETTERS_PER_BATCH: usize = 2000;
+/// Bytes of a batch at most, whatever the configuration says: an Arrow array addresses two gigabytes.
+const MOST_BATCH_BYTES: usize = 512 << 20;
+/// A life that lasted longer than this ended for a reason of its own: the next one begins without a pause.
+const LONG_LIFE: Duration = Duration::from_secs(30);
+
+/// What all lives of a dataset's ingest work with.
+pub(super) struct Pipeline {
+    pub(super) config: Arc<Config>,
+    pub(super) dataset: Arc<Dataset>,
+    pub(super) tier: Tier,
+    pub(super) client: Client,
+    pub(super) stream: Stream,
+    pub(super) mode: AckMode,
+    pub(super) dead_letters: DeadLetters,
+    pub(super) budget: Budget,
+    pub(super) stats: Arc<DatasetStats>,
+    pub(super) shutdown: CancellationToken,
+    /// End when all messages up to this sequence are settled.
+    pub(super) drain_to: Option<u64>,
+}
+
+/// A life that has begun: everything that it must know is asked.
+struct Life {
+    durable: Durable,
+    sink: Arc<Sink>,
+    source: Source,
+    hand: Hand,
+    history: EpochHistory,
+    /// Positions above the floor whose rows landed in an earlier life.
+    held: PositionSet,
+    order: Order,
+    /// How often the connection had been made when the life began.
+    connects: u64,
+    /// All messages of the dataset up to here were delivered.
+    clear_to: u64,
+    /// What the server said last that it had delivered.
+    delivered: u64,
+}
+
+/// What was taken and is not yet on its way into hot.
+struct Hand {
+    decoder: Decoder,
+    dead_letters: Vec<DeadLetter>,
+    owed: Owed,
+    share: Share,
+    messages: u64,
+    last_seq: u64,
+    since: Option<Instant>,
+}
+
+impl Hand {
+    fn is_empty(&self) -> bool {
+        self.messages == 0
+    }
+}
+
+/// Nanoseconds since 1970.
+fn now_nanos() -> Result<u64> {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|d| u64::try_from(d.as_nanos()).ok())
+        .ok_or_else(|| Error::config("this machine's clock is not between 1970 and 2554"))
+}
+
+impl Pipeline {
+    /// Ingests until everything is drained, the process is to end, or something cannot be helped.
+    pub(super) async fn run(self) -> Result<()> {
+        let mut lived = None;
+        let mut failed = 0;
+        loop {
+            let began = Instant::now();
+            let ended = self.live(&mut lived).await;
+            match ended {
+                Ok(()) => return Ok(()),
+                Err(Ended::Failed(e)) => {
+                    return Err(e.doing(format!("ingesting {}", self.dataset.name)));
+                }
+                Err(Ended::Doubt(why)) => {
+                    self.stats.doubts.add(1);
+                    if began.elapsed() > LONG_LIFE {
+                        failed = 0;
+                    }
+                    failed += 1;
+                    let pause = Backoff::DAEMON.pause(failed, rand::random());
+                    tracing::warn!(dataset = %self.dataset.name, why, ?pause, "life ended in doubt, beginning a new one");
+                    tokio::select! {
+                        () = self.shutdown.cancelled() => return Ok(()),
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// One life.
+    async fn live(&self, lived: &mut Option<u64>) -> Result<(), Ended> {
+        let begun = tokio::select! {
+            begun = self.begin(lived) => begun,
+            () = self.shutdown.cancelled() => return Ok(()),
+        };
+        let mut life = begun?;
+        self.stats.lives.add(1);
+        let ended = self.ingest(&mut life).await;
+        self.stats.decoded(&life.hand.decoder.counters());
+        if ended.is_ok() {
+            life.sink.door.close().await?;
+        }
+        ended
+    }
+
+    /// Begins a life: shuts older doors first, and only then asks what is there.
+    async fn begin(&self, lived: &mut Option<u64>) -> Result<Life, Ended> {
+        let began = Instant::now();
+        let connects = self.connects();
+        let live = self.tier.describe_existing(&self.dataset.table).await?;
+        check_columns(&self.dataset, &live)?;
+        let decoder = Decoder::new(&self.dataset, &live)?;
+        let mut durable = Durable::open(
+            &self.stream,
+            &self.dataset,
+            &self.config.ingest,
+            self.mode,
+            self.max_ack_pending(),
+        )
+        .await?;
+        let nanos = now_nanos()?;
+        let door = Door::open(&self.tier, &self.dataset, nanos / 1_000_000, lived).await?;
+        let holdings = Holdings::new(&self.tier, &self.dataset)?;
+        let (history, held, standing) = self.recover(&mut durable, &holdings, nanos).await?;
+        let facts = stream::facts(&self.stream).await?;
+        let clear_to = standing.floor;
+        if !standing.fresh {
+            self.note_gap(clear_to, facts.first_seq);
+        }
+        let source = Source::open(&self.client, &durable.consumer).await?;
+        tracing::info!(
+            dataset = %self.dataset.name, life = door.life(), epoch = history.current().0, floor = standing.floor,
+            held = held.len(), last_seq = facts.last_seq, duration = ?began.elapsed(), "ingesting"
+        );
+        let mode = durable.mode();
+        Ok(Life {
+            sink: Arc::new(Sink {
+                tier: self.tier.clone(),
+                dataset: self.dataset.clone(),
+                live,
+                door,
+                holdings,
+                dead_letters: self.dead_letters.clone(),
+                stream: self.stream.clone(),
+                client: self.client.clone(),
+                stats: self.stats.clone(),
+            }),
+            hand: Hand {
+                decoder,
+                dead_letters: Vec::new(),
+                owed: Owed::nothing(mode),
+                share: Share::default(),
+                messages: 0,
+                last_seq: standing.floor,
+                since: None,
+            },
+            order: Order::new(mode, &standing),
+            durable,
+            source,
+            history,
+            held,
+            connects,
+            clear_to,
+            delivered: standing.delivery,
+        })
+    }
+
+    /// Finds out which epoch counts and which positions are held, and sets the consumer back.
+    async fn recover(
+        &self,
+        durable: &mut Durable,
+        holdings: &Holdings,
+        now_nanos: u64,
+    ) -> Result<(EpochHistory, PositionSet, stream::Standing)> {
+        let facts = stream::facts(&self.stream).await?;
+        let before = durable.standing().await?;
+        let remembered = durable.remembered(facts.created)?;
+        let known = remembered.clone();
+        let found = recovery::epochs(
+            holdings,
+            &self.stream,
+            &facts,
+            remembered,
+            before.floor,
+            now_nanos,
+        )
+        .await?;
+        let history = found.history;
+        // Where the stream was rewound below the floor, what was issued again lies below it.
+        let back_to = found.rewound_from.filter(|from| *from <= before.floor);
+        if let Some(from) = found.rewound_from {
+            self.stats.rewinds.add(1);
+            tracing::warn!(
+                dataset = %self.dataset.name, from, epoch = history.current().0, last_seq = facts.last_seq,
+                "the stream was rewound: it issues sequences again, which count as a new epoch from here on"
+            );
+        }
+        if known.as_ref() != Some(&history) {
+            durable
+                .remember(&self.stream, facts.created, &history)
+                .await?;
+        }
+        let standing = durable.set_back(back_to).await?;
+        let floor = standing.floor.min(before.floor);
+        let held = holdings.held_above(&history, floor).await?;
+        Ok((history, held, standing))
+    }
+
+    /// The loop of a life. Returns when it ended in order.
+    async fn ingest(&self, life: &mut Life) -> Result<(), Ended> {
+        let mut landing: Option<AbortOnDropHandle<Result<(), Ended>>> = None;
+        let mut waiting: Option<BoxFuture<'static, Share>> = None;
+        let mut look = interval(self.drain_to.map_or(LOOK, |_| LOOK_DRAINING));
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let full = self.is_full(&life.hand);
+            if landing.is_none() && self.is_due(&life.hand, full, waiting.is_some()) {
+                landing = Some(self.launch(life)?);
+                continue;
+            }
+            if !full && waiting.is_none() {
+                if let Some(bytes) = life.source.wants() {
+                    match self.budget.try_take(bytes) {
+                        Some(share) => life.source.request(share).await?,
+                        None => waiting = Some(self.budget.take(bytes)),
+                    }
+                    continue;
+                }
+            }
+            let due_at = life.hand.since.map(|since| since + self.flush_interval());
+            tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => return self.finish(life, landing).await,
+                landed = joined(&mut landing), if landing.is_some() => {
+                    landing = None;
+                    landed?;
+                    life.order.landed();
+                }
+                share = granted(&mut waiting), if waiting.is_some() => {
+                    waiting = None;
+                    life.source.request(share).await?;
+                }
+                chunk = life.source.next(), if !full => {
+                    let chunk = chunk.ok_or_else(|| Ended::doubt("the connection to NATS was given up"))?;
+                    self.take(life, chunk).await?;
+                }
+                () = sleep_until(due_at), if due_at.is_some() && landing.is_none() => {}
+                _ = look.tick() => {
+                    if self.look(life, landing.is_none()).await? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn flush_interval(&self) -> Duration {
+        self.config.hot.flush_interval
+    }
+
+    fn is_full(&self, hand: &Hand) -> bool {
+        hand.decoder.rows() >= self.config.hot.batch_rows
+            || hand.decoder.bytes() >= self.config.ingest.batch_bytes.min(MOST_BATCH_BYTES)
+            || hand.dead_letters.len() >= DEAD_LETTERS_PER_BATCH
+    }
+
+    /// Whether the hand is to be landed: it is full or old, or the memory for more is lacking.
+    fn is_due(&self, hand: &Hand, full: bool, lacking: bool) -> bool {
+        let old = hand
+            .since
+            .is_some_and(|since| since.elapsed() >= self.flush_interval());
+        full || old || (lacking && !hand.is_empty())
+    }
+
+    /// Sends the hand on its way into hot, as a task of its own, so that the next one is filled meanwhile.
+    fn launch(&self, life: &mut Life) -> Result<AbortOnDropHandle<Result<(), Ended>>> {
+        let hand = &mut life.hand;
+        let rows = match hand.decoder.rows() {
+            0 => None,
+            _ => Some(hand.decoder.finish()?),
+        };
+        let batch = Batch {
+            rows,
+            dead_letters: std::mem::take(&mut hand.dead_letters),
+            owed: std::mem::replace(&mut hand.owed, Owed::nothing(life.durable.mode())),
+            share: std::mem::take(&mut hand.share),
+            messages: std::mem::take(&mut hand.messages),
+            last_seq: hand.last_seq,
+        };
+        hand.since = None;
+        life.order.launched();
+        let sink = life.sink.clone();
+        Ok(AbortOnDropHandle::new(tokio::spawn(async move {
+            sink.land(batch).await
+        })))
+    }
+
+    /// Takes what has come into the hand.
+    async fn take(&self, life: &mut Life, chunk: Vec<Message>) -> Result<(), Ended> {
+        for message in chunk {
+            if let Some(status) = message.status.filter(|s| *s != async_nats::StatusCode::OK) {
+                life.source.status(status, &message)?;
+                continue;
+            }
+            let delivery = message
+                .reply
+                .as_deref()
+                .and_then(Delivery::parse)
+                .ok_or_else(|| Ended::doubt("a message came without a readable reply subject"))?;
+            life.source.book(message.length, &mut life.hand.share);
+            self.stats.messages.add(1);
+            self.stats.bytes.add(message.length as u64);
+            self.stats.lag.set(delivery.pending);
+            match life.order.admit(&delivery)? {
+                Admission::New => self.take_new(life, message, &delivery)?,
+                Admission::Taken => self.stats.redelivered.add(1),
+                Admission::Settled => {
+                    self.stats.redelivered.add(1);
+                    life.hand.owe(message, &delivery);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_new(&self, life: &mut Life, message: Message, delivery: &Delivery) -> Result<(), Ended> {
+        let position = life.history.position(delivery.seq);
+        let hand = &mut life.hand;
+        if life.held.contains(position) {
+            self.stats.already_held.add(1);
+        } else {
+            let meta = MessageMeta {
+                subject: message.subject.as_str(),
+                position,
+                stored_at_nanos: delivery.stored_at_nanos,
+            };
+            if let Err(rejection) = hand.decoder.append(&meta, &message.payload) {
+                if matches!(rejection.reason, Reason::BatchFull) && hand.decoder.rows() > 0 {
+                    // What came is dropped and comes again in the next life, in smaller batches.
+                    return Err(Ended::doubt("a batch outgrew what an Arrow array can address"));
+                }
+                hand.dead_letters.push(DeadLetter {
+                    position,
+                    label: rejection.reason.label().to_owned(),
+                    reason: rejection.to_string(),
+                    subject: message.subject.to_string(),
+                    stored_at_nanos: delivery.stored_at_nanos,
+                    message_id: message_id(message.headers.as_ref()),
+                    // A copy: the original bytes lie in a buffer with all that was read at once.
+                    body: Bytes::copy_from_slice(&message.payload),
+                });
+            }
+        }
+        hand.owe(message, delivery);
+        Ok(())
+    }
+
+    /// Looks around. `true`: everything that was to be drained is settled.
+    async fn look(&self, life: &mut Life, idle: bool) -> Result<bool, Ended> {
+        if self.connects() != life.connects {
+            return Err(Ended::doubt("the connection to NATS was renewed"));
+        }
+        life.source.forget_expired(Instant::now());
+        let Ok(info) = life.durable.consumer.get_info().await else {
+            // The connection's own events say when it is gone.
+            return Ok(false);
+        };
+        let facts = stream::facts(&self.stream).await?;
+        let delivered = info.delivered.consumer_sequence;
+        let behind = life.order.misses(delivered);
+        life.order.forget(info.ack_floor.stream_sequence);
+        if behind && life.delivered == delivered && !self.is_full(&life.hand) {
+            return Err(Ended::doubt("messages were delivered to somebody else"));
+        }
+        life.delivered = delivered;
+        self.stats.lag.set(info.num_pending);
+        let settled = idle && life.hand.is_empty();
+        if info.num_pending == 0 && !behind {
+            life.clear_to = life.clear_to.max(facts.last_seq);
+        } else {
+            let clear_to = life.clear_to.max(life.hand.last_seq);
+            self.note_gap(clear_to, facts.first_seq);
+            life.clear_to = clear_to.max(facts.first_seq.saturating_sub(1));
+        }
+        let Some(to) = self.drain_to else {
+            return Ok(false);
+        };
+        let through = info.ack_floor.stream_sequence >= to
+            || (info.num_pending == 0 && info.num_ack_pending == 0);
+        Ok(settled && through)
+    }
+
+    /// Says what the stream dropped before it was delivered: everything between `clear_to` and its first message.
+    fn note_gap(&self, clear_to: u64, first_seq: u64) {
+        let lost = first_seq.saturating_sub(clear_to + 1);
+        if lost > 0 {
+            self.stats.gap_sequences.add(lost);
+            tracing::error!(
+                dataset = %self.dataset.name, from = clear_to + 1, to = first_seq - 1, sequences = lost,
+                "the stream dropped messages before they were ingested: this dataset's among these sequences are lost"
+            );
+        }
+    }
+
+    /// Lands what is in the hand and on its way, then ends. What takes too long is left to the next life.
+    async fn finish(
+        &self,
+        life: &mut Life,
+        landing: Option<AbortOnDropHandle<Result<(), Ended>>>,
+    ) -> Result<(), Ended> {
+        let last = async {
+            if let Some(landing) = landing {
+                landed(landing.await)?;
+            }
+            if !life.hand.is_empty() {
+                landed(self.launch(life)?.await)?;
+            }
+            Ok(())
+        };
+        match tokio::time::timeout(LAST_FLUSH, last).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Ended::Doubt(why))) => {
+                tracing::warn!(dataset = %self.dataset.name, why, "ended in doubt; the next start finds out");
+                Ok(())
+            }
+            Ok(Err(failed)) => Err(failed),
+            Err(_) => {
+                tracing::warn!(dataset = %self.dataset.name, "the last batch did not land in time; the next start does it");
+                Ok(())
+            }
+        }
+    }
+
+    /// How often the client has connected.
+    fn connects(&self) -> u64 {
+        self.client
+            .statistics()
+            .connects
+            .load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// What may be unacknowledged at once: a batch in the hand, one on its way, what is fetched ahead, and as much again.
+    fn max_ack_pending(&self) -> i64 {
+        let on_the_way = 2 * (self.config.hot.batch_rows + AHEAD_MESSAGES);
+        i64::try_from(2 * on_the_way).unwrap_or(i64::MAX)
+    }
+}
+
+impl Hand {
+    /// Owes the message's acknowledgement with the next batch.
+    fn owe(&mut self, message: Message, delivery: &Delivery) {
+        if let Some(reply) = message.reply {
+            self.owed.cover(delivery.seq, reply);
+        }
+        self.messages += 1;
+        self.last_seq = self.last_seq.max(delivery.seq);
+        self.since.get_or_insert_with(Instant::now);
+    }
+}
+
+async fn joined(
+    landing: &mut Option<AbortOnDropHandle<Result<(), Ended>>>,
+) -> Result<(), Ended> {
+    match landing {
+        Some(task) => landed(Pin::new(task).await),
+        None => std::future::pending().await,
+    }
+}
+
+fn landed(joined: Result<Result<(), Ended>, tokio::task::JoinError>) -> Result<(), Ended> {
+    match joined {
+        Ok(ended) => ended,
+        Err(e) => Err(Ended::doubt(format!("an insert was broken off: {e}"))),
+    }
+}
+
+async fn granted(waiting: &mut Option<BoxFuture<'static, Share>>) -> Share {
+    match waiting {
+        Some(share) => share.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

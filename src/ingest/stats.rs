@@ -1,0 +1,214 @@
+//! What ingest counts: atomics that anyone may read at any time, and their snapshot.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+
+use super::decode::DecodeCounters;
+
+/// A number that only grows, readable from anywhere.
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(super) fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters of one dataset.
+#[derive(Debug)]
+pub(super) struct DatasetStats {
+    pub(super) dataset: String,
+    pub(super) messages: Counter,
+    pub(super) bytes: Counter,
+    pub(super) rows: Counter,
+    pub(super) already_held: Counter,
+    pub(super) redelivered: Counter,
+    pub(super) batches: Counter,
+    pub(super) inserts: Counter,
+    pub(super) insert_retries: Counter,
+    pub(super) lives: Counter,
+    pub(super) doubts: Counter,
+    pub(super) rewinds: Counter,
+    pub(super) gap_sequences: Counter,
+    pub(super) lag: Counter,
+    pub(super) settled_seq: Counter,
+    pub(super) rounded: Counter,
+    labelled: Mutex<Labelled>,
+}
+
+#[derive(Debug, Default)]
+struct Labelled {
+    dead_letters: BTreeMap<String, u64>,
+    unknown_fields: BTreeMap<String, u64>,
+}
+
+impl DatasetStats {
+    fn new(dataset: &str) -> Self {
+        Self {
+            dataset: dataset.to_owned(),
+            messages: Counter::default(),
+            bytes: Counter::default(),
+            rows: Counter::default(),
+            already_held: Counter::default(),
+            redelivered: Counter::default(),
+            batches: Counter::default(),
+            inserts: Counter::default(),
+            insert_retries: Counter::default(),
+            lives: Counter::default(),
+            doubts: Counter::default(),
+            rewinds: Counter::default(),
+            gap_sequences: Counter::default(),
+            lag: Counter::default(),
+            settled_seq: Counter::default(),
+            rounded: Counter::default(),
+            labelled: Mutex::default(),
+        }
+    }
+
+    /// Counts a dead letter under its reason's label.
+    pub(super) fn dead_letter(&self, label: &str) {
+        let mut labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
+        *labelled.dead_letters.entry(label.to_owned()).or_default() += 1;
+    }
+
+    /// Adds what a decoder counted since it was made.
+    pub(super) fn decoded(&self, counters: &DecodeCounters) {
+        self.rounded.add(counters.rounded);
+        let mut labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
+        for (field, count) in &counters.unknown_fields {
+            *labelled.unknown_fields.entry(field.clone()).or_default() += count;
+        }
+    }
+
+    fn snapshot(&self) -> DatasetReport {
+        let labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
+        DatasetReport {
+            dataset: self.dataset.clone(),
+            messages: self.messages.get(),
+            bytes: self.bytes.get(),
+            rows: self.rows.get(),
+            already_held: self.already_held.get(),
+            redelivered: self.redelivered.get(),
+            dead_letters: labelled.dead_letters.clone(),
+            batches: self.batches.get(),
+            inserts: self.inserts.get(),
+            insert_retries: self.insert_retries.get(),
+            lives: self.lives.get(),
+            doubts: self.doubts.get(),
+            rewinds: self.rewinds.get(),
+            gap_sequences: self.gap_sequences.get(),
+            lag: self.lag.get(),
+            settled_seq: self.settled_seq.get(),
+            rounded: self.rounded.get(),
+            unknown_fields: labelled.unknown_fields.clone(),
+        }
+    }
+}
+
+/// The counters of a running ingest. Shared as an `Arc`; reading them costs the ingest nothing.
+#[derive(Debug)]
+pub struct IngestStats {
+    datasets: Vec<std::sync::Arc<DatasetStats>>,
+}
+
+impl IngestStats {
+    /// Counters at zero for these datasets.
+    pub fn new<'a>(datasets: impl IntoIterator<Item = &'a str>) -> Self {
+        Self {
+            datasets: datasets
+                .into_iter()
+                .map(|name| std::sync::Arc::new(DatasetStats::new(name)))
+                .collect(),
+        }
+    }
+
+    /// The counters of one dataset.
+    pub(super) fn dataset(&self, name: &str) -> Option<std::sync::Arc<DatasetStats>> {
+        self.datasets.iter().find(|d| d.dataset == name).cloned()
+    }
+
+    /// What has been counted until now.
+    #[must_use]
+    pub fn snapshot(&self) -> IngestReport {
+        IngestReport {
+            datasets: self.datasets.iter().map(|d| d.snapshot()).collect(),
+        }
+    }
+}
+
+/// What an ingest counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct IngestReport {
+    /// Dataset by dataset, in the order in which they were asked for.
+    pub datasets: Vec<DatasetReport>,
+}
+
+impl IngestReport {
+    /// Rows that landed in this run, over all datasets.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.datasets.iter().map(|d| d.rows).sum()
+    }
+
+    /// Messages that became dead letters in this run, over all datasets.
+    #[must_use]
+    pub fn dead_letters(&self) -> u64 {
+        self.datasets
+            .iter()
+            .flat_map(|d| d.dead_letters.values())
+            .sum()
+    }
+}
+
+/// What an ingest counted of one dataset.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct DatasetReport {
+    /// Its name.
+    pub dataset: String,
+    /// Messages that JetStream delivered, repeats included.
+    pub messages: u64,
+    /// Their bytes, subjects and headers included.
+    pub bytes: u64,
+    /// Rows that landed in hot.
+    pub rows: u64,
+    /// Messages whose rows an earlier life had landed already.
+    pub already_held: u64,
+    /// Messages that JetStream delivered again within a life; dropped.
+    pub redelivered: u64,
+    /// Messages that could not be rows, by reason.
+    pub dead_letters: BTreeMap<String, u64>,
+    /// Batches that were settled.
+    pub batches: u64,
+    /// Inserts that succeeded.
+    pub inserts: u64,
+    /// Inserts that were tried again.
+    pub insert_retries: u64,
+    /// Lives that were begun.
+    pub lives: u64,
+    /// Lives that ended in doubt.
+    pub doubts: u64,
+    /// How often the stream was found to be rewound.
+    pub rewinds: u64,
+    /// Stream sequences that were gone before they could be delivered.
+    pub gap_sequences: u64,
+    /// Messages that wait in the stream.
+    pub lag: u64,
+    /// The last stream sequence that was settled.
+    pub settled_seq: u64,
+    /// Numbers that were rounded.
+    pub rounded: u64,
+    /// Fields that no column takes, with how often they came.
+    pub unknown_fields: BTreeMap<String, u64>,
+}

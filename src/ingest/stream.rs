@@ -1,0 +1,350 @@
+//! The stream and the durable consumers: what they are, and what they must be.
+
+use std::collections::HashMap;
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
+use async_nats::jetstream::stream::{RetentionPolicy, Stream};
+use async_nats::jetstream::{self, ErrorCode};
+
+use super::epoch::EpochHistory;
+use crate::config::IngestConfig;
+use crate::dataset::{Dataset, Epoch};
+use crate::error::{Context as _, Error, Result};
+
+/// Metadata key of the durable consumer: when its stream was created, nanoseconds since 1970.
+const CREATED_KEY: &str = "mpsync-stream-created";
+/// Metadata key of the durable consumer: the stream's [`EpochHistory`].
+const EPOCHS_KEY: &str = "mpsync-epochs";
+
+/// How positions are acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AckMode {
+    /// One acknowledgement for all that lie at or below it. Safe only where the consumer can be set back to its floor.
+    All,
+    /// One for each message.
+    Each,
+}
+
+impl AckMode {
+    /// What this server and this stream allow.
+    ///
+    /// After a crash a server delivers new messages first and the old unacknowledged ones only when `ack_wait` has passed,
+    /// so that one acknowledgement for all would lose the old ones; from 2.14 on a consumer can be set back.
+    pub(super) fn of(client: &async_nats::Client, stream: &Stream) -> Self {
+        let retention = stream.cached_info().config.retention;
+        let version = client.server_info().version;
+        if client.is_server_compatible(2, 14, 0) && retention == RetentionPolicy::Limits {
+            return Self::All;
+        }
+        tracing::info!(
+            server = %version, ?retention,
+            "acknowledging each message by itself, which is slower: one for a batch needs nats-server 2.14 and limits retention"
+        );
+        Self::Each
+    }
+
+    fn policy(self) -> AckPolicy {
+        match self {
+            Self::All => AckPolicy::All,
+            Self::Each => AckPolicy::Explicit,
+        }
+    }
+}
+
+/// What of a stream a life needs to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// The epoch of its creation.
+    pub(super) created: Epoch,
+    /// The lowest sequence that it still holds; one above the last where it is empty.
+    pub(super) first_seq: u64,
+    /// The last sequence that it issued.
+    pub(super) last_seq: u64,
+}
+
+/// Asks the stream.
+pub(super) async fn facts(stream: &Stream) -> Result<Facts> {
+    let info = stream
+        .get_info()
+        .await
+        .map_err(Error::nats)
+        .doing(|| format!("asking for stream {}", stream.cached_info().config.name))?;
+    let nanos = info.created.unix_timestamp_nanos();
+    Ok(Facts {
+        created: Epoch(u64::try_from(nanos).map_err(|_| {
+            Error::nats(format!("the stream says that it was created at {nanos} ns"))
+        })?),
+        first_seq: info.state.first_sequence,
+        last_seq: info.state.last_sequence,
+    })
+}
+
+/// When the message at a sequence was stored, nanoseconds since 1970, or `None` where the stream has it no more.
+pub(super) async fn message_nanos(stream: &Stream, seq: u64) -> Result<Option<i64>> {
+    match stream.get_raw_message(seq).await {
+        Ok(message) => i64::try_from(message.time.unix_timestamp_nanos())
+            .map(Some)
+            .map_err(|_| Error::nats(format!("message {seq} has a time outside of all years"))),
+        Err(e) if is_no_message(&e.kind()) => Ok(None),
+        Err(e) => Err(Error::nats(e).doing(format!("asking for message {seq}"))),
+    }
+}
+
+/// Whether the stream answered that it does not have the message.
+pub(super) fn is_no_message(kind: &jetstream::stream::RawMessageErrorKind) -> bool {
+    matches!(kind, jetstream::stream::RawMessageErrorKind::NoMessageFound)
+        || matches!(kind, jetstream::stream::RawMessageErrorKind::JetStream(e) if e.error_code() == ErrorCode::NO_MESSAGE_FOUND)
+}
+
+/// A dataset's durable consumer, made if it is absent, checked if it is there.
+pub(super) struct Durable {
+    pub(super) consumer: PullConsumer,
+    mode: AckMode,
+}
+
+/// Where a consumer stands at the beginning of a life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// All messages at or below this stream sequence are acknowledged.
+    pub(super) floor: u64,
+    /// The number of the last delivery; the next one bears one more.
+    pub(super) delivery: u64,
+    /// Whether anything was ever delivered.
+    pub(super) fresh: bool,
+}
+
+impl Durable {
+    /// The name of a dataset's durable.
+    pub(super) fn name(dataset: &Dataset) -> String {
+        format!("mpsync-{}", dataset.name)
+    }
+
+    /// Opens or makes it. `max_ack_pending`: how many messages may be on the way at least.
+    pub(super) async fn open(
+        stream: &Stream,
+        dataset: &Dataset,
+        config: &IngestConfig,
+        mode: AckMode,
+        max_ack_pending: i64,
+    ) -> Result<Self> {
+        let name = Self::name(dataset);
+        let doing = || format!("opening consumer {name}");
+        let wanted = pull::Config {
+            durable_name: Some(name.clone()),
+            description: Some(format!("mpsync: {} to hot", dataset.name)),
+            deliver_policy: DeliverPolicy::All,
+            ack_policy: mode.policy(),
+            ack_wait: config.ack_wait,
+            max_deliver: -1,
+            filter_subjects: dataset.subjects.clone(),
+            max_ack_pending,
+            ..pull::Config::default()
+        };
+        let found = match stream.consumer_info(&name).await {
+            Ok(info) => Some(info),
+            Err(e) if is_no_consumer(&e) => None,
+            Err(e) => return Err(Error::nats(e).doing(doing())),
+        };
+        if let Some(info) = found {
+            check(&info.config, &wanted).doing(doing)?;
+        } else {
+            stream
+                .create_consumer(wanted)
+                .await
+                .map_err(Error::nats)
+                .doing(doing)?;
+            tracing::info!(consumer = %name, ack_policy = ?mode.policy(), "consumer created");
+        }
+        let consumer = stream
+            .get_consumer::<pull::Config>(&name)
+            .await
+            .map_err(Error::nats)
+            .doing(doing)?;
+        Ok(Self { consumer, mode })
+    }
+
+    /// How it acknowledges.
+    pub(super) fn mode(&self) -> AckMode {
+        self.mode
+    }
+
+    /// The history of epochs that its metadata remembers, where that is of this very stream.
+    pub(super) fn remembered(&self, created: Epoch) -> Result<Option<EpochHistory>> {
+        let metadata = &self.consumer.cached_info().config.metadata;
+        if metadata.get(CREATED_KEY) != Some(&created.0.to_string()) {
+            return Ok(None);
+        }
+        metadata
+            .get(EPOCHS_KEY)
+            .map(|text| EpochHistory::parse(text))
+            .transpose()
+            .doing(|| {
+                format!(
+                    "reading `{EPOCHS_KEY}` of consumer {}",
+                    self.consumer.cached_info().name
+                )
+            })
+    }
+
+    /// Keeps a history of epochs in its metadata, before any row of it is written.
+    pub(super) async fn remember(
+        &mut self,
+        stream: &Stream,
+        created: Epoch,
+        history: &EpochHistory,
+    ) -> Result<()> {
+        let doing = || format!("keeping the stream's epochs in its consumer ({history})");
+        let mut config = self.consumer.cached_info().config.clone();
+        let mut metadata: HashMap<String, String> = config.metadata;
+        metadata.retain(|key, _| !key.starts_with("_nats."));
+        metadata.insert(CREATED_KEY.into(), created.0.to_string());
+        metadata.insert(EPOCHS_KEY.into(), history.to_string());
+        config.metadata = metadata;
+        stream
+            .update_consumer(config)
+            .await
+            .map_err(Error::nats)
+            .doing(doing)?;
+        self.refresh().await.doing(doing)
+    }
+
+    async fn refresh(&mut self) -> Result<()> {
+        self.consumer.info().await.map_err(Error::nats)?;
+        Ok(())
+    }
+
+    /// Where it stands, without changing anything.
+    pub(super) async fn standing(&mut self) -> Result<Standing> {
+        self.refresh().await.doing(|| "asking for the consumer")?;
+        Ok(standing(self.consumer.cached_info()))
+    }
+
+    /// Sets it back to its floor, or, where the stream was rewound, to `from`, so that everything above is delivered again.
+    ///
+    /// Where each message is acknowledged by itself nothing is set back: what was not acknowledged comes again by itself
+    /// when `ack_wait` has passed.
+    pub(super) async fn set_back(&mut self, from: Option<u64>) -> Result<Standing> {
+        match self.mode {
+            AckMode::All => {
+                self.consumer
+                    .reset(from)
+                    .await
+                    .map_err(Error::nats)
+                    .doing(|| "setting the consumer back to its floor")?;
+                Ok(standing(self.consumer.cached_info()))
+            }
+            AckMode::Each => {
+                let standing = self.standing().await?;
+                match from {
+                    Some(from) if standing.floor >= from => Err(Error::schema(format!(
+                        "the stream was rewound to sequence {from}, below the consumer's floor {}, and this server cannot set \
+                         a consumer back",
+                        standing.floor
+                    ))
+                    .hint("delete the consumer: a new one begins at the stream's first message, and rows that are held are skipped")),
+                    _ => Ok(standing),
+                }
+            }
+        }
+    }
+}
+
+fn standing(info: &jetstream::consumer::Info) -> Standing {
+    Standing {
+        floor: info.ack_floor.stream_sequence,
+        delivery: info.delivered.consumer_sequence,
+        fresh: info.delivered.consumer_sequence == 0 && info.ack_floor.stream_sequence == 0,
+    }
+}
+
+fn is_no_consumer(e: &jetstream::context::ConsumerInfoError) -> bool {
+    matches!(e.kind(), jetstream::context::ConsumerInfoErrorKind::NotFound)
+        || matches!(e.kind(), jetstream::context::ConsumerInfoErrorKind::JetStream(e)
+            if e.error_code() == ErrorCode::CONSUMER_NOT_FOUND)
+}
+
+/// Refuses a consumer that would lose or double something; says what differs otherwise. Nothing is changed silently.
+fn check(found: &jetstream::consumer::Config, wanted: &pull::Config) -> Result<()> {
+    let mut differences = Vec::new();
+    if found.deliver_subject.is_some() {
+        differences.push("it pushes, and mpsync pulls".to_owned());
+    }
+    if found.ack_policy != wanted.ack_policy {
+        differences.push(format!(
+            "its ack_policy is {:?}, and with this server and stream it must be {:?}",
+            found.ack_policy, wanted.ack_policy
+        ));
+    }
+    if found.deliver_policy != DeliverPolicy::All {
+        differences.push(format!(
+            "its deliver_policy is {:?}, not All",
+            found.deliver_policy
+        ));
+    }
+    if found.max_deliver > 0 {
+        differences.push(format!(
+            "it gives a message up after {} deliveries",
+            found.max_deliver
+        ));
+    }
+    let mut filters: Vec<&String> = found.filter_subjects.iter().collect();
+    if !found.filter_subject.is_empty() {
+        filters.push(&found.filter_subject);
+    }
+    let mut subjects: Vec<&String> = wanted.filter_subjects.iter().collect();
+    filters.sort_unstable();
+    subjects.sort_unstable();
+    if filters != subjects {
+        differences.push(format!("it filters {filters:?}, not {subjects:?}"));
+    }
+    if found.max_ack_pending > 0 && found.max_ack_pending < wanted.max_ack_pending {
+        differences.push(format!(
+            "its max_ack_pending is {}, less than the {} that two batches and what is fetched ahead need",
+            found.max_ack_pending, wanted.max_ack_pending
+        ));
+    }
+    if !differences.is_empty() {
+        return Err(Error::schema(format!(
+            "the consumer is there, but does not fit: {}",
+            differences.join("; ")
+        ))
+        .hint("delete the consumer (`nats consumer rm`) while mpsync is stopped: a new one begins at the stream's first message, and rows that are held are skipped; or put the configuration back"));
+    }
+    if found.ack_wait != wanted.ack_wait {
+        tracing::warn!(
+            found = ?found.ack_wait, configured = ?wanted.ack_wait,
+            "the consumer has another ack_wait than ingest.ack_wait_seconds; it is left as it is"
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_consumer_that_does_not_fit_is_refused_with_every_difference_named() {
+        let wanted = pull::Config {
+            ack_policy: AckPolicy::All,
+            filter_subjects: vec!["trade.>".into()],
+            max_ack_pending: 1000,
+            ..pull::Config::default()
+        };
+        let mut found = jetstream::consumer::Config {
+            ack_policy: AckPolicy::All,
+            filter_subject: "trade.>".into(),
+            max_ack_pending: 1000,
+            max_deliver: -1,
+            ..jetstream::consumer::Config::default()
+        };
+        assert!(check(&found, &wanted).is_ok());
+        found.ack_policy = AckPolicy::Explicit;
+        found.filter_subject = "orderbook.>".into();
+        found.max_ack_pending = 10;
+        let text = check(&found, &wanted).unwrap_err().to_string();
+        for part in ["ack_policy", "orderbook.>", "max_ack_pending is 10"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}
