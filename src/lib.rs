@@ -18,4 +18,6 @@ pub mod error;
 pub mod generate;
 pub mod ingest;
 pub mod nats;
+pub mod progress;
 pub mod retry;
+pub mod transfer;

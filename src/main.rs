@@ -71,7 +71,7 @@ fn init_tracing(level: &str) {
         .fold(filter, EnvFilter::add_directive);
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(mpsync::progress::LogWriter::default);
     if std::io::stderr().is_terminal() {
         logs.with_target(false).init();
     } else {

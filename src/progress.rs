@@ -3,7 +3,7 @@
 //! Bars, log lines and the document at the end all read the same [`Snapshot`].
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -237,11 +237,11 @@ pub struct LogWriter;
 
 impl io::Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        BARS.suspend(|| io::stderr().lock().write(line))
+        BARS.suspend(|| io::Write::write(&mut io::stderr().lock(), line))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().lock().flush()
+        io::Write::flush(&mut io::stderr().lock())
     }
 }
 

@@ -6,12 +6,15 @@ use crate::cli::{Cli, Command, GlobalArgs, Output};
 use crate::config::Config;
 use crate::dataset::{Dataset, TierRole, builtin};
 use crate::error::{Error, Result};
+use crate::transfer::Goal;
 
 mod config;
 mod engine;
 mod generate;
 mod run;
 mod schema;
+mod transfer;
+mod verify;
 
 /// What every command works with.
 #[derive(Debug)]
@@ -68,6 +71,10 @@ pub async fn run(cli: Cli, shutdown: CancellationToken) -> Result<()> {
         Command::Schema(args) => schema::run(&context()?, &args).await,
         Command::Engine(args) => engine::run(&args, shutdown).await,
         Command::Run(args) => run::run(&context()?, &args).await,
+        Command::Export(args) => transfer::run(&context()?, &args, Goal::Export).await,
+        Command::Import(args) => transfer::run(&context()?, &args, Goal::Import).await,
+        Command::Sync(args) => transfer::run(&context()?, &args, Goal::Sync).await,
+        Command::Verify(args) => verify::run(&context()?, &args).await,
         Command::Config(args) => config::run(&context()?, &args),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();

@@ -4,84 +4,80 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::load;
 use super::road::{Road, SourceTable, difference, total};
 use super::rows::{Rows, archived_columns, have_positions};
 use super::sift::Sift;
+use super::staging::Scratch;
 use super::stream::ArrowRows;
 use super::turn::Turn;
 use crate::archive::{
-    ChunkSchema, ChunkWriter, Committed, FORMAT, GenerationId, Manifest, Schema, Source,
+    Chunk, ChunkSchema, ChunkWriter, Committed, FORMAT, GenerationId, Manifest, Schema, Source,
 };
 use crate::clickhouse::{Fingerprint, HashedColumn};
 use crate::dataset::Window;
 use crate::error::{Error, Result};
 use crate::progress::Work;
 
-/// How many generations one run makes of a window: late rows that keep coming are left to the next run.
-const GENERATIONS_A_RUN: u32 = 8;
-
-/// What an export left in the archive.
+/// What one look at the source came to.
 #[derive(Debug, Default)]
 pub(super) struct Exported {
-    /// All generations of the window.
-    pub(super) generations: Vec<Manifest>,
-    /// How many of them this export made.
-    pub(super) new: u32,
-    /// Bytes of Arrow that were read for them.
+    /// The generation that this look made, unless another worker was faster.
+    pub(super) made: bool,
+    /// Bytes of Arrow that were read.
     pub(super) arrow_bytes: u64,
-    /// Whether, at the last look, the source held no row that the archive does not.
+    /// Whether every row that the source held at this look was in the archive already, with the same hash.
     pub(super) complete: bool,
 }
 
-/// Exports what the archive does not hold of a window, until nothing is left.
+/// Looks for rows of a window that these generations do not hold, and makes a generation of them.
 ///
-/// On return every row that the source held at the last look is in the archive, with the same hash. Rows that are
-/// archived already, and turned up again, are recognised by their position.
+/// Rows that are archived already, and turned up again in hot, are recognised by their position. When the answer is not
+/// `complete`, the window has generations beyond `known`: look again.
 pub(super) async fn export(
     road: &Road,
     source: &SourceTable,
     window: Window,
+    known: &[Manifest],
     turn: &mut Turn<'_>,
     work: &Work,
 ) -> Result<Exported> {
     let rows = road.source_rows(source, window)?;
     let columns = archived_columns(&road.hot()?.schema);
-    let mut exported = Exported {
-        generations: road.generations(window).await?,
-        ..Exported::default()
-    };
-    for _ in 0..GENERATIONS_A_RUN {
-        work.step("comparing", 0);
+    work.step("comparing", 0);
+    let expected = if known.is_empty() {
+        rows.count().await?
+    } else {
         let held = rows.fingerprint(&columns).await?;
-        if held.rows == 0 || held == total(&exported.generations) {
-            exported.complete = true;
+        if held == total(known) { 0 } else { held.rows }
+    };
+    let mut exported = Exported::default();
+    if expected == 0 {
+        exported.complete = true;
+        return Ok(exported);
+    }
+    check_known(window, known, &columns)?;
+    if !turn.has_begun() {
+        // Somebody else may have been at work until the lease was ours.
+        turn.attempt().await?;
+        if road.generations(window).await? != known {
             return Ok(exported);
         }
-        check_known(window, &exported.generations, &columns)?;
-        let attempt = turn.attempt().await?;
-        work.step("exporting", held.rows);
-        let one = Generation {
-            road,
-            rows,
-            window,
-            columns: &columns,
-            known: &exported.generations,
-            attempt,
-        };
-        match one.export(work, &mut exported.arrow_bytes).await? {
-            // What the source holds beside the fingerprint's rows is archived already.
-            None => {
-                exported.complete = true;
-                return Ok(exported);
-            }
-            Some(committed) => {
-                exported.new += u32::from(matches!(committed, Committed::Won(_)));
-                exported.generations = road.generations(window).await?;
-            }
-        }
     }
-    tracing::warn!(dataset = %road.dataset.name, %window, "rows keep coming; the rest is left to the next run");
+    work.step("exporting", expected);
+    let one = Generation {
+        road,
+        rows,
+        window,
+        columns: &columns,
+        known,
+        attempt: turn.attempt().await?,
+        work,
+    };
+    match one.export(&mut exported.arrow_bytes).await? {
+        // The fingerprints differ because hot holds some of the archived rows and nothing else.
+        None => exported.complete = true,
+        Some(committed) => exported.made = matches!(committed, Committed::Won(_)),
+    }
     Ok(exported)
 }
 
@@ -113,6 +109,7 @@ struct Generation<'a> {
     columns: &'a [HashedColumn],
     known: &'a [Manifest],
     attempt: u64,
+    work: &'a Work,
 }
 
 impl Generation<'_> {
@@ -126,13 +123,13 @@ impl Generation<'_> {
     }
 
     /// Writes the rows that are not archived, and commits them; `None` when there are none.
-    async fn export(&self, work: &Work, arrow_bytes: &mut u64) -> Result<Option<Committed>> {
+    async fn export(&self, arrow_bytes: &mut u64) -> Result<Option<Committed>> {
         let started = Instant::now();
         let mut sift = Sift::new(self.known, have_positions(self.columns));
         let query = self.rows.export_query(self.columns);
         let mut stream = ArrowRows::start(self.rows.tier, query)?;
         let mut writer = None;
-        let written = self.write(&mut stream, &mut sift, &mut writer, work).await;
+        let written = self.write(&mut stream, &mut sift, &mut writer).await;
         *arrow_bytes += stream.bytes();
         let checked = match written {
             Ok(()) => self.check_seen(sift.seen).await,
@@ -166,12 +163,11 @@ impl Generation<'_> {
         stream: &mut ArrowRows,
         sift: &mut Sift,
         writer: &mut Option<ChunkWriter>,
-        work: &Work,
     ) -> Result<()> {
         let mut before = 0;
         while let Some(batch) = stream.next().await? {
             let kept = sift.sift(&batch)?;
-            work.add(batch.num_rows() as u64, stream.bytes() - before);
+            self.work.add(batch.num_rows() as u64, stream.bytes() - before);
             before = stream.bytes();
             if kept.num_rows() == 0 {
                 continue;
@@ -192,7 +188,7 @@ impl Generation<'_> {
         Ok(())
     }
 
-    fn manifest(&self, sift: Sift, chunks: Vec<crate::archive::Chunk>) -> Result<Manifest> {
+    fn manifest(&self, sift: Sift, chunks: Vec<Chunk>) -> Result<Manifest> {
         let id = self.id()?;
         Ok(Manifest {
             format: FORMAT,
@@ -227,16 +223,17 @@ impl Generation<'_> {
         if seen.rows == 0 || seen == total(self.known) {
             return Ok(());
         }
-        let scratch = load::Scratch::fill(self.road, self.window, self.known, self.attempt).await?;
-        let compared = self.rows.conflicts(&scratch.rows()?, self.columns).await;
-        scratch.drop().await?;
+        let scratch =
+            Scratch::fill(self.road, self.window, self.known, self.attempt, self.work).await?;
+        let compared = self.rows.conflicts(&scratch.rows(), self.columns).await;
+        scratch.remove().await?;
         let (rows, some) = compared?;
         if rows == 0 && seen.rows < total(self.known).rows {
             return Ok(());
         }
         let some: Vec<_> = some.iter().map(|(epoch, seq)| format!("{epoch}/{seq}")).collect();
         Err(Error::integrity(format!(
-            "{rows} rows of {} bear a position that is archived with other values{}{}; {} rows seen, archived {}",
+            "{rows} rows of {} bear a position that is archived with other values{}{}; seen {}, archived {}",
             self.rows.tier.table(self.rows.table),
             if some.is_empty() { "" } else { ", such as " },
             some.join(", "),

@@ -11,7 +11,7 @@ const SUBSETS_OF: usize = 16;
 
 /// Which of these generations make up `held`: one flag each, or `None` where no choice of them does.
 #[must_use]
-pub fn held_generations(held: Fingerprint, generations: &[Fingerprint]) -> Option<Vec<bool>> {
+pub(super) fn held_generations(held: Fingerprint, generations: &[Fingerprint]) -> Option<Vec<bool>> {
     let count = generations.len();
     // The first n, as a load that was interrupted between generations leaves them.
     let mut sum = Fingerprint::default();

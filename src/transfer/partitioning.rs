@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 
 /// A span of the calendar in UTC. Finer ones come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Unit {
+pub(super) enum Unit {
     /// `toStartOfHour`.
     Hour,
     /// `toDate`, `toYYYYMMDD`, `toStartOfDay`.
@@ -31,7 +31,7 @@ impl fmt::Display for Unit {
 
 impl Unit {
     /// The span of this unit in which the moment lies.
-    pub fn window_at(self, moment: Timestamp) -> Result<Window> {
+    pub(super) fn window_at(self, moment: Timestamp) -> Result<Window> {
         let at = TimeZone::UTC.to_datetime(moment);
         let day = at.date();
         let start = match self {
@@ -56,14 +56,14 @@ impl Unit {
 
 /// How a table is partitioned: by a unit of its time column, or not at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Partitioning(pub Option<Unit>);
+pub(super) struct Partitioning(pub(super) Option<Unit>);
 
 impl Partitioning {
     /// Reads a `PARTITION BY` expression; `table` names the table in errors.
     ///
     /// An expression of anything but the time column is refused: a window would lie in several partitions, and moving it
     /// would no longer be one atomic step.
-    pub fn parse(expression: &str, time_column: &str, table: &str) -> Result<Self> {
+    pub(super) fn parse(expression: &str, time_column: &str, table: &str) -> Result<Self> {
         let plain: String = expression
             .chars()
             .filter(|c| !c.is_whitespace() && *c != '`')
@@ -92,7 +92,7 @@ impl Partitioning {
     /// The span that a partition's value stands for; `None` where the table is not partitioned.
     ///
     /// Values are read as `system.parts` shows them: `2026-01-01 05:00:00`, `2026-01-01`, `20260101`, `202601`.
-    pub fn span(self, value: &str) -> Result<Option<Window>> {
+    pub(super) fn span(self, value: &str) -> Result<Option<Window>> {
         let Some(unit) = self.0 else { return Ok(None) };
         let bad = || Error::integrity(format!("partition `{value}` is no {unit}"));
         let digits: String = value.chars().filter(char::is_ascii_digit).collect();
@@ -118,7 +118,7 @@ impl Partitioning {
 /// The unit by which windows are cut: the finer of both tiers' partitionings, so that a window lies within one partition
 /// of each; the hour where neither is partitioned.
 #[must_use]
-pub fn cut(hot: Partitioning, cold: Partitioning) -> Unit {
+pub(super) fn cut(hot: Partitioning, cold: Partitioning) -> Unit {
     match (hot.0, cold.0) {
         (Some(hot), Some(cold)) => hot.min(cold),
         (Some(unit), None) | (None, Some(unit)) => unit,
@@ -128,13 +128,13 @@ pub fn cut(hot: Partitioning, cold: Partitioning) -> Unit {
 
 /// A window in a table's name: `20260101T05`, `20260101`, or `20260101T000000Z_20260201T000000Z`.
 #[must_use]
-pub fn window_in_name(window: Window) -> String {
+pub(super) fn window_in_name(window: Window) -> String {
     window.id().replace(['-', ':'], "")
 }
 
 /// Reads back what [`window_in_name`] wrote.
 #[must_use]
-pub fn window_from_name(name: &str) -> Option<Window> {
+pub(super) fn window_from_name(name: &str) -> Option<Window> {
     let date = |d: &str| Some(format!("{}-{}-{}", d.get(..4)?, d.get(4..6)?, d.get(6..8)?));
     let moment = |t: &str| {
         let (day, time) = t.split_once('T')?;

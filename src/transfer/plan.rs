@@ -58,41 +58,41 @@ pub enum CleanupPolicy {
 
 /// The rows of one partition within one hour, as hot counts them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HourFacts {
+pub(super) struct HourFacts {
     /// The partition's id.
-    pub partition: String,
+    pub(super) partition: String,
     /// How many rows.
-    pub rows: u64,
+    pub(super) rows: u64,
     /// The earliest event time, in milliseconds since 1970.
-    pub min_ms: i64,
+    pub(super) min_ms: i64,
     /// The latest event time, in milliseconds since 1970.
-    pub max_ms: i64,
+    pub(super) max_ms: i64,
 }
 
 /// One partition of hot, as the server lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartitionFacts {
+pub(super) struct PartitionFacts {
     /// Its id.
-    pub id: String,
+    pub(super) id: String,
     /// Its value.
-    pub value: String,
+    pub(super) value: String,
 }
 
 /// What a dataset's tables are and hold, as far as a plan needs it.
 #[derive(Debug, Clone)]
-pub struct Facts {
+pub(super) struct Facts {
     /// The dataset.
-    pub dataset: DatasetName,
+    pub(super) dataset: DatasetName,
     /// How hot is partitioned.
-    pub hot: Partitioning,
+    pub(super) hot: Partitioning,
     /// How cold is partitioned.
-    pub cold: Partitioning,
+    pub(super) cold: Partitioning,
     /// Hot's partitions.
-    pub partitions: Vec<PartitionFacts>,
+    pub(super) partitions: Vec<PartitionFacts>,
     /// The rows of each partition by the hour.
-    pub hours: Vec<HourFacts>,
+    pub(super) hours: Vec<HourFacts>,
     /// The windows that the archive holds already.
-    pub archived: Vec<Window>,
+    pub(super) archived: Vec<Window>,
 }
 
 /// One window that is due.
@@ -143,6 +143,26 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The plan of an import: windows that the archive holds.
+    pub(super) fn of_archived(dataset: &DatasetName, windows: Vec<Window>) -> Self {
+        let partition = |window| PlannedPartition {
+            id: String::new(),
+            span: Some(window),
+            windows: vec![PlannedWindow {
+                window,
+                rows: 0,
+                archived: true,
+            }],
+            cleanup: Cleanup::Keep("hot is not asked".into()),
+        };
+        Self {
+            dataset: dataset.clone(),
+            partitions: windows.into_iter().map(partition).collect(),
+            young: 0,
+            halted: Vec::new(),
+        }
+    }
+
     /// Every window that is due.
     pub fn windows(&self) -> impl Iterator<Item = &PlannedWindow> {
         self.partitions.iter().flat_map(|p| &p.windows)
@@ -153,7 +173,7 @@ impl Plan {
 ///
 /// A partition whose rows lie outside of what its value says is put aside as halted, and the others go on. An archive
 /// that was cut otherwise is refused as a whole: a window that overlaps an archived one would archive rows twice.
-pub fn plan(facts: &Facts, range: Range, due: Due) -> Result<Plan> {
+pub(super) fn plan(facts: &Facts, range: Range, due: Due) -> Result<Plan> {
     let unit = cut(facts.hot, facts.cold);
     let mut plan = Plan {
         dataset: facts.dataset.clone(),
@@ -223,7 +243,7 @@ fn plan_partition(
 }
 
 /// The windows in which a partition has rows, each with its count; rows outside of the partition's span are an error.
-pub fn windows_of<'a>(
+pub(super) fn windows_of<'a>(
     hours: impl Iterator<Item = &'a HourFacts>,
     span: Option<Window>,
     unit: Unit,
@@ -271,14 +291,22 @@ fn cleanup_of(span: Option<Window>, complete: bool, due: Due) -> Cleanup {
     if !complete {
         return keep("not all windows of its partition are in this run");
     }
-    let old_enough = |age| {
-        span.end()
-            .checked_add(age)
-            .is_ok_and(|until| until <= due.now)
-    };
     match age {
-        Some(age) if !old_enough(age) => keep("its retention or the cleanup delay has not passed"),
+        Some(_) if !may_clean(span, due) => keep("its retention or the cleanup delay has not passed"),
         _ => Cleanup::Clean,
+    }
+}
+
+/// Whether the policy lets a partition of this span be cleaned, once it is proven.
+#[must_use]
+pub(super) fn may_clean(span: Window, due: Due) -> bool {
+    match due.cleanup {
+        CleanupPolicy::Off => false,
+        CleanupPolicy::Now => true,
+        CleanupPolicy::OlderThan(age) => span
+            .end()
+            .checked_add(age)
+            .is_ok_and(|until| until <= due.now),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The rows of a window in a table, as SQL: which they are, their fingerprint, their export.
 
+use clickhouse::Row;
 use clickhouse::query::Query;
+use serde::Deserialize;
 
 use crate::archive::Filter;
 use crate::clickhouse::{Fingerprint, HashedColumn, TableSchema, Tier, ident, idents, row_hash};
@@ -48,6 +50,12 @@ pub(super) struct Rows<'a> {
     pub(super) partition: Option<&'a str>,
     /// Only the rows of these exchanges and symbols.
     pub(super) filter: Option<&'a Filter>,
+}
+
+#[derive(Row, Deserialize)]
+struct Conflicts {
+    rows: u64,
+    some: Vec<(u64, u64)>,
 }
 
 impl Rows<'_> {
@@ -193,8 +201,9 @@ impl Rows<'_> {
             other_table = other.tier.table(other.table),
         );
         self.bind(&sql)
-            .fetch_one::<(u64, Vec<(u64, u64)>)>()
+            .fetch_one::<Conflicts>()
             .await
+            .map(|found| (found.rows, found.some))
             .map_err(|e| self.tier.error(e).doing(self.doing("comparing with the archive the rows of")))
     }
 }

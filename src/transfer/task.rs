@@ -88,7 +88,7 @@ pub enum Event {
 ///
 /// Those that ended cannot, nor those that a later attempt has already shut out.
 #[must_use]
-pub fn may_be_asleep(attempt: u64, journal: &[Entry]) -> Vec<u64> {
+pub(super) fn may_be_asleep(attempt: u64, journal: &[Entry]) -> Vec<u64> {
     let fenced = journal
         .iter()
         .filter(|e| e.event == Event::Fenced && e.attempt < attempt)

@@ -7,7 +7,7 @@ use super::task::{Entry, Event, Stage, Status};
 use crate::archive::layout::{numbered_file, tasks_folder};
 use crate::archive::{Lease, Observer};
 use crate::dataset::Window;
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Disposition, Error, Result};
 
 /// One run's turn at a window.
 ///
@@ -59,8 +59,8 @@ impl<'a> Turn<'a> {
 
     /// Notes that a stage was proven. Where nothing was changed there is nothing to note.
     pub(super) async fn reached(&mut self, stage: Stage) -> Result<()> {
-        let before = std::mem::replace(&mut self.reached, stage);
-        if stage > before {
+        if stage > self.reached {
+            self.reached = stage;
             self.note(Event::Reached { stage }).await?;
         }
         Ok(())
@@ -104,8 +104,10 @@ impl<'a> Turn<'a> {
     /// Where a request was left without an answer the attempt is not said to have ended, since it may still take effect:
     /// the next attempt shuts it out first.
     pub(super) async fn end(mut self, error: Option<&Error>) {
-        let in_doubt = error.is_some_and(|e| {
-            matches!(e.cause(), Cause::Transport(_) | Cause::Interrupted) || e.server_code().is_some()
+        let in_doubt = error.is_some_and(|e| match e.cause() {
+            Cause::Transport(_) | Cause::Interrupted => true,
+            Cause::Server { .. } => e.disposition() == Disposition::Retry,
+            _ => false,
         });
         if !in_doubt {
             let ended = Event::Ended {
