@@ -110,16 +110,12 @@ impl<'a> Lexer<'a> {
     /// From `open` to the next `close`, both typographic quotes of three bytes or heredoc tags.
     fn until(&mut self, open: usize, close: &[u8], kind: Kind) -> Kind {
         self.at += open;
-        match memchr::memmem::find(self.rest(), close) {
-            Some(n) => {
-                self.at += n + close.len();
-                kind
-            }
-            None => {
-                self.at = self.text.len();
-                Kind::Unterminated
-            }
-        }
+        let Some(n) = memchr::memmem::find(self.rest(), close) else {
+            self.at = self.text.len();
+            return Kind::Unterminated;
+        };
+        self.at += n + close.len();
+        kind
     }
 
     fn heredoc(&mut self) -> Option<Kind> {
