@@ -157,6 +157,9 @@ impl Job {
         Ok(Outcome { body, counts, elapsed: started.elapsed() })
     }
 
+    /// A body that breaks off cancels its insert: nothing is kept of it unless it was larger than a block (about a million rows or
+    /// 256 MiB), of which whole ones are in the table already, as on a server. A client that wants more than that whole raises
+    /// `min_insert_block_size_rows` and `_bytes` and pays with memory: eight times the block was seen.
     fn insert(&mut self, connection: &mut Connection, sql: &[u8], format: &str) -> Result<(Vec<u8>, Counts), Exception> {
         let mut stream = connection.insert(sql, format, &self.request.parameters)?;
         if !self.data.is_empty() {

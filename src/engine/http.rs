@@ -38,6 +38,8 @@ const HEAD_BYTES_MAX: usize = 1 << 20;
 const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
 /// Bytes of a form; its parts are held in memory.
 const FORM_BYTES_MAX: usize = 64 << 20;
+/// How often sessions are looked through for those that have expired.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 /// How long requests may still run once the server is told to stop.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -59,6 +61,7 @@ pub async fn serve(
     let auth = Arc::new(auth);
     let (stop, stopping) = watch::channel(());
     let mut connections = JoinSet::new();
+    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
@@ -74,6 +77,10 @@ pub async fn serve(
                 }
             },
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            _ = sweep.tick() => {
+                let engine = engine.clone();
+                tokio::task::spawn_blocking(move || engine.inner.sessions.expire());
+            }
         }
     }
     tracing::info!("stopping");
@@ -152,7 +159,8 @@ async fn handle(
         return answer;
     }
     let query_id = fields.query_id.clone().unwrap_or_else(new_query_id);
-    let heading = Heading::new(&engine.inner.identity, query_id, fields.answer_encoding, fields.answer_blocks);
+    let heading = Heading::new(&engine.inner.identity, query_id, fields.answer_encoding, fields.answer_blocks)
+        .hiding(auth.secret());
     if parts.method == Method::HEAD {
         // `url()` and others probe with HEAD: nothing is run for it.
         let format = fields.default_format.as_deref().unwrap_or("TabSeparated");
@@ -210,8 +218,7 @@ fn log_start(job: &Job, heading: &Heading) {
     let text = match &job.statement {
         Statement::Select { head: text, .. } | Statement::Insert { head: text, .. } | Statement::Other { text, .. } => text,
     };
-    let shown = &text[..text.len().min(2000)];
-    tracing::debug!(query_id = heading.query_id, query = %String::from_utf8_lossy(shown), "running");
+    tracing::debug!(query_id = heading.query_id, query = super::lexer::without_literals(text), "running");
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Exception> + Send + 'static) -> Result<T, Exception> {

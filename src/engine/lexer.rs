@@ -165,6 +165,26 @@ impl Iterator for Lexer<'_> {
     }
 }
 
+/// A statement for the log: its beginning, without the literals, which may be anybody's data or secrets.
+pub(super) fn without_literals(text: &[u8]) -> String {
+    const SHOWN_BYTES_MAX: usize = 2000;
+    let mut out = String::new();
+    for token in Lexer::new(text, 0) {
+        if out.len() > SHOWN_BYTES_MAX {
+            out.push_str(" …");
+            break;
+        }
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        match token.kind {
+            Kind::Text | Kind::Unterminated => out.push_str("'…'"),
+            _ => out.push_str(&String::from_utf8_lossy(&text[token.start..token.end])),
+        }
+    }
+    out
+}
+
 /// The tokens of a text, with the text.
 pub(super) struct Tokens<'a> {
     pub(super) text: &'a [u8],
@@ -230,5 +250,6 @@ mod tests {
             "Text:\u{2018}s\u{2019}"
         ]);
         assert_eq!(words("'open"), ["Unterminated:'open"]);
+        assert_eq!(without_literals(b"SELECT url('http://u:p@h') -- p"), "SELECT url ( '\u{2026}' )");
     }
 }
