@@ -30,13 +30,23 @@ impl World {
         Self::of(nats, clickhouse, tables, settings).await
     }
 
-    /// With servers that run already.
-    pub(crate) async fn of(
+    async fn of(
         nats: NatsServer,
         clickhouse: ClickHouse,
         tables: &[&str],
         settings: &[(&str, &str)],
     ) -> Self {
+        let mut world = Self::without_tables(nats, clickhouse);
+        for (name, value) in settings {
+            world.set(name, value);
+        }
+        let datasets: Vec<&Dataset> = tables.iter().map(|name| dataset(name)).collect();
+        world.hot().apply_schema(&datasets).await.expect("the tables are made");
+        world
+    }
+
+    /// With servers that run already.
+    pub(crate) fn without_tables(nats: NatsServer, clickhouse: ClickHouse) -> Self {
         let port = clickhouse.port().to_string();
         let url = nats.url();
         let base = [
@@ -45,17 +55,19 @@ impl World {
             ("MPSYNC__HOT_STORAGE__FLUSH_INTERVAL", "0.2"),
             ("MPSYNC__HOT_STORAGE__REQUEST_TIMEOUT_SECONDS", "10"),
         ];
-        let settings = base.iter().chain(settings);
-        let world = Self {
+        let settings = base.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        Self {
             nats,
             clickhouse,
-            settings: settings.map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            settings,
             logs: tempfile::tempdir().expect("a folder"),
             started: std::cell::Cell::new(0),
-        };
-        let datasets: Vec<&Dataset> = tables.iter().map(|name| dataset(name)).collect();
-        world.hot().apply_schema(&datasets).await.expect("the tables are made");
-        world
+        }
+    }
+
+    /// Changes a setting for what is started from now on.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.settings.push((name.to_owned(), value.to_owned()));
     }
 
     pub(crate) fn config(&self) -> Config {
@@ -141,8 +153,12 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) fn signal(&self, signal: Signal) {
+        self.signal_if_alive(signal).expect("the process is there");
+    }
+
+    pub(crate) fn signal_if_alive(&self, signal: Signal) -> rustix::io::Result<()> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a pid");
-        kill_process(pid, signal).expect("the process is there");
+        kill_process(pid, signal)
     }
 
     /// Kills it at once.

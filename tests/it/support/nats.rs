@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use async_nats::jetstream;
+use async_nats::jetstream::message::PublishMessage;
 
-use super::{free_port, until};
+use super::{PATIENCE, free_port, until};
 
 /// A nats-server that can be killed and started again on the same port and folder.
 pub(crate) struct NatsServer {
@@ -125,5 +126,34 @@ pub(crate) async fn publish(
     }
     for answer in answers {
         answer.await.expect("the stream takes it");
+    }
+}
+
+/// Publishes messages under ids, again and again until the stream has them all, whatever happens to the server meanwhile.
+///
+/// They must be tried again in their order and within the stream's duplicate window.
+pub(crate) async fn publish_surely(
+    jetstream: &jetstream::Context,
+    messages: impl IntoIterator<Item = (u64, (String, Vec<u8>))>,
+) {
+    let messages: Vec<_> = messages.into_iter().collect();
+    let begun = std::time::Instant::now();
+    loop {
+        let mut answers = Vec::new();
+        for (id, (subject, payload)) in &messages {
+            let message = PublishMessage::build().payload(payload.clone().into()).message_id(id.to_string());
+            answers.push(jetstream.send_publish(subject.clone(), message).await);
+        }
+        let mut all = true;
+        for answer in answers {
+            all &= match answer {
+                Ok(answer) => answer.await.is_ok(),
+                Err(_) => false,
+            };
+        }
+        if all {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "the stream takes no messages");
     }
 }
