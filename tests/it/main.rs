@@ -6,4 +6,6 @@
 mod cli;
 mod demo;
 mod engine;
+mod ingest;
 mod support;
+mod transfer;
