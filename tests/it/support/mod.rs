@@ -1,6 +1,7 @@
 //! What the tests share: the program under test and the servers.
 
 pub(crate) mod engine;
+pub(crate) mod transfer;
 
 use std::process::Command;
 
