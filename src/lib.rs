@@ -13,6 +13,7 @@ pub mod clickhouse;
 pub mod commands;
 pub mod config;
 pub mod dataset;
+pub mod demo;
 pub mod engine;
 pub mod error;
 pub mod generate;

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::transfer::Goal;
 
 mod config;
+mod demo;
 mod engine;
 mod generate;
 mod run;
@@ -69,6 +70,7 @@ pub async fn run(cli: Cli, shutdown: CancellationToken) -> Result<()> {
     match cli.command {
         Command::Generate(args) => generate::run(&context()?, &args).await,
         Command::Schema(args) => schema::run(&context()?, &args).await,
+        Command::Demo(args) => demo::run(&context()?, &args).await,
         Command::Engine(args) => engine::run(&args, shutdown).await,
         Command::Run(args) => run::run(&context()?, &args).await,
         Command::Export(args) => transfer::run(&context()?, &args, Goal::Export).await,
@@ -81,6 +83,5 @@ pub async fn run(cli: Cli, shutdown: CancellationToken) -> Result<()> {
             clap_complete::generate(shell, &mut command, "mpsync", &mut std::io::stdout());
             Ok(())
         }
-        other => Err(Error::usage(format!("not there yet: {other:?}"))),
     }
 }

@@ -151,7 +151,7 @@ pub(super) async fn archived(archive: &Archive, dataset: &Dataset) -> Result<Arc
 /// The table at the demo's end.
 pub(super) fn table(accounts: &[Account]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED).set_header([
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
         "dataset", "published", "repeats", "dead letters", "rows hot before", "chunks", "archive bytes", "ratio",
         "rows cold", "fingerprints", "rows hot after", "seconds",
     ]);
