@@ -1,6 +1,8 @@
 //! Running a statement on a connection: preparing it, inserts, and all that is answered whole.
 
 use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -29,6 +31,8 @@ pub(super) struct Job {
     rest: Box<dyn Read + Send>,
     /// Names this run in the engine's process list, as a comment in the query's text.
     pub(super) tag: String,
+    /// The client has gone: what has not begun need not.
+    pub(super) gone: Arc<AtomicBool>,
 }
 
 /// What a statement came to.
@@ -48,6 +52,7 @@ impl Job {
     pub(super) fn read(request: Request, body: BodyReader, tag: String) -> Result<Self, Exception> {
         let mut rest = decoder(request.body_encoding, request.body_blocks, body).map_err(|e| broken_body(&e))?;
         let mut text = request.query.clone().into_bytes();
+        let gone = Arc::new(AtomicBool::new(false));
         let mut buffer = vec![0; READ_BYTES];
         let mut read = |text: &mut Vec<u8>, rest: &mut Box<dyn Read + Send>| -> Result<bool, Exception> {
             let n = rest.read(&mut buffer).map_err(|e| broken_body(&e))?;
@@ -65,7 +70,7 @@ impl Job {
                     // Data in the query string goes before the body's.
                     let data = if data.iter().all(u8::is_ascii_whitespace) { Vec::new() } else { [&data[..], b"\n"].concat() };
                     let statement = Statement::Insert { head, format, data_at: 0 };
-                    return Self { statement, request, data, rest, tag }.checked();
+                    return Self { statement, request, data, rest, tag, gone }.checked();
                 }
             }
             text.push(b'\n');
@@ -83,7 +88,7 @@ impl Job {
                     Some(Statement::Insert { head, format, data_at }) => {
                         let data = text.split_off(data_at);
                         let statement = Statement::Insert { head, format, data_at: 0 };
-                        return Self { statement, request, data, rest, tag }.checked();
+                        return Self { statement, request, data, rest, tag, gone }.checked();
                     }
                     // INSERT … SELECT: no data, the statement is all there is.
                     Some(_) => {
@@ -102,7 +107,7 @@ impl Job {
             complete = !read(&mut text, &mut rest)?;
             too_large(&text)?;
         }
-        Self { statement: statement::parse(&text)?, request, data: Vec::new(), rest, tag }.checked()
+        Self { statement: statement::parse(&text)?, request, data: Vec::new(), rest, tag, gone }.checked()
     }
 
     fn checked(self) -> Result<Self, Exception> {
@@ -126,6 +131,14 @@ impl Job {
         own.or_else(|| self.request.default_format.clone()).unwrap_or_else(|| "TabSeparated".into())
     }
 
+    /// Fails when the client has gone.
+    pub(super) fn check_client(&self) -> Result<(), Exception> {
+        if self.gone.load(Ordering::Acquire) {
+            return Err(Exception::new(code::CLIENT_DISCONNECTED, "NETWORK_ERROR", "The client has gone"));
+        }
+        Ok(())
+    }
+
     /// The comment by which the run is found.
     pub(super) fn comment(&self) -> String {
         format!("\n/* mpsync:{} */", self.tag)
@@ -136,6 +149,7 @@ impl Job {
     pub(super) fn run(mut self, engine: &Engine, permit: OwnedSemaphorePermit) -> Result<Outcome, Exception> {
         let started = Instant::now();
         let mut lease = engine.inner.sessions.lease(&engine.inner, self.request.session.as_ref())?;
+        self.check_client()?;
         let undo = prepare(&mut lease, &self.request)?;
         let format = self.answer_format();
         let comment = self.comment();

@@ -38,6 +38,8 @@ const HEAD_BYTES_MAX: usize = 1 << 20;
 const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
 /// Bytes of a form; its parts are held in memory.
 const FORM_BYTES_MAX: usize = 64 << 20;
+/// Between two tries to cancel a query that may just be beginning.
+const CANCEL_PAUSE: Duration = Duration::from_millis(200);
 /// How often sessions are looked through for those that have expired.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 /// How long requests may still run once the server is told to stop.
@@ -194,17 +196,13 @@ async fn execute(
     let permit = engine.inner.permit().await?;
     let tag = format!("{:032x}", rand::random::<u128>());
     let registered = Registered::new(&engine, &tag, &heading.query_id);
-    let job = blocking({
-        let tag = tag.clone();
-        move || Job::read(fields, body, tag)
-    })
-    .await?;
+    let job = blocking(move || Job::read(fields, body, tag)).await?;
     log_start(&job, heading);
     if matches!(job.statement, Statement::Select { .. }) {
         return select::answer(job, &engine, permit, heading.clone(), flushed, registered).await;
     }
     let format = job.answer_format();
-    let cancel = CancelOnDrop::new(engine.clone(), &tag);
+    let cancel = CancelOnDrop::new(engine.clone(), &job);
     let outcome = blocking(move || job.run(&engine, permit)).await;
     cancel.disarm();
     let outcome = outcome?;
@@ -257,11 +255,12 @@ pub(super) struct CancelOnDrop {
     engine: Engine,
     tag: String,
     armed: AtomicBool,
+    gone: Arc<AtomicBool>,
 }
 
 impl CancelOnDrop {
-    pub(super) fn new(engine: Engine, tag: &str) -> Self {
-        Self { engine, tag: tag.to_owned(), armed: AtomicBool::new(true) }
+    pub(super) fn new(engine: Engine, job: &Job) -> Self {
+        Self { engine, tag: job.tag.clone(), armed: AtomicBool::new(true), gone: Arc::clone(&job.gone) }
     }
 
     /// The query has ended.
@@ -275,10 +274,16 @@ impl Drop for CancelOnDrop {
         if !self.armed.load(Ordering::Relaxed) {
             return;
         }
+        // A run that has not begun sees this; one that has is in the process list, or will be within the pause.
+        self.gone.store(true, Ordering::Release);
         let (engine, pattern) = (self.engine.clone(), format!("%/* mpsync:{} */%", self.tag));
         // Outside of a runtime the process is ending, and the query with it.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn_blocking(move || engine.inner.kill(&pattern));
+            runtime.spawn_blocking(move || {
+                engine.inner.kill(&pattern);
+                std::thread::sleep(CANCEL_PAUSE);
+                engine.inner.kill(&pattern);
+            });
         }
     }
 }

@@ -115,6 +115,7 @@ fn run(
         return Err(Exception::internal("not a SELECT"));
     };
     let mut lease = engine.inner.sessions.lease(&engine.inner, job.request.session.as_ref())?;
+    job.check_client()?;
     let undo = prepare(&mut lease, &job.request)?;
     // On lines of their own: the head may end in a comment.
     let outfile = format!("\nINTO OUTFILE {} APPEND FORMAT {format}", quoted(&into.to_string_lossy()));
@@ -140,7 +141,7 @@ pub(super) async fn answer(
     let io = |e: std::io::Error| Exception::internal(format!("the result's pipe failed: {e}"));
     let format = job.answer_format();
     let wait = job.request.wait_end_of_query;
-    let cancel = CancelOnDrop::new(engine.clone(), &job.tag);
+    let cancel = CancelOnDrop::new(engine.clone(), &job);
     let mut relay = Relay::start(job, engine, permit, &format).map_err(io)?;
     let mut held = BytesMut::with_capacity(READ_BYTES);
     while held.len() < HELD_BACK_BYTES {
