@@ -1,7 +1,10 @@
 //! The rules of the house, held by reading the source: who may import whom, what pure files know, where `unsafe` is,
 //! how long a file may be. Needs no server: `cargo test --test house`.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
