@@ -95,12 +95,13 @@ impl Encoder {
                 }
             }
         };
-        let bytes_per_row = batch.get_array_memory_size() / batch.num_rows();
+        let bytes_per_row = bytes_of(&batch)? / batch.num_rows();
         let slice_rows = (SLICE_BYTES / bytes_per_row.max(1)).max(1);
         let mut offset = 0;
         while offset < batch.num_rows() {
             let left = batch.num_rows() - offset;
-            let rows = self.room()?.min(slice_rows).min(left);
+            let rest = batch.slice(offset, left);
+            let rows = self.room(&rest)?.min(slice_rows).min(left);
             self.write_slice(&batch.slice(offset, rows))?;
             offset += rows;
         }
@@ -131,8 +132,8 @@ impl Encoder {
         }
     }
 
-    /// Rows that fit into the open row group; opens chunk and group where there is none.
-    fn room(&mut self) -> Result<usize> {
+    /// Rows that fit into the open row group; opens a chunk for `rest`, which comes next, where there is none.
+    fn room(&mut self, rest: &RecordBatch) -> Result<usize> {
         let options = self.archive.options();
         let open = match &mut self.open {
             Some(open) => open,
@@ -142,7 +143,7 @@ impl Encoder {
                 u32::try_from(self.done.len()).map_err(|_| Error::usage("too many chunks"))?,
                 self.attempt,
                 &self.schema,
-                &self.stored,
+                rest,
                 &self.runtime,
             )?),
         };
@@ -234,25 +235,23 @@ impl OpenChunk {
         number: u32,
         attempt: u64,
         schema: &ChunkSchema,
-        stored: &StoredSchema,
+        first: &RecordBatch,
         runtime: &Handle,
     ) -> Result<Self> {
         let name = chunk_file(number, attempt);
         let properties = properties(
-            stored.stored(),
-            stored.types(),
+            first,
             &schema.sorting_key,
             archive.options().zstd_level,
             provenance(id, attempt, schema)?,
         )?;
         let options = ArrowWriterOptions::new().with_properties(properties);
-        let writer =
-            ArrowWriter::try_new_with_options(Vec::new(), stored.stored().clone(), options)?;
+        let writer = ArrowWriter::try_new_with_options(Vec::new(), first.schema(), options)?;
         let (file, columns) = writer.into_serialized_writer()?;
         Ok(Self {
             started: Instant::now(),
             upload: Upload::new(archive.clone(), id.file(&name), runtime.clone()),
-            fields: stored.stored().fields().to_vec(),
+            fields: first.schema_ref().fields().to_vec(),
             name,
             file,
             columns,
@@ -388,6 +387,15 @@ impl Group {
             .collect();
         Ok(Self { writers, rows: 0 })
     }
+}
+
+/// The bytes of these rows alone: a batch may be a slice of a larger one.
+fn bytes_of(batch: &RecordBatch) -> Result<usize> {
+    let mut bytes = 0;
+    for column in batch.columns() {
+        bytes += column.to_data().get_slice_memory_size()?;
+    }
+    Ok(bytes)
 }
 
 /// How many Parquet columns an Arrow column becomes.

@@ -17,8 +17,12 @@ mod probe;
 mod process;
 mod store;
 mod stored;
+mod sweep;
 mod upload;
 mod verify;
+
+#[cfg(test)]
+mod testing;
 
 pub use chunk_reader::{ChunkBatches, ChunkBytes};
 pub use chunk_writer::{ChunkSchema, ChunkWriter};

@@ -15,7 +15,11 @@ pub(super) struct Process {
 impl Process {
     /// This process; `None` where the system does not tell (other systems than Linux).
     pub(super) fn current() -> Option<Self> {
-        let pid = std::process::id();
+        Self::of(std::process::id())
+    }
+
+    /// The process of this number in this place.
+    pub(super) fn of(pid: u32) -> Option<Self> {
         Some(Self {
             place: place()?,
             pid,
@@ -86,11 +90,7 @@ mod tests {
             .arg("60")
             .spawn()
             .unwrap();
-        let other = Process {
-            pid: child.id(),
-            started: start_of(&stat_of(child.id()).unwrap()).unwrap(),
-            ..this
-        };
+        let other = Process::of(child.id()).unwrap();
         assert!(!other.is_gone());
         child.kill().unwrap();
         child.wait().unwrap();

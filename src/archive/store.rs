@@ -36,7 +36,11 @@ struct Inner {
     store: Arc<dyn ObjectStore>,
     options: ArchiveConfig,
     local: Option<probe::Local>,
+    part_bytes: usize,
 }
+
+/// The bytes of a part of an upload.
+const PART_BYTES: usize = 8 << 20;
 
 impl fmt::Debug for Archive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,7 +73,7 @@ impl Archive {
         Self::local(config, local)
     }
 
-    fn local(config: &ArchiveConfig, local: probe::Local) -> Result<Self> {
+    pub(super) fn local(config: &ArchiveConfig, local: probe::Local) -> Result<Self> {
         let store = object_store::local::LocalFileSystem::new_with_prefix(&local.root)
             .map_err(|e| explain(e, Some(&local.root)))?
             .with_fsync(local.fsync);
@@ -77,6 +81,7 @@ impl Archive {
             store: Arc::new(store),
             options: config.clone(),
             local: Some(local),
+            part_bytes: PART_BYTES,
         })))
     }
 
@@ -87,7 +92,28 @@ impl Archive {
             store,
             options: config.clone(),
             local: None,
+            part_bytes: PART_BYTES,
         }))
+    }
+
+    /// The same with small parts, so that a test's chunk has several.
+    #[cfg(test)]
+    pub(super) fn with_part_bytes(
+        store: Arc<dyn ObjectStore>,
+        config: &ArchiveConfig,
+        part_bytes: usize,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            store,
+            options: config.clone(),
+            local: None,
+            part_bytes,
+        }))
+    }
+
+    /// The bytes of a part of an upload. All but the last are of this size, which some stores ask for.
+    pub(super) fn part_bytes(&self) -> usize {
+        self.0.part_bytes
     }
 
     /// The store itself.
@@ -248,11 +274,18 @@ fn io_cause(e: &object_store::Error) -> Option<&std::io::Error> {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(e);
     while let Some(error) = next {
         if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return Some(io);
+            return Some(innermost(io));
         }
         next = error.source();
     }
     None
+}
+
+/// An error of the operating system can wrap another without naming it as its source.
+fn innermost(io: &std::io::Error) -> &std::io::Error {
+    io.get_ref()
+        .and_then(|inner| inner.downcast_ref::<std::io::Error>())
+        .map_or(io, innermost)
 }
 
 fn hint_for(e: &std::io::Error, root: Option<&FilePath>) -> Option<String> {
@@ -272,5 +305,114 @@ fn hint_for(e: &std::io::Error, root: Option<&FilePath>) -> Option<String> {
             "{place} was mounted anew or its export changed: mount it again, then run the same command again"
         )),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::super::testing::{generation, id, small};
+    use super::super::verify::{Depth, verify};
+    use super::*;
+    use crate::error::ExitCode;
+
+    #[tokio::test]
+    async fn opening_makes_a_folder_for_its_owner_only_and_leaves_nothing_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("deep").join("archive");
+        let archive = Archive::open(&small(&root)).await.unwrap();
+        let mode = std::fs::metadata(&root).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        assert_eq!(archive.list(&Path::default()).await.unwrap(), []);
+        let left = std::fs::read_dir(root.join("_mpsync")).unwrap().count();
+        assert_eq!(left, 0);
+    }
+
+    #[tokio::test]
+    async fn an_archive_that_is_not_there_or_is_a_file_is_told_plainly() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("archive");
+        let e = Archive::open_read_only(&small(&root)).await.unwrap_err();
+        assert!(e.to_string().contains("there is no archive at"), "{e}");
+        assert!(!root.exists());
+        std::fs::write(&root, "").unwrap();
+        for e in [
+            Archive::open_read_only(&small(&root)).await.unwrap_err(),
+            Archive::open(&small(&root)).await.unwrap_err(),
+        ] {
+            assert_eq!(e.exit_code(), ExitCode::Usage);
+            assert!(e.to_string().contains("is a file, not a folder"), "{e}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_object_is_created_once_and_overwritten_as_often_as_wanted() {
+        let folder = tempfile::tempdir().unwrap();
+        for hard_links in [true, false] {
+            let root = folder.path().join(hard_links.to_string());
+            std::fs::create_dir(&root).unwrap();
+            let local = probe::Local {
+                root,
+                hard_links,
+                fsync: true,
+            };
+            let archive = Archive::local(&small(folder.path()), local).unwrap();
+            let path = Path::from("a/b/c.json");
+            assert_eq!(archive.read(&path).await.unwrap(), None);
+            let create =
+                async |text: &'static str| archive.create(&path, text.into()).await.unwrap();
+            assert_eq!(create("first").await, Created::Yes);
+            assert_eq!(create("second").await, Created::AlreadyThere);
+            assert_eq!(archive.read(&path).await.unwrap().unwrap(), "first");
+            archive.overwrite(&path, "third".into()).await.unwrap();
+            assert_eq!(archive.read(&path).await.unwrap().unwrap(), "third");
+            archive.remove(&path).await.unwrap();
+            archive.remove(&path).await.unwrap();
+            // And all of an archive works on such a file system.
+            generation(&archive, 0, 1500).await;
+            let found = verify(&archive, &id(0).dataset, id(0).window, Depth::Deep).await;
+            assert_eq!(found, []);
+            assert_eq!(archive.list(&id(0).folder()).await.unwrap().len(), 4);
+        }
+    }
+
+    #[test]
+    fn a_full_disk_says_what_to_do_however_deep_the_error_lies() {
+        let full = || std::io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error());
+        let deep = object_store::Error::Generic {
+            store: "LocalFileSystem",
+            source: Box::new(std::io::Error::other(full())),
+        };
+        let root = FilePath::new("/nas/archive");
+        for e in [explain(deep, Some(root)), explain_io(full(), Some(root))] {
+            let text = e.to_string();
+            assert!(
+                text.contains("free space at /nas/archive; nothing was lost"),
+                "{text}"
+            );
+            assert_eq!(e.disposition(), crate::error::Disposition::Retry);
+        }
+    }
+
+    #[tokio::test]
+    async fn numbered_objects_count_up_and_the_highest_holds() {
+        let store = Arc::new(object_store::memory::InMemory::new());
+        let archive = Archive::with_store(store, &small("".as_ref()));
+        let folder = Path::from("_mpsync/tasks/trades/2026-01-01T05");
+        assert_eq!(archive.latest(&folder).await.unwrap(), None);
+        let writers: Vec<_> = (0..8)
+            .map(|n| {
+                let (archive, folder) = (archive.clone(), folder.clone());
+                tokio::spawn(async move { archive.create_numbered(&folder, n.to_string()).await })
+            })
+            .collect();
+        let mut numbers = Vec::new();
+        for writer in writers {
+            numbers.push(writer.await.unwrap().unwrap());
+        }
+        numbers.sort_unstable();
+        assert_eq!(numbers, (1..=8).collect::<Vec<_>>());
+        assert_eq!(archive.latest(&folder).await.unwrap().unwrap().0, 8);
     }
 }

@@ -13,6 +13,7 @@ use arrow::datatypes::{
     DataType, Date32Type, FieldRef, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType,
     TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
 };
+use arrow::error::ArrowError;
 use jiff::Timestamp;
 
 use crate::clickhouse::HashedColumn;
@@ -24,7 +25,6 @@ use crate::error::{Context as _, Error, Result};
 pub(super) struct StoredSchema {
     input: SchemaRef,
     stored: SchemaRef,
-    types: Vec<ColumnType>,
 }
 
 /// Why a batch could not be stored as it is.
@@ -58,18 +58,12 @@ impl StoredSchema {
         Ok(Self {
             stored: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
             input: Arc::clone(input),
-            types,
         })
     }
 
     /// The schema of the Parquet file.
     pub(super) fn stored(&self) -> &SchemaRef {
         &self.stored
-    }
-
-    /// The ClickHouse types of the columns.
-    pub(super) fn types(&self) -> &[ColumnType] {
-        &self.types
     }
 
     /// From here on a column is stored as the bytes that come.
@@ -96,17 +90,13 @@ impl StoredSchema {
                 describe(&self.input)
             ))));
         }
-        let options = CastOptions {
-            safe: false,
-            ..CastOptions::default()
-        };
         let mut columns = Vec::with_capacity(batch.num_columns());
         for (i, (column, field)) in batch.columns().iter().zip(self.stored.fields()).enumerate() {
             if column.data_type() == field.data_type() {
                 columns.push(Arc::clone(column));
                 continue;
             }
-            match cast_with_options(column, field.data_type(), &options) {
+            match cast(column, field.data_type()) {
                 Ok(column) => columns.push(column),
                 Err(_) if holds_bytes(column.data_type()) => return Err(Unstorable::NotText(i)),
                 Err(e) => {
@@ -118,6 +108,27 @@ impl StoredSchema {
         RecordBatch::try_new(Arc::clone(&self.stored), columns)
             .map_err(|e| Unstorable::Wrong(e.into()))
     }
+}
+
+/// Casts without losing anything: what does not fit is an error, not NULL.
+fn cast(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    // A cast from a number to a time takes the number as it is, whatever the unit: the unit is given first.
+    let unit = match (column.data_type(), to) {
+        (DataType::UInt32, DataType::Timestamp(_, tz)) => {
+            let seconds = cast_with_options(column, &DataType::Int64, &options)?;
+            let unit = DataType::Timestamp(TimeUnit::Second, tz.clone());
+            cast_with_options(&seconds, &unit, &options)?
+        }
+        (DataType::UInt16, DataType::Date32) => {
+            cast_with_options(column, &DataType::Int32, &options)?
+        }
+        _ => Arc::clone(column),
+    };
+    cast_with_options(&unit, to, &options)
 }
 
 fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
@@ -230,7 +241,7 @@ pub(super) fn index_of(schema: &Schema, name: &str) -> Result<usize> {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{BinaryArray, DictionaryArray, UInt32Array};
+    use arrow::array::{BinaryArray, DictionaryArray, UInt16Array, UInt32Array};
     use arrow::datatypes::Int32Type;
 
     use super::*;
@@ -256,21 +267,28 @@ mod tests {
             ),
             ("name", Arc::new(names)),
             ("at", Arc::new(UInt32Array::from(vec![1, 2, 3]))),
+            ("day", Arc::new(UInt16Array::from(vec![1, 2, 3]))),
         ])
         .unwrap();
         let columns = hashed(&[
             ("id", "String"),
             ("name", "LowCardinality(String)"),
             ("at", "DateTime('UTC')"),
+            ("day", "Date"),
         ]);
         let schema = StoredSchema::new(&batch.schema(), &columns).unwrap();
         let stored = schema.convert(&batch).unwrap();
         assert_eq!(
             describe(&stored.schema()),
-            "id Utf8, name Dictionary(Int32, Utf8), at Timestamp(ms, \"UTC\")"
+            "id Utf8, name Dictionary(Int32, Utf8), at Timestamp(ms, \"UTC\"), day Date32"
         );
         let (earliest, latest) = time_bounds(stored.column(2)).unwrap().unwrap();
         assert_eq!((earliest.as_second(), latest.as_second()), (1, 3));
+        let (earliest, latest) = time_bounds(stored.column(3)).unwrap().unwrap();
+        assert_eq!(
+            (earliest.as_second(), latest.as_second()),
+            (86_400, 3 * 86_400)
+        );
     }
 
     #[test]

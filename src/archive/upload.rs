@@ -14,8 +14,6 @@ use tokio::task::JoinHandle;
 use super::store::Archive;
 use crate::error::{Context as _, Error, Result};
 
-/// The bytes of a part. All but the last are of the same size, which some stores ask for.
-const PART_BYTES: usize = 8 << 20;
 /// Parts under way at a time: one travels while the next is made.
 const PARTS_IN_FLIGHT: usize = 2;
 
@@ -49,8 +47,9 @@ impl Upload {
     pub(super) fn push(&mut self, bytes: Bytes) -> Result<()> {
         self.pending_bytes += bytes.len();
         self.pending.push_back(bytes);
-        while self.pending_bytes >= PART_BYTES {
-            let part = self.take(PART_BYTES);
+        let part_bytes = self.archive.part_bytes();
+        while self.pending_bytes >= part_bytes {
+            let part = self.take(part_bytes);
             self.send(part)?;
         }
         Ok(())

@@ -100,6 +100,8 @@ pub(super) struct Heading {
     pub(super) blocks: bool,
     /// Marks the exception in a body that breaks off, so that data cannot pass for it.
     pub(super) exception_tag: String,
+    /// What no exception's text may hold.
+    secret: Option<String>,
 }
 
 impl Heading {
@@ -113,7 +115,14 @@ impl Heading {
             encoding,
             blocks,
             exception_tag: tag,
+            secret: None,
         }
+    }
+
+    /// Keeps a secret out of exceptions: the engine repeats URLs that it could not reach.
+    pub(super) fn hiding(mut self, secret: Option<&str>) -> Self {
+        self.secret = secret.map(str::to_owned);
+        self
     }
 
     pub(super) fn encoder(&self) -> std::io::Result<Encoder> {
@@ -171,7 +180,11 @@ impl Heading {
 
     /// An exception's line, in the form that clients look for.
     fn line(&self, exception: &Exception) -> String {
-        format!("{} (version {} (embedded build))\n", exception.text, self.version)
+        let text = match &self.secret {
+            Some(secret) => exception.text.replace(secret.as_str(), "[HIDDEN]"),
+            None => exception.text.clone(),
+        };
+        format!("{} (version {} (embedded build))\n", without_passwords(&text), self.version)
     }
 
     /// The end of a body that breaks off: ClickHouse 25.11 and later word it so.
@@ -179,6 +192,22 @@ impl Heading {
         let (tag, message) = (&self.exception_tag, self.line(exception));
         format!("\r\n__exception__\r\n{tag}\r\n{message}{} {tag}\r\n__exception__\r\n", message.len()).into_bytes()
     }
+}
+
+/// A text whose `password=…` are hidden, whosesoever they are.
+fn without_passwords(text: &str) -> String {
+    const NAME: &str = "password=";
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(NAME) {
+        let (before, value) = rest.split_at(at + NAME.len());
+        out.push_str(before);
+        out.push_str("[HIDDEN]");
+        let end = value.find(|c: char| c.is_whitespace() || "&'\"`)#".contains(c)).unwrap_or(value.len());
+        rest = &value[end..];
+    }
+    out.push_str(rest);
+    out
 }
 
 /// Status and code of a refusal.
@@ -238,5 +267,16 @@ fn content_type(format: &str) -> &'static str {
         f if f.starts_with("JSON") && f.contains("EachRow") => "application/x-ndjson; charset=UTF-8",
         f if f.starts_with("TabSeparated") || f.starts_with("TSV") => "text/tab-separated-values; charset=UTF-8",
         _ => "text/plain; charset=UTF-8",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_in_urls_are_hidden() {
+        let text = "Cannot reach http://h/?password=a%20b&x=1 and 'http://h/?password=c'.";
+        assert_eq!(without_passwords(text), "Cannot reach http://h/?password=[HIDDEN]&x=1 and 'http://h/?password=[HIDDEN]'.");
     }
 }

@@ -71,6 +71,14 @@ impl Auth {
         Self::from_file(user, file)
     }
 
+    /// What no answer may hold.
+    pub(super) fn secret(&self) -> Option<&str> {
+        match self {
+            Self::Open => None,
+            Self::Password { password, .. } => Some(password),
+        }
+    }
+
     /// Whether these credentials are the right ones. Takes the same time for every wrong password of one length.
     pub(super) fn check(&self, given: &Credentials) -> Result<(), Exception> {
         let Self::Password { user, password } = self else {

@@ -182,7 +182,7 @@ impl<R: Read> BlockReader<R> {
             u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]) as usize
         };
         let (method, compressed, plain) = (head[CHECKSUM_BYTES], number(17), number(21));
-        if compressed < HEADER_BYTES || compressed > BLOCK_BYTES_MAX || plain > BLOCK_BYTES_MAX {
+        if !(HEADER_BYTES..=BLOCK_BYTES_MAX).contains(&compressed) || plain > BLOCK_BYTES_MAX {
             return Err(invalid("a compressed block has an impossible size"));
         }
         let mut block = head[CHECKSUM_BYTES..].to_vec();

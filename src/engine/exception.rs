@@ -102,7 +102,7 @@ fn tidy(text: &str) -> String {
         && inner.starts_with(outer)
         && let Some(end) = inner.rfind(" (version ")
     {
-        text = inner[..end].to_owned();
+        return inner[..end].to_owned();
     }
     match text.rfind(" (version ") {
         Some(end) if text.ends_with(')') => text[..end].to_owned(),

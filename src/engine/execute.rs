@@ -46,11 +46,11 @@ pub(super) fn quoted(text: &str) -> String {
 impl Job {
     /// Reads the statement off the body. Blocks.
     pub(super) fn read(request: Request, body: BodyReader, tag: String) -> Result<Self, Exception> {
-        let mut rest = decoder(request.body_encoding, request.body_blocks, body).map_err(broken_body)?;
+        let mut rest = decoder(request.body_encoding, request.body_blocks, body).map_err(|e| broken_body(&e))?;
         let mut text = request.query.clone().into_bytes();
         let mut buffer = vec![0; READ_BYTES];
         let mut read = |text: &mut Vec<u8>, rest: &mut Box<dyn Read + Send>| -> Result<bool, Exception> {
-            let n = rest.read(&mut buffer).map_err(broken_body)?;
+            let n = rest.read(&mut buffer).map_err(|e| broken_body(&e))?;
             text.extend_from_slice(&buffer[..n]);
             Ok(n > 0)
         };
@@ -157,6 +157,9 @@ impl Job {
         Ok(Outcome { body, counts, elapsed: started.elapsed() })
     }
 
+    /// A body that breaks off cancels its insert: nothing is kept of it unless it was larger than a block (about a million rows or
+    /// 256 MiB), of which whole ones are in the table already, as on a server. A client that wants more than that whole raises
+    /// `min_insert_block_size_rows` and `_bytes` and pays with memory: eight times the block was seen.
     fn insert(&mut self, connection: &mut Connection, sql: &[u8], format: &str) -> Result<(Vec<u8>, Counts), Exception> {
         let mut stream = connection.insert(sql, format, &self.request.parameters)?;
         if !self.data.is_empty() {
@@ -165,7 +168,7 @@ impl Job {
         let mut buffer = vec![0; READ_BYTES];
         loop {
             // On an error the stream is dropped, which cancels it: nothing of a body that broke off is kept.
-            let n = fill(&mut self.rest, &mut buffer).map_err(broken_body)?;
+            let n = fill(&mut self.rest, &mut buffer).map_err(|e| broken_body(&e))?;
             if n == 0 {
                 break;
             }
@@ -200,7 +203,7 @@ fn too_large(text: &[u8]) -> Result<(), Exception> {
     Err(Exception::new(code::QUERY_IS_TOO_LARGE, "QUERY_IS_TOO_LARGE", "The statement is larger than 64 MiB"))
 }
 
-fn broken_body(error: std::io::Error) -> Exception {
+fn broken_body(error: &std::io::Error) -> Exception {
     match error.kind() {
         std::io::ErrorKind::ConnectionAborted => {
             Exception::new(code::CLIENT_DISCONNECTED, "NETWORK_ERROR", format!("The request's body broke off: {error}"))

@@ -113,11 +113,11 @@ impl Library {
     /// Opens a connection. The first one of a process starts the engine on the data path that the arguments name; `None` when
     /// the engine refuses, which it explains on stderr only.
     pub(super) fn connect(&'static self, arguments: &[CString]) -> Option<Connection> {
-        let mut argv: Vec<*mut c_char> = arguments.iter().map(|a| a.as_ptr().cast_mut()).collect();
-        let argc = c_int::try_from(argv.len()).ok()?;
-        // SAFETY: `argv` holds `argc` pointers to NUL-terminated strings that outlive the call; the engine copies them and
+        let mut pointers: Vec<*mut c_char> = arguments.iter().map(|a| a.as_ptr().cast_mut()).collect();
+        let count = c_int::try_from(pointers.len()).ok()?;
+        // SAFETY: there are `count` pointers to NUL-terminated strings that outlive the call; the engine copies them and
         // does not write to them.
-        let handle = unsafe { (self.connect)(argc, argv.as_mut_ptr()) };
+        let handle = unsafe { (self.connect)(count, pointers.as_mut_ptr()) };
         let handle = NonNull::new(handle)?;
         // SAFETY: a non-null answer points to a valid cell that holds the connection until it is closed.
         let connected = unsafe { !handle.as_ref().is_null() };

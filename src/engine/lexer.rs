@@ -110,16 +110,12 @@ impl<'a> Lexer<'a> {
     /// From `open` to the next `close`, both typographic quotes of three bytes or heredoc tags.
     fn until(&mut self, open: usize, close: &[u8], kind: Kind) -> Kind {
         self.at += open;
-        match memchr::memmem::find(self.rest(), close) {
-            Some(n) => {
-                self.at += n + close.len();
-                kind
-            }
-            None => {
-                self.at = self.text.len();
-                Kind::Unterminated
-            }
-        }
+        let Some(n) = memchr::memmem::find(self.rest(), close) else {
+            self.at = self.text.len();
+            return Kind::Unterminated;
+        };
+        self.at += n + close.len();
+        kind
     }
 
     fn heredoc(&mut self) -> Option<Kind> {
@@ -179,6 +175,26 @@ impl Iterator for Lexer<'_> {
             end: self.at,
         })
     }
+}
+
+/// A statement for the log: its beginning, without the literals, which may be anybody's data or secrets.
+pub(super) fn without_literals(text: &[u8]) -> String {
+    const SHOWN_BYTES_MAX: usize = 2000;
+    let mut out = String::new();
+    for token in Lexer::new(text, 0) {
+        if out.len() > SHOWN_BYTES_MAX {
+            out.push_str(" …");
+            break;
+        }
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        match token.kind {
+            Kind::Text | Kind::Unterminated => out.push_str("'…'"),
+            _ => out.push_str(&String::from_utf8_lossy(&text[token.start..token.end])),
+        }
+    }
+    out
 }
 
 /// The tokens of a text, with the text.
@@ -268,5 +284,6 @@ mod tests {
             ]
         );
         assert_eq!(words("'open"), ["Unterminated:'open"]);
+        assert_eq!(without_literals(b"SELECT url('http://u:p@h') -- p"), "SELECT url ( '\u{2026}' )");
     }
 }

@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -108,6 +109,7 @@ impl Engine {
         let library = super::library::load(&super::library::library_path()?)?;
         let folder = &options.data_dir;
         let doing = || format!("opening the data folder {}", folder.display());
+        let slot = Slot::take().doing(doing)?;
         make_folder(folder).doing(doing)?;
         let folder = folder.canonicalize().doing(doing)?;
         let lock = lock(&folder)?;
@@ -151,6 +153,7 @@ impl Engine {
         let mut keeper = library.connect(&arguments).ok_or_else(refused)?;
         let identity = identity(&mut keeper).map_err(|e| Error::engine(e.text).doing(doing()))?;
         tracing::info!(folder = %folder.display(), version = identity.version, "engine open");
+        slot.keep();
         let inner = Inner {
             library,
             arguments,
@@ -210,12 +213,10 @@ impl Engine {
             );
             this.library.shutdown()
         });
-        match stopped.await {
-            Ok(true) => tracing::info!("engine closed"),
-            // Seen wherever there was a MergeTree table: some idle threads stay. Parts are on disk when an insert returns, so the
-            // process's end does the data no harm.
-            _ => tracing::info!("engine closed, some of its idle threads end with the process"),
-        }
+        // Refused wherever there was a MergeTree table: some idle threads stay. Parts are on disk when an insert returns, so the
+        // process's end does the data no harm.
+        let all_threads = stopped.await.unwrap_or(false);
+        tracing::info!(all_threads, "engine closed");
     }
 }
 
@@ -282,6 +283,31 @@ fn make_folder(folder: &Path) -> std::io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(folder)
+}
+
+/// The process's one engine. Taken for good once an engine is open: the library does not start a second time.
+struct Slot;
+
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+impl Slot {
+    fn take() -> Result<Self> {
+        if TAKEN.swap(true, Ordering::AcqRel) {
+            return Err(Error::busy("this process has opened an engine already, and the library allows one a process")
+                .hint("run a second one as a process of its own: `mpsync engine`"));
+        }
+        Ok(Self)
+    }
+
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        TAKEN.store(false, Ordering::Release);
+    }
 }
 
 /// Holds `DIR/lock` for as long as the file is open.

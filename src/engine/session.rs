@@ -21,6 +21,13 @@ struct Entry {
     expires: Instant,
 }
 
+impl Entry {
+    /// One that is in use does not expire: its lock is held.
+    fn lives(&self, now: Instant) -> bool {
+        self.expires > now || self.connection.try_lock().is_err()
+    }
+}
+
 /// The sessions of an engine, by their id.
 #[derive(Default)]
 pub(super) struct Sessions {
@@ -66,8 +73,7 @@ impl Sessions {
         }
         let now = Instant::now();
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that is in use does not expire: its lock is held.
-        entries.retain(|_, e| e.expires > now || e.connection.try_lock().is_err());
+        entries.retain(|_, e| e.lives(now));
         if !entries.contains_key(&wish.id) {
             if wish.must_exist {
                 let message = format!("Session {} not found", wish.id.escape_default());
@@ -106,6 +112,12 @@ impl Sessions {
             entries.remove(&wish.id);
         }
         Ok(Lease::Session(guard))
+    }
+
+    /// Closes the sessions whose time is up. Blocks.
+    pub(super) fn expire(&self) {
+        let now = Instant::now();
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, e| e.lives(now));
     }
 
     /// Closes all sessions, except that one in use closes when its request ends.

@@ -4,6 +4,7 @@
 //! MarketPrism's collectors publish them, quirks included: books of which most touch one side only, levels of quantity zero,
 //! events that come late, several at one millisecond, numbers in exponent form, fields that are null.
 
+mod book;
 mod file;
 mod kinds;
 mod market;

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::process::Stdio;
 
 use mpsync::clickhouse::Tier;
+use rand::{RngExt as _, SeedableRng as _};
 use serde_json::value::RawValue;
 
 use crate::support::{messages_folder, start_demo};
@@ -162,4 +164,52 @@ async fn the_demo_accounts_for_every_message_and_cold_holds_every_real_value() {
     }
     assert_eq!(compared, messages.len());
     demo.stop().await.unwrap();
+}
+
+/// A demo with its own servers; they die with it.
+fn run_demo(folder: &Path) -> std::process::Command {
+    let mut command = crate::support::mpsync();
+    command.args(["--output", "json", "demo", "--generate", "5000", "--data"]).arg(folder);
+    command.arg("--messages").arg(messages_folder()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+}
+
+/// A report without what differs from run to run.
+fn books(json: &[u8]) -> serde_json::Value {
+    let mut document: serde_json::Value = serde_json::from_slice(json).unwrap();
+    let mut books = document["report"]["datasets"].take();
+    for account in books.as_array_mut().unwrap() {
+        let account = account.as_object_mut().unwrap();
+        // Sizes on disk depend on how the rows fell into parts, times on the machine.
+        for differs in ["seconds", "ratio", "archive_bytes"] {
+            account.remove(differs).unwrap();
+        }
+    }
+    books
+}
+
+#[test]
+fn a_demo_killed_at_any_moment_and_started_again_ends_in_the_same_table() {
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    let whole = tempfile::tempdir().unwrap();
+    let begun = std::time::Instant::now();
+    let output = run_demo(whole.path()).output().unwrap();
+    assert!(output.status.success());
+    let length = begun.elapsed();
+    let expected = books(&output.stdout);
+
+    let killed = tempfile::tempdir().unwrap();
+    for _ in 0..6 {
+        let mut child = run_demo(killed.path()).spawn().unwrap();
+        let after = length.mul_f64(rng.random_range(0.05..0.95));
+        println!("kill after {after:?}");
+        std::thread::sleep(after);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let output = run_demo(killed.path()).output().unwrap();
+    assert!(output.status.success(), "seed {seed}");
+    assert_eq!(books(&output.stdout), expected, "seed {seed}");
 }

@@ -4,6 +4,7 @@ mod access;
 mod inserts;
 mod life;
 mod queries;
+mod rust_client;
 
 use tempfile::TempDir;
 

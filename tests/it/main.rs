@@ -4,6 +4,8 @@
 //! from `just tools`; the tests start them on free ports and end them. Seeds of random schedules are printed.
 
 mod cli;
+mod demo;
 mod engine;
+mod ingest;
 mod support;
 mod transfer;

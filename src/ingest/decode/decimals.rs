@@ -43,20 +43,30 @@ impl Decimals {
     #[inline]
     pub(super) fn push(&mut self, item: Item<'_>, cx: &mut Context) -> Result<(), Fault> {
         let text = item.scalar_text(&mut cx.scratch).ok_or(What::WrongType)?;
-        let rounded = match &mut self.values {
+        match Plain::parse(text).and_then(|plain| self.fit(plain)) {
+            Some(value) => self.push_fit(value),
+            None => {
+                let rounded = self.push_any(text, cx.round)?;
+                cx.rounded += u64::from(rounded);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a number of any form; whether it had to be rounded.
+    fn push_any(&mut self, text: &str, round: bool) -> Result<bool, Fault> {
+        Ok(match &mut self.values {
             Width::Narrow(values) => {
-                let scaled = number::decimal(text, self.precision, self.scale, cx.round)?;
+                let scaled = number::decimal(text, self.precision, self.scale, round)?;
                 values.push(scaled.value);
                 scaled.rounded
             }
             Width::Wide(values) => {
-                let scaled = number::decimal(text, self.precision, self.scale, cx.round)?;
+                let scaled = number::decimal(text, self.precision, self.scale, round)?;
                 values.push(scaled.value);
                 scaled.rounded
             }
-        };
-        cx.rounded += u64::from(rounded);
-        Ok(())
+        })
     }
 
     /// The number, where it is plain that it fits; only columns of 128 bits take this way.

@@ -34,8 +34,14 @@ pub(super) enum What {
 }
 
 /// What is wrong, and where inside the value it is.
+///
+/// In a box, so that the result of what goes well is a register.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub(super) struct Fault(Box<Flawed>);
+
+/// What a [`Fault`] says.
+#[derive(Debug)]
+pub(super) struct Flawed {
     pub what: What,
     /// The way into the value: `[3].price`; empty where the fault is the whole value's.
     pub path: String,
@@ -47,15 +53,19 @@ impl Fault {
     /// Says which part of the value it is.
     #[cold]
     pub(super) fn of(mut self, item: Item<'_>) -> Self {
-        self.value.get_or_insert_with(|| shown(item));
+        self.0.value.get_or_insert_with(|| shown(item));
         self
     }
 
     /// Says where that part is, from the inside out.
     #[cold]
     pub(super) fn under(mut self, path: &str) -> Self {
-        self.path.insert_str(0, path);
+        self.0.path.insert_str(0, path);
         self
+    }
+
+    pub(super) fn into_inner(self) -> Flawed {
+        *self.0
     }
 }
 
@@ -86,12 +96,13 @@ pub(super) fn excerpt(text: &str) -> String {
 }
 
 impl From<What> for Fault {
+    #[cold]
     fn from(what: What) -> Self {
-        Self {
+        Self(Box::new(Flawed {
             what,
             path: String::new(),
             value: None,
-        }
+        }))
     }
 }
 

@@ -7,12 +7,47 @@
 pub(super) const MAX_DEPTH: u32 = 127;
 
 /// What is wrong with a text, and at which byte.
+///
+/// Small, like [`Value`], so that a result of either travels in registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct JsonError {
-    /// What was found or missed, as the end of a sentence.
-    pub what: &'static str,
+    pub flaw: Flaw,
     /// Bytes from the text's beginning.
-    pub offset: usize,
+    pub offset: u32,
+}
+
+macro_rules! flaws {
+    ($($name:ident $text:literal,)*) => {
+        /// What can be wrong with a JSON text.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Flaw { $($name),* }
+
+        impl Flaw {
+            /// What was found or missed, as the middle of a sentence.
+            pub(super) fn text(self) -> &'static str {
+                match self { $(Self::$name => $text),* }
+            }
+        }
+    };
+}
+
+flaws! {
+    NoObject "an object was expected",
+    NoArray "an array was expected",
+    NoMember "`,` or `}` was expected",
+    NoElement "`,` or `]` was expected",
+    NoKey "a key in quotes was expected",
+    NoColon "`:` was expected",
+    NoValue "a value was expected",
+    NoDigit "a digit was expected",
+    NoHexDigits "four hexadecimal digits were expected",
+    NoQuote "a string has no closing quote",
+    Control "a control character must be escaped in a string",
+    Escape "there is an unknown escape",
+    FirstSurrogate "a surrogate has no first half",
+    SecondSurrogate "a surrogate has no second half",
+    TooDeep "objects and arrays are nested too deep",
+    More "there is more after the end of the object",
 }
 
 /// What a value is.
@@ -34,8 +69,14 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Value {
     pub kind: Kind,
-    pub start: usize,
-    pub end: usize,
+    pub start: u32,
+    pub end: u32,
+}
+
+/// Payloads are far smaller than 4 GiB; a larger text would be refused at its end.
+#[inline]
+pub(super) fn position(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 impl Value {
@@ -43,7 +84,7 @@ impl Value {
     pub(super) fn of(self, text: &str) -> Item<'_> {
         Item {
             kind: self.kind,
-            raw: &text[self.start..self.end],
+            raw: &text[self.start as usize..self.end as usize],
         }
     }
 }
@@ -125,10 +166,11 @@ impl<'a> Scanner<'a> {
         self.at += bytes;
     }
 
-    fn error<T>(&self, what: &'static str) -> Scanned<T> {
+    #[cold]
+    fn error<T>(&self, flaw: Flaw) -> Scanned<T> {
         Err(JsonError {
-            what,
-            offset: self.at,
+            flaw,
+            offset: position(self.at),
         })
     }
 
@@ -157,15 +199,15 @@ impl<'a> Scanner<'a> {
 
     /// Enters an object; whether it has a member.
     pub(super) fn open_object(&mut self) -> Scanned<bool> {
-        self.open(b'{', b'}', "an object was expected")
+        self.open(b'{', b'}', Flaw::NoObject)
     }
 
     /// Enters an array; whether it has an element.
     pub(super) fn open_array(&mut self) -> Scanned<bool> {
-        self.open(b'[', b']', "an array was expected")
+        self.open(b'[', b']', Flaw::NoArray)
     }
 
-    fn open(&mut self, open: u8, close: u8, expected: &'static str) -> Scanned<bool> {
+    fn open(&mut self, open: u8, close: u8, expected: Flaw) -> Scanned<bool> {
         if self.token() != Some(open) {
             return self.error(expected);
         }
@@ -181,17 +223,17 @@ impl<'a> Scanner<'a> {
     /// After a member of an entered object: whether another one follows. The object is left at its end.
     #[inline]
     pub(super) fn more_members(&mut self) -> Scanned<bool> {
-        self.more(b'}', "`,` or `}` was expected")
+        self.more(b'}', Flaw::NoMember)
     }
 
     /// After an element of an entered array: whether another one follows. The array is left at its end.
     #[inline]
     pub(super) fn more_elements(&mut self) -> Scanned<bool> {
-        self.more(b']', "`,` or `]` was expected")
+        self.more(b']', Flaw::NoElement)
     }
 
     #[inline]
-    fn more(&mut self, close: u8, expected: &'static str) -> Scanned<bool> {
+    fn more(&mut self, close: u8, expected: Flaw) -> Scanned<bool> {
         match self.token() {
             Some(b',') => {
                 self.at += 1;
@@ -209,7 +251,7 @@ impl<'a> Scanner<'a> {
     /// A member's key, with the colon after it.
     pub(super) fn key(&mut self) -> Scanned<Value> {
         if self.token() != Some(b'"') {
-            return self.error("a key in quotes was expected");
+            return self.error(Flaw::NoKey);
         }
         self.at += 1;
         let key = self.string()?;
@@ -221,7 +263,7 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub(super) fn colon(&mut self) -> Scanned<()> {
         if self.token() != Some(b':') {
-            return self.error("`:` was expected");
+            return self.error(Flaw::NoColon);
         }
         self.at += 1;
         Ok(())
@@ -231,7 +273,7 @@ impl<'a> Scanner<'a> {
     pub(super) fn end(&mut self) -> Scanned<()> {
         match self.token() {
             None => Ok(()),
-            Some(_) => self.error("there is more after the end of the value"),
+            Some(_) => self.error(Flaw::More),
         }
     }
 
@@ -265,8 +307,8 @@ impl<'a> Scanner<'a> {
     fn since(&self, start: usize, kind: Kind) -> Value {
         Value {
             kind,
-            start,
-            end: self.at,
+            start: position(start),
+            end: position(self.at),
         }
     }
 
@@ -282,7 +324,7 @@ impl<'a> Scanner<'a> {
                 return Ok(self.since(start, kind));
             }
         }
-        self.error("a value was expected")
+        self.error(Flaw::NoValue)
     }
 
     /// An object or array and all within it, without recursion: one bit a level says which of the two it is.
@@ -293,7 +335,7 @@ impl<'a> Scanner<'a> {
             match self.token() {
                 Some(open @ (b'{' | b'[')) => {
                     if self.depth >= MAX_DEPTH {
-                        return self.error("the nesting is too deep");
+                        return self.error(Flaw::TooDeep);
                     }
                     self.at += 1;
                     self.depth += 1;
@@ -326,9 +368,9 @@ impl<'a> Scanner<'a> {
                     }
                     break;
                 } else if object {
-                    return self.error("`,` or `}` was expected");
+                    return self.error(Flaw::NoMember);
                 } else {
-                    return self.error("`,` or `]` was expected");
+                    return self.error(Flaw::NoElement);
                 }
             }
         }
@@ -362,8 +404,8 @@ impl<'a> Scanner<'a> {
                     kind = Kind::EscapedText;
                     self.escape()?;
                 }
-                Some(_) => return self.error("a control character must be escaped in a string"),
-                None => return self.error("a string has no closing quote"),
+                Some(_) => return self.error(Flaw::Control),
+                None => return self.error(Flaw::NoQuote),
             }
         }
     }
@@ -380,19 +422,19 @@ impl<'a> Scanner<'a> {
                 match self.hex4()? {
                     0xD800..=0xDBFF => {
                         if !self.rest().starts_with(b"\\u") {
-                            return self.error("a surrogate has no second half");
+                            return self.error(Flaw::SecondSurrogate);
                         }
                         self.at += 2;
                         match self.hex4()? {
                             0xDC00..=0xDFFF => Ok(()),
-                            _ => self.error("a surrogate has no second half"),
+                            _ => self.error(Flaw::SecondSurrogate),
                         }
                     }
-                    0xDC00..=0xDFFF => self.error("a surrogate has no first half"),
+                    0xDC00..=0xDFFF => self.error(Flaw::FirstSurrogate),
                     _ => Ok(()),
                 }
             }
-            _ => self.error("an unknown escape"),
+            _ => self.error(Flaw::Escape),
         }
     }
 
@@ -402,7 +444,7 @@ impl<'a> Scanner<'a> {
                 self.at += 4;
                 Ok(code)
             }
-            None => self.error("four hexadecimal digits were expected"),
+            None => self.error(Flaw::NoHexDigits),
         }
     }
 
@@ -433,7 +475,7 @@ impl<'a> Scanner<'a> {
             .take_while(|byte| byte.is_ascii_digit())
             .count();
         if run == 0 {
-            return self.error("a digit was expected");
+            return self.error(Flaw::NoDigit);
         }
         self.at += run;
         Ok(())

@@ -10,8 +10,8 @@ use arrow::datatypes::DataType;
 use super::column::{elements, inconsistent, offset};
 use super::decimals::Decimals;
 use super::fault::{Context, Fault, What};
-use super::json::{Item, Kind, Scanner, Value};
-use super::number;
+use super::json::{Item, Kind, Scanner};
+use super::number::Plain;
 use crate::dataset::{BookSide, ColumnType, LevelPart};
 use crate::error::Result;
 
@@ -100,10 +100,10 @@ impl Levels {
     #[inline]
     fn compact(&mut self, rest: &[u8]) -> Option<usize> {
         let rest_of_price = rest.strip_prefix(b"[\"")?;
-        let (price, read) = number::plain_prefix(rest_of_price)?;
-        let rest_of_quantity = rest_of_price[read..].strip_prefix(b"\",\"")?;
-        let (quantity, read) = number::plain_prefix(rest_of_quantity)?;
-        let after = rest_of_quantity[read..].strip_prefix(b"\"]")?;
+        let price = Plain::prefix(rest_of_price)?;
+        let rest_of_quantity = rest_of_price[price.read()..].strip_prefix(b"\",\"")?;
+        let quantity = Plain::prefix(rest_of_quantity)?;
+        let after = rest_of_quantity[quantity.read()..].strip_prefix(b"\"]")?;
         let (price, quantity) = (self.prices.fit(price)?, self.quantities.fit(quantity)?);
         self.prices.push_fit(price);
         self.quantities.push_fit(quantity);
@@ -241,8 +241,10 @@ fn part_of(name: &str) -> Option<LevelPart> {
 
 /// A level without its price or quantity, from where it began to where the scanner is.
 fn incomplete(kind: Kind, scanner: &Scanner<'_>, start: usize) -> Fault {
-    let end = scanner.offset();
-    let level = Value { kind, start, end }.of(scanner.text());
+    let level = Item {
+        kind,
+        raw: &scanner.text()[start..scanner.offset()],
+    };
     Fault::from(What::Elements).of(level)
 }
 

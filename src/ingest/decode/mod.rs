@@ -21,7 +21,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
-use self::fault::{Context, Fault, What, excerpt, shown};
+use self::fault::{Context, Fault, Flawed, What, excerpt, shown};
 use self::fields::{DuplicateOr, Fields, Found, Role};
 use self::json::{Item, JsonError, Kind, Scanner};
 use self::levels::Levels;
@@ -34,8 +34,12 @@ use crate::error::{Context as _, Result};
 
 /// The largest payload that is looked at. JetStream's own default limit is 1 MiB.
 pub const MAX_PAYLOAD_BYTES: usize = 8 << 20;
-/// A buffer of that many bytes takes no more: together with [`MAX_PAYLOAD_BYTES`] it keeps every offset within 31 bits.
+/// What a buffer may occupy: every offset stays within 31 bits.
 const MAX_BATCH_BYTES: usize = 1 << 30;
+/// What a byte of payload becomes at most: the shortest level, `[0,0],`, takes six bytes and becomes two 256-bit numbers.
+const MAX_BYTES_PER_PAYLOAD_BYTE: usize = 16;
+/// What a column's value becomes at most, whatever the payload.
+const MAX_BYTES_PER_COLUMN: usize = 64;
 const NANOS_PER_SEC: i64 = 1_000_000_000;
 const NANOS_PER_HOUR: i64 = 3_600 * NANOS_PER_SEC;
 const NANOS_PER_DAY: i64 = 86_400 * NANOS_PER_SEC;
@@ -85,6 +89,8 @@ pub struct Decoder {
     fields: Fields,
     time_column: usize,
     rows: usize,
+    /// Bytes that the buffer can surely still take, counted down from the last time that it was measured.
+    room: usize,
     cx: Context,
     counters: DecodeCounters,
     /// Elements of levels that were passed over, for each column.
@@ -116,6 +122,7 @@ impl Decoder {
             fields,
             time_column,
             rows: 0,
+            room: 0,
             cx: Context {
                 round: dataset.excess_digits == ExcessDigits::Round,
                 ..Context::default()
@@ -178,10 +185,10 @@ impl Decoder {
                     planned.column.truncate(self.rows);
                 }
                 // A full batch says nothing of the message, which will come again.
-                if reason != Reason::BatchFull {
+                if *reason != Reason::BatchFull {
                     self.counters.rejected += 1;
                 }
-                Err(reason.into())
+                Err(Rejection { reason: *reason })
             }
         }
     }
@@ -189,6 +196,7 @@ impl Decoder {
     /// Takes all buffered rows as one batch, in the order in which they were added.
     pub fn finish(&mut self) -> Result<RecordBatch> {
         self.rows = 0;
+        self.room = 0;
         let columns = self.columns.iter_mut();
         let arrays = columns
             .map(|planned| planned.column.finish())
@@ -196,12 +204,14 @@ impl Decoder {
         Ok(RecordBatch::try_new(self.schema.clone(), arrays)?)
     }
 
-    fn try_append(&mut self, meta: &MessageMeta<'_>, payload: &[u8]) -> Result<Appended, Reason> {
+    fn try_append(
+        &mut self,
+        meta: &MessageMeta<'_>,
+        payload: &[u8],
+    ) -> Result<Appended, Box<Reason>> {
         self.cx.rounded = 0;
         let text = text_of(payload)?;
-        if self.bytes() >= MAX_BATCH_BYTES {
-            return Err(Reason::BatchFull);
-        }
+        self.reserve(text.len())?;
         self.scan(text)?;
         for index in 0..self.columns.len() {
             self.fill(index, meta, text)?;
@@ -212,8 +222,23 @@ impl Decoder {
         self.event_time(meta, text)
     }
 
+    /// Makes sure that a payload of this length fits the buffer, whatever it holds.
+    #[inline]
+    fn reserve(&mut self, payload_bytes: usize) -> Result<(), Box<Reason>> {
+        let need =
+            payload_bytes * MAX_BYTES_PER_PAYLOAD_BYTE + self.columns.len() * MAX_BYTES_PER_COLUMN;
+        if need > self.room {
+            self.room = MAX_BATCH_BYTES.saturating_sub(self.bytes());
+        }
+        self.room = self
+            .room
+            .checked_sub(need)
+            .ok_or_else(|| Box::new(Reason::BatchFull))?;
+        Ok(())
+    }
+
     /// Walks the whole message once: checks that it is one JSON object, and finds its fields.
-    fn scan(&mut self, text: &str) -> Result<(), Reason> {
+    fn scan(&mut self, text: &str) -> Result<(), Box<Reason>> {
         let mut scanner = Scanner::new(text);
         let mut order = self.fields.begin();
         let mut more = scanner.open_object().map_err(not_json)?;
@@ -245,7 +270,12 @@ impl Decoder {
     }
 
     /// Reads levels straight into their column.
-    fn levels(&mut self, index: usize, id: usize, scanner: &mut Scanner<'_>) -> Result<(), Reason> {
+    fn levels(
+        &mut self,
+        index: usize,
+        id: usize,
+        scanner: &mut Scanner<'_>,
+    ) -> Result<(), Box<Reason>> {
         let start = scanner.offset();
         let planned = &mut self.columns[index];
         if let Err(fault) = planned.column.push_levels(scanner, &mut self.cx) {
@@ -261,7 +291,12 @@ impl Decoder {
 
     /// Gives a column its value, if it is not derived from another one's.
     #[inline]
-    fn fill(&mut self, index: usize, meta: &MessageMeta<'_>, text: &str) -> Result<(), Reason> {
+    fn fill(
+        &mut self,
+        index: usize,
+        meta: &MessageMeta<'_>,
+        text: &str,
+    ) -> Result<(), Box<Reason>> {
         let planned = &mut self.columns[index];
         match &planned.source {
             Source::Fields(aliases) => {
@@ -306,7 +341,7 @@ impl Decoder {
 
     /// Gives a column its value, if it is derived from another one's.
     #[inline]
-    fn derive(&mut self, index: usize) -> Result<(), Reason> {
+    fn derive(&mut self, index: usize) -> Result<(), Box<Reason>> {
         match self.columns[index].source {
             Source::Count(of) => {
                 let count = self.columns[of].column.last_elements();
@@ -346,7 +381,7 @@ impl Decoder {
     }
 
     /// The row's event time, if it is plausible.
-    fn event_time(&self, meta: &MessageMeta<'_>, text: &str) -> Result<Appended, Reason> {
+    fn event_time(&self, meta: &MessageMeta<'_>, text: &str) -> Result<Appended, Box<Reason>> {
         let planned = &self.columns[self.time_column];
         let latest = meta.stored_at_nanos.saturating_add(NANOS_PER_DAY);
         match planned.column.last_nanos() {
@@ -358,13 +393,13 @@ impl Decoder {
             }
             _ => {
                 let (field, value) = self.origin(planned, meta, text);
-                Err(Reason::ImplausibleTime {
+                Err(Box::new(Reason::ImplausibleTime {
                     place: place(planned, field, value),
                     expected: format!(
-                        "2009-01-01T00:00:00Z to {}, a day after the message was stored",
+                        "it must be from 2009-01-01T00:00:00Z to {}, a day after the message was stored",
                         written(latest)
                     ),
-                })
+                }))
             }
         }
     }
@@ -392,7 +427,7 @@ impl Decoder {
     }
 
     #[cold]
-    fn missing(&self, index: usize) -> Reason {
+    fn missing(&self, index: usize) -> Box<Reason> {
         let planned = &self.columns[index];
         let fields = match &planned.source {
             Source::Fields(aliases) => {
@@ -402,27 +437,29 @@ impl Decoder {
             Source::Count(of) | Source::Best { of, .. } => vec![self.columns[*of].name.clone()],
             Source::StoredAt | Source::Epoch | Source::Sequence => Vec::new(),
         };
-        Reason::Missing {
+        Box::new(Reason::Missing {
             column: planned.name.clone(),
             fields,
-        }
+        })
     }
 }
 
 /// The payload as text, if it may be looked at.
-fn text_of(payload: &[u8]) -> Result<&str, Reason> {
+fn text_of(payload: &[u8]) -> Result<&str, Box<Reason>> {
     if payload.is_empty() {
-        return Err(Reason::Empty);
+        return Err(Box::new(Reason::Empty));
     }
     if payload.len() > MAX_PAYLOAD_BYTES {
-        return Err(Reason::TooLarge {
+        return Err(Box::new(Reason::TooLarge {
             bytes: payload.len(),
             limit: MAX_PAYLOAD_BYTES,
-        });
+        }));
     }
-    std::str::from_utf8(payload).map_err(|e| Reason::NotJson {
-        what: "there is no UTF-8",
-        offset: e.valid_up_to(),
+    std::str::from_utf8(payload).map_err(|e| {
+        Box::new(Reason::NotJson {
+            what: "what is not UTF-8 begins",
+            offset: e.valid_up_to(),
+        })
     })
 }
 
@@ -434,7 +471,7 @@ fn subject_token(subject: &str, n: usize) -> Option<Item<'_>> {
     })
 }
 
-fn push_integer(planned: &mut ColumnPlan, value: u64) -> Result<(), Reason> {
+fn push_integer(planned: &mut ColumnPlan, value: u64) -> Result<(), Box<Reason>> {
     if planned.column.push_integer(value.into()) {
         Ok(())
     } else {
@@ -444,14 +481,18 @@ fn push_integer(planned: &mut ColumnPlan, value: u64) -> Result<(), Reason> {
 
 /// A value that does not come from a field is more than its column holds.
 #[cold]
-fn beyond(planned: &ColumnPlan, value: impl ToString) -> Reason {
+fn beyond(planned: &ColumnPlan, value: impl ToString) -> Box<Reason> {
     let field = match planned.source {
         Source::StoredAt => "(time of storage)",
         Source::Epoch => "(stream epoch)",
         Source::Sequence => "(stream sequence)",
         _ => "(count)",
     };
-    Reason::OutOfRange(place(planned, field.to_owned(), value.to_string()))
+    Box::new(Reason::OutOfRange(place(
+        planned,
+        field.to_owned(),
+        value.to_string(),
+    )))
 }
 
 fn place(planned: &ColumnPlan, field: String, value: String) -> Place {
@@ -471,41 +512,42 @@ fn written(nanos: i64) -> String {
 }
 
 #[cold]
-fn not_json(e: JsonError) -> Reason {
-    Reason::NotJson {
-        what: e.what,
-        offset: e.offset,
-    }
+fn not_json(e: JsonError) -> Box<Reason> {
+    Box::new(Reason::NotJson {
+        what: e.flaw.text(),
+        offset: e.offset as usize,
+    })
 }
 
 #[cold]
-fn duplicate(name: &str) -> Reason {
-    Reason::DuplicateField {
+fn duplicate(name: &str) -> Box<Reason> {
+    Box::new(Reason::DuplicateField {
         field: excerpt(name),
-    }
+    })
 }
 
 /// What a fault inside a value means for the message.
 #[cold]
-fn reason(planned: &ColumnPlan, field: &str, item: Item<'_>, fault: Fault) -> Reason {
-    let field = format!("{}{}", excerpt(field), excerpt(&fault.path));
-    let place =
-        |value: Option<String>| place(planned, field.clone(), value.unwrap_or_else(|| shown(item)));
-    match fault.what {
-        What::Json(e) => not_json(e),
+fn reason(planned: &ColumnPlan, field: &str, item: Item<'_>, fault: Fault) -> Box<Reason> {
+    let Flawed { what, path, value } = fault.into_inner();
+    let field = format!("{}{}", excerpt(field), excerpt(&path));
+    let value = value.unwrap_or_else(|| shown(item));
+    let place = |field| place(planned, field, value);
+    Box::new(match what {
+        What::Json(e) => return not_json(e),
         What::Duplicate => Reason::DuplicateField { field },
         What::Full => Reason::BatchFull,
-        What::WrongType => Reason::WrongType(place(fault.value)),
-        What::Elements => Reason::WrongElements(place(fault.value)),
-        What::BadNumber => Reason::BadNumber(place(fault.value)),
-        What::ExcessDigits => Reason::ExcessDigits(place(fault.value)),
-        What::OutOfRange => Reason::OutOfRange(place(fault.value)),
-        What::BadTime => Reason::BadTime(place(fault.value)),
+        What::WrongType => Reason::WrongType(place(field)),
+        What::Elements => Reason::WrongElements(place(field)),
+        What::BadNumber => Reason::BadNumber(place(field)),
+        What::ExcessDigits => Reason::ExcessDigits(place(field)),
+        What::OutOfRange => Reason::OutOfRange(place(field)),
+        What::BadTime => Reason::BadTime(place(field)),
         What::ImplausibleTime => Reason::ImplausibleTime {
-            place: place(fault.value),
-            expected: "a number of seconds, milliseconds, microseconds or nanoseconds since 1970 that is between \
-                       2009 and 2262"
+            place: place(field),
+            expected: "as a number since 1970, be it of seconds, milliseconds, microseconds or nanoseconds, it is not \
+                       between 2009 and 2262"
                 .to_owned(),
         },
-    }
+    })
 }

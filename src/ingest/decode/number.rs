@@ -92,51 +92,88 @@ impl Unscaled for i256 {
     }
 }
 
-/// Up to 19 digits, perhaps with a point among them and a sign before, and nothing else.
+/// Up to 19 digits, perhaps with a point among them and a sign before, and nothing else: what nearly all numbers are.
+///
+/// It is small enough to travel in registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Plain {
-    negative: bool,
     digits: u64,
     /// How many digits there are, leading zeros included.
-    count: u32,
+    count: u8,
     /// How many of them are after the point.
-    fraction: u32,
+    fraction: u8,
+    /// How many bytes it takes.
+    read: u8,
+    negative: bool,
 }
 
-/// Reads digits from the beginning of `bytes` for as long as there are any; with how many bytes were read.
-/// `None` where the text does not begin so, or is too long for it: then [`Parts`] decides.
-#[inline]
-pub(super) fn plain_prefix(bytes: &[u8]) -> Option<(Plain, usize)> {
-    let negative = bytes.first() == Some(&b'-');
-    let mut at = usize::from(negative);
-    let whole = at;
-    let mut digits = 0;
-    digits_into(&mut digits, bytes, &mut at);
-    let mut count = at - whole;
-    let mut fraction = 0;
-    if count == 0 {
-        return None;
-    }
-    if bytes.get(at) == Some(&b'.') {
-        at += 1;
-        let point = at;
+impl Plain {
+    /// Reads a number from the beginning of `bytes`, up to whatever is no digit.
+    ///
+    /// `None` where the text does not begin so, or is too long for it: then [`Parts`] decides.
+    #[inline]
+    pub(super) fn prefix(bytes: &[u8]) -> Option<Self> {
+        let negative = bytes.first() == Some(&b'-');
+        let start = usize::from(negative);
+        let mut at = start;
+        let mut digits = 0;
         digits_into(&mut digits, bytes, &mut at);
-        fraction = at - point;
-        count += fraction;
-        if fraction == 0 {
+        let mut count = at - start;
+        let mut fraction = 0;
+        if count == 0 {
             return None;
         }
-    }
-    // Beyond 19 digits the sum above has wrapped around and says nothing.
-    (count <= 19).then_some((
-        Plain {
-            negative,
+        if bytes.get(at) == Some(&b'.') {
+            at += 1;
+            let point = at;
+            digits_into(&mut digits, bytes, &mut at);
+            fraction = at - point;
+            count += fraction;
+            if fraction == 0 {
+                return None;
+            }
+        }
+        // Beyond 19 digits the sum has wrapped around and says nothing.
+        if count > 19 {
+            return None;
+        }
+        Some(Self {
             digits,
-            count: count as u32,
-            fraction: fraction as u32,
-        },
-        at,
-    ))
+            count: u8::try_from(count).ok()?,
+            fraction: u8::try_from(fraction).ok()?,
+            read: u8::try_from(at).ok()?,
+            negative,
+        })
+    }
+
+    /// Reads a number that is all of `text`.
+    #[inline]
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        Self::prefix(text.as_bytes()).filter(|plain| plain.read() == text.len())
+    }
+
+    /// How many bytes it takes.
+    #[inline]
+    pub(super) fn read(self) -> usize {
+        self.read.into()
+    }
+
+    /// The number at a scale, where it is plain from the count of digits that it fits; `None` decides nothing.
+    #[inline]
+    pub(super) fn at_scale(self, precision: u8, scale: u8) -> Option<i128> {
+        let shift = scale.checked_sub(self.fraction)?;
+        if self.count.saturating_add(shift) > precision {
+            return None;
+        }
+        let value = i128::from(self.digits) * POW10.get(usize::from(shift))?;
+        Some(if self.negative { -value } else { value })
+    }
+
+    /// The number where it has neither sign nor point.
+    #[inline]
+    pub(super) fn natural(self) -> Option<u64> {
+        (!self.negative && self.fraction == 0).then_some(self.digits)
+    }
 }
 
 #[inline]
@@ -169,25 +206,6 @@ fn eight_digits(chunk: [u8; 8]) -> Option<u64> {
     let low = (pairs & 0x0000_00FF_0000_00FF).wrapping_mul(0x000F_4240_0000_0064);
     let high = ((pairs >> 16) & 0x0000_00FF_0000_00FF).wrapping_mul(0x0000_2710_0000_0001);
     Some(low.wrapping_add(high) >> 32)
-}
-
-impl Plain {
-    /// The number at a scale, where it is plain from the count of digits that it fits; `None` decides nothing.
-    #[inline]
-    pub(super) fn at_scale(self, precision: u8, scale: u8) -> Option<i128> {
-        let shift = u32::from(scale).checked_sub(self.fraction)?;
-        if self.count + shift > u32::from(precision) {
-            return None;
-        }
-        let value = i128::from(self.digits) * POW10.get(shift as usize)?;
-        Some(if self.negative { -value } else { value })
-    }
-
-    /// The number where it has neither sign nor point.
-    #[inline]
-    pub(super) fn natural(self) -> Option<u64> {
-        (!self.negative && self.fraction == 0).then_some(self.digits)
-    }
 }
 
 /// A number taken apart: `integer.fraction × 10^exponent`.
@@ -353,29 +371,22 @@ fn times_power_of_ten<T: Unscaled>(mut value: T, mut power: i64) -> T {
     value
 }
 
-/// A decimal from its text.
-#[inline]
+/// A decimal from its text, exact or, where `round` allows it, rounded half to even.
 pub(super) fn decimal<T: Unscaled>(
     text: &str,
     precision: u8,
     scale: u8,
     round: bool,
 ) -> Result<Scaled<T>, NumberFault> {
-    if let Some((plain, read)) = plain_prefix(text.as_bytes())
-        && read == text.len()
-        && let Some(value) = plain.at_scale(precision, scale)
-    {
-        return Ok(Scaled {
-            value: T::from_i128(value),
-            rounded: false,
-        });
-    }
     Parts::parse(text)?.at_scale(precision, scale, round)
 }
 
 /// An integer from its text: `1e3` and `1.0` are integers, `1.5` has excess digits.
 #[inline]
 pub(super) fn integer(text: &str) -> Result<i128, NumberFault> {
+    if let Some(value) = Plain::parse(text).and_then(Plain::natural) {
+        return Ok(value.into());
+    }
     decimal(text, 38, 0, false).map(|scaled| scaled.value)
 }
 

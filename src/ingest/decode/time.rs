@@ -4,7 +4,7 @@
 //! and 2262; no number fits two of them. Zero is the same instant in all of them. A text is RFC 3339, with a space for
 //! the `T` allowed and UTC where there is no offset.
 
-use super::number::{self, NumberFault, Parts};
+use super::number::{NumberFault, Parts, Plain};
 
 /// The first instant that is plausible: 2009-01-01, in seconds.
 pub(super) const PLAUSIBLE_FROM_SECS: i64 = 1_230_768_000;
@@ -38,7 +38,7 @@ pub(super) enum TimeFault {
 impl Instant {
     /// From nanoseconds since 1970.
     pub(super) fn from_nanos(nanos: i64) -> Self {
-        Self::from_wide_nanos(i128::from(nanos))
+        Self::from_ticks(nanos, 9)
     }
 
     /// The range that callers let through, ±10^20 ns, keeps the seconds far within 64 bits.
@@ -50,14 +50,11 @@ impl Instant {
         }
     }
 
-    /// Reads a JSON number or a string.
-    #[inline]
+    /// Reads a number or RFC 3339.
     pub(super) fn parse(text: &str) -> Result<Self, TimeFault> {
-        if let Some((plain, read)) = number::plain_prefix(text.as_bytes())
-            && read == text.len()
-            && let Some(value) = plain.natural()
-        {
-            return Self::from_number(value);
+        if let Some(number) = Plain::parse(text).and_then(Plain::natural) {
+            let (ticks, digits) = ticks(number).ok_or(TimeFault::Implausible)?;
+            return Ok(Self::from_ticks(ticks, digits));
         }
         match Parts::parse(text) {
             Ok(parts) => Self::from_parts(parts),
@@ -65,22 +62,14 @@ impl Instant {
         }
     }
 
-    #[inline]
-    fn from_number(value: u64) -> Result<Self, TimeFault> {
-        const FROM: u64 = PLAUSIBLE_FROM_SECS as u64;
-        const TO: u64 = PLAUSIBLE_TO_SECS as u64;
-        let (per_sec, nanos_per_unit) = match value {
-            0 => return Ok(Self { secs: 0, nanos: 0 }),
-            FROM..TO => (1, NANOS_PER_SEC as u64),
-            v if in_unit(v, 1_000) => (1_000, 1_000_000),
-            v if in_unit(v, 1_000_000) => (1_000_000, 1_000),
-            v if in_unit(v, 1_000_000_000) => (1_000_000_000, 1),
-            _ => return Err(TimeFault::Implausible),
-        };
-        Ok(Self {
-            secs: (value / per_sec) as i64,
-            nanos: (value % per_sec * nanos_per_unit) as u32,
-        })
+    /// From units of `10^-digits` seconds, at most nine digits.
+    fn from_ticks(ticks: i64, digits: u8) -> Self {
+        let per_sec = power_of_ten(digits);
+        Self {
+            secs: ticks.div_euclid(per_sec),
+            nanos: u32::try_from(ticks.rem_euclid(per_sec) * (NANOS_PER_SEC / per_sec))
+                .unwrap_or(0),
+        }
     }
 
     /// A number with a point or an exponent, such as seconds with a fraction.
@@ -113,19 +102,7 @@ impl Instant {
     /// whether it was; `None` where 64 bits do not hold it.
     #[inline]
     pub(super) fn at_scale(self, scale: u8) -> Option<(i64, bool)> {
-        const POWERS: [i64; 10] = [
-            1,
-            10,
-            100,
-            1_000,
-            10_000,
-            100_000,
-            1_000_000,
-            10_000_000,
-            100_000_000,
-            1_000_000_000,
-        ];
-        let per_sec = POWERS[usize::from(scale.min(9))];
+        let per_sec = power_of_ten(scale);
         let unit = NANOS_PER_SEC / per_sec;
         let nanos = i64::from(self.nanos);
         let whole = self.secs.checked_mul(per_sec)?.checked_add(nanos / unit)?;
@@ -144,10 +121,45 @@ impl Instant {
     }
 }
 
+/// What a number of a message says: units since 1970, and how many digits of a second the unit is. `None` where it is
+/// no plausible time in any unit.
 #[inline]
-fn in_unit(value: u64, per_sec: u64) -> bool {
-    let secs = value / per_sec;
-    (PLAUSIBLE_FROM_SECS as u64..PLAUSIBLE_TO_SECS as u64).contains(&secs)
+pub(super) fn ticks(number: u64) -> Option<(i64, u8)> {
+    const FROM: u64 = PLAUSIBLE_FROM_SECS as u64;
+    const TO: u64 = PLAUSIBLE_TO_SECS as u64;
+    const MILLI: u64 = 1_000;
+    const MICRO: u64 = 1_000_000;
+    const NANO: u64 = 1_000_000_000;
+    let digits = if (FROM * MILLI..TO * MILLI).contains(&number) {
+        3
+    } else if (FROM..TO).contains(&number) || number == 0 {
+        0
+    } else if (FROM * MICRO..TO * MICRO).contains(&number) {
+        6
+    } else if (FROM * NANO..TO * NANO).contains(&number) {
+        9
+    } else {
+        return None;
+    };
+    Some((i64::try_from(number).ok()?, digits))
+}
+
+/// Ten to the power of `digits`, at most nine.
+#[inline]
+pub(super) fn power_of_ten(digits: u8) -> i64 {
+    const POWERS: [i64; 10] = [
+        1,
+        10,
+        100,
+        1_000,
+        10_000,
+        100_000,
+        1_000_000,
+        10_000_000,
+        100_000_000,
+        1_000_000_000,
+    ];
+    POWERS[usize::from(digits.min(9))]
 }
 
 /// Days since 1970 of a date of the proleptic Gregorian calendar, where there is such a day.

@@ -12,7 +12,8 @@ use arrow::datatypes::{DataType, TimeUnit};
 use super::column::{inconsistent, renew};
 use super::fault::{Context, Fault, What};
 use super::json::Item;
-use super::time::Instant;
+use super::number::Plain;
+use super::time::{self, Instant, power_of_ten};
 use crate::error::Result;
 
 /// Times in the unit of their Arrow type.
@@ -25,13 +26,14 @@ pub(super) struct Times {
     factor: i64,
     /// Nanoseconds in an Arrow unit.
     pub unit_nanos: i64,
-    first_secs: i64,
-    last_secs: i64,
+    /// What the column holds, in its own units, both included.
+    first: i64,
+    last: i64,
 }
 
 impl Times {
     pub(super) fn new(scale: u8, data_type: &DataType, first_secs: i64, last_secs: i64) -> Self {
-        let unit_digits = match data_type {
+        let unit_digits: u8 = match data_type {
             DataType::Timestamp(TimeUnit::Second, _) => 0,
             DataType::Timestamp(TimeUnit::Millisecond, _) => 3,
             DataType::Timestamp(TimeUnit::Microsecond, _) => 6,
@@ -40,16 +42,27 @@ impl Times {
         Self {
             values: Vec::new(),
             scale,
-            factor: 10_i64.pow(unit_digits - u32::from(scale).min(unit_digits)),
-            unit_nanos: 10_i64.pow(9 - unit_digits),
-            first_secs,
-            last_secs,
+            factor: power_of_ten(unit_digits.saturating_sub(scale)),
+            unit_nanos: power_of_ten(9 - unit_digits),
+            first: first_secs.saturating_mul(power_of_ten(scale)),
+            last: last_secs
+                .saturating_add(1)
+                .saturating_mul(power_of_ten(scale))
+                .saturating_sub(1),
         }
     }
 
+    /// Reads a time. The usual one, a number in a unit no finer than the column's, takes a multiplication.
     #[inline]
     pub(super) fn push_item(&mut self, item: Item<'_>, cx: &mut Context) -> Result<(), Fault> {
         let text = item.scalar_text(&mut cx.scratch).ok_or(What::WrongType)?;
+        if let Some(number) = Plain::parse(text).and_then(Plain::natural)
+            && let Some((ticks, digits)) = time::ticks(number)
+            && let Some(more_digits) = self.scale.checked_sub(digits)
+        {
+            let value = ticks.checked_mul(power_of_ten(more_digits));
+            return Ok(self.push_scaled(value.ok_or(What::OutOfRange)?)?);
+        }
         if self.push(Instant::parse(text)?)? {
             if !cx.round {
                 return Err(What::ExcessDigits.into());
@@ -60,15 +73,21 @@ impl Times {
     }
 
     /// Adds an instant; whether it had to be rounded.
-    #[inline]
     pub(super) fn push(&mut self, instant: Instant) -> Result<bool, What> {
-        if !(self.first_secs..=self.last_secs).contains(&instant.secs) {
+        let (value, rounded) = instant.at_scale(self.scale).ok_or(What::OutOfRange)?;
+        self.push_scaled(value)?;
+        Ok(rounded)
+    }
+
+    /// Adds a time in the column's own unit.
+    #[inline]
+    fn push_scaled(&mut self, value: i64) -> Result<(), What> {
+        if !(self.first..=self.last).contains(&value) {
             return Err(What::OutOfRange);
         }
-        let (value, rounded) = instant.at_scale(self.scale).ok_or(What::OutOfRange)?;
         let value = value.checked_mul(self.factor).ok_or(What::OutOfRange)?;
         self.values.push(value);
-        Ok(rounded)
+        Ok(())
     }
 
     pub(super) fn finish(

@@ -118,6 +118,22 @@ fn no_statement_gets_at_files_programs_or_the_process() {
 }
 
 #[test]
+fn an_error_repeats_no_password() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = Engine::start(folder.path(), &[]);
+    let password = engine.password.clone();
+    for sql in [
+        format!("SELECT * FROM url('http://{}/{password}?x=1', 'CSV', 'x String')", engine.address),
+        format!("SELECT * FROM nowhere WHERE x = '{password}'"),
+        format!("SELECT * FROM url('http://{}/?query=SELEC&password=somebodys', 'CSV', 'x String')", engine.address),
+    ] {
+        let answer = engine.ask("/?http_max_tries=1").send(sql.as_bytes());
+        assert_ne!(answer.status, 200);
+        assert!(!answer.text().contains(&password) && !answer.text().contains("somebodys"), "{}", answer.text());
+    }
+}
+
+#[test]
 fn url_is_there_and_finds_the_engine_itself() {
     let (_folder, engine) = open_engine();
     let address = engine.address;

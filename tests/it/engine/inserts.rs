@@ -87,6 +87,16 @@ fn a_chunked_body_is_streamed_and_what_breaks_off_leaves_nothing() {
         assert_eq!(count(&engine, "t"), "10000");
     }
 
+    // More rows than ClickHouse puts into one block, from a client that asks to keep them together.
+    let many: Vec<u8> = (0..3_000_000u32).flat_map(|n| format!("{n}\n").into_bytes()).collect();
+    let path = "/?query=INSERT%20INTO%20t%20FORMAT%20TSV&min_insert_block_size_rows=100000000";
+    let mut socket = engine.ask(path).open("Transfer-Encoding: chunked\r\n");
+    socket.write_all(&chunk(&many)).expect("sends");
+    until("the insert to run", || engine.running() == 1);
+    drop(socket);
+    until("the insert to end", || engine.running() == 0);
+    assert_eq!(count(&engine, "t"), "10000");
+
     // A body that is shorter than its length says.
     let mut socket =
         engine.ask("/?query=INSERT%20INTO%20t%20FORMAT%20TSV").open(&format!("Content-Length: {}\r\n", rows.len() + 10));

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use super::open_engine;
-use crate::support::engine::{Engine, PATIENCE, command, until};
+use crate::support::engine::{Answer, Engine, PATIENCE, command, until};
 
 #[test]
 fn a_folder_is_held_by_one_engine_at_a_time() {
@@ -88,4 +88,33 @@ fn the_log_holds_no_password_and_no_query_text_by_default() {
     let log = std::fs::read_to_string(folder.path().join("log")).expect("a log");
     assert!(!log.contains(password.trim()) && !line.contains(password.trim()), "{log}");
     assert!(log.contains("data/password"), "{log}");
+}
+
+/// The only test that loads the library into the tests' own process: it allows one engine there.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_runs_within_the_program_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let open = data.clone();
+    let engine = tokio::task::spawn_blocking(move || mpsync::engine::Engine::open(open)).await.expect("joins").expect("opens");
+    let second = mpsync::engine::Engine::open(folder.path().join("second")).err().expect("one a process");
+    assert!(matches!(second.cause(), mpsync::error::Cause::Busy(_)), "{second}");
+
+    let auth = mpsync::engine::Auth::from_own_file("default", &data.join("password")).expect("a password");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("listens");
+    let address = listener.local_addr().expect("an address");
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(mpsync::engine::serve(listener, engine, auth, async {
+        let _ = stopped.await;
+    }));
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut socket = std::net::TcpStream::connect(address).expect("connects");
+        std::io::Write::write_all(&mut socket, b"GET /ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("sends");
+        Answer::read(socket, false).text()
+    });
+    assert_eq!(asked.await.expect("joins"), "Ok.\n");
+    stop.send(()).expect("it listens");
+    serving.await.expect("joins").expect("serves");
+    // Its folder is free for another process.
+    tokio::task::spawn_blocking(move || assert_eq!(Engine::start(&data, &[]).sql("SELECT 1"), "1\n")).await.expect("joins");
 }

@@ -1,9 +1,23 @@
-//! What the tests share: the program under test and the servers.
+//! What the tests share: the program under test, servers, messages.
 
+pub(crate) mod clickhouse;
+pub(crate) mod daemon;
 pub(crate) mod engine;
+pub(crate) mod nats;
 pub(crate) mod transfer;
 
+use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives it up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The program under test.
+pub(crate) fn program() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_mpsync"))
+}
+
 
 /// The program under test, its environment without what a developer's shell may say.
 pub(crate) fn mpsync() -> Command {
@@ -37,4 +51,19 @@ pub(crate) async fn start_demo(folder: &std::path::Path, generate: u64) -> mpsyn
     mpsync::demo::Demo::start(program, options, datasets, config)
         .await
         .unwrap()
+}
+
+/// A port that is free now, for a server that must come back on the same one.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+/// Asks until the answer is yes; panics when patience ends.
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < PATIENCE, "gave up waiting: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

@@ -4,7 +4,7 @@
 //! change and a query that can never parse both come as HTTP 4xx or 5xx. Source of the numbers: `ErrorCodes.cpp` of
 //! ClickHouse, see `system.errors`.
 
-use crate::error::Disposition;
+use super::Disposition;
 
 /// `UNKNOWN_TABLE`: what a life gets whose door another one has dropped.
 pub const UNKNOWN_TABLE: u32 = 60;

@@ -1,0 +1,78 @@
+//! The embedded ClickHouse engine in a process of its own.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use super::{free_port, until};
+
+/// An engine that can be killed and started again on the same port and folder.
+pub(crate) struct ClickHouse {
+    child: Option<Child>,
+    folder: tempfile::TempDir,
+    port: u16,
+    authenticated: bool,
+}
+
+/// `MPSYNC_TEST_BIN`, or the program under test.
+fn program() -> PathBuf {
+    std::env::var_os("MPSYNC_TEST_BIN").map_or_else(super::program, PathBuf::from)
+}
+
+impl ClickHouse {
+    /// Starts one that asks for no password.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(false).await
+    }
+
+    /// Starts one that asks for a password, or none.
+    pub(crate) async fn start_with(authenticated: bool) -> Self {
+        let mut server = Self {
+            child: None,
+            folder: tempfile::tempdir().expect("a folder"),
+            port: free_port(),
+            authenticated,
+        };
+        server.launch().await;
+        server
+    }
+
+    /// Starts it again after [`ClickHouse::kill`].
+    pub(crate) async fn launch(&mut self) {
+        let log = File::create(self.folder.path().join("log")).expect("a log file");
+        let mut command = Command::new(program());
+        command
+            .args(["engine", "--listen", &format!("127.0.0.1:{}", self.port)])
+            .arg("--data")
+            .arg(self.folder.path().join("data"))
+            .stdout(Stdio::null())
+            .stderr(log);
+        if !self.authenticated {
+            command.arg("--no-auth");
+        }
+        self.child = Some(command.spawn().expect("the engine starts"));
+        let address = format!("127.0.0.1:{}", self.port);
+        until("the engine to listen", async || {
+            tokio::net::TcpStream::connect(&address).await.is_ok()
+        })
+        .await;
+    }
+
+    /// Kills it at once.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("it can be killed");
+            child.wait().expect("it ends");
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl Drop for ClickHouse {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -1,0 +1,159 @@
+//! nats-server with JetStream on disk, and messages for it.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use async_nats::jetstream;
+use async_nats::jetstream::message::PublishMessage;
+
+use super::{PATIENCE, free_port, until};
+
+/// A nats-server that can be killed and started again on the same port and folder.
+pub(crate) struct NatsServer {
+    child: Option<Child>,
+    folder: tempfile::TempDir,
+    port: u16,
+    options: Vec<String>,
+}
+
+/// `MPSYNC_NATS_SERVER`, the pinned one in the user's cache, or what is in `PATH`.
+fn program() -> PathBuf {
+    if let Some(path) = std::env::var_os("MPSYNC_NATS_SERVER") {
+        return path.into();
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
+    let pinned = cache.map(|c| c.join("mpsync/nats-server-2.15.1/nats-server"));
+    match pinned.filter(|path| path.exists()) {
+        Some(path) => path,
+        None => "nats-server".into(),
+    }
+}
+
+impl NatsServer {
+    /// Starts one.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one with more options.
+    pub(crate) async fn start_with(options: &[&str]) -> Self {
+        let mut server = Self {
+            child: None,
+            folder: tempfile::tempdir().expect("a folder"),
+            port: free_port(),
+            options: options.iter().map(|&o| o.to_owned()).collect(),
+        };
+        server.launch().await;
+        server
+    }
+
+    /// Starts it again after [`NatsServer::kill`].
+    pub(crate) async fn launch(&mut self) {
+        let log = File::create(self.folder.path().join("log")).expect("a log file");
+        let child = Command::new(program())
+            .args(["--addr", "127.0.0.1", "--port", &self.port.to_string(), "--jetstream"])
+            .arg("--store_dir")
+            .arg(self.folder.path().join("store"))
+            .args(&self.options)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("nats-server starts: `just tools` fetches it");
+        self.child = Some(child);
+        let address = format!("127.0.0.1:{}", self.port);
+        until("nats-server to listen", async || {
+            tokio::net::TcpStream::connect(&address).await.is_ok()
+        })
+        .await;
+    }
+
+    /// Kills it at once.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("it can be killed");
+            child.wait().expect("it ends");
+        }
+    }
+
+    /// Its store, for damage.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// A client that waits until JetStream answers.
+    pub(crate) async fn jetstream(&self) -> jetstream::Context {
+        let client = async_nats::ConnectOptions::new()
+            .retry_on_initial_connect()
+            .connect(self.url())
+            .await
+            .expect("connects");
+        let jetstream = jetstream::new(client);
+        until("JetStream to answer", async || {
+            jetstream.query_account().await.is_ok()
+        })
+        .await;
+        jetstream
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Publishes messages in order and returns when the stream has them all.
+pub(crate) async fn publish(
+    jetstream: &jetstream::Context,
+    messages: impl IntoIterator<Item = (String, Vec<u8>)>,
+) {
+    let mut answers = Vec::new();
+    for (subject, payload) in messages {
+        let answer = jetstream.publish(subject, payload.into()).await.expect("publishes");
+        answers.push(answer);
+        if answers.len() >= 500 {
+            for answer in answers.drain(..) {
+                answer.await.expect("the stream takes it");
+            }
+        }
+    }
+    for answer in answers {
+        answer.await.expect("the stream takes it");
+    }
+}
+
+/// Publishes messages under ids, again and again until the stream has them all, whatever happens to the server meanwhile.
+///
+/// They must be tried again in their order and within the stream's duplicate window.
+pub(crate) async fn publish_surely(
+    jetstream: &jetstream::Context,
+    messages: impl IntoIterator<Item = (u64, (String, Vec<u8>))>,
+) {
+    let messages: Vec<_> = messages.into_iter().collect();
+    let begun = std::time::Instant::now();
+    loop {
+        let mut answers = Vec::new();
+        for (id, (subject, payload)) in &messages {
+            let message = PublishMessage::build().payload(payload.clone().into()).message_id(id.to_string());
+            answers.push(jetstream.send_publish(subject.clone(), message).await);
+        }
+        let mut all = true;
+        for answer in answers {
+            all &= match answer {
+                Ok(answer) => answer.await.is_ok(),
+                Err(_) => false,
+            };
+        }
+        if all {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "the stream takes no messages");
+    }
+}
