@@ -90,10 +90,18 @@ impl World {
 
     /// Runs a statement in which `hot.` and `cold.` stand for this world's databases; gives its result as text.
     pub(crate) fn sql(&self, sql: &str) -> String {
-        let sql = sql
-            .replace("hot.", &format!("{}.", self.database("hot")))
-            .replace("cold.", &format!("{}.", self.database("cold")));
-        self.shared.engine.sql(&sql).trim().to_owned()
+        self.shared.engine.sql(&self.named(sql)).trim().to_owned()
+    }
+
+    /// Whether the engine refuses a statement.
+    pub(crate) fn refused(&self, sql: &str) -> bool {
+        let answer = self.shared.engine.ask("/").send(self.named(sql).as_bytes());
+        answer.status != 200
+    }
+
+    fn named(&self, sql: &str) -> String {
+        sql.replace("hot.", &format!("{}.", self.database("hot")))
+            .replace("cold.", &format!("{}.", self.database("cold")))
     }
 
     /// A number that a query answers.
