@@ -51,7 +51,7 @@ struct Field {
 #[derive(Debug)]
 pub(super) struct Fields {
     names: Interner,
-    fields: Vec<Field>,
+    known: Vec<Field>,
     /// The current message's number.
     message: u64,
     /// The field that messages begin with.
@@ -68,7 +68,7 @@ impl Fields {
     pub(super) fn new() -> Self {
         Self {
             names: Interner::new(),
-            fields: Vec::new(),
+            known: Vec::new(),
             message: 0,
             first: 0,
             unknown: 0,
@@ -81,10 +81,10 @@ impl Fields {
     /// The number of a field, with its role if it is new.
     pub(super) fn add(&mut self, name: &str, role: Role) -> usize {
         let id = self.names.intern(name);
-        if id == self.fields.len() {
+        if id == self.known.len() {
             let plain = name.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\');
             let quoted = plain.then(|| format!("\"{name}\"").into_bytes());
-            self.fields.push(Field {
+            self.known.push(Field {
                 quoted: quoted.unwrap_or_default().into(),
                 role,
                 message: 0,
@@ -98,7 +98,7 @@ impl Fields {
 
     /// Changes what is to be done with a field.
     pub(super) fn set_role(&mut self, id: usize, role: Role) {
-        self.fields[id].role = role;
+        self.known[id].role = role;
     }
 
     /// The name of a field.
@@ -109,7 +109,7 @@ impl Fields {
     /// Where the current message has a field.
     #[inline]
     pub(super) fn found(&self, id: usize) -> Found {
-        let field = &self.fields[id];
+        let field = &self.known[id];
         if field.message == self.message {
             field.found
         } else {
@@ -120,7 +120,7 @@ impl Fields {
     /// Remembers where the current message has a field.
     #[inline]
     pub(super) fn set_found(&mut self, id: usize, found: Found) {
-        self.fields[id].found = found;
+        self.known[id].found = found;
     }
 
     /// Begins a message.
@@ -144,10 +144,10 @@ impl Fields {
     ) -> Result<Option<(usize, Role)>, DuplicateOr> {
         scanner.token();
         let expected = match order.previous {
-            Some(previous) => self.fields[previous].next,
+            Some(previous) => self.known[previous].next,
             None => self.first,
         };
-        let guess = self.fields.get(expected).map_or(&[][..], |f| &f.quoted);
+        let guess = self.known.get(expected).map_or(&[][..], |f| &f.quoted);
         let id = if !guess.is_empty() && scanner.rest().starts_with(guess) {
             scanner.advance(guess.len());
             scanner.colon()?;
@@ -160,13 +160,13 @@ impl Fields {
                 return Ok(None);
             };
             match order.previous {
-                Some(previous) => self.fields[previous].next = id,
+                Some(previous) => self.known[previous].next = id,
                 None => self.first = id,
             }
             id
         };
         order.previous = Some(id);
-        let field = &mut self.fields[id];
+        let field = &mut self.known[id];
         if field.message == self.message {
             return Err(DuplicateOr::Duplicate(self.name(id).to_owned()));
         }
@@ -192,7 +192,7 @@ impl Fields {
     #[inline]
     pub(super) fn commit(&mut self) {
         for &id in &self.seen {
-            self.fields[id].rows += 1;
+            self.known[id].rows += 1;
         }
         if !self.strangers.is_empty() {
             self.adopt();
@@ -205,7 +205,7 @@ impl Fields {
             if self.unknown < MAX_UNKNOWN {
                 self.unknown += 1;
                 let id = self.add(&name, Role::Unknown);
-                self.fields[id].rows += 1;
+                self.known[id].rows += 1;
             } else {
                 self.others += 1;
             }
@@ -214,7 +214,7 @@ impl Fields {
 
     /// In how many rows each unknown field was, and how many fields there were beyond those that are told apart.
     pub(super) fn unknown(&self) -> (BTreeMap<String, u64>, u64) {
-        let unknown = self.fields.iter().enumerate();
+        let unknown = self.known.iter().enumerate();
         let unknown = unknown
             .filter(|(_, field)| field.role == Role::Unknown)
             .map(|(id, field)| (self.name(id).to_owned(), field.rows));
