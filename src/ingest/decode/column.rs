@@ -6,9 +6,10 @@ use arrow::datatypes::DataType;
 
 use super::decimals::Decimals;
 use super::fault::{Context, Fault, What};
-use super::json::{Item, Scanner};
+use super::json::Scanner;
 use super::levels::Levels;
 use super::time::Instant;
+use super::value::Item;
 use super::values::Values;
 use crate::dataset::ColumnType;
 use crate::error::{Error, Result};

@@ -9,8 +9,8 @@ use arrow::datatypes::{DECIMAL128_MAX_PRECISION, i256};
 
 use super::column::renew;
 use super::fault::{Context, Fault, What};
-use super::json::Item;
 use super::number::{self, Plain};
+use super::value::Item;
 use crate::error::{Error, Result};
 
 /// A column's decimals.

@@ -3,7 +3,8 @@
 //! It accepts exactly what RFC 8259 allows, escapes and surrogate pairs checked, nesting limited to [`MAX_DEPTH`].
 //! Numbers stay text. Every error names the byte where it was found.
 
-use super::strings::{hex4, run_of_plain, unescape};
+use super::strings::{hex4, run_of_plain};
+use super::value::{Kind, Value};
 
 /// How deep objects and arrays may be nested; the same limit as `serde_json`'s.
 pub(super) const MAX_DEPTH: u32 = 127;
@@ -52,81 +53,6 @@ flaws! {
     More "there is more after the end of the object",
 }
 
-/// What a value is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Null,
-    True,
-    False,
-    Number,
-    /// A string without escapes: its text is its value.
-    Text,
-    /// A string with escapes, to be read with [`Item::string`].
-    EscapedText,
-    Array,
-    Object,
-}
-
-/// A value and where its text lies: of a string, what is between the quotes.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Value {
-    pub kind: Kind,
-    pub start: u32,
-    pub end: u32,
-}
-
-/// Payloads are far smaller than 4 GiB; a larger text would be refused at its end.
-#[inline]
-pub(super) fn position(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(u32::MAX)
-}
-
-impl Value {
-    /// The value with its text.
-    pub(super) fn of(self, text: &str) -> Item<'_> {
-        Item {
-            kind: self.kind,
-            raw: &text[self.start as usize..self.end as usize],
-        }
-    }
-}
-
-/// A value as text.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Item<'a> {
-    pub kind: Kind,
-    /// Of a string, what is between the quotes.
-    pub raw: &'a str,
-}
-
-impl<'a> Item<'a> {
-    /// A string, or nothing for other kinds. `scratch` takes the text of a string with escapes.
-    pub(super) fn string<'s>(self, scratch: &'s mut String) -> Option<&'s str>
-    where
-        'a: 's,
-    {
-        match self.kind {
-            Kind::Text => Some(self.raw),
-            Kind::EscapedText => {
-                unescape(self.raw, scratch);
-                Some(scratch)
-            }
-            _ => None,
-        }
-    }
-
-    /// The text of a string, or of a number as it is written.
-    pub(super) fn scalar_text<'s>(self, scratch: &'s mut String) -> Option<&'s str>
-    where
-        'a: 's,
-    {
-        match self.kind {
-            Kind::Number => Some(self.raw),
-            _ => self.string(scratch),
-        }
-    }
-}
-
 /// A place in a JSON text.
 #[derive(Debug)]
 pub(super) struct Scanner<'a> {
@@ -172,7 +98,7 @@ impl<'a> Scanner<'a> {
     fn error<T>(&self, flaw: Flaw) -> Scanned<T> {
         Err(JsonError {
             flaw,
-            offset: position(self.at),
+            offset: u32::try_from(self.at).unwrap_or(u32::MAX),
         })
     }
 
@@ -307,11 +233,7 @@ impl<'a> Scanner<'a> {
 
     #[inline]
     fn since(&self, start: usize, kind: Kind) -> Value {
-        Value {
-            kind,
-            start: position(start),
-            end: position(self.at),
-        }
+        Value::new(kind, start, self.at)
     }
 
     fn word(&mut self) -> Scanned<Value> {

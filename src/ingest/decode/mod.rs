@@ -18,6 +18,7 @@ mod tests;
 mod text;
 mod time;
 mod times;
+mod value;
 mod values;
 
 use std::collections::BTreeMap;
@@ -27,13 +28,14 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use self::fault::{Context, shown};
-use self::fields::{DuplicateOr, Fields, Found, Role};
-use self::json::{Item, Kind, Scanner};
+use self::fields::{Fields, Found, Key, Role};
+use self::json::Scanner;
 use self::levels::Levels;
 use self::plan::{Alias, ColumnPlan, Source, plan};
 use self::refuse::{beyond, duplicate, not_json, place, reason, written};
 pub use self::rejection::{Place, Reason, Rejection};
 use self::time::{Instant, PLAUSIBLE_FROM_SECS};
+use self::value::{Item, Kind};
 use crate::clickhouse::TableSchema;
 use crate::dataset::{Dataset, ExcessDigits, Position};
 use crate::error::{Context as _, Result};
@@ -249,20 +251,16 @@ impl Decoder {
         let mut order = self.fields.begin();
         let mut more = scanner.open_object().map_err(not_json)?;
         while more {
-            let key = self.fields.key(&mut scanner, &mut order, &mut self.cx);
-            let key = key.map_err(|e| match e {
-                DuplicateOr::Duplicate(name) => duplicate(&name),
-                DuplicateOr::Json(e) => not_json(e),
-            })?;
-            match key {
-                Some((id, Role::Levels(index))) if scanner.token() == Some(b'[') => {
-                    self.levels(index, id, &mut scanner)?;
+            let Key { id, role } = self.fields.key(&mut scanner, &mut order, &mut self.cx)?;
+            match role {
+                Role::Levels(index) if scanner.token() == Some(b'[') => {
+                    self.levels(index.into(), id, &mut scanner)?;
                 }
-                Some((id, Role::Recorded | Role::Levels(_))) => {
+                Role::Recorded | Role::Levels(_) => {
                     let value = scanner.value().map_err(not_json)?;
                     self.fields.set_found(id, Found::At(value));
                 }
-                Some((_, Role::Ignored | Role::Unknown)) | None => {
+                Role::Ignored | Role::Unknown => {
                     scanner.value().map_err(not_json)?;
                 }
             }
@@ -279,7 +277,7 @@ impl Decoder {
     fn levels(
         &mut self,
         index: usize,
-        id: usize,
+        id: u32,
         scanner: &mut Scanner<'_>,
     ) -> Result<(), Box<Reason>> {
         let start = scanner.offset();
@@ -289,7 +287,7 @@ impl Decoder {
                 kind: Kind::Array,
                 raw: &scanner.text()[start..],
             };
-            return Err(reason(planned, self.fields.name(id), item, fault).into());
+            return Err(reason(planned, self.fields.name(id as usize), item, fault).into());
         }
         self.fields.set_found(id, Found::Read);
         Ok(())
@@ -311,7 +309,7 @@ impl Decoder {
                         Alias::Field(id) => match self.fields.found(*id) {
                             Found::Absent => continue,
                             Found::Read => return Ok(()),
-                            Found::At(value) if value.kind == Kind::Null => continue,
+                            Found::At(value) if value.kind() == Kind::Null => continue,
                             Found::At(value) => value.of(text),
                         },
                         Alias::SubjectToken(n) => match subject_token(meta.subject, *n) {
@@ -416,7 +414,7 @@ impl Decoder {
             for alias in aliases {
                 let item = match alias {
                     Alias::Field(id) => match self.fields.found(*id) {
-                        Found::At(value) if value.kind != Kind::Null => Some(value.of(text)),
+                        Found::At(value) if value.kind() != Kind::Null => Some(value.of(text)),
                         _ => None,
                     },
                     Alias::SubjectToken(n) => subject_token(meta.subject, *n),

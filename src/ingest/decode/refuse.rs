@@ -1,9 +1,10 @@
 //! Reasons put together: only messages that are rejected come here.
 
 use super::fault::{Fault, Flawed, What, excerpt, shown};
-use super::json::{Item, JsonError};
+use super::json::JsonError;
 use super::plan::{ColumnPlan, Source};
 use super::rejection::{Place, Reason};
+use super::value::Item;
 
 /// A value that does not come from a field is more than its column holds.
 #[cold]

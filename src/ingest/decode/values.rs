@@ -14,13 +14,14 @@ use arrow::datatypes::{
 use super::column::{Column, elements, inconsistent, renew};
 use super::decimals::Decimals;
 use super::fault::{Context, Fault, What};
-use super::json::{Item, Kind, Scanner};
+use super::json::Scanner;
 use super::levels::Levels;
 use super::nested::{push_list, push_tuple};
 use super::number;
 use super::text::{Dictionary, Text};
 use super::time::{self, Instant};
 use super::times::Times;
+use super::value::{Item, Kind};
 use crate::dataset::ColumnType;
 use crate::error::{Error, Result};
 
