@@ -18,8 +18,8 @@
 //!
 //! The lower digits of a decimal on a tick look like noise in binary, which is why neither delta nor split finds them, and
 //! why it is the share of distinct values that decides. A first dictionary that overflows costs (trade ids: 0.426 bytes a
-//! row instead of 0.080), so the choice is made before the first value is written. All trades columns: 13.3 bytes a row
-//! with the chosen encodings when prices still were split, 25.1 with the writer's defaults; see the test for now.
+//! row instead of 0.080), so the choice is made before the first value is written. All fifteen columns together: 11.7 bytes a
+//! row, where the writer's defaults make 25.1 and the engine's own Parquet at the same zstd level 25.5.
 
 use std::collections::HashSet;
 
@@ -263,6 +263,7 @@ mod tests {
 
     #[test]
     #[ignore = "a measurement: run with --ignored --nocapture"]
+    #[expect(clippy::cast_precision_loss, reason = "bytes a row")]
     fn measure_the_encodings_of_each_column() {
         let rows = 1_000_000;
         let sent = trades(1, rows);

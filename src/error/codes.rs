@@ -23,9 +23,10 @@ pub fn disposition_of(code: u32) -> Disposition {
         3 | 159 | 160 | 164 | 198 | 201 | 202 | 203 | 209 | 210 | 225 | 236 | 241 | 242 | 243
         | 252 | 285 | 319 | 364 | 373 | 394 | 425 | 439 | 452 | 473 | 499 | 999 | 1000 | 1001
         | 1002 => Disposition::Retry,
-        // The content does not fit: parse errors, values out of range, unknown fields, bad Arrow or Parquet.
+        // The content does not fit: parse errors, values out of range, unknown fields, bad Arrow or Parquet, violated
+        // constraints.
         6 | 26 | 27 | 32 | 33 | 38 | 41 | 53 | 69 | 70 | 72 | 117 | 130 | 131 | 158 | 190 | 321
-        | 349 | 407 | 436 | 441 | 457 | 636 => Disposition::Reject,
+        | 349 | 407 | 436 | 441 | 457 | 469 | 636 => Disposition::Reject,
         // Unknown tables, columns and databases, wrong passwords, syntax: somebody has to look.
         _ => Disposition::Halt,
     }

@@ -33,16 +33,14 @@ use crate::dataset::{Dataset, PositionSet};
 use crate::error::{Error, Result};
 use crate::retry::Backoff;
 
-/// How often a life looks whether deliveries went elsewhere, the connection was renewed, or the stream dropped something.
-const LOOK: Duration = Duration::from_secs(2);
-/// The same where the end of the stream is waited for.
-const LOOK_DRAINING: Duration = Duration::from_millis(100);
+/// How often a life looks whether the connection was renewed, and, where it drains, whether it has come to the end.
+const LOOK: Duration = Duration::from_millis(100);
+/// Every how many looks it asks the server whether deliveries went elsewhere or the stream dropped something.
+const LOOKS_PER_QUESTION: u32 = 20;
 /// Dead letters that a batch holds at most.
 const DEAD_LETTERS_PER_BATCH: usize = 2000;
 /// Bytes of a batch at most, whatever the configuration says: an Arrow array addresses two gigabytes.
 const MOST_BATCH_BYTES: usize = 512 << 20;
-/// A life that lasted longer than this ended for a reason of its own: the next one begins without a pause.
-const LONG_LIFE: Duration = Duration::from_secs(30);
 
 /// What all lives of a dataset's ingest work with.
 pub(super) struct Pipeline {
@@ -78,6 +76,15 @@ struct Life {
     delivered: u64,
 }
 
+/// What a life finds out before it begins to ingest.
+struct Recovered {
+    history: EpochHistory,
+    held: PositionSet,
+    standing: stream::Standing,
+    /// All messages of the dataset up to here are known to have been settled.
+    clear_to: u64,
+}
+
 /// What was taken and is not yet on its way into hot.
 struct Hand {
     decoder: Decoder,
@@ -110,19 +117,19 @@ impl Pipeline {
         let mut lived = None;
         let mut failed = 0;
         loop {
-            let began = Instant::now();
-            let ended = self.live(&mut lived).await;
-            match ended {
+            let landed_before = self.stats.batches.get();
+            match self.live(&mut lived).await {
                 Ok(()) => return Ok(()),
                 Err(Ended::Failed(e)) => {
                     return Err(e.doing(format!("ingesting {}", self.dataset.name)));
                 }
                 Err(Ended::Doubt(why)) => {
                     self.stats.doubts.add(1);
-                    if began.elapsed() > LONG_LIFE {
-                        failed = 0;
-                    }
-                    failed += 1;
+                    // A life that landed something ended for a reason of its own.
+                    failed = match self.stats.batches.get() > landed_before {
+                        true => 1,
+                        false => failed + 1,
+                    };
                     let pause = Backoff::DAEMON.pause(failed, rand::random());
                     tracing::warn!(dataset = %self.dataset.name, why, ?pause, "life ended in doubt, beginning a new one");
                     tokio::select! {
@@ -144,8 +151,10 @@ impl Pipeline {
         self.stats.lives.add(1);
         let ended = self.ingest(&mut life).await;
         self.stats.decoded(&life.hand.decoder.counters());
-        if ended.is_ok() {
-            life.sink.door.close().await?;
+        if ended.is_ok()
+            && let Err(e) = life.sink.door.close().await
+        {
+            tracing::warn!(dataset = %self.dataset.name, error = %e, "the door is left behind; the next start shuts it");
         }
         ended
     }
@@ -168,9 +177,13 @@ impl Pipeline {
         let nanos = now_nanos()?;
         let door = Door::open(&self.tier, &self.dataset, nanos / 1_000_000, lived).await?;
         let holdings = Holdings::new(&self.tier, &self.dataset)?;
-        let (history, held, standing) = self.recover(&mut durable, &holdings, nanos).await?;
+        let Recovered {
+            history,
+            held,
+            standing,
+            clear_to,
+        } = self.recover(&mut durable, &holdings, nanos).await?;
         let facts = stream::facts(&self.stream).await?;
-        let clear_to = standing.floor;
         if !standing.fresh {
             self.note_gap(clear_to, facts.first_seq);
         }
@@ -218,7 +231,7 @@ impl Pipeline {
         durable: &mut Durable,
         holdings: &Holdings,
         now_nanos: u64,
-    ) -> Result<(EpochHistory, PositionSet, stream::Standing)> {
+    ) -> Result<Recovered> {
         let facts = stream::facts(&self.stream).await?;
         let before = durable.standing().await?;
         let remembered = durable.remembered(facts.created)?;
@@ -250,14 +263,26 @@ impl Pipeline {
         let standing = durable.set_back(back_to).await?;
         let floor = standing.floor.min(before.floor);
         let held = holdings.held_above(&history, floor).await?;
-        Ok((history, held, standing))
+        // A purge takes the floor along, and limits do so after a while; then only the rows say how far ingest had come.
+        let clear_to = if facts.first_seq > before.floor + 1 {
+            before.floor
+        } else {
+            found.highest.unwrap_or(before.floor).min(before.floor)
+        };
+        Ok(Recovered {
+            history,
+            held,
+            standing,
+            clear_to,
+        })
     }
 
     /// The loop of a life. Returns when it ended in order.
     async fn ingest(&self, life: &mut Life) -> Result<(), Ended> {
         let mut landing: Option<AbortOnDropHandle<Result<(), Ended>>> = None;
         let mut waiting: Option<BoxFuture<'static, Share>> = None;
-        let mut look = interval(self.drain_to.map_or(LOOK, |_| LOOK_DRAINING));
+        let mut look = interval(LOOK);
+        let mut looks = 0_u32;
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let full = self.is_full(&life.hand);
@@ -293,7 +318,14 @@ impl Pipeline {
                 }
                 () = sleep_until(due_at), if due_at.is_some() && landing.is_none() => {}
                 _ = look.tick() => {
-                    if self.look(life, landing.is_none()).await? {
+                    if self.connects() != life.connects {
+                        return Err(Ended::doubt("the connection to NATS was renewed"));
+                    }
+                    life.source.forget_expired(Instant::now());
+                    looks = looks.wrapping_add(1);
+                    let settled = landing.is_none() && life.hand.is_empty();
+                    let question = looks.is_multiple_of(LOOKS_PER_QUESTION);
+                    if (question || (settled && self.drain_to.is_some())) && self.ask(life, settled).await? {
                         return Ok(());
                     }
                 }
@@ -402,12 +434,8 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Looks around. `true`: everything that was to be drained is settled.
-    async fn look(&self, life: &mut Life, idle: bool) -> Result<bool, Ended> {
-        if self.connects() != life.connects {
-            return Err(Ended::doubt("the connection to NATS was renewed"));
-        }
-        life.source.forget_expired(Instant::now());
+    /// Asks the server how things stand. `true`: everything that was to be drained is settled.
+    async fn ask(&self, life: &mut Life, settled: bool) -> Result<bool, Ended> {
         let Ok(info) = life.durable.consumer.get_info().await else {
             // The connection's own events say when it is gone.
             return Ok(false);
@@ -421,7 +449,6 @@ impl Pipeline {
         }
         life.delivered = delivered;
         self.stats.lag.set(info.num_pending);
-        let settled = idle && life.hand.is_empty();
         if info.num_pending == 0 && !behind {
             life.clear_to = life.clear_to.max(facts.last_seq);
         } else {
@@ -444,7 +471,7 @@ impl Pipeline {
             self.stats.gap_sequences.add(lost);
             tracing::error!(
                 dataset = %self.dataset.name, from = clear_to + 1, to = first_seq - 1, sequences = lost,
-                "the stream dropped messages before they were ingested: this dataset's among these sequences are lost"
+                "the stream dropped messages before they were known to be ingested: this dataset's among these sequences are lost"
             );
         }
     }

@@ -210,6 +210,8 @@ pub(super) struct Epochs {
     pub(super) history: EpochHistory,
     /// The first sequence that was issued again, where the stream was found to be rewound just now.
     pub(super) rewound_from: Option<u64>,
+    /// The highest sequence of the current epoch that is held.
+    pub(super) highest: Option<u64>,
 }
 
 /// Finds out which epochs the stream's sequences belong to, and whether it was rewound since.
@@ -242,23 +244,23 @@ pub(super) async fn epochs(
     if top.is_none() && near >= history.current_from() {
         top = holdings.highest(epoch, history.current_from() - 1, near).await?;
     }
-    let Some(top) = top else {
+    let rewound = match top {
+        Some(top) => testify(stream, facts, top).await?.is_rewind().then_some(top),
+        None => None,
+    };
+    let Some(top) = rewound else {
         return Ok(Epochs {
             history,
             rewound_from: None,
+            highest: top.map(|row| row.seq),
         });
     };
-    if !testify(stream, facts, top).await?.is_rewind() {
-        return Ok(Epochs {
-            history,
-            rewound_from: None,
-        });
-    }
     let from = divergence(holdings, stream, facts, &history, top.seq).await?;
     history.begin(from, Epoch(now_nanos.max(epoch.0 + 1)));
     Ok(Epochs {
         history,
         rewound_from: Some(from),
+        highest: None,
     })
 }
 

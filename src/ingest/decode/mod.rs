@@ -11,6 +11,8 @@ mod nested;
 mod number;
 mod plan;
 mod rejection;
+#[cfg(test)]
+mod tests;
 mod text;
 mod time;
 mod times;
@@ -144,7 +146,7 @@ impl Decoder {
         self.rows
     }
 
-    /// How many bytes the buffered rows occupy.
+    /// How many bytes the buffered rows occupy; up to as much again may be reserved for rows to come.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.columns

@@ -140,6 +140,24 @@ impl World {
     }
 }
 
+impl Drop for World {
+    /// A failed test shows what its daemons said last.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for number in 1..=self.started.get() {
+            let log = std::fs::read_to_string(self.logs.path().join(format!("{number}.log")));
+            let log = log.unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("--- daemon {number}, its last lines of {}", lines.len());
+            for line in &lines[lines.len().saturating_sub(40)..] {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
 /// A built-in dataset.
 pub(crate) fn dataset(name: &str) -> &'static Dataset {
     builtin().iter().find(|d| d.name.as_str() == name).expect("a built-in dataset")

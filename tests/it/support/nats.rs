@@ -146,10 +146,14 @@ pub(crate) async fn publish_surely(
         }
         let mut all = true;
         for answer in answers {
-            all &= match answer {
+            // Each that fails takes as long as an answer may: one is enough.
+            all = match answer {
                 Ok(answer) => answer.await.is_ok(),
                 Err(_) => false,
             };
+            if !all {
+                break;
+            }
         }
         if all {
             return;
