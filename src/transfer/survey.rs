@@ -3,8 +3,9 @@
 use clickhouse::Row;
 use serde::Deserialize;
 
+use super::moment::Range;
 use super::partitioning::Partitioning;
-use super::plan::{Facts, HourFacts, PartitionFacts, Range};
+use super::plan::{Facts, HourFacts, PartitionFacts};
 use super::road::Road;
 use crate::clickhouse::{Tier, ident};
 use crate::dataset::Window;

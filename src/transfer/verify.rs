@@ -5,7 +5,7 @@ use std::time::Instant;
 use futures_util::StreamExt as _;
 use serde::Serialize;
 
-use super::plan::Range;
+use super::moment::Range;
 use super::proof;
 use super::road::total;
 use super::rows::{Rows, check_takes};
