@@ -5,11 +5,11 @@ use std::time::Instant;
 use futures_util::StreamExt as _;
 use serde::Serialize;
 
-use super::plan::Range;
+use super::moment::Range;
 use super::proof;
 use super::road::total;
 use super::rows::{Rows, check_takes};
-use crate::archive::{Archive, Depth, Finding, Severity, verify as verify_archive};
+use crate::archive::{Archive, Depth, Finding, Manifest, Severity, verify as verify_archive};
 use crate::clickhouse::{TableSchema, Tier};
 use crate::dataset::{Dataset, Window};
 use crate::error::{Cause, Error, Result};
@@ -50,18 +50,30 @@ impl VerifyReport {
     /// The command's error: integrity where something is wrong, a failure where something could not be looked at.
     #[must_use]
     pub fn failure(&self) -> Option<Error> {
-        let with = |severity| self.findings.iter().filter(|f| f.kind.severity() == severity).count();
+        let with = |severity| {
+            self.findings
+                .iter()
+                .filter(|f| f.kind.severity() == severity)
+                .count()
+        };
         let wrong = with(Severity::Damage) + self.differences.len();
         let unknown = with(Severity::Unknown) + self.unanswered.len();
         if wrong > 0 {
             return Some(Error::integrity(format!(
                 "{wrong} things are wrong in {} windows{}",
                 self.windows,
-                if unknown > 0 { format!(", and {unknown} could not be looked at") } else { String::new() }
+                if unknown > 0 {
+                    format!(", and {unknown} could not be looked at")
+                } else {
+                    String::new()
+                }
             )));
         }
         (unknown > 0).then(|| {
-            let text = format!("{unknown} things could not be looked at in {} windows", self.windows);
+            let text = format!(
+                "{unknown} things could not be looked at in {} windows",
+                self.windows
+            );
             Error::new(Cause::Io(std::io::Error::other(text)))
         })
     }
@@ -144,7 +156,7 @@ async fn check(
     };
     checked.generations = generations.len() as u64;
     checked.rows = total(&generations).rows;
-    checked.bytes = generations.iter().map(|m| m.bytes()).sum();
+    checked.bytes = generations.iter().map(Manifest::bytes).sum();
     let (Some((against, schema)), Some(first)) = (against, generations.first()) else {
         return checked;
     };
@@ -165,7 +177,9 @@ async fn check(
         } else if held.rows == 0 && against.may_be_empty {
             Ok(Comparison::Absent)
         } else {
-            proof::explain(&rows, held, &generations).await.map(Comparison::Differs)
+            proof::explain(&rows, held, &generations)
+                .await
+                .map(Comparison::Differs)
         }
     };
     checked.compared = Some(compare.await);
