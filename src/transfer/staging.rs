@@ -16,7 +16,7 @@ use crate::error::{Context as _, Error, Result};
 use crate::progress::Work;
 
 /// How long an older attempt's running query is waited for.
-const WAIT_FOR_QUERIES: Duration = Duration::from_secs(120);
+const WAIT_FOR_QUERIES: Duration = Duration::from_mins(2);
 /// How often it is asked whether it still runs.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 /// How often a sleeper may create a name again between its drop and its occupation before something is wrong.
