@@ -100,6 +100,16 @@ pub(super) async fn fill(
     Ok(())
 }
 
+/// Drops a table that could not be filled: what is in it is in the archive, or is not what the archive says.
+pub(super) async fn keep_if_filled(tier: &Tier, table: &str, filled: Result<()>) -> Result<()> {
+    if filled.is_err()
+        && let Err(e) = tier.drop_table(table).await
+    {
+        tracing::warn!(table, error = %e, "a half-filled table is left; the next attempt drops it");
+    }
+    filled
+}
+
 /// Passes a chunk's bytes to the server as they are. A damaged chunk lands nothing: its last bytes are held back.
 async fn insert_chunk(
     archive: &Archive,
@@ -248,7 +258,8 @@ impl<'a> Scratch<'a> {
         }
         let table = name(&side.schema.table, Purpose::Check, window, attempt);
         create_like(side, &table).await?;
-        fill(road, side, &table, generations, work).await?;
+        let filled = fill(road, side, &table, generations, work).await;
+        keep_if_filled(&side.tier, &table, filled).await?;
         Ok(Self { road, side, table })
     }
 
