@@ -127,6 +127,31 @@ pub struct EngineArgs {
     /// Ask for no password (only on loopback)
     #[arg(long)]
     pub no_auth: bool,
+    /// Refuse queries beyond so much memory, such as 4G [default: 90 % of the machine's]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub memory_limit: Option<u64>,
+    /// Requests that run at once; further ones wait
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub max_requests: u32,
+}
+
+/// Reads `1073741824`, `1G`, `512M` or `64K`, in powers of 1024.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let upper = text.trim().to_ascii_uppercase();
+    let (number, shift) = match upper.trim_end_matches("IB").trim_end_matches('B') {
+        t if t.ends_with('K') => (t.trim_end_matches('K'), 10),
+        t if t.ends_with('M') => (t.trim_end_matches('M'), 20),
+        t if t.ends_with('G') => (t.trim_end_matches('G'), 30),
+        t => (t, 0),
+    };
+    let number: u64 = number
+        .trim()
+        .parse()
+        .map_err(|_| "expected a size such as 4G, 512M or 1073741824".to_owned())?;
+    number
+        .checked_mul(1 << shift)
+        .filter(|n| *n > 0)
+        .ok_or_else(|| "the size is out of range".to_owned())
 }
 
 /// `mpsync demo`
@@ -166,12 +191,15 @@ pub struct GenerateArgs {
     pub seed: u64,
     /// Messages a second; as fast as possible when not given
     #[arg(long, value_name = "N")]
-    pub rate: Option<u64>,
+    pub rate: Option<std::num::NonZeroU64>,
+    /// How many messages may wait for JetStream's acknowledgement at once
+    #[arg(long, default_value_t = 4096, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub in_flight: u32,
     /// Only these kinds of data (dataset names)
     #[arg(long = "dataset", value_name = "NAME", value_delimiter = ',')]
     pub datasets: Vec<String>,
     /// How many symbols on each exchange
-    #[arg(long, default_value_t = 10, value_name = "N")]
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub symbols: u32,
     /// The exchanges
     #[arg(
@@ -185,10 +213,10 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "TIME")]
     pub start: Option<jiff::Timestamp>,
     /// Over how much event time the messages spread, in minutes
-    #[arg(long, default_value_t = 60, value_name = "MINUTES")]
+    #[arg(long, default_value_t = 60, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub span_minutes: u32,
-    /// Levels of each side of a generated book
-    #[arg(long, default_value_t = 20, value_name = "N")]
+    /// Levels of each side of a generated book's snapshots
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=5000))]
     pub depth: u32,
 }
 
@@ -284,4 +312,22 @@ pub struct ConfigArgs {
 pub enum ConfigAction {
     /// Say whether it is well-formed
     Check,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_read_with_and_without_a_unit() {
+        assert_eq!(parse_bytes("4G"), Ok(4 << 30));
+        assert_eq!(parse_bytes("512 MiB"), Ok(512 << 20));
+        assert_eq!(parse_bytes("1000"), Ok(1000));
+        assert!(parse_bytes("0").is_err() && parse_bytes("many").is_err());
+    }
 }

@@ -4,6 +4,8 @@
 //! what to do next (`hint`). What a caller may do about it is decided in one place, [`Error::disposition`], and so is the
 //! exit code of the process, [`Error::exit_code`].
 
+pub mod codes;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -178,7 +180,7 @@ impl Error {
             Cause::Transport(_) | Cause::Nats(_) | Cause::Io(_) | Cause::Store(_) => {
                 Disposition::Retry
             }
-            Cause::Server { code, .. } => crate::clickhouse::disposition_of(*code),
+            Cause::Server { code, .. } => codes::disposition_of(*code),
             Cause::Malformed(_) => Disposition::Reject,
             Cause::Usage(_)
             | Cause::Config(_)

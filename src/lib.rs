@@ -4,8 +4,8 @@
 //! NATS JetStream ──ingest──▶ hot ClickHouse ──transfer──▶ archive (zstd Parquet) ──▶ cold ClickHouse
 //! ```
 //!
-//! Dependencies run one way: `main → commands → {http, ingest, transfer, replay} → {clickhouse, archive, dataset, nats} →
-//! {config, error, retry, progress}`. See `ARCHITECTURE.md` for the vocabulary and the invariants.
+//! Dependencies run one way: `main → commands → {http, ingest, transfer, replay, generate, engine} →
+//! {clickhouse, archive, dataset, nats} → {config, error, retry, progress}`. See `ARCHITECTURE.md` for the vocabulary and the invariants.
 
 pub mod archive;
 pub mod cli;
@@ -13,8 +13,12 @@ pub mod clickhouse;
 pub mod commands;
 pub mod config;
 pub mod dataset;
+pub mod demo;
 pub mod engine;
 pub mod error;
+pub mod generate;
 pub mod ingest;
 pub mod nats;
+pub mod progress;
 pub mod retry;
+pub mod transfer;

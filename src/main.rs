@@ -48,7 +48,8 @@ async fn watch_signals(shutdown: CancellationToken) {
             _ = terminate.recv() => 143,
         };
         if second {
-            std::process::exit(code);
+            // Not `exit`: an engine that is loaded would run its destructors under its own threads.
+            mpsync::engine::Engine::end_process(code);
         }
         tracing::info!("shutting down; a second signal ends at once");
         shutdown.cancel();
@@ -64,13 +65,13 @@ fn init_tracing(level: &str) {
     };
     let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     // The ClickHouse and NATS clients tell every failed request themselves; ours say what it was for.
-    let filter = ["clickhouse=off", "async_nats=warn"]
+    let filter = ["clickhouse=off", "async_nats=off"]
         .into_iter()
         .filter_map(|directive| directive.parse().ok())
         .fold(filter, EnvFilter::add_directive);
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(mpsync::progress::LogWriter::default);
     if std::io::stderr().is_terminal() {
         logs.with_target(false).init();
     } else {

@@ -144,6 +144,7 @@ fn log(event: &Event) {
     match event {
         Event::Connected => tracing::info!("nats connected"),
         Event::Disconnected => tracing::warn!("nats disconnected"),
+        Event::Closed | Event::Draining => tracing::debug!(event = %event, "nats"),
         Event::LameDuckMode => tracing::info!("nats server is about to shut down"),
         Event::SlowConsumer(id) => tracing::warn!(subscription = id, "nats slow consumer"),
         other => tracing::warn!(event = %other, "nats"),

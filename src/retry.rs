@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 
-use crate::error::{Disposition, Result};
+use crate::error::{Disposition, Error, Result};
 
 /// How often and how patiently to try again.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +52,46 @@ impl Backoff {
     }
 }
 
+/// The tries of one piece of work, for loops that cannot hand their work to [`retry`].
+#[derive(Debug)]
+pub struct Tries<'a> {
+    what: &'a str,
+    backoff: Backoff,
+    failed: u32,
+}
+
+impl<'a> Tries<'a> {
+    /// No try yet; `what` names the work in logs.
+    #[must_use]
+    pub fn new(what: &'a str, backoff: Backoff) -> Self {
+        Self {
+            what,
+            backoff,
+            failed: 0,
+        }
+    }
+
+    /// After a failure: waits and returns when another try is due, or gives the error back when none is.
+    pub async fn failed(&mut self, e: Error) -> Result<()> {
+        self.failed += 1;
+        let (what, failed) = (self.what, self.failed);
+        if e.disposition() != Disposition::Retry || !self.backoff.goes_on(failed) {
+            return Err(e);
+        }
+        let pause = self.backoff.pause(failed, rand::rng().random());
+        tracing::warn!(what, failed, pause = ?pause, error = %e, "will try again");
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+
+    /// After a success.
+    pub fn succeeded(&self) {
+        if self.failed > 0 {
+            tracing::info!(what = self.what, failed = self.failed, "recovered");
+        }
+    }
+}
+
 /// Repeats `work` while its errors can pass by themselves; the last error is returned as it is.
 ///
 /// Cancel-safe where `work` is: between tries nothing is held.
@@ -60,24 +100,14 @@ pub async fn retry<T>(
     backoff: Backoff,
     mut work: impl AsyncFnMut() -> Result<T>,
 ) -> Result<T> {
-    let mut failed = 0;
+    let mut tries = Tries::new(what, backoff);
     loop {
         match work().await {
             Ok(done) => {
-                if failed > 0 {
-                    tracing::info!(what, failed, "recovered");
-                }
+                tries.succeeded();
                 return Ok(done);
             }
-            Err(e) => {
-                failed += 1;
-                if e.disposition() != Disposition::Retry || !backoff.goes_on(failed) {
-                    return Err(e);
-                }
-                let pause = backoff.pause(failed, rand::rng().random());
-                tracing::warn!(what, failed, pause = ?pause, error = %e, "will try again");
-                tokio::time::sleep(pause).await;
-            }
+            Err(e) => tries.failed(e).await?,
         }
     }
 }

@@ -115,6 +115,74 @@ pub fn numbered_file(number: u64) -> String {
     format!("{number:010}.json")
 }
 
+/// Reads the folder of a window back: what lies below `{dataset}/date=…/`, or the rest of it, up to `gen=`.
+///
+/// `None` for anything that this program does not write.
+#[must_use]
+pub fn parse_window(date: &str, rest: Option<&str>) -> Option<Window> {
+    let date = date.strip_prefix("date=")?;
+    let window: Window = match rest {
+        None => date.parse().ok()?,
+        Some(rest) => {
+            if let Some(hour) = rest.strip_prefix("hour=") {
+                format!("{date}T{hour}").parse().ok()?
+            } else {
+                parse_span(rest.strip_prefix("window=")?)?
+            }
+        }
+    };
+    Some(window)
+}
+
+/// The generation whose manifest lies under this path; `None` for any other path.
+#[must_use]
+pub fn parse_manifest(path: &Path) -> Option<GenerationId> {
+    let parts: Vec<_> = path.parts().collect();
+    let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
+    let (dataset, date, rest, generation) = match parts.as_slice() {
+        [dataset, date, generation, MANIFEST] => (dataset, date, None, generation),
+        [dataset, date, rest, generation, MANIFEST] => (dataset, date, Some(*rest), generation),
+        _ => return None,
+    };
+    let id = GenerationId {
+        dataset: dataset.parse().ok()?,
+        window: parse_window(date, rest)?,
+        generation: parse_generation(generation)?,
+    };
+    // Another spelling of the same is not what this program writes.
+    (id.manifest() == *path).then_some(id)
+}
+
+/// The number of a generation's folder; `None` for any other name.
+#[must_use]
+pub fn parse_generation(folder: &str) -> Option<u32> {
+    let number = folder.strip_prefix("gen=")?;
+    number
+        .parse()
+        .ok()
+        .filter(|n: &u32| n.to_string() == number)
+}
+
+/// The number of a numbered object; `None` for any other name.
+#[must_use]
+pub fn parse_numbered(file: &str) -> Option<u64> {
+    let number = file.strip_suffix(".json")?.parse().ok()?;
+    (numbered_file(number) == file).then_some(number)
+}
+
+/// `2026-01-01T000000Z_2026-01-01T001000Z`, whose times are written without colons.
+fn parse_span(span: &str) -> Option<Window> {
+    let moment = |text: &str| {
+        let (date, time) = text.split_once('T')?;
+        let (hour, minute) = (time.get(..2)?, time.get(2..4)?);
+        format!("{date}T{hour}:{minute}:{}", time.get(4..)?)
+            .parse()
+            .ok()
+    };
+    let (start, end) = span.split_once('_')?;
+    Window::new(moment(start)?, moment(end)?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,5 +216,31 @@ mod tests {
                 .as_ref(),
             "_mpsync/leases/trades/2026-01-01T05/0000000007.json"
         );
+    }
+    #[test]
+    fn a_manifest_s_place_is_read_back_and_other_names_are_not() {
+        for window in [
+            "2026-01-01T05",
+            "2026-01-01",
+            "2026-01-01T00:00:00Z_2026-01-01T00:10:00Z",
+            "2026-01-01T00:00:00.5Z_2026-02-01T00:00:00Z",
+        ] {
+            let id = GenerationId {
+                dataset: "trades".parse().unwrap(),
+                window: window.parse().unwrap(),
+                generation: 12,
+            };
+            assert_eq!(parse_manifest(&id.manifest()), Some(id));
+        }
+        for path in [
+            "trades/date=2026-01-01/hour=5/gen=0/manifest.json",
+            "trades/date=2026-01-01/hour=05/gen=00/manifest.json",
+            "trades/date=2026-01-01/hour=05/gen=0/part-00000-a1.parquet",
+            "_mpsync/leases/trades/2026-01-01T05/0000000007.json",
+        ] {
+            assert_eq!(parse_manifest(&Path::from(path)), None, "{path}");
+        }
+        assert_eq!(parse_numbered("0000000007.json"), Some(7));
+        assert_eq!(parse_numbered("7.json"), None);
     }
 }

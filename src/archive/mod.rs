@@ -1,7 +1,34 @@
 //! The archive: self-describing, checksummed Parquet, enough on its own to rebuild cold.
+//!
+//! What lies there is written once. Chunks come first, `SHA256SUMS` next, the manifest last and only if absent: it makes
+//! the generation exist, and what no manifest names is nobody's. See [`layout`] for the names.
 
+mod chunk_reader;
+mod chunk_writer;
+mod encoder;
+mod encodings;
+mod exclusive;
+mod generations;
+mod journal;
 pub mod layout;
+mod lease;
 mod manifest;
+mod probe;
+mod process;
+mod store;
+mod stored;
+mod sweep;
+mod upload;
+mod verify;
 
+#[cfg(test)]
+mod testing;
+
+pub use chunk_reader::{ChunkBatches, ChunkBytes};
+pub use chunk_writer::{ChunkSchema, ChunkWriter};
+pub use generations::Committed;
 pub use layout::GenerationId;
+pub use lease::{Lease, LeaseRecord, Observer};
 pub use manifest::{Chunk, FORMAT, Filter, Manifest, Schema, Source};
+pub use store::{Archive, Created};
+pub use verify::{Depth, Finding, FindingKind, Severity, verify};

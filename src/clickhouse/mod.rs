@@ -2,15 +2,14 @@
 //!
 //! Whatever is asked fails loudly: no query here turns an error into a value.
 
-mod codes;
 mod fingerprint;
 mod schema;
 mod sql;
 mod table;
 mod tier;
 
-pub use codes::{
-    TABLE_ALREADY_EXISTS, TABLE_IS_DROPPED, TOO_MANY_PARTS, UNKNOWN_TABLE, disposition_of,
+pub use crate::error::codes::{
+    TABLE_ALREADY_EXISTS, TABLE_IS_DROPPED, TOO_MANY_PARTS, UNKNOWN_TABLE,
 };
 pub use fingerprint::{Fingerprint, HashedColumn, row_hash};
 pub use schema::check_columns;

@@ -6,10 +6,16 @@ use crate::cli::{Cli, Command, GlobalArgs, Output};
 use crate::config::Config;
 use crate::dataset::{Dataset, TierRole, builtin};
 use crate::error::{Error, Result};
+use crate::transfer::Goal;
 
 mod config;
+mod demo;
+mod engine;
+mod generate;
 mod run;
 mod schema;
+mod transfer;
+mod verify;
 
 /// What every command works with.
 #[derive(Debug)]
@@ -62,14 +68,20 @@ impl Context {
 pub async fn run(cli: Cli, shutdown: CancellationToken) -> Result<()> {
     let context = || Context::load(&cli.global, shutdown.clone());
     match cli.command {
+        Command::Generate(args) => generate::run(&context()?, &args).await,
         Command::Schema(args) => schema::run(&context()?, &args).await,
+        Command::Demo(args) => demo::run(&context()?, &args).await,
+        Command::Engine(args) => engine::run(&args, shutdown).await,
         Command::Run(args) => run::run(&context()?, &args).await,
+        Command::Export(args) => transfer::run(&context()?, &args, Goal::Export).await,
+        Command::Import(args) => transfer::run(&context()?, &args, Goal::Import).await,
+        Command::Sync(args) => transfer::run(&context()?, &args, Goal::Sync).await,
+        Command::Verify(args) => verify::run(&context()?, &args).await,
         Command::Config(args) => config::run(&context()?, &args),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
             clap_complete::generate(shell, &mut command, "mpsync", &mut std::io::stdout());
             Ok(())
         }
-        other => Err(Error::usage(format!("not there yet: {other:?}"))),
     }
 }

@@ -199,7 +199,7 @@ impl Config {
                     ))
                 })?;
                 serde_saphyr::from_str(&text)
-                    .map_err(|e| Error::config(format!("{}: {e}", path.display())))?
+                    .map_err(|e| Error::config(format!("{}: {}", path.display(), first_line(&e))))?
             }
             None => RawConfig::default(),
         };
@@ -353,7 +353,14 @@ fn from_environment(name: &str, key: &str, value: &str) -> Result<RawConfig> {
     // A number or a list is read as such; what is neither is text, whatever YAML would make of its characters.
     serde_saphyr::from_str::<RawConfig>(&document(&quoted))
         .or_else(|_| serde_saphyr::from_str::<RawConfig>(&document(value)))
-        .map_err(|e| bad(e.to_string().lines().next().unwrap_or_default().to_owned()))
+        .map_err(|e| bad(first_line(&e)))
+}
+
+/// What the YAML reader says in one line: what, and at which line and column; its drawing of the place is left out.
+fn first_line(e: &serde_saphyr::Error) -> String {
+    let text = e.to_string();
+    let line = text.lines().next().unwrap_or(&text);
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
 }
 
 fn nats_auth(nats: &raw::RawNats, relative: impl Fn(PathBuf) -> PathBuf) -> Result<NatsAuth> {
@@ -510,6 +517,16 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(e.contains("MPSYNC__HOT_STORAGE__BATCH_SIZE"), "{e}");
+    }
+
+    #[test]
+    fn the_example_says_the_defaults() {
+        let example =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("config/tiered_storage_config.yaml.example");
+        let read = Config::load(Some(&example), []).unwrap();
+        let mut defaults = Config::load(None, []).unwrap();
+        defaults.archive.path = example.parent().unwrap().join(defaults.archive.path);
+        assert_eq!(format!("{read:#?}"), format!("{defaults:#?}"));
     }
 
     #[test]

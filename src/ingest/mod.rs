@@ -18,29 +18,18 @@
 mod ack;
 mod batch;
 mod budget;
-mod column;
 mod dead_letter;
-mod decimals;
 mod decode;
 mod delivery;
 mod epoch;
-mod fault;
-mod fields;
-mod interner;
-mod json;
-mod levels;
 mod life;
-mod number;
 mod order;
 mod pipeline;
-mod plan;
 mod recovery;
-mod rejection;
 mod sink;
 mod source;
 mod stats;
 mod stream;
-mod time;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,8 +44,9 @@ pub use dead_letter::{
     DATASET_HEADER, DETAIL_HEADER, EPOCH_HEADER, MESSAGE_ID_HEADER, REASON_HEADER, SEQUENCE_HEADER,
     STORED_AT_HEADER, STREAM_HEADER, SUBJECT_HEADER,
 };
-pub use decode::{Appended, DecodeCounters, Decoder, MAX_PAYLOAD_BYTES, MessageMeta};
-pub use rejection::{Place, Reason, Rejection};
+pub use decode::{
+    Appended, DecodeCounters, Decoder, MAX_PAYLOAD_BYTES, MessageMeta, Place, Reason, Rejection,
+};
 pub use stats::{DatasetReport, IngestReport, IngestStats};
 
 use crate::clickhouse::{Tier, check_columns};

@@ -22,7 +22,7 @@ use super::epoch::EpochHistory;
 use super::life::{Door, superseded};
 use super::order::{Admission, Order};
 use super::recovery::{self, Holdings};
-use super::rejection::Reason;
+use super::decode::Reason;
 use super::sink::{Batch, LAST_FLUSH, Sink, message_id};
 use super::source::{AHEAD_MESSAGES, Source};
 use super::stats::DatasetStats;

@@ -1,7 +1,11 @@
-//! Tests against real servers, in one binary.
+//! The integration tests, one binary against real servers.
 //!
-//! `cargo test --test it` runs all of them, `cargo test --test it ingest` those of one file. They start nats-server and the
-//! ClickHouse engine (`just tools` fetches both) on free ports and in folders of their own, and end them. Seeds are printed.
+//! Run them with `just test`, or one of them with `cargo test --test it NAME`. nats-server and the ClickHouse engine come
+//! from `just tools`; the tests start them on free ports and end them. Seeds of random schedules are printed.
 
+mod cli;
+mod demo;
+mod engine;
 mod ingest;
 mod support;
+mod transfer;

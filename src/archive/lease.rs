@@ -1,0 +1,548 @@
+//! Leases: who works on a window now, and the number of the attempt.
+//!
+//! A lease is a numbered object, created only if absent; the highest number holds, and is the attempt. While it works the
+//! holder writes its own object again and again with a growing *beat*; when it is done it writes *released*. Whoever wants
+//! the window watches number and beat on its own monotonic clock (the clocks of hosts differ): what did not change for
+//! [`Observer::PATIENCE`] has expired, and the next number is free to take.
+//!
+//! A holder that slept and wakes up does no harm: its attempt's number is in the name of all that it makes, and a higher
+//! one has shut its doors. So a lease saves double work; it is not what keeps data whole.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use object_store::path::Path;
+use rand::RngExt as _;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::layout::{leases_folder, numbered_file};
+use super::process::Process;
+use super::store::{Archive, Created};
+use crate::dataset::{DatasetName, Window};
+use crate::error::{Error, Result};
+
+/// A lease as it lies in the archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseRecord {
+    /// Its number: the attempt.
+    pub attempt: u64,
+    /// Who holds it, for people.
+    pub holder: String,
+    /// What only one acquisition can have written.
+    nonce: String,
+    /// The holder's process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    process: Option<Process>,
+    /// When it was acquired, by the holder's clock; for people only.
+    pub acquired_at: Timestamp,
+    /// Grows while the holder works.
+    pub beat: u64,
+    /// Whether the holder is done.
+    pub released: bool,
+}
+
+impl LeaseRecord {
+    fn to_json(&self) -> Result<Bytes> {
+        let mut json = serde_json::to_vec(self).map_err(|e| Error::malformed(e.to_string()))?;
+        json.push(b'\n');
+        Ok(json.into())
+    }
+}
+
+/// What an observer thinks of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// The next number may be taken.
+    Free,
+    /// It changed while it was watched.
+    Alive,
+    /// Not watched for long enough: it expires after this time, unless it changes.
+    Unknown(Duration),
+}
+
+/// What one process has seen of leases, and when, on its own clock. Keep one for as long as the process runs.
+#[derive(Debug, Clone)]
+pub struct Observer {
+    patience: Duration,
+    seen: Arc<Mutex<HashMap<Path, Seen>>>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    number: u64,
+    content: Bytes,
+    since: Instant,
+    changed: bool,
+}
+
+impl Default for Observer {
+    fn default() -> Self {
+        Self::new(Self::PATIENCE)
+    }
+}
+
+impl Observer {
+    /// How long a lease may stay unchanged before it counts as expired.
+    pub const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// An observer with another patience. All who work on one archive must agree on it, about: a holder's beat comes
+    /// twelve times within its own.
+    #[must_use]
+    pub fn new(patience: Duration) -> Self {
+        Self {
+            patience,
+            seen: Arc::default(),
+        }
+    }
+
+    fn beat_interval(&self) -> Duration {
+        self.patience / 12
+    }
+
+    /// One look at the highest lease of a folder.
+    fn look(&self, folder: &Path, number: u64, content: &Bytes, now: Instant) -> Verdict {
+        // An unreadable lease is nobody's word that it is free; it expires like any other.
+        let record: Option<LeaseRecord> = serde_json::from_slice(content).ok();
+        if let Some(record) = record
+            && (record.released || record.process.as_ref().is_some_and(Process::is_gone))
+        {
+            return Verdict::Free;
+        }
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match seen.get_mut(folder) {
+            Some(seen) if seen.number == number && seen.content == *content => {
+                let unchanged = now.saturating_duration_since(seen.since);
+                match self.patience.checked_sub(unchanged) {
+                    None | Some(Duration::ZERO) => Verdict::Free,
+                    Some(_) if seen.changed => Verdict::Alive,
+                    Some(left) => Verdict::Unknown(left),
+                }
+            }
+            known => {
+                let changed = known.is_some();
+                seen.insert(
+                    folder.clone(),
+                    Seen {
+                        number,
+                        content: content.clone(),
+                        since: now,
+                        changed,
+                    },
+                );
+                if changed {
+                    Verdict::Alive
+                } else {
+                    Verdict::Unknown(self.patience)
+                }
+            }
+        }
+    }
+
+    fn forget(&self, folder: &Path) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.remove(folder);
+    }
+}
+
+/// A lease that is held: this process may work on the window, under this attempt's number.
+///
+/// It beats by itself until it is released or dropped; dropping releases it, too, if the runtime lives long enough.
+#[derive(Debug)]
+pub struct Lease {
+    /// The attempt: goes into the name of all that is made under this lease.
+    pub attempt: u64,
+    archive: Archive,
+    folder: Path,
+    stop: CancellationToken,
+    lost: CancellationToken,
+    beating: Option<JoinHandle<Result<()>>>,
+}
+
+impl Lease {
+    /// Takes the lease of a window; a busy error when somebody else holds it.
+    ///
+    /// Takes no time where the window is free, where its last holder released it, and where that was a process of this
+    /// host that is gone. Otherwise the lease that is there is watched until it changes (seconds, where its holder is
+    /// alive) or has expired. Cancel-safe: a lease that was just created is released, or expires.
+    pub async fn acquire(
+        archive: &Archive,
+        dataset: &DatasetName,
+        window: Window,
+        holder: &str,
+    ) -> Result<Self> {
+        let observer = Observer::default();
+        Self::acquire_watching(archive, dataset, window, holder, &observer).await
+    }
+
+    /// As [`Lease::acquire`], with what an observer has already seen.
+    pub async fn acquire_watching(
+        archive: &Archive,
+        dataset: &DatasetName,
+        window: Window,
+        holder: &str,
+        observer: &Observer,
+    ) -> Result<Self> {
+        let mut told = false;
+        loop {
+            match Self::attempt_at(archive, dataset, window, holder, observer).await? {
+                Outcome::Held(lease) => return Ok(lease),
+                Outcome::Busy(e) => return Err(e),
+                Outcome::Unknown { left, other } => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::info!(
+                            %dataset, %window, holder = %other, patience = ?left,
+                            "the window has a lease; watching whether its holder is alive"
+                        );
+                    }
+                    let pause = observer.beat_interval() / 5;
+                    tokio::time::sleep(pause.min(left).max(Duration::from_millis(1))).await;
+                }
+            }
+        }
+    }
+
+    /// One look, without waiting: a busy error also where it is not yet known whether the holder is alive. For those who
+    /// pass by again, with the same observer.
+    pub async fn try_acquire(
+        archive: &Archive,
+        dataset: &DatasetName,
+        window: Window,
+        holder: &str,
+        observer: &Observer,
+    ) -> Result<Self> {
+        match Self::attempt_at(archive, dataset, window, holder, observer).await? {
+            Outcome::Held(lease) => Ok(lease),
+            Outcome::Busy(e) => Err(e),
+            Outcome::Unknown { other, .. } => Err(busy(dataset, window, &other)),
+        }
+    }
+
+    async fn attempt_at(
+        archive: &Archive,
+        dataset: &DatasetName,
+        window: Window,
+        holder: &str,
+        observer: &Observer,
+    ) -> Result<Outcome> {
+        let folder = leases_folder(dataset, window);
+        let highest = archive.latest(&folder).await?;
+        if let Some((number, content)) = &highest {
+            let other = name_of(content);
+            match observer.look(&folder, *number, content, Instant::now()) {
+                Verdict::Free => {}
+                Verdict::Alive => return Ok(Outcome::Busy(busy(dataset, window, &other))),
+                Verdict::Unknown(left) => return Ok(Outcome::Unknown { left, other }),
+            }
+        }
+        let record = LeaseRecord {
+            attempt: highest.map_or(0, |(number, _)| number) + 1,
+            holder: holder.to_owned(),
+            nonce: format!("{:032x}", rand::rng().random::<u128>()),
+            process: Process::current(),
+            acquired_at: Timestamp::now(),
+            beat: 0,
+            released: false,
+        };
+        let path = folder.clone().join(numbered_file(record.attempt));
+        if archive.create(&path, record.to_json()?).await? == Created::AlreadyThere {
+            // A store that repeats requests can answer so to the one that won.
+            let there = archive.read(&path).await?;
+            let winner = there.as_deref().and_then(|json| parse(json));
+            if winner.as_ref().is_none_or(|w| w.nonce != record.nonce) {
+                let other = there.as_deref().map_or_else(String::new, name_of);
+                return Ok(Outcome::Busy(busy(dataset, window, &other)));
+            }
+        }
+        observer.forget(&folder);
+        tracing::debug!(%dataset, %window, attempt = record.attempt, "lease acquired");
+        Ok(Outcome::Held(Self::start(
+            archive.clone(),
+            folder,
+            record,
+            observer.beat_interval(),
+        )))
+    }
+
+    fn start(archive: Archive, folder: Path, record: LeaseRecord, interval: Duration) -> Self {
+        let attempt = record.attempt;
+        let stop = CancellationToken::new();
+        let lost = CancellationToken::new();
+        let beating = tokio::spawn(beat(
+            archive.clone(),
+            folder.clone(),
+            record,
+            interval,
+            stop.clone(),
+            lost.clone(),
+        ));
+        Self {
+            attempt,
+            archive,
+            folder,
+            stop,
+            lost,
+            beating: Some(beating),
+        }
+    }
+
+    /// Cancelled when somebody else was found to have taken the window over.
+    #[must_use]
+    pub fn lost(&self) -> &CancellationToken {
+        &self.lost
+    }
+
+    /// A busy error when somebody else has taken the window over: asks the archive.
+    pub async fn check(&self) -> Result<()> {
+        match self.archive.highest(&self.folder).await? {
+            Some(number) if number > self.attempt => {
+                self.lost.cancel();
+                Err(taken_over(&self.folder, self.attempt, number))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the window up, so that the next one need not wait.
+    pub async fn release(mut self) -> Result<()> {
+        self.stop.cancel();
+        match self.beating.take() {
+            Some(beating) => beating.await.map_err(std::io::Error::other)?,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+enum Outcome {
+    Held(Lease),
+    Busy(Error),
+    Unknown { left: Duration, other: String },
+}
+
+/// Writes the lease again and again until it is stopped, and then once more as released.
+async fn beat(
+    archive: Archive,
+    folder: Path,
+    mut record: LeaseRecord,
+    interval: Duration,
+    stop: CancellationToken,
+    lost: CancellationToken,
+) -> Result<()> {
+    let path = folder.clone().join(numbered_file(record.attempt));
+    while !lost.is_cancelled() {
+        let stopped = tokio::time::timeout(interval, stop.cancelled())
+            .await
+            .is_ok();
+        if lost.is_cancelled() {
+            break;
+        }
+        record.beat += 1;
+        record.released = stopped;
+        let written = archive.overwrite(&path, record.to_json()?).await;
+        if stopped {
+            return written;
+        }
+        // A beat that fails is no reason to stop: the next may come through, and the lease only saves double work.
+        if let Err(e) = written {
+            tracing::warn!(lease = %path, error = %e, "the lease could not be renewed");
+        }
+        match archive.highest(&folder).await {
+            Ok(Some(number)) if number > record.attempt => {
+                tracing::warn!(lease = %path, by = number, "the lease was taken over");
+                lost.cancel();
+            }
+            Ok(_) => {}
+            Err(e) => tracing::warn!(lease = %path, error = %e, "the lease could not be looked at"),
+        }
+    }
+    Ok(())
+}
+
+fn parse(json: &[u8]) -> Option<LeaseRecord> {
+    serde_json::from_slice(json).ok()
+}
+
+fn name_of(json: impl AsRef<[u8]>) -> String {
+    parse(json.as_ref()).map_or_else(|| "somebody unknown".to_owned(), |record| record.holder)
+}
+
+fn busy(dataset: &DatasetName, window: Window, other: &str) -> Error {
+    Error::busy(format!("{dataset} {window} is being worked on by {other}"))
+        .hint("wait until it is done; a holder that died is passed over after a minute")
+}
+
+fn taken_over(folder: &Path, ours: u64, theirs: u64) -> Error {
+    Error::busy(format!(
+        "{folder}: attempt {theirs} has taken over from this one, {ours}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::super::testing::{id, small};
+    use super::*;
+
+    fn archive() -> Archive {
+        Archive::with_store(Arc::new(InMemory::new()), &small("".as_ref()))
+    }
+
+    async fn acquire(archive: &Archive, observer: &Observer) -> Result<Lease> {
+        let id = id(0);
+        Lease::acquire_watching(archive, &id.dataset, id.window, "worker", observer).await
+    }
+
+    /// A lease of a process that no longer tells anything of itself.
+    async fn silent(archive: &Archive, attempt: u64, process: Option<Process>) {
+        let record = LeaseRecord {
+            attempt,
+            holder: "sleeper".into(),
+            nonce: "n".into(),
+            process,
+            acquired_at: id(0).window.start(),
+            beat: 3,
+            released: false,
+        };
+        let path = leases_folder(&id(0).dataset, id(0).window).join(numbered_file(attempt));
+        archive
+            .overwrite(&path, record.to_json().unwrap())
+            .await
+            .unwrap();
+    }
+
+    #[test]
+    fn a_lease_expires_when_it_did_not_change_for_the_observer_s_patience() {
+        let observer = Observer::new(Duration::from_secs(60));
+        let folder = Path::from("x");
+        let start = Instant::now();
+        let look = |number: u64, content: &'static str, after: u64| {
+            let now = start + Duration::from_secs(after);
+            observer.look(&folder, number, &Bytes::from(content), now)
+        };
+        let unknown = |left| Verdict::Unknown(Duration::from_secs(left));
+        assert_eq!(look(1, "a", 0), unknown(60));
+        assert_eq!(look(1, "a", 59), unknown(1));
+        assert_eq!(look(1, "b", 59), Verdict::Alive);
+        assert_eq!(look(1, "b", 118), Verdict::Alive);
+        assert_eq!(look(1, "b", 119), Verdict::Free);
+        assert_eq!(look(2, "b", 130), Verdict::Alive);
+        assert_eq!(look(2, "b", 190), Verdict::Free);
+    }
+
+    #[tokio::test]
+    async fn a_released_lease_is_free_at_once_and_the_attempt_grows() {
+        let archive = archive();
+        let observer = Observer::default();
+        for attempt in 1..=3 {
+            let lease = acquire(&archive, &observer).await.unwrap();
+            assert_eq!(lease.attempt, attempt);
+            lease.check().await.unwrap();
+            let id = id(0);
+            let e = Lease::try_acquire(&archive, &id.dataset, id.window, "other", &observer).await;
+            let e = e.unwrap_err();
+            assert!(matches!(e.cause(), crate::error::Cause::Busy(_)), "{e}");
+            assert!(e.to_string().contains("being worked on by worker"), "{e}");
+            lease.release().await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn of_many_who_want_a_window_one_gets_it() {
+        let archive = archive();
+        let tries: Vec<_> = (0..16)
+            .map(|_| {
+                let archive = archive.clone();
+                tokio::spawn(async move {
+                    let id = id(0);
+                    let observer = Observer::default();
+                    Lease::try_acquire(&archive, &id.dataset, id.window, "w", &observer).await
+                })
+            })
+            .collect();
+        let mut held = Vec::new();
+        for one in tries {
+            held.extend(one.await.unwrap().ok());
+        }
+        assert_eq!(held.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_holder_that_beats_is_busy_and_one_that_is_silent_is_passed_over() {
+        let archive = archive();
+        let observer = Observer::new(Duration::from_millis(600));
+        silent(&archive, 4, None).await;
+        let lease = acquire(&archive, &observer).await.unwrap();
+        assert_eq!(lease.attempt, 5);
+        // The one that beats is found out by its beat, long before a patience is over.
+        let patient = Observer::new(Duration::from_secs(30));
+        let e = acquire(&archive, &patient).await.unwrap_err();
+        assert!(matches!(e.cause(), crate::error::Cause::Busy(_)), "{e}");
+        lease.release().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_killed_process_of_this_host_need_not_be_waited_for() {
+        let archive = archive();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let process = Process::of(child.id());
+        assert!(process.is_some() || cfg!(not(target_os = "linux")));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        silent(&archive, 1, process).await;
+        let id = id(0);
+        let observer = Observer::default();
+        let lease = Lease::try_acquire(&archive, &id.dataset, id.window, "w", &observer).await;
+        assert_eq!(lease.unwrap().attempt, 2);
+    }
+
+    #[tokio::test]
+    async fn a_holder_learns_that_it_was_passed_over() {
+        let archive = archive();
+        let lease = acquire(&archive, &Observer::new(Duration::from_millis(120)))
+            .await
+            .unwrap();
+        silent(&archive, 2, None).await;
+        tokio::time::timeout(Duration::from_secs(10), lease.lost().cancelled())
+            .await
+            .unwrap();
+        let e = lease.check().await.unwrap_err().to_string();
+        assert!(e.contains("attempt 2 has taken over"), "{e}");
+        lease.release().await.unwrap();
+        let folder = leases_folder(&id(0).dataset, id(0).window);
+        let (number, json) = archive.latest(&folder).await.unwrap().unwrap();
+        assert_eq!((number, parse(&json).unwrap().released), (2, false));
+    }
+
+    #[tokio::test]
+    async fn a_dropped_lease_is_released() {
+        let archive = archive();
+        drop(acquire(&archive, &Observer::default()).await.unwrap());
+        let folder = leases_folder(&id(0).dataset, id(0).window);
+        let released = async {
+            loop {
+                let (_, json) = archive.latest(&folder).await.unwrap().unwrap();
+                if parse(&json).unwrap().released {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), released)
+            .await
+            .unwrap();
+    }
+}

@@ -1,0 +1,503 @@
+//! What the archive's tests share: rows, manifests, and a store that fails when it is told to.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path as FilePath;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::{
+    Array as _, ArrayRef, AsArray as _, BinaryArray, BooleanArray, Decimal128Array,
+    DictionaryArray, RecordBatch, TimestampMillisecondArray, TimestampNanosecondArray, UInt64Array,
+};
+use arrow::datatypes::{Int32Type, UInt64Type};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, UploadPart,
+};
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::*;
+use crate::clickhouse::{Fingerprint, HashedColumn};
+use crate::config::ArchiveConfig;
+use crate::dataset::{Epoch, Position};
+use crate::error::Result;
+
+pub(super) const EPOCH: u64 = 1_767_000_000_000_000_000;
+
+/// Small chunks of small row groups.
+pub(super) fn small(path: &FilePath) -> ArchiveConfig {
+    ArchiveConfig {
+        path: path.to_owned(),
+        zstd_level: 3,
+        chunk_rows: 1000,
+        chunk_bytes: 1 << 20,
+        row_group_rows: 400,
+        verify_after_write: true,
+    }
+}
+
+/// What the configuration says by default.
+pub(super) fn usual(path: &FilePath) -> ArchiveConfig {
+    ArchiveConfig {
+        chunk_rows: 4_000_000,
+        chunk_bytes: 256 << 20,
+        row_group_rows: 131_072,
+        ..small(path)
+    }
+}
+
+pub(super) fn id(generation: u32) -> GenerationId {
+    GenerationId {
+        dataset: "trades".parse().unwrap(),
+        window: "2026-01-01T05".parse().unwrap(),
+        generation,
+    }
+}
+
+struct Trade {
+    symbol: usize,
+    at: i64,
+    seq: u64,
+    id: u64,
+    price: i64,
+    quantity: i64,
+    buys: bool,
+    maker: bool,
+    latency: i64,
+}
+
+const SYMBOLS: [(&str, &str); 12] = [
+    ("binance_derivatives", "ADA-USDT"),
+    ("binance_derivatives", "BTC-USDT"),
+    ("binance_derivatives", "ETH-USDT"),
+    ("binance_derivatives", "SOL-USDT"),
+    ("binance_spot", "BTC-USDT"),
+    ("binance_spot", "DOGE-USDT"),
+    ("binance_spot", "ETH-USDT"),
+    ("binance_spot", "XRP-USDT"),
+    ("okx_derivatives", "BTC-USDT"),
+    ("okx_derivatives", "ETH-USDT"),
+    ("okx_spot", "BTC-USDT"),
+    ("okx_spot", "ETH-USDT"),
+];
+
+/// Trades of one hour as ClickHouse sends them, in the hot table's order: random walks on a tick, round and odd
+/// quantities, bursts within one millisecond.
+pub(super) fn trades(seed: u64, rows: usize) -> RecordBatch {
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    let start = id(0).window.start().as_millisecond();
+    let mut at = 0.0;
+    let step = 3_500_000.0 / rows as f64;
+    let mut prices: Vec<i64> = (0..SYMBOLS.len())
+        .map(|_| rng.random_range(2_000..7_000_000))
+        .collect();
+    let mut ids: Vec<u64> = (0..SYMBOLS.len())
+        .map(|_| rng.random_range(1_000_000..6_000_000_000))
+        .collect();
+    let mut trades: Vec<Trade> = (0..rows)
+        .map(|row| {
+            at += if rng.random_bool(0.4) {
+                0.0
+            } else {
+                rng.random::<f64>() * step * 3.0
+            };
+            // Some symbols are traded far more than others.
+            let symbol = (rng.random::<f64>().powi(2) * SYMBOLS.len() as f64) as usize;
+            prices[symbol] = (prices[symbol] + rng.random_range(-3..=3)).max(1);
+            ids[symbol] += 1;
+            let quantity = if rng.random_bool(0.3) {
+                rng.random_range(1..100) * 1000
+            } else {
+                (10.0_f64.powf(rng.random::<f64>() * 5.0)) as i64 + 1
+            };
+            Trade {
+                symbol,
+                at: start + at.min(3_599_999.0) as i64,
+                seq: 1000 + row as u64,
+                id: ids[symbol],
+                price: prices[symbol],
+                quantity,
+                buys: rng.random(),
+                maker: rng.random(),
+                latency: rng.random_range(2_000_000..60_000_000),
+            }
+        })
+        .collect();
+    trades.sort_by_key(|t| (SYMBOLS[t.symbol], t.at, t.seq));
+    to_batch(&trades)
+}
+
+fn to_batch(trades: &[Trade]) -> RecordBatch {
+    let dictionary = |values: Vec<&str>, keys: Vec<i32>| -> ArrayRef {
+        let values = BinaryArray::from_iter_values(values);
+        Arc::new(DictionaryArray::<Int32Type>::new(
+            keys.into(),
+            Arc::new(values),
+        ))
+    };
+    // Each value once, as a server's dictionary has it.
+    let by_symbol = |value: fn(usize) -> &'static str| {
+        let mut values: Vec<_> = (0..SYMBOLS.len()).map(value).collect();
+        values.sort_unstable();
+        values.dedup();
+        let key = |t: &Trade| values.binary_search(&value(t.symbol)).unwrap() as i32;
+        let keys = trades.iter().map(key).collect();
+        dictionary(values, keys)
+    };
+    let decimal = |value: fn(&Trade) -> i128| -> ArrayRef {
+        let values = Decimal128Array::from_iter_values(trades.iter().map(value));
+        Arc::new(values.with_precision_and_scale(38, 18).unwrap())
+    };
+    let millis = |value: fn(&Trade) -> Option<i64>| -> ArrayRef {
+        Arc::new(
+            TimestampMillisecondArray::from_iter(trades.iter().map(value)).with_timezone("UTC"),
+        )
+    };
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("timestamp", millis(|t| Some(t.at))),
+        ("exchange", by_symbol(|s| SYMBOLS[s].0)),
+        (
+            "market_type",
+            by_symbol(|s| {
+                if SYMBOLS[s].0.ends_with("spot") {
+                    "spot"
+                } else {
+                    "perpetual"
+                }
+            }),
+        ),
+        ("symbol", by_symbol(|s| SYMBOLS[s].1)),
+        ("data_source", by_symbol(|_| "marketprism")),
+        (
+            "trade_id",
+            Arc::new(BinaryArray::from_iter_values(
+                trades.iter().map(|t| t.id.to_string()),
+            )),
+        ),
+        (
+            "price",
+            decimal(|t| i128::from(t.price) * 10_000_000_000_000_000),
+        ),
+        (
+            "quantity",
+            decimal(|t| i128::from(t.quantity) * 10_000_000_000_000),
+        ),
+        (
+            "side",
+            dictionary(
+                vec!["buy", "sell"],
+                trades.iter().map(|t| i32::from(t.buys)).collect(),
+            ),
+        ),
+        (
+            "is_maker",
+            Arc::new(
+                trades
+                    .iter()
+                    .map(|t| Some(t.maker))
+                    .collect::<BooleanArray>(),
+            ),
+        ),
+        ("trade_time", millis(|t| Some(t.at))),
+        (
+            "collected_at",
+            millis(|t| (t.id % 50 != 0).then_some(t.at + t.latency / 1_000_000 - 1)),
+        ),
+        (
+            "created_at",
+            Arc::new(
+                TimestampNanosecondArray::from_iter_values(
+                    trades.iter().map(|t| t.at * 1_000_000 + t.latency),
+                )
+                .with_timezone("UTC"),
+            ),
+        ),
+        (
+            "stream_epoch",
+            Arc::new(UInt64Array::from_value(EPOCH, trades.len())),
+        ),
+        (
+            "stream_seq",
+            Arc::new(UInt64Array::from_iter_values(trades.iter().map(|t| t.seq))),
+        ),
+    ];
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
+/// The schema of [`trades`].
+pub(super) fn trades_schema(batch: &RecordBatch) -> ChunkSchema {
+    let types = [
+        "DateTime64(3, 'UTC')",
+        "LowCardinality(String)",
+        "LowCardinality(String)",
+        "LowCardinality(String)",
+        "LowCardinality(String)",
+        "String",
+        "Decimal(38, 18)",
+        "Decimal(38, 18)",
+        "LowCardinality(String)",
+        "Nullable(Bool)",
+        "Nullable(DateTime64(3, 'UTC'))",
+        "Nullable(DateTime64(3, 'UTC'))",
+        "DateTime64(9, 'UTC')",
+        "UInt64",
+        "UInt64",
+    ];
+    ChunkSchema {
+        arrow: batch.schema(),
+        columns: batch
+            .schema()
+            .fields()
+            .iter()
+            .zip(types)
+            .map(|(field, type_name)| HashedColumn {
+                name: field.name().clone(),
+                type_name: type_name.into(),
+            })
+            .collect(),
+        time_column: "timestamp".into(),
+        sorting_key: "exchange, market_type, symbol, timestamp, stream_epoch, stream_seq".into(),
+    }
+}
+
+/// Writes a batch as the chunks of a generation.
+pub(super) async fn write(
+    archive: &Archive,
+    id: &GenerationId,
+    attempt: u64,
+    batch: &RecordBatch,
+) -> Result<Vec<Chunk>> {
+    let mut writer = ChunkWriter::new(archive, id.clone(), attempt, trades_schema(batch))?;
+    // Pieces that agree with no limit.
+    for offset in (0..batch.num_rows()).step_by(333) {
+        let rows = 333.min(batch.num_rows() - offset);
+        writer.write(batch.slice(offset, rows)).await?;
+    }
+    writer.finish().await
+}
+
+/// The manifest of chunks that hold a batch of trades.
+pub(super) fn manifest(
+    id: &GenerationId,
+    attempt: u64,
+    batch: &RecordBatch,
+    chunks: Vec<Chunk>,
+) -> Manifest {
+    let schema = trades_schema(batch);
+    let seqs = batch.column_by_name("stream_seq").unwrap();
+    let positions = seqs
+        .as_primitive::<UInt64Type>()
+        .values()
+        .iter()
+        .map(|&seq| Position {
+            epoch: Epoch(EPOCH),
+            seq,
+        });
+    Manifest {
+        format: FORMAT,
+        writer: "mpsync test".into(),
+        dataset: id.dataset.clone(),
+        window: id.window,
+        generation: id.generation,
+        attempt,
+        created_at: id.window.end(),
+        source: Source {
+            database: "hot".into(),
+            table: "trades".into(),
+            server_version: "26.7".into(),
+        },
+        filter: None,
+        schema: Schema {
+            columns: schema.columns,
+            time_column: schema.time_column,
+            sorting_key: schema.sorting_key,
+        },
+        fingerprint: Fingerprint {
+            rows: batch.num_rows() as u64,
+            sum: seqs.len() as u64,
+        },
+        column_sums: BTreeMap::new(),
+        positions: positions.collect(),
+        chunks,
+    }
+}
+
+/// Writes and commits a generation of `rows` trades.
+pub(super) async fn generation(archive: &Archive, number: u32, rows: usize) -> Manifest {
+    let batch = trades(u64::from(number), rows);
+    let id = id(number);
+    let chunks = write(archive, &id, 1, &batch).await.unwrap();
+    let manifest = manifest(&id, 1, &batch, chunks);
+    match archive.commit(manifest).await.unwrap() {
+        Committed::Won(manifest) => manifest,
+        Committed::Lost(_) => panic!("nobody else is there"),
+    }
+}
+
+/// When a call of a [`FaultyStore`] fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Before it has any effect.
+    Before,
+    /// After it took effect: the answer is lost.
+    After,
+}
+
+/// A store whose Nth call fails.
+#[derive(Debug)]
+pub(super) struct FaultyStore {
+    inner: Arc<dyn ObjectStore>,
+    plan: Arc<Plan>,
+}
+
+#[derive(Debug)]
+struct Plan {
+    calls: AtomicU64,
+    fails: u64,
+    fault: Fault,
+}
+
+impl FaultyStore {
+    /// Call number `fails` (from 1) fails.
+    pub(super) fn new(inner: Arc<dyn ObjectStore>, fails: u64, fault: Fault) -> Arc<Self> {
+        let plan = Arc::new(Plan {
+            calls: AtomicU64::new(0),
+            fails,
+            fault,
+        });
+        Arc::new(Self { inner, plan })
+    }
+
+    /// Whether the fault came to pass.
+    pub(super) fn has_failed(&self) -> bool {
+        self.plan.calls.load(Ordering::SeqCst) >= self.plan.fails
+    }
+}
+
+impl Plan {
+    async fn call<T>(
+        &self,
+        work: impl Future<Output = object_store::Result<T>>,
+    ) -> object_store::Result<T> {
+        let fails = self.calls.fetch_add(1, Ordering::SeqCst) + 1 == self.fails;
+        if fails && self.fault == Fault::Before {
+            return Err(Self::error());
+        }
+        let done = work.await;
+        if fails { Err(Self::error()) } else { done }
+    }
+
+    fn error() -> object_store::Error {
+        object_store::Error::Generic {
+            store: "faulty",
+            source: "injected".into(),
+        }
+    }
+}
+
+impl std::fmt::Display for FaultyStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Faulty({})", self.inner)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for FaultyStore {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        opts: PutOptions,
+    ) -> object_store::Result<PutResult> {
+        self.plan
+            .call(self.inner.put_opts(location, payload, opts))
+            .await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        opts: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        let inner = self
+            .plan
+            .call(self.inner.put_multipart_opts(location, opts))
+            .await?;
+        Ok(Box::new(FaultyUpload {
+            inner,
+            plan: Arc::clone(&self.plan),
+        }))
+    }
+
+    async fn get_opts(
+        &self,
+        location: &Path,
+        options: GetOptions,
+    ) -> object_store::Result<GetResult> {
+        self.plan.call(self.inner.get_opts(location, options)).await
+    }
+
+    async fn get_ranges(
+        &self,
+        location: &Path,
+        ranges: &[Range<u64>],
+    ) -> object_store::Result<Vec<Bytes>> {
+        self.plan
+            .call(self.inner.get_ranges(location, ranges))
+            .await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, object_store::Result<Path>>,
+    ) -> BoxStream<'static, object_store::Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+        self.plan.call(self.inner.list_with_delimiter(prefix)).await
+    }
+
+    async fn copy_opts(
+        &self,
+        from: &Path,
+        to: &Path,
+        options: CopyOptions,
+    ) -> object_store::Result<()> {
+        self.plan
+            .call(self.inner.copy_opts(from, to, options))
+            .await
+    }
+}
+
+#[derive(Debug)]
+struct FaultyUpload {
+    inner: Box<dyn MultipartUpload>,
+    plan: Arc<Plan>,
+}
+
+#[async_trait]
+impl MultipartUpload for FaultyUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let part = self.inner.put_part(data);
+        let plan = Arc::clone(&self.plan);
+        Box::pin(async move { plan.call(part).await })
+    }
+
+    async fn complete(&mut self) -> object_store::Result<PutResult> {
+        self.plan.call(self.inner.complete()).await
+    }
+
+    async fn abort(&mut self) -> object_store::Result<()> {
+        self.plan.call(self.inner.abort()).await
+    }
+}

@@ -1,0 +1,38 @@
+//! `mpsync demo`: the whole road on this machine.
+
+use super::Context;
+use crate::cli::{DemoArgs, Output};
+use crate::demo::{Demo, Options};
+use crate::error::{Context as _, Error, Result};
+
+pub(super) async fn run(context: &Context, args: &DemoArgs) -> Result<()> {
+    let temporary = match &args.data {
+        Some(_) => None,
+        None => Some(tempfile::tempdir().doing(|| "making a temporary folder")?),
+    };
+    let folder = args.data.clone().or_else(|| temporary.as_ref().map(|t| t.path().to_owned()));
+    let options = Options {
+        folder: folder.ok_or_else(|| Error::usage("the demo needs a folder"))?,
+        messages: args.messages.clone(),
+        generate: args.generate,
+        seed: args.seed,
+    };
+    let program = std::env::current_exe().doing(|| "finding this program's own file")?;
+    let demo = Demo::start(&program, options, context.datasets.clone(), context.config.clone()).await?;
+    let done = demo.run(&context.shutdown).await;
+    if let Ok(report) = &done {
+        match context.output {
+            Output::Text => println!("{}", report.table()),
+            Output::Json => println!("{}", demo.json(report)?),
+        }
+        if args.keep {
+            if context.output == Output::Text {
+                println!("\n{}\nCtrl-C ends it.", demo.how_to_look());
+            }
+            context.shutdown.cancelled().await;
+        }
+    }
+    let audited = done.and_then(|report| report.audit());
+    demo.stop().await?;
+    audited
+}

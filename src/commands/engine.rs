@@ -1,0 +1,46 @@
+//! `mpsync engine`: an embedded ClickHouse behind ClickHouse's own HTTP interface.
+
+use std::io::Write as _;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::EngineArgs;
+use crate::engine::{Auth, Engine, Options, serve};
+use crate::error::{Context as _, Error, Result};
+
+/// Runs until `shutdown`. Prints `listening on http://ADDRESS` as its only line on stdout when it is ready.
+pub(super) async fn run(args: &EngineArgs, shutdown: CancellationToken) -> Result<()> {
+    if args.no_auth && !args.listen.ip().is_loopback() {
+        return Err(Error::usage(format!(
+            "--no-auth is for loopback only, and {} is not",
+            args.listen.ip()
+        ))
+        .hint("leave --no-auth away: the password is made at the first start"));
+    }
+    // Bound before the engine opens: a port that is taken is found out at once.
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .doing(|| format!("listening on {}", args.listen))?;
+    let mut options = Options::new(&args.data);
+    options.memory_limit_bytes = args.memory_limit;
+    options.requests_max = args.max_requests;
+    let engine = tokio::task::spawn_blocking(move || Engine::open_with(&options))
+        .await
+        .map_err(|e| Error::engine(e.to_string()))??;
+    let auth = if args.no_auth {
+        Auth::Open
+    } else if let Some(file) = &args.password_file {
+        Auth::from_file(&args.user, file)?
+    } else {
+        let file = args.data.join("password");
+        let auth = Auth::from_own_file(&args.user, &file)?;
+        tracing::info!(user = args.user, file = %file.display(), "the password is in a file");
+        auth
+    };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "listening on http://{}", listener.local_addr()?)?;
+    out.flush()?;
+    drop(out);
+    serve(listener, engine, auth, shutdown.cancelled_owned()).await
+}

@@ -1,0 +1,172 @@
+//! `mpsync generate`.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use async_nats::jetstream;
+
+use super::Context;
+use crate::cli::{GenerateArgs, Output};
+use crate::dataset::{Dataset, select};
+use crate::error::{Cause, Context as _, Error, Result};
+use crate::generate::{
+    Generator, Kind, Message, MessageWriter, Options, PublishOptions, PublishReport, publish,
+    read_messages,
+};
+use crate::nats;
+
+/// How many repeats a person is shown.
+const SHOWN: usize = 20;
+
+type Messages = Box<dyn Iterator<Item = Result<Message>> + Send>;
+
+pub(super) async fn run(context: &Context, args: &GenerateArgs) -> Result<()> {
+    let datasets = select(&context.datasets, &args.datasets)?;
+    let messages = messages(args, &datasets)?;
+    match &args.to {
+        Some(path) => write(context, messages, path),
+        None => send(context, args, &datasets, messages).await,
+    }
+}
+
+/// Messages of the given files, or made ones.
+fn messages(args: &GenerateArgs, datasets: &[&Dataset]) -> Result<Messages> {
+    if args.from.is_empty() {
+        return Ok(Box::new(Generator::new(options(args, datasets)?)?.map(Ok)));
+    }
+    // All files are opened before the first message of one is sent.
+    let files = args
+        .from
+        .iter()
+        .map(|path| read_messages(path))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Box::new(files.into_iter().flatten()))
+}
+
+fn options(args: &GenerateArgs, datasets: &[&Dataset]) -> Result<Options> {
+    let mut kinds = Vec::new();
+    for dataset in datasets {
+        match dataset.subjects.iter().find_map(|s| Kind::of_subject(s)) {
+            Some(kind) => kinds.push(kind),
+            // A dataset of the user's own is only a mistake when it was asked for.
+            None if args.datasets.is_empty() => {}
+            None => {
+                let known: Vec<_> = Kind::ALL.iter().map(|k| k.data_type()).collect();
+                return Err(Error::usage(format!(
+                    "messages of dataset `{}` cannot be generated",
+                    dataset.name
+                ))
+                .hint(format!(
+                    "subjects that can be: {}; others can be published from a file with --from",
+                    known.join(", ")
+                )));
+            }
+        }
+    }
+    let start_ms = match args.start {
+        Some(start) => start.as_millisecond(),
+        None => jiff::Timestamp::now().as_millisecond() - 2 * 3_600_000,
+    };
+    Ok(Options {
+        seed: args.seed,
+        count: args.count,
+        start_ms,
+        span_ms: args.span_minutes.saturating_mul(60_000),
+        kinds,
+        exchanges: args.exchanges.clone(),
+        symbols: args.symbols,
+        depth: args.depth,
+    })
+}
+
+fn write(context: &Context, messages: Messages, path: &Path) -> Result<()> {
+    let is_stdout = path == Path::new("-");
+    let doing = || {
+        if is_stdout {
+            "writing to standard output".to_owned()
+        } else {
+            format!("writing {}", path.display())
+        }
+    };
+    let out: Box<dyn Write> = if is_stdout {
+        Box::new(std::io::stdout().lock())
+    } else {
+        Box::new(File::create(path).doing(doing)?)
+    };
+    let mut writer = MessageWriter::new(BufWriter::with_capacity(1 << 20, out));
+    let mut written = 0_u64;
+    for message in messages {
+        if context.shutdown.is_cancelled() {
+            return Err(Error::new(Cause::Interrupted).doing(doing()));
+        }
+        match writer.write(&message?) {
+            // Whoever reads standard output may have enough: `| head`.
+            Err(e) if is_stdout && is_broken_pipe(&e) => return Ok(()),
+            done => done.doing(doing)?,
+        }
+        written += 1;
+    }
+    writer.finish().doing(doing)?;
+    if !is_stdout {
+        match context.output {
+            Output::Text => println!("{written} messages in {}", path.display()),
+            Output::Json => println!("{}", serde_json::json!({"written": written, "file": path})),
+        }
+    }
+    Ok(())
+}
+
+fn is_broken_pipe(e: &Error) -> bool {
+    matches!(e.cause(), Cause::Io(e) if e.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+async fn send(
+    context: &Context,
+    args: &GenerateArgs,
+    datasets: &[&Dataset],
+    messages: Messages,
+) -> Result<()> {
+    let config = &context.config.nats;
+    let client = nats::connect(config).await?;
+    let subjects: Vec<String> = datasets.iter().flat_map(|d| d.subjects.clone()).collect();
+    let stream = nats::ensure_stream(&jetstream::new(client.clone()), config, &subjects).await?;
+    let options = PublishOptions {
+        in_flight: args.in_flight as usize,
+        rate: args.rate,
+        after_sequence: stream.cached_info().state.last_sequence,
+        shutdown: context.shutdown.clone(),
+    };
+    let report = publish(&client, messages, &options).await?;
+    print(context.output, &config.stream, &report)
+}
+
+fn print(output: Output, stream: &str, report: &PublishReport) -> Result<()> {
+    if output == Output::Json {
+        let text = serde_json::to_string(report)
+            .map_err(|e| Error::malformed(format!("the report: {e}")))?;
+        println!("{text}");
+        return Ok(());
+    }
+    let total = report.total;
+    println!(
+        "{} messages published to {stream} in {:.1} s, {} bytes, {} repeats refused by JetStream",
+        total.published, report.seconds, total.bytes, total.duplicates
+    );
+    for (data_type, counts) in &report.by_data_type {
+        println!(
+            "  {data_type:<18} {:>10} published {:>8} repeats",
+            counts.published, counts.duplicates
+        );
+    }
+    for repeat in report.duplicates_named.iter().take(SHOWN) {
+        println!(
+            "  repeat: {} (first at sequence {})",
+            repeat.msg_id, repeat.first_sequence
+        );
+    }
+    if total.duplicates > SHOWN as u64 {
+        println!("  and more: --output json names up to 10,000");
+    }
+    Ok(())
+}

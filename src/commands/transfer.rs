@@ -1,0 +1,194 @@
+//! `mpsync export`, `import`, `sync`: wire, run, print.
+
+use std::sync::Arc;
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table};
+use indicatif::{HumanBytes, HumanCount};
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use super::Context;
+use crate::archive::{Archive, Filter, Observer};
+use crate::cli::{Output, Selection, TransferArgs};
+use crate::dataset::{TierRole, select};
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::transfer::{
+    self, CleanupPolicy, DatasetReport, Goal, Range, Report, Request, TransferContext,
+    describe_plan, parse_moment,
+};
+
+pub(super) async fn run(context: &Context, args: &TransferArgs, goal: Goal) -> Result<()> {
+    let request = request(context, args, goal)?;
+    let datasets = select(&context.datasets, &args.selection.datasets)?;
+    let open = if args.dry_run {
+        Archive::open_read_only(&context.config.archive).await
+    } else {
+        Archive::open(&context.config.archive).await
+    };
+    let transfer = TransferContext {
+        hot: context.tier(TierRole::Hot),
+        cold: context.tier(TierRole::Cold),
+        archive: match open {
+            // Nothing was archived yet: a plan needs no folder, and makes none.
+            Err(_) if args.dry_run && !context.config.archive.path.exists() => {
+                let nothing = Arc::new(object_store::memory::InMemory::new());
+                Archive::with_store(nothing, &context.config.archive)
+            }
+            open => open?,
+        },
+        datasets: datasets.into_iter().cloned().collect(),
+        progress: Progress::default(),
+        shutdown: context.shutdown.clone(),
+        observer: Observer::default(),
+    };
+    if args.dry_run {
+        return show_plan(context.output, &transfer, &request).await;
+    }
+    let shown = CancellationToken::new();
+    let show = tokio::spawn(transfer.progress.clone().show(shown.clone()));
+    let mut report = transfer::run(&transfer, &request).await;
+    shown.cancel();
+    show.await.map_err(std::io::Error::other)?;
+    print(context.output, goal, &report)?;
+    match report.take_failure() {
+        None => Ok(()),
+        Some(e) => Err(e),
+    }
+}
+
+/// What the flags and the configuration ask for.
+fn request(context: &Context, args: &TransferArgs, goal: Goal) -> Result<Request> {
+    let sync = &context.config.sync;
+    let mut request = Request::new(goal, sync);
+    request.range = range(&args.selection, request.now)?;
+    if !args.exchange.is_empty() || !args.symbol.is_empty() {
+        request.filter = Some(Filter {
+            exchanges: args.exchange.clone(),
+            symbols: args.symbol.clone(),
+        });
+    }
+    if args.cleanup && goal != Goal::Sync {
+        return Err(Error::usage("only `sync` cleans hot: it proves cold first"));
+    }
+    if args.cleanup && request.filter.is_some() {
+        return Err(Error::usage(
+            "a transfer of some exchanges or symbols is no ground for cleanup: leave --cleanup or the filter away",
+        ));
+    }
+    request.cleanup = if args.cleanup {
+        CleanupPolicy::Now
+    } else if sync.cleanup_enabled {
+        let days = SignedDuration::from_hours(i64::from(context.config.hot.retention_days) * 24);
+        let delay = SignedDuration::try_from(sync.cleanup_delay).unwrap_or(SignedDuration::MAX);
+        CleanupPolicy::OlderThan(days.max(delay))
+    } else {
+        CleanupPolicy::Off
+    };
+    match args.jobs {
+        Some(0) => return Err(Error::usage("--jobs must be at least 1")),
+        Some(jobs) => request.jobs = jobs,
+        None => {}
+    }
+    Ok(request)
+}
+
+/// The range that `--from` and `--to` say.
+pub(super) fn range(selection: &Selection, now: Timestamp) -> Result<Range> {
+    let moment = |text: &Option<String>| text.as_ref().map(|t| parse_moment(t, now)).transpose();
+    let range = Range {
+        from: moment(&selection.from)?,
+        to: moment(&selection.to)?,
+    };
+    match (range.from, range.to) {
+        (Some(from), Some(to)) if from >= to => Err(Error::usage(format!(
+            "--from must lie before --to, but {from} is not before {to}"
+        ))),
+        _ => Ok(range),
+    }
+}
+
+async fn show_plan(output: Output, transfer: &TransferContext, request: &Request) -> Result<()> {
+    let plans = transfer::plan(transfer, request).await?;
+    match output {
+        Output::Text => plans.iter().for_each(|plan| print!("{}", describe_plan(plan))),
+        Output::Json => println!("{}", serde_json::json!({ "plan": plans })),
+    }
+    Ok(())
+}
+
+fn print(output: Output, goal: Goal, report: &Report) -> Result<()> {
+    match output {
+        Output::Json => {
+            let json = serde_json::to_string(report).map_err(|e| Error::malformed(e.to_string()))?;
+            println!("{json}");
+        }
+        Output::Text => {
+            println!("{}", table(goal, report));
+            for dataset in &report.datasets {
+                print_remarks(dataset);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn table(goal: Goal, report: &Report) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_header([
+        "dataset", "windows", "new generations", "chunks", "rows", "archive", "proven", "rows hot", "rows cold", "cleaned", "seconds",
+    ]);
+    for d in &report.datasets {
+        let done = d.windows.iter().filter(|w| w.stage >= goal.stage()).count();
+        let rows = |count: Option<u64>| count.map_or_else(|| "–".to_owned(), |n| HumanCount(n).to_string());
+        table.add_row([
+            d.dataset.to_string(),
+            d.windows.len().to_string(),
+            d.sum(|w| w.new_generations).to_string(),
+            d.sum(|w| w.chunks).to_string(),
+            HumanCount(d.sum(|w| w.rows)).to_string(),
+            HumanBytes(d.sum(|w| w.archive_bytes)).to_string(),
+            format!("{done} of {}", d.windows.len()),
+            rows(d.hot_rows),
+            rows(d.cold_rows),
+            HumanCount(d.cleaned_rows()).to_string(),
+            format!("{:.1}", d.seconds),
+        ]);
+    }
+    for column in 1..11 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// What the table cannot say.
+fn print_remarks(dataset: &DatasetReport) {
+    let name = &dataset.dataset;
+    if let Some(e) = &dataset.error {
+        println!("{e}");
+    }
+    for window in dataset.windows.iter().filter(|w| w.error.is_some()) {
+        if let Some(e) = &window.error {
+            println!("{e}");
+        }
+    }
+    for window in &dataset.windows {
+        if window.error.is_none() && window.status == transfer::Status::Waiting {
+            println!("{name} {}: rows keep arriving; {} as far as it was archived, the rest is left to the next run", window.window, window.stage);
+        }
+    }
+    for partition in &dataset.partitions {
+        let span = partition.span.map_or_else(|| "the table".to_owned(), |s| s.to_string());
+        if let Some(e) = &partition.error {
+            println!("{e}");
+        } else if let Some(why) = partition.kept.as_deref().filter(|why| !why.contains("not asked for")) {
+            println!("{name} {span} stays in hot: {why}");
+        }
+    }
+    if dataset.young > 0 {
+        println!("{name}: {} windows are too young and wait (say --to to take them now)", dataset.young);
+    }
+}

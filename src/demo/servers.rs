@@ -1,0 +1,211 @@
+//! nats-server and the engine as child processes on free ports, for the demo and for the tests.
+//!
+//! A child dies with its parent, however the parent ends: it runs below a shell that waits for the end of its standard
+//! input, a pipe which only the parent holds open.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::config::Secret;
+use crate::error::{Context as _, Error, Result};
+
+/// How long a server may take until it answers.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Runs its arguments in the background; ends them when its standard input ends, or with them.
+const GUARD: &str = r#"
+"$@" </dev/null & child=$!
+exec 3<&0
+( cat <&3 >/dev/null; kill -TERM $child 2>/dev/null ) >/dev/null 2>&1 & guard=$!
+exec 3<&- 0</dev/null
+wait $child; code=$?
+kill $guard 2>/dev/null
+exit $code
+"#;
+
+/// A child that dies with its parent. Dropping it asks it to end; [`Server::stop`] waits until it has.
+#[derive(Debug)]
+struct Server {
+    name: &'static str,
+    child: Child,
+}
+
+impl Server {
+    /// Starts `program`, its standard output in a pipe where `piped`, all else appended to `log`.
+    fn start(name: &'static str, program: &Path, args: &[&std::ffi::OsStr], log: &Path, piped: bool) -> Result<Self> {
+        let doing = || format!("starting {name} ({})", program.display());
+        let file = std::fs::File::options().create(true).append(true).open(log).doing(doing)?;
+        let stdout = if piped { Stdio::piped() } else { file.try_clone().doing(doing)?.into() };
+        let child = Command::new("/bin/sh")
+            .args(["-c", GUARD, name])
+            .arg(program)
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(stdout)
+            .stderr(file)
+            .kill_on_drop(false)
+            .spawn()
+            .doing(doing)?;
+        Ok(Self { name, child })
+    }
+
+    /// An error where it has ended already, with the end of its log.
+    fn check_alive(&mut self, log: &Path) -> Result<()> {
+        match self.child.try_wait() {
+            Ok(None) => Ok(()),
+            Ok(Some(status)) => {
+                let text = std::fs::read_to_string(log).unwrap_or_else(|e| format!("its log cannot be read: {e}"));
+                let lines: Vec<_> = text.lines().rev().take(5).collect();
+                let end = lines.into_iter().rev().collect::<Vec<_>>().join("\n  ");
+                Err(Error::engine(format!("{} ended with {status}; its last words:\n  {end}", self.name)))
+            }
+            Err(e) => Err(Error::from(e).doing(format!("asking after {}", self.name))),
+        }
+    }
+
+    /// Asks it to end and waits until it has.
+    async fn stop(mut self) -> Result<()> {
+        drop(self.child.stdin.take());
+        let status = tokio::time::timeout(START_TIMEOUT, self.child.wait())
+            .await
+            .map_err(|_| Error::engine(format!("{} does not end", self.name)))?;
+        status.map(drop).doing(|| format!("waiting for {} to end", self.name))
+    }
+}
+
+/// A nats-server with JetStream on files.
+#[derive(Debug)]
+pub struct NatsServer {
+    server: Server,
+    /// Where clients connect.
+    pub url: String,
+}
+
+/// What nats-server writes below `--ports_file_dir`.
+#[derive(Deserialize)]
+struct NatsPorts {
+    nats: Vec<String>,
+}
+
+impl NatsServer {
+    /// Starts it on a free port of loopback, its streams below `folder`.
+    pub async fn start(folder: &Path) -> Result<Self> {
+        let program = find_nats_server()?;
+        std::fs::create_dir_all(folder).doing(|| format!("creating {}", folder.display()))?;
+        for old in port_files(folder)? {
+            std::fs::remove_file(&old).doing(|| format!("removing {}", old.display()))?;
+        }
+        let log = folder.join("nats-server.log");
+        let dir = folder.as_os_str();
+        let args =
+            ["-js".as_ref(), "-sd".as_ref(), dir, "-a".as_ref(), "127.0.0.1".as_ref(), "-p".as_ref(), "-1".as_ref()];
+        let args = [&args[..], &["--ports_file_dir".as_ref(), dir]].concat();
+        let mut server = Server::start("nats-server", &program, &args, &log, false)?;
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            server.check_alive(&log)?;
+            let found = port_files(folder)?.first().and_then(|path| std::fs::read(path).ok());
+            if let Some(ports) = found.and_then(|json| serde_json::from_slice::<NatsPorts>(&json).ok())
+                && let Some(url) = ports.nats.into_iter().next()
+            {
+                return Ok(Self { server, url });
+            }
+            if Instant::now() > deadline {
+                return Err(Error::engine(format!("nats-server does not answer; see {}", log.display())));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Asks it to end and waits until it has.
+    pub async fn stop(self) -> Result<()> {
+        self.server.stop().await
+    }
+}
+
+fn port_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).doing(|| format!("listing {}", folder.display()))?;
+    Ok(entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "ports")).collect())
+}
+
+/// nats-server: `MPSYNC_NATS_SERVER`, what `just tools` fetched, or the one on the `PATH`.
+fn find_nats_server() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("MPSYNC_NATS_SERVER") {
+        return Ok(path.into());
+    }
+    let fetched = cache_folder().map(|c| c.join("nats-server-2.15.1/nats-server"));
+    let on_path = std::env::var_os("PATH").map(|p| std::env::split_paths(&p).map(|d| d.join("nats-server")).collect());
+    let candidates = fetched.into_iter().chain(on_path.unwrap_or_else(Vec::new));
+    candidates.into_iter().find(|p| p.is_file()).ok_or_else(|| {
+        Error::engine("there is no nats-server on this machine")
+            .hint("`just tools` (or `npx --yes rust-just tools`) fetches one; MPSYNC_NATS_SERVER names another")
+    })
+}
+
+/// The user's cache folder of mpsync.
+fn cache_folder() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"))).map(|c| c.join("mpsync"))
+}
+
+/// The embedded engine as `mpsync engine`.
+#[derive(Debug)]
+pub struct EngineServer {
+    server: Server,
+    /// Where clients connect.
+    pub url: String,
+    /// The password of the user `default`.
+    pub password: Secret,
+    /// Where that password lies.
+    pub password_file: PathBuf,
+}
+
+impl EngineServer {
+    /// Starts `program engine` on a free port of loopback, its data below `folder`.
+    pub async fn start(program: &Path, folder: &Path) -> Result<Self> {
+        std::fs::create_dir_all(folder).doing(|| format!("creating {}", folder.display()))?;
+        let log = folder.join("engine.log");
+        let data = folder.join("data");
+        let args = ["engine".as_ref(), "--data".as_ref(), data.as_os_str()];
+        let args = [&args[..], &["--listen".as_ref(), "127.0.0.1:0".as_ref()]].concat();
+        let mut server = Server::start("mpsync engine", program, &args, &log, true)?;
+        let Some(stdout) = server.child.stdout.take() else {
+            return Err(Error::engine("the engine has no standard output"));
+        };
+        let mut lines = BufReader::new(stdout).lines();
+        let listening = async {
+            while let Some(line) = lines.next_line().await? {
+                if let Some(url) = line.strip_prefix("listening on ") {
+                    return Ok(Some(url.trim().to_owned()));
+                }
+            }
+            Ok::<_, std::io::Error>(None)
+        };
+        let url = match tokio::time::timeout(START_TIMEOUT, listening).await {
+            Ok(Ok(Some(url))) => url,
+            Ok(Err(e)) => return Err(Error::from(e).doing("reading what the engine says")),
+            Ok(Ok(None)) => {
+                // Its output has ended, so it ends; only then is its log complete.
+                let ended = tokio::time::timeout(START_TIMEOUT, server.child.wait()).await;
+                ended.map_err(|_| Error::engine("the engine closed its output and does not end"))??;
+                server.check_alive(&log)?;
+                return Err(Error::engine(format!("the engine does not say where it listens; see {}", log.display())));
+            }
+            Err(_) => return Err(Error::engine(format!("the engine does not answer; see {}", log.display()))),
+        };
+        // Nobody else reads it; a full pipe must not stop the engine.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let password_file = data.join("password");
+        Ok(Self { server, url, password: Secret::from_file(&password_file)?, password_file })
+    }
+
+    /// Asks it to end and waits until it has: then its data can be opened again.
+    pub async fn stop(self) -> Result<()> {
+        self.server.stop().await
+    }
+}

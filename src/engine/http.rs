@@ -1,0 +1,289 @@
+//! The HTTP surface: connections, routes, and the way of a request through the other files.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::header::{HeaderValue, WWW_AUTHENTICATE};
+use hyper::service::service_fn;
+use hyper::{Method, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::error::{Error, Result};
+
+use super::answer::{Answer, AnswerBody, Heading, plain, plain_refusal, summary};
+use super::auth::{Auth, check_origin};
+use super::body::BodyReader;
+use super::exception::Exception;
+use super::execute::Job;
+use super::flush::FlushSignalling;
+use super::open::Engine;
+use super::request::{Request, form};
+use super::select;
+use super::statement::Statement;
+
+/// Bytes of request line and headers together.
+const HEAD_BYTES_MAX: usize = 1 << 20;
+/// How long a client may take to send them.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
+/// Bytes of a form; its parts are held in memory.
+const FORM_BYTES_MAX: usize = 64 << 20;
+/// Between two tries to cancel a query that may just be beginning.
+const CANCEL_PAUSE: Duration = Duration::from_millis(200);
+/// How often sessions are looked through for those that have expired.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// How long requests may still run once the server is told to stop.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Answers ClickHouse's HTTP interface on `listener` until `shutdown` resolves; then takes no more connections, lets running requests
+/// end for up to ten seconds, cancels the rest and closes the engine.
+///
+/// Fails where authentication is off and the listener is not on loopback. Not cancel-safe: dropped, it leaves requests running and
+/// the engine open.
+pub async fn serve(
+    listener: TcpListener,
+    engine: Engine,
+    auth: Auth,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<()> {
+    let address = listener.local_addr()?;
+    if matches!(auth, Auth::Open) && !address.ip().is_loopback() {
+        return Err(Error::usage(format!("without authentication it listens on loopback only, not on {}", address.ip())));
+    }
+    let auth = Arc::new(auth);
+    let (stop, stopping) = watch::channel(());
+    let mut connections = JoinSet::new();
+    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            accepted = listener.accept() => match accepted {
+                Ok((socket, _)) => {
+                    connections.spawn(connection(socket, engine.clone(), Arc::clone(&auth), stopping.clone()));
+                }
+                Err(e) => {
+                    // Out of file descriptors, or a client that went at once: neither is a reason to end.
+                    tracing::warn!(error = %e, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            _ = sweep.tick() => {
+                let engine = engine.clone();
+                tokio::task::spawn_blocking(move || engine.inner.sessions.expire());
+            }
+        }
+    }
+    tracing::info!("stopping");
+    drop(listener);
+    drop(stopping);
+    let _ = stop.send(());
+    let all = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_DEADLINE, all).await.is_err() {
+        tracing::warn!("requests still run at the deadline, breaking their connections");
+        connections.shutdown().await;
+    }
+    engine.close(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+async fn connection(socket: TcpStream, engine: Engine, auth: Arc<Auth>, mut stopping: watch::Receiver<()>) {
+    let Ok(bound) = socket.local_addr() else { return };
+    let _ = socket.set_nodelay(true);
+    let (socket, flushed) = FlushSignalling::new(socket);
+    let service = service_fn(move |request| {
+        let (engine, auth, flushed) = (engine.clone(), Arc::clone(&auth), Arc::clone(&flushed));
+        async move { Ok::<_, Infallible>(handle(request, engine, &auth, bound, flushed).await) }
+    });
+    let serving = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(socket), service);
+    let mut serving = pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        _ = stopping.changed() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(e) = ended {
+        tracing::debug!(error = %e, "a connection broke");
+    }
+}
+
+async fn handle(
+    request: hyper::Request<Incoming>,
+    engine: Engine,
+    auth: &Auth,
+    bound: SocketAddr,
+    flushed: Arc<Notify>,
+) -> Answer {
+    if let Err(e) = check_origin(request.headers(), bound) {
+        tracing::warn!(error = %e, "a foreign request was refused");
+        return plain_refusal(&e);
+    }
+    let bare = request.uri().query().is_none_or(str::is_empty);
+    match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/ping" | "/replicas_status") => return plain(StatusCode::OK, "Ok.\n"),
+        (&Method::GET | &Method::HEAD, "/") if bare => return plain(StatusCode::OK, "Ok.\n"),
+        (&Method::GET | &Method::HEAD | &Method::POST, "/" | "/query") => {}
+        (&Method::GET | &Method::HEAD | &Method::POST, path) => {
+            return plain(StatusCode::NOT_FOUND, format!("There is no handle {path}\n"));
+        }
+        _ => return plain(StatusCode::METHOD_NOT_ALLOWED, "Only GET, HEAD and POST are served\n"),
+    }
+    let (parts, body) = request.into_parts();
+    let fields = match Request::parse(&parts) {
+        Ok(fields) => fields,
+        Err(e) => return plain_refusal(&e),
+    };
+    let anonymous = fields.credentials.user.is_none() && fields.credentials.password.is_none();
+    if let Err(e) = auth.check(&fields.credentials) {
+        tracing::warn!("a request with a wrong user or password was refused");
+        let mut answer = plain_refusal(&e);
+        if anonymous {
+            *answer.status_mut() = StatusCode::UNAUTHORIZED;
+            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"ClickHouse\""));
+        }
+        return answer;
+    }
+    let query_id = fields.query_id.clone().unwrap_or_else(new_query_id);
+    let heading = Heading::new(&engine.inner.identity, query_id, fields.answer_encoding, fields.answer_blocks)
+        .hiding(auth.secret());
+    if parts.method == Method::HEAD {
+        // `url()` and others probe with HEAD: nothing is run for it.
+        let format = fields.default_format.as_deref().unwrap_or("TabSeparated");
+        return heading.answer(format, AnswerBody::Whole(Some(Bytes::new())), &summary(&super::ffi::Counts::default(), Duration::ZERO));
+    }
+    match execute(fields, body, engine, &heading, flushed).await {
+        Ok(answer) => answer,
+        Err(exception) => {
+            tracing::debug!(query_id = heading.query_id, error = %exception, "a query failed");
+            heading.refusal(&exception)
+        }
+    }
+}
+
+async fn execute(
+    mut fields: Request,
+    body: Incoming,
+    engine: Engine,
+    heading: &Heading,
+    flushed: Arc<Notify>,
+) -> Result<Answer, Exception> {
+    let body = match fields.boundary.take() {
+        Some(boundary) => {
+            let too_large = |e| Exception::bad_arguments(format!("The form could not be read: {e}"));
+            let bytes = Limited::new(body, FORM_BYTES_MAX).collect().await.map_err(too_large)?.to_bytes();
+            fields.take_form(form(&bytes, &boundary)?)?;
+            BodyReader::of(Bytes::new())
+        }
+        None => BodyReader::start(body),
+    };
+    let permit = engine.inner.permit().await?;
+    let tag = format!("{:032x}", rand::random::<u128>());
+    let registered = Registered::new(&engine, &tag, &heading.query_id);
+    let job = blocking(move || Job::read(fields, body, tag)).await?;
+    log_start(&job, heading);
+    if matches!(job.statement, Statement::Select { .. }) {
+        return select::answer(job, &engine, permit, heading.clone(), flushed, registered).await;
+    }
+    let format = job.answer_format();
+    let cancel = CancelOnDrop::new(engine.clone(), &job);
+    let outcome = blocking(move || job.run(&engine, permit)).await;
+    cancel.disarm();
+    let outcome = outcome?;
+    let body = heading
+        .encode(&outcome.body)
+        .map_err(|e| Exception::internal(format!("the result could not be compressed: {e}")))?;
+    Ok(heading.answer(&format, AnswerBody::Whole(Some(body.into())), &summary(&outcome.counts, outcome.elapsed)))
+}
+
+fn log_start(job: &Job, heading: &Heading) {
+    let text = match &job.statement {
+        Statement::Select { head: text, .. } | Statement::Insert { head: text, .. } | Statement::Other { text, .. } => text,
+    };
+    tracing::debug!(query_id = heading.query_id, query = super::lexer::without_literals(text), "running");
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Exception> + Send + 'static) -> Result<T, Exception> {
+    let lost = |_| Err(Exception::internal("the request's thread is gone"));
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(lost)
+}
+
+/// A query id as a server makes it: a random UUID.
+fn new_query_id() -> String {
+    let random = (rand::random::<u128>() & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let hex = format!("{random:032x}");
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+/// Keeps a client's query id known while its query runs.
+pub(super) struct Registered {
+    engine: Engine,
+    tag: String,
+}
+
+impl Registered {
+    fn new(engine: &Engine, tag: &str, query_id: &str) -> Self {
+        engine.inner.running.begin(tag, query_id);
+        Self { engine: engine.clone(), tag: tag.to_owned() }
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.engine.inner.running.end(&self.tag);
+    }
+}
+
+/// Cancels a query whose client has gone: armed while the query runs, fires when it is dropped.
+pub(super) struct CancelOnDrop {
+    engine: Engine,
+    tag: String,
+    armed: AtomicBool,
+    gone: Arc<AtomicBool>,
+}
+
+impl CancelOnDrop {
+    pub(super) fn new(engine: Engine, job: &Job) -> Self {
+        Self { engine, tag: job.tag.clone(), armed: AtomicBool::new(true), gone: Arc::clone(&job.gone) }
+    }
+
+    /// The query has ended.
+    pub(super) fn disarm(&self) {
+        self.armed.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if !self.armed.load(Ordering::Relaxed) {
+            return;
+        }
+        // A run that has not begun sees this; one that has is in the process list, or will be within the pause.
+        self.gone.store(true, Ordering::Release);
+        let (engine, pattern) = (self.engine.clone(), format!("%/* mpsync:{} */%", self.tag));
+        // Outside of a runtime the process is ending, and the query with it.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(move || {
+                engine.inner.kill(&pattern);
+                std::thread::sleep(CANCEL_PAUSE);
+                engine.inner.kill(&pattern);
+            });
+        }
+    }
+}

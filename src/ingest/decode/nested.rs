@@ -1,0 +1,99 @@
+//! Arrays and tuples of any element type, for the columns that are not price levels.
+
+use super::column::{Column, elements, offset};
+use super::fault::{Context, Fault, What};
+use super::json::{Item, Kind, Scanner};
+
+/// Reads an array of elements of any type.
+pub(super) fn push_list(
+    offsets: &mut Vec<i32>,
+    child: &mut Column,
+    item: Item<'_>,
+    cx: &mut Context,
+) -> Result<(), Fault> {
+    if item.kind != Kind::Array {
+        return Err(What::WrongType.into());
+    }
+    let mut count = elements(offsets);
+    let mut scanner = Scanner::new(item.raw);
+    let mut more = scanner.open_array()?;
+    let mut index = 0;
+    while more {
+        push_or_null(child, scanner.value()?.of(item.raw), cx, || {
+            format!("[{index}]")
+        })?;
+        index += 1;
+        count += 1;
+        more = scanner.more_elements()?;
+    }
+    offsets.push(offset(count)?);
+    Ok(())
+}
+
+fn push_or_null(
+    child: &mut Column,
+    item: Item<'_>,
+    cx: &mut Context,
+    path: impl Fn() -> String,
+) -> Result<(), Fault> {
+    if item.kind == Kind::Null {
+        return if child.push_null() {
+            Ok(())
+        } else {
+            Err(Fault::from(What::WrongType).of(item).under(&path()))
+        };
+    }
+    child
+        .push(item, cx)
+        .map_err(|fault| fault.of(item).under(&path()))
+}
+
+/// A tuple from an array of exactly its elements, or from an object with exactly its names; what an object lacks is NULL.
+pub(super) fn push_tuple(
+    names: &[String],
+    children: &mut [Column],
+    item: Item<'_>,
+    cx: &mut Context,
+) -> Result<(), Fault> {
+    let mut values: Vec<Option<Item<'_>>> = vec![None; children.len()];
+    let mut scanner = Scanner::new(item.raw);
+    match item.kind {
+        Kind::Array => {
+            let mut more = scanner.open_array()?;
+            let mut index = 0;
+            while more {
+                let value = scanner.value()?.of(item.raw);
+                *values.get_mut(index).ok_or(What::Elements)? = Some(value);
+                index += 1;
+                more = scanner.more_elements()?;
+            }
+            if index < values.len() {
+                return Err(What::Elements.into());
+            }
+        }
+        Kind::Object => {
+            let mut more = scanner.open_object()?;
+            while more {
+                let key = scanner.key()?.of(item.raw);
+                let key = key.string(&mut cx.scratch).unwrap_or_default();
+                let place = names.iter().position(|name| name == key);
+                let value = scanner.value()?.of(item.raw);
+                let slot = place.and_then(|place| values.get_mut(place));
+                let slot = slot.ok_or(What::Elements)?;
+                if slot.replace(value).is_some() {
+                    return Err(What::Duplicate.into());
+                }
+                more = scanner.more_members()?;
+            }
+        }
+        _ => return Err(What::WrongType.into()),
+    }
+    for ((child, name), value) in children.iter_mut().zip(names).zip(values) {
+        match value {
+            Some(value) => push_or_null(child, value, cx, || format!(".{name}"))?,
+            None if child.push_null() => {}
+            None => return Err(What::Elements.into()),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,269 @@
+//! How far a long command is: the library counts, the binary chooses who looks.
+//!
+//! Bars, log lines and the document at the end all read the same [`Snapshot`].
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal as _};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+/// How often bars are drawn.
+const DRAW_EVERY: Duration = Duration::from_millis(120);
+/// How often a line is logged where there are no bars.
+const LOG_EVERY: Duration = Duration::from_secs(5);
+
+/// All bars of the process, so that log lines can step aside for them.
+static BARS: LazyLock<MultiProgress> =
+    LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+
+/// Counts what a command does. Cheap to clone; clones count together.
+#[derive(Debug, Clone)]
+pub struct Progress(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    started: Instant,
+    total: AtomicU64,
+    done: AtomicU64,
+    rows: AtomicU64,
+    bytes: AtomicU64,
+    active: Mutex<Active>,
+}
+
+#[derive(Debug, Default)]
+struct Active {
+    next: u64,
+    work: BTreeMap<u64, WorkSnapshot>,
+}
+
+/// One piece of work that is under way.
+#[derive(Debug, Clone, Serialize)]
+pub struct WorkSnapshot {
+    /// What it is about: a dataset and a window.
+    pub what: String,
+    /// Which step is under way.
+    pub step: &'static str,
+    /// Rows that the step has moved.
+    pub rows: u64,
+    /// Rows that the step will move, as far as is known; 0 where it is not.
+    pub expected: u64,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Serialize)]
+pub struct Snapshot {
+    /// Pieces of work in all.
+    pub total: u64,
+    /// Pieces of work that have ended, well or not.
+    pub done: u64,
+    /// Rows moved, over all steps.
+    pub rows: u64,
+    /// Bytes moved, over all steps.
+    pub bytes: u64,
+    /// Seconds since the start.
+    pub seconds: f64,
+    /// What is under way.
+    pub active: Vec<WorkSnapshot>,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self(Arc::new(Shared {
+            started: Instant::now(),
+            total: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            active: Mutex::default(),
+        }))
+    }
+}
+
+impl Progress {
+    /// Says that so many more pieces of work are to be done.
+    pub fn expect(&self, pieces: u64) {
+        self.0.total.fetch_add(pieces, Ordering::Relaxed);
+    }
+
+    /// Begins a piece of work; it ends when the returned value is dropped.
+    #[must_use]
+    pub fn begin(&self, what: String) -> Work {
+        let mut active = self.active();
+        let id = active.next;
+        active.next += 1;
+        let snapshot = WorkSnapshot {
+            what,
+            step: "waiting",
+            rows: 0,
+            expected: 0,
+        };
+        active.work.insert(id, snapshot);
+        drop(active);
+        Work {
+            progress: self.clone(),
+            id,
+        }
+    }
+
+    /// How far it is now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Snapshot {
+            total: count(&self.0.total),
+            done: count(&self.0.done),
+            rows: count(&self.0.rows),
+            bytes: count(&self.0.bytes),
+            seconds: self.0.started.elapsed().as_secs_f64(),
+            active: self.active().work.values().cloned().collect(),
+        }
+    }
+
+    /// Shows how far it is until `end` is cancelled: bars on a terminal, log lines elsewhere.
+    pub async fn show(self, end: CancellationToken) {
+        if io::stderr().is_terminal() {
+            self.draw(end).await;
+        } else {
+            self.log(end).await;
+        }
+    }
+
+    async fn log(self, end: CancellationToken) {
+        while end
+            .run_until_cancelled(tokio::time::sleep(LOG_EVERY))
+            .await
+            .is_some()
+        {
+            let now = self.snapshot();
+            let running = now.active.len();
+            tracing::info!(windows = now.done, of = now.total, running, rows = now.rows, bytes = now.bytes, "progress");
+        }
+    }
+
+    async fn draw(self, end: CancellationToken) {
+        let total = BARS.add(ProgressBar::no_length());
+        total.set_style(style("{bar:30} {pos}/{len} windows  {msg}"));
+        let mut bars: BTreeMap<String, ProgressBar> = BTreeMap::new();
+        while end
+            .run_until_cancelled(tokio::time::sleep(DRAW_EVERY))
+            .await
+            .is_some()
+        {
+            let now = self.snapshot();
+            bars.retain(|what, bar| {
+                let stays = now.active.iter().any(|work| work.what == *what);
+                if !stays {
+                    bar.finish_and_clear();
+                }
+                stays
+            });
+            for work in &now.active {
+                let bar = bars.entry(work.what.clone()).or_insert_with(|| {
+                    let bar = BARS.insert_before(&total, ProgressBar::no_length());
+                    bar.set_style(style("{bar:30} {prefix} {msg}  {per_sec} {eta}"));
+                    bar.set_prefix(work.what.clone());
+                    bar
+                });
+                bar.set_length(work.expected);
+                bar.set_position(work.rows);
+                bar.set_message(format!("{} {} rows", work.step, HumanCount(work.rows)));
+            }
+            total.set_length(now.total);
+            total.set_position(now.done);
+            total.set_message(format!("{} rows, {}", HumanCount(now.rows), HumanBytes(now.bytes)));
+        }
+        bars.values().for_each(ProgressBar::finish_and_clear);
+        total.finish_and_clear();
+    }
+
+    fn active(&self) -> MutexGuard<'_, Active> {
+        // Nothing in here can be left half done by a panic elsewhere.
+        self.0.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("━╸─")
+}
+
+/// A piece of work that is under way. Dropping it ends it.
+#[derive(Debug)]
+pub struct Work {
+    progress: Progress,
+    id: u64,
+}
+
+impl Work {
+    /// Begins a step that will move about so many rows.
+    pub fn step(&self, step: &'static str, expected: u64) {
+        self.change(|work| {
+            work.step = step;
+            work.rows = 0;
+            work.expected = expected;
+        });
+    }
+
+    /// Counts rows and bytes that were moved.
+    pub fn add(&self, rows: u64, bytes: u64) {
+        self.progress.0.rows.fetch_add(rows, Ordering::Relaxed);
+        self.progress.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.change(|work| work.rows += rows);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut WorkSnapshot)) {
+        if let Some(work) = self.progress.active().work.get_mut(&self.id) {
+            change(work);
+        }
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.progress.active().work.remove(&self.id);
+        self.progress.0.done.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Standard error for log lines: bars step aside while a line is written, so that neither tears the other.
+#[derive(Debug, Default)]
+pub struct LogWriter;
+
+impl io::Write for LogWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        BARS.suspend(|| io::Write::write(&mut io::stderr().lock(), line))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::Write::flush(&mut io::stderr().lock())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_counts_until_it_is_dropped_and_then_counts_as_done() {
+        let progress = Progress::default();
+        progress.expect(2);
+        let work = progress.begin("trades 2026-01-01T05".into());
+        work.step("exporting", 100);
+        work.add(40, 1000);
+        work.add(2, 1);
+        let now = progress.snapshot();
+        assert_eq!((now.total, now.done, now.rows, now.bytes), (2, 0, 42, 1001));
+        assert_eq!((now.active[0].step, now.active[0].rows), ("exporting", 42));
+        work.step("loading", 42);
+        assert_eq!(progress.snapshot().active[0].rows, 0);
+        drop(work);
+        let now = progress.snapshot();
+        assert_eq!((now.done, now.active.len(), now.rows), (1, 0, 42));
+    }
+}

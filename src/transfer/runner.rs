@@ -1,0 +1,261 @@
+//! Carries plans out: several windows at once, each retried while its errors can pass; one that halts stops no other.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::plan::{Cleanup, PlannedPartition};
+use super::report::{PartitionReport, WindowReport};
+use super::road::{Road, SourceTable};
+use super::seal::{self, Cleaned};
+use super::task::{Stage, Status};
+use super::turn::Turn;
+use super::window::drive;
+use super::Goal;
+use crate::archive::Observer;
+use crate::dataset::Window;
+use crate::error::{Cause, Context as _, Error, Result};
+use crate::progress::Work;
+use crate::retry::{Backoff, Tries};
+
+/// How long another worker's lease is waited for: longer than it takes for a dead one's to expire.
+const BUSY_PATIENCE: Duration = Duration::from_secs(90);
+/// How often a window that another worker has is asked for.
+const BUSY_PAUSE: Duration = Duration::from_millis(250);
+
+/// One dataset's run.
+#[derive(Debug, Clone)]
+pub(super) struct Runner {
+    pub(super) road: Arc<Road>,
+    pub(super) goal: Goal,
+    pub(super) observer: Observer,
+    pub(super) permits: Arc<Semaphore>,
+    pub(super) shutdown: CancellationToken,
+}
+
+impl Runner {
+    /// Carries out the partitions of a plan, as many windows at once as there are permits.
+    pub(super) async fn partitions(
+        &self,
+        planned: Vec<PlannedPartition>,
+    ) -> Result<(Vec<WindowReport>, Vec<PartitionReport>)> {
+        let mut running = JoinSet::new();
+        for partition in planned {
+            let runner = self.clone();
+            running.spawn(async move { runner.partition(partition).await });
+        }
+        let (mut windows, mut partitions) = (Vec::new(), Vec::new());
+        while let Some(done) = running.join_next().await {
+            let (of_windows, of_partition) = done.map_err(std::io::Error::other)??;
+            windows.extend(of_windows);
+            partitions.push(of_partition);
+        }
+        windows.sort_by_key(|w| w.window);
+        partitions.sort_by_key(|p| p.span);
+        Ok((windows, partitions))
+    }
+
+    /// Carries out windows that only the archive holds.
+    pub(super) async fn windows(&self, windows: Vec<Window>) -> Result<Vec<WindowReport>> {
+        let mut running = JoinSet::new();
+        for window in windows {
+            let runner = self.clone();
+            running.spawn(async move { runner.window(None, window).await });
+        }
+        let mut reports = Vec::new();
+        while let Some(done) = running.join_next().await {
+            reports.push(done.map_err(std::io::Error::other)?);
+        }
+        reports.sort_by_key(|w| w.window);
+        Ok(reports)
+    }
+
+    async fn partition(
+        &self,
+        planned: PlannedPartition,
+    ) -> Result<(Vec<WindowReport>, PartitionReport)> {
+        let source = SourceTable {
+            table: self.road.hot()?.schema.table.clone(),
+            partition: planned.id.clone(),
+        };
+        let mut running = JoinSet::new();
+        for window in &planned.windows {
+            let (runner, source, window) = (self.clone(), source.clone(), window.window);
+            running.spawn(async move { runner.window(Some(source), window).await });
+        }
+        let mut windows = Vec::new();
+        while let Some(done) = running.join_next().await {
+            windows.push(done.map_err(std::io::Error::other)?);
+        }
+        let partition = self.cleanup(&planned, &mut windows).await;
+        Ok((windows, partition))
+    }
+
+    /// Cleans a partition whose windows are all proven.
+    async fn cleanup(
+        &self,
+        planned: &PlannedPartition,
+        windows: &mut Vec<WindowReport>,
+    ) -> PartitionReport {
+        let mut report = PartitionReport {
+            span: planned.span,
+            cleaned_rows: 0,
+            kept: None,
+            error: None,
+        };
+        let span = match (&planned.cleanup, planned.span) {
+            (Cleanup::Keep(why), _) => {
+                report.kept = Some(why.clone());
+                return report;
+            }
+            (Cleanup::Clean, None) => return report,
+            (Cleanup::Clean, Some(span)) => span,
+        };
+        if windows.iter().any(|w| w.stage < Stage::Verified || w.error.is_some()) {
+            report.kept = Some("not all of its windows are proven".into());
+            return report;
+        }
+        let work = self.road.progress.begin(format!("{} cleaning {span}", self.road.dataset.name));
+        let job = Job::Clean {
+            partition: &planned.id,
+            span,
+        };
+        let cleaned = self.patiently(job, &work).await;
+        match cleaned {
+            Ok(done) => take_cleaned(&mut report, windows, done),
+            Err(e) => report.error = Some(e),
+        }
+        report
+    }
+
+    /// Drives one window to the goal.
+    async fn window(&self, source: Option<SourceTable>, window: Window) -> WindowReport {
+        let started = Instant::now();
+        let work = self.road.progress.begin(format!("{} {window}", self.road.dataset.name));
+        let mut report = WindowReport::new(window);
+        let job = Job::Drive {
+            source: source.as_ref(),
+            window,
+        };
+        let driven = self.patiently(job, &work).await;
+        match driven {
+            Ok(done) => {
+                for (_, driven) in &done.windows {
+                    report.take(driven);
+                }
+                report.status = if report.stage >= self.goal.stage() || report.generations == 0 {
+                    Status::Done
+                } else {
+                    Status::Waiting
+                };
+            }
+            Err(e) => {
+                tracing::error!(dataset = %self.road.dataset.name, %window, error = %e, "window halted");
+                report.halt(e);
+            }
+        }
+        report.seconds = started.elapsed().as_secs_f64();
+        report
+    }
+
+    /// One try at a job, under a lease of its own.
+    async fn attempt(&self, job: Job<'_>, work: &Work) -> Result<Cleaned> {
+        let (road, observer) = (&*self.road, &self.observer);
+        match job {
+            Job::Drive { source, window } => {
+                let mut turn = Turn::new(road, window, observer);
+                let driven = drive(road, source, window, self.goal, &mut turn, work);
+                let driven = self.or_interrupted(driven).await;
+                turn.end(driven.as_ref().err()).await;
+                let driven = driven.doing(|| format!("{} {window}", road.dataset.name))?;
+                Ok(Cleaned {
+                    rows: 0,
+                    windows: vec![(window, driven)],
+                })
+            }
+            Job::Clean { partition, span } => {
+                let cleaned = seal::clean(road, observer, partition, span, work);
+                self.or_interrupted(cleaned)
+                    .await
+                    .doing(|| format!("cleaning {} {span}", road.dataset.name))
+            }
+        }
+    }
+
+    /// Ends a piece of work where it stands when the user says so. Every step can be cut off and repeated.
+    async fn or_interrupted<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        match self.shutdown.run_until_cancelled(work).await {
+            Some(done) => done,
+            None => Err(Error::new(Cause::Interrupted)),
+        }
+    }
+
+    /// Does a job under a permit: again where an error can pass, and after a while where another worker has what it needs.
+    async fn patiently(&self, job: Job<'_>, work: &Work) -> Result<Cleaned> {
+        let started = Instant::now();
+        let what = job.to_string();
+        let mut tries = Tries::new(&what, Backoff::INTERACTIVE);
+        loop {
+            let permit = self.permits.acquire().await.map_err(std::io::Error::other)?;
+            if self.shutdown.is_cancelled() {
+                return Err(Error::new(Cause::Interrupted));
+            }
+            let done = self.attempt(job, work).await;
+            drop(permit);
+            match done {
+                Ok(done) => {
+                    tries.succeeded();
+                    return Ok(done);
+                }
+                Err(e) if matches!(e.cause(), Cause::Busy(_)) && started.elapsed() < BUSY_PATIENCE => {
+                    work.step("waiting for another worker", 0);
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                Err(e) => tries.failed(e).await?,
+            }
+        }
+    }
+}
+
+/// What a permit is taken for.
+#[derive(Debug, Clone, Copy)]
+enum Job<'a> {
+    /// Driving a window to the goal.
+    Drive {
+        source: Option<&'a SourceTable>,
+        window: Window,
+    },
+    /// Cleaning a partition whose windows are proven.
+    Clean { partition: &'a str, span: Window },
+}
+
+impl std::fmt::Display for Job<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Drive { window, .. } => write!(f, "transferring {window}"),
+            Self::Clean { span, .. } => write!(f, "cleaning {span}"),
+        }
+    }
+}
+
+/// Takes over what a cleanup came to, supplements that it found included.
+pub(super) fn take_cleaned(
+    report: &mut PartitionReport,
+    windows: &mut Vec<WindowReport>,
+    cleaned: Cleaned,
+) {
+    report.cleaned_rows = cleaned.rows;
+    for (window, driven) in cleaned.windows {
+        if !windows.iter().any(|w| w.window == window) {
+            windows.push(WindowReport::new(window));
+        }
+        if let Some(of_window) = windows.iter_mut().find(|w| w.window == window) {
+            of_window.take(&driven);
+            of_window.stage = Stage::Cleaned;
+            of_window.status = Status::Done;
+        }
+    }
+}

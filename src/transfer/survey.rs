@@ -1,0 +1,116 @@
+//! What hot holds, asked of hot itself: its partitions, and their rows by the hour.
+
+use clickhouse::Row;
+use serde::Deserialize;
+
+use super::partitioning::Partitioning;
+use super::plan::{Facts, HourFacts, PartitionFacts, Range};
+use super::road::Road;
+use crate::clickhouse::{Tier, ident};
+use crate::dataset::Window;
+use crate::error::Result;
+
+#[derive(Row, Deserialize)]
+struct HourRow {
+    partition: String,
+    rows: u64,
+    min_ms: i64,
+    max_ms: i64,
+}
+
+/// The rows of some partitions of a table by the hour.
+pub(super) async fn hours(
+    tier: &Tier,
+    table: &str,
+    time_column: &str,
+    partitions: &[String],
+) -> Result<Vec<HourFacts>> {
+    let ms = format!("toUnixTimestamp64Milli(toDateTime64({}, 3))", ident(time_column));
+    let sql = format!(
+        "SELECT _partition_id AS partition, count() AS rows, min({ms}) AS min_ms, max({ms}) AS max_ms FROM {} \
+         WHERE has({{partitions:Array(String)}}, _partition_id) \
+         GROUP BY partition, intDiv({ms}, 3600000) ORDER BY partition, min_ms",
+        tier.table(table)
+    );
+    let rows = tier
+        .query(&sql)
+        .param("partitions", partitions)
+        .fetch_all::<HourRow>()
+        .await
+        .map_err(|e| tier.error(e).doing(format!("surveying {}", tier.table(table))))?;
+    Ok(rows
+        .into_iter()
+        .map(|row| HourFacts {
+            partition: row.partition,
+            rows: row.rows,
+            min_ms: row.min_ms,
+            max_ms: row.max_ms,
+        })
+        .collect())
+}
+
+/// How hot and cold are partitioned, from the live tables; where cold is not asked, from what the dataset says of it.
+pub(super) fn partitionings(road: &Road) -> Result<(Partitioning, Partitioning)> {
+    let time = &road.dataset.time_column;
+    let hot = &road.hot()?.schema;
+    let cold = match &road.cold {
+        Some(cold) => {
+            let table = cold.tier.table(&cold.schema.table);
+            Partitioning::parse(&cold.schema.partition_key, time, &table)?
+        }
+        None => {
+            let text = &road.dataset.partition.cold;
+            Partitioning::parse(text, time, &format!("dataset {}, cold", road.dataset.name))?
+        }
+    };
+    let table = format!("{}.{}", hot.database, hot.table);
+    Ok((Partitioning::parse(&hot.partition_key, time, &table)?, cold))
+}
+
+/// Everything that a plan for the dataset needs to know. Partitions outside of the range are left out unread.
+pub(super) async fn survey(road: &Road, range: Range) -> Result<Facts> {
+    let hot = road.hot()?;
+    let (hot_partitioning, cold_partitioning) = partitionings(road)?;
+    let table = &hot.schema.table;
+    let mut partitions = hot.tier.partitions(table).await?;
+    // A value that cannot be read is kept: the plan says what is wrong with it.
+    partitions.retain(|p| {
+        hot_partitioning
+            .span(&p.value)
+            .map_or(true, |span| span.is_none_or(|span| range.touches(span)))
+    });
+    let ids: Vec<_> = partitions.iter().map(|p| p.id.clone()).collect();
+    let hours = hours(&hot.tier, table, &road.dataset.time_column, &ids).await?;
+    let archived = match span_of(&hours) {
+        Some(span) => road.archive.windows(&road.dataset.name, Some(span)).await?,
+        None => Vec::new(),
+    };
+    Ok(Facts {
+        dataset: road.dataset.name.clone(),
+        hot: hot_partitioning,
+        cold: cold_partitioning,
+        partitions: partitions
+            .into_iter()
+            .map(|p| PartitionFacts {
+                id: p.id,
+                value: p.value,
+            })
+            .collect(),
+        hours,
+        archived,
+    })
+}
+
+/// From the first to the last row, with a month on either side: no window is longer, and whatever overlaps one of these
+/// rows' windows touches this span.
+fn span_of(hours: &[HourFacts]) -> Option<Window> {
+    const MONTH_MS: i64 = 31 * 86_400_000;
+    let first = hours.iter().map(|h| h.min_ms).min()?;
+    let last = hours.iter().map(|h| h.max_ms).max()?;
+    let moment = |ms: i64| jiff::Timestamp::from_millisecond(ms).ok();
+    Window::new(
+        moment(first.saturating_sub(MONTH_MS))?,
+        moment(last.saturating_add(MONTH_MS))?,
+    )
+    .ok()
+}
