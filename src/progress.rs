@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{
+    HumanBytes, HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle,
+};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -141,7 +143,14 @@ impl Progress {
         {
             let now = self.snapshot();
             let running = now.active.len();
-            tracing::info!(windows = now.done, of = now.total, running, rows = now.rows, bytes = now.bytes, "progress");
+            tracing::info!(
+                windows = now.done,
+                of = now.total,
+                running,
+                rows = now.rows,
+                bytes = now.bytes,
+                "progress"
+            );
         }
     }
 
@@ -175,7 +184,11 @@ impl Progress {
             }
             total.set_length(now.total);
             total.set_position(now.done);
-            total.set_message(format!("{} rows, {}", HumanCount(now.rows), HumanBytes(now.bytes)));
+            total.set_message(format!(
+                "{} rows, {}",
+                HumanCount(now.rows),
+                HumanBytes(now.bytes)
+            ));
         }
         bars.values().for_each(ProgressBar::finish_and_clear);
         total.finish_and_clear();

@@ -10,7 +10,10 @@ pub(super) async fn run(context: &Context, args: &DemoArgs) -> Result<()> {
         Some(_) => None,
         None => Some(tempfile::tempdir().doing(|| "making a temporary folder")?),
     };
-    let folder = args.data.clone().or_else(|| temporary.as_ref().map(|t| t.path().to_owned()));
+    let folder = args
+        .data
+        .clone()
+        .or_else(|| temporary.as_ref().map(|t| t.path().to_owned()));
     let options = Options {
         folder: folder.ok_or_else(|| Error::usage("the demo needs a folder"))?,
         messages: args.messages.clone(),
@@ -18,7 +21,13 @@ pub(super) async fn run(context: &Context, args: &DemoArgs) -> Result<()> {
         seed: args.seed,
     };
     let program = std::env::current_exe().doing(|| "finding this program's own file")?;
-    let demo = Demo::start(&program, options, context.datasets.clone(), context.config.clone()).await?;
+    let demo = Demo::start(
+        &program,
+        options,
+        context.datasets.clone(),
+        context.config.clone(),
+    )
+    .await?;
     let done = demo.run(&context.shutdown).await;
     if let Ok(report) = &done {
         match context.output {

@@ -112,7 +112,9 @@ pub(super) fn range(selection: &Selection, now: Timestamp) -> Result<Range> {
 async fn show_plan(output: Output, transfer: &TransferContext, request: &Request) -> Result<()> {
     let plans = transfer::plan(transfer, request).await?;
     match output {
-        Output::Text => plans.iter().for_each(|plan| print!("{}", describe_plan(plan))),
+        Output::Text => plans
+            .iter()
+            .for_each(|plan| print!("{}", describe_plan(plan))),
         Output::Json => println!("{}", serde_json::json!({ "plan": plans })),
     }
     Ok(())
@@ -121,7 +123,8 @@ async fn show_plan(output: Output, transfer: &TransferContext, request: &Request
 fn print(output: Output, goal: Goal, report: &Report) -> Result<()> {
     match output {
         Output::Json => {
-            let json = serde_json::to_string(report).map_err(|e| Error::malformed(e.to_string()))?;
+            let json =
+                serde_json::to_string(report).map_err(|e| Error::malformed(e.to_string()))?;
             println!("{json}");
         }
         Output::Text => {
@@ -137,11 +140,23 @@ fn print(output: Output, goal: Goal, report: &Report) -> Result<()> {
 fn table(goal: Goal, report: &Report) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_header([
-        "dataset", "windows", "new generations", "chunks", "rows", "archive", "proven", "rows hot", "rows cold", "cleaned", "seconds",
+        "dataset",
+        "windows",
+        "new generations",
+        "chunks",
+        "rows",
+        "archive",
+        "proven",
+        "rows hot",
+        "rows cold",
+        "cleaned",
+        "seconds",
     ]);
     for d in &report.datasets {
         let done = d.windows.iter().filter(|w| w.stage >= goal.stage()).count();
-        let rows = |count: Option<u64>| count.map_or_else(|| "–".to_owned(), |n| HumanCount(n).to_string());
+        let rows = |count: Option<u64>| {
+            count.map_or_else(|| "–".to_owned(), |n| HumanCount(n).to_string())
+        };
         table.add_row([
             d.dataset.to_string(),
             d.windows.len().to_string(),
@@ -177,18 +192,30 @@ fn print_remarks(dataset: &DatasetReport) {
     }
     for window in &dataset.windows {
         if window.error.is_none() && window.status == transfer::Status::Waiting {
-            println!("{name} {}: rows keep arriving; {} as far as it was archived, the rest is left to the next run", window.window, window.stage);
+            println!(
+                "{name} {}: rows keep arriving; {} as far as it was archived, the rest is left to the next run",
+                window.window, window.stage
+            );
         }
     }
     for partition in &dataset.partitions {
-        let span = partition.span.map_or_else(|| "the table".to_owned(), |s| s.to_string());
+        let span = partition
+            .span
+            .map_or_else(|| "the table".to_owned(), |s| s.to_string());
         if let Some(e) = &partition.error {
             println!("{e}");
-        } else if let Some(why) = partition.kept.as_deref().filter(|why| !why.contains("not asked for")) {
+        } else if let Some(why) = partition
+            .kept
+            .as_deref()
+            .filter(|why| !why.contains("not asked for"))
+        {
             println!("{name} {span} stays in hot: {why}");
         }
     }
     if dataset.young > 0 {
-        println!("{name}: {} windows are too young and wait (say --to to take them now)", dataset.young);
+        println!(
+            "{name}: {} windows are too young and wait (say --to to take them now)",
+            dataset.young
+        );
     }
 }

@@ -52,7 +52,11 @@ fn print(output: Output, report: &VerifyReport) -> Result<()> {
     if report.absent > 0 {
         println!("{} windows are no longer in the tier", report.absent);
     }
-    let damage = report.findings.iter().filter(|f| f.kind.severity() == Severity::Damage).count();
+    let damage = report
+        .findings
+        .iter()
+        .filter(|f| f.kind.severity() == Severity::Damage)
+        .count();
     println!(
         "{} windows, {} generations, {} rows, {}: {} wrong, in {:.1} s",
         report.windows,

@@ -42,7 +42,11 @@ impl Counter {
     pub(super) fn of(&self, dataset: &Dataset) -> Published {
         let mut sum = Published::default();
         for (kind, published) in &self.by_kind {
-            if dataset.subjects.iter().any(|subject| subject.split('.').next() == Some(kind)) {
+            if dataset
+                .subjects
+                .iter()
+                .any(|subject| subject.split('.').next() == Some(kind))
+            {
                 sum.messages += published.messages;
                 sum.repeats.extend_from_slice(&published.repeats);
             }
@@ -86,7 +90,10 @@ impl Account {
             ));
         }
         if self.rows_cold != self.rows_hot_before {
-            return fault(format!("{} rows in cold, {} were in hot", self.rows_cold, self.rows_hot_before));
+            return fault(format!(
+                "{} rows in cold, {} were in hot",
+                self.rows_cold, self.rows_hot_before
+            ));
         }
         if !self.fingerprints_equal {
             return fault("the fingerprints of hot, archive and cold differ".into());
@@ -103,14 +110,23 @@ pub(super) async fn table_fingerprint(tier: &Tier, dataset: &Dataset) -> Result<
     let live = tier.describe_existing(&dataset.table).await?;
     let columns: Vec<_> = live
         .stored_columns()
-        .map(|c| HashedColumn { name: c.name.clone(), type_name: c.column_type.to_string() })
+        .map(|c| HashedColumn {
+            name: c.name.clone(),
+            type_name: c.column_type.to_string(),
+        })
         .collect();
     let hash = row_hash(&columns, |name| live.column_type(name).cloned());
     let (rows, sum) = tier
-        .query(&format!("SELECT count(), sum({hash}) FROM {}", tier.table(&dataset.table)))
+        .query(&format!(
+            "SELECT count(), sum({hash}) FROM {}",
+            tier.table(&dataset.table)
+        ))
         .fetch_one::<(u64, u64)>()
         .await
-        .map_err(|e| tier.error(e).doing(format!("fingerprinting {} {}", tier.role(), dataset.table)))?;
+        .map_err(|e| {
+            tier.error(e)
+                .doing(format!("fingerprinting {} {}", tier.role(), dataset.table))
+        })?;
     Ok(Fingerprint { rows, sum })
 }
 
@@ -152,8 +168,18 @@ pub(super) async fn archived(archive: &Archive, dataset: &Dataset) -> Result<Arc
 pub(super) fn table(accounts: &[Account]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
-        "dataset", "published", "repeats", "dead letters", "rows hot before", "chunks", "archive bytes", "ratio",
-        "rows cold", "fingerprints", "rows hot after", "seconds",
+        "dataset",
+        "published",
+        "repeats",
+        "dead letters",
+        "rows hot before",
+        "chunks",
+        "archive bytes",
+        "ratio",
+        "rows cold",
+        "fingerprints",
+        "rows hot after",
+        "seconds",
     ]);
     for a in accounts {
         table.add_row([
@@ -166,7 +192,12 @@ pub(super) fn table(accounts: &[Account]) -> Table {
             a.archive_bytes.to_string(),
             format!("{:.1}", a.ratio),
             a.rows_cold.to_string(),
-            if a.fingerprints_equal { "equal" } else { "DIFFER" }.to_owned(),
+            if a.fingerprints_equal {
+                "equal"
+            } else {
+                "DIFFER"
+            }
+            .to_owned(),
             a.rows_hot_after.to_string(),
             format!("{:.1}", a.seconds),
         ]);
@@ -180,7 +211,11 @@ pub(super) fn table(accounts: &[Account]) -> Table {
 /// An integrity error that lists what is wrong with the books, or `Ok`.
 pub(super) fn audit(accounts: &[Account]) -> Result<()> {
     let faults: Vec<_> = accounts.iter().filter_map(Account::fault).collect();
-    if faults.is_empty() { Ok(()) } else { Err(Error::integrity(faults.join("; "))) }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::integrity(faults.join("; ")))
+    }
 }
 
 #[cfg(test)]
@@ -190,12 +225,33 @@ mod tests {
     #[test]
     fn a_repeated_id_is_counted_as_a_repeat_of_its_kind() {
         let mut counter = Counter::default();
-        for (subject, id) in [("trade.a.spot.X", "1"), ("orderbook.a.spot.X", "2"), ("orderbook.a.spot.Y", "2")] {
+        for (subject, id) in [
+            ("trade.a.spot.X", "1"),
+            ("orderbook.a.spot.X", "2"),
+            ("orderbook.a.spot.Y", "2"),
+        ] {
             counter.count(subject, id);
         }
-        let of = |name: &str| counter.of(crate::dataset::builtin().iter().find(|d| d.name.as_str() == name).unwrap());
-        assert_eq!(of("orderbooks"), Published { messages: 2, repeats: vec!["2".into()] });
-        assert_eq!(of("trades"), Published { messages: 1, repeats: vec![] });
+        let of = |name: &str| {
+            counter.of(crate::dataset::builtin()
+                .iter()
+                .find(|d| d.name.as_str() == name)
+                .unwrap())
+        };
+        assert_eq!(
+            of("orderbooks"),
+            Published {
+                messages: 2,
+                repeats: vec!["2".into()]
+            }
+        );
+        assert_eq!(
+            of("trades"),
+            Published {
+                messages: 1,
+                repeats: vec![]
+            }
+        );
         assert_eq!(of("liquidations"), Published::default());
     }
 
@@ -216,9 +272,37 @@ mod tests {
             seconds: 0.0,
         };
         assert_eq!(good.fault(), None);
-        assert!(Account { repeats: 0, ..good.clone() }.fault().is_some());
-        assert!(Account { rows_cold: 6, ..good.clone() }.fault().is_some());
-        assert!(Account { fingerprints_equal: false, ..good.clone() }.fault().is_some());
-        assert!(Account { rows_hot_after: 1, ..good }.fault().is_some());
+        assert!(
+            Account {
+                repeats: 0,
+                ..good.clone()
+            }
+            .fault()
+            .is_some()
+        );
+        assert!(
+            Account {
+                rows_cold: 6,
+                ..good.clone()
+            }
+            .fault()
+            .is_some()
+        );
+        assert!(
+            Account {
+                fingerprints_equal: false,
+                ..good.clone()
+            }
+            .fault()
+            .is_some()
+        );
+        assert!(
+            Account {
+                rows_hot_after: 1,
+                ..good
+            }
+            .fault()
+            .is_some()
+        );
     }
 }

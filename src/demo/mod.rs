@@ -87,10 +87,19 @@ impl Report {
             n => format!(
                 "\n{n} repeats: messages with the id of one before them, which JetStream's duplicate window refused \
                  (snapshots whose update id a delta bore): {}, …",
-                self.repeated_ids.iter().take(3).cloned().collect::<Vec<_>>().join(", ")
+                self.repeated_ids
+                    .iter()
+                    .take(3)
+                    .cloned()
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ),
         };
-        format!("{}{repeats}\n{:.1} s in all", account::table(&self.datasets), self.seconds)
+        format!(
+            "{}{repeats}\n{:.1} s in all",
+            account::table(&self.datasets),
+            self.seconds
+        )
     }
 
     /// Whether every message is accounted for; an integrity error says what is not.
@@ -101,12 +110,19 @@ impl Report {
 
 impl Demo {
     /// Starts the servers below the folder. `program` is the mpsync binary, which serves the engine.
-    pub async fn start(program: &Path, options: Options, datasets: Vec<Dataset>, mut config: Config) -> Result<Self> {
+    pub async fn start(
+        program: &Path,
+        options: Options,
+        datasets: Vec<Dataset>,
+        mut config: Config,
+    ) -> Result<Self> {
         let folder = &options.folder;
         std::fs::create_dir_all(folder).doing(|| format!("creating {}", folder.display()))?;
         let (nats_folder, engine_folder) = (folder.join("nats"), folder.join("engine"));
-        let (nats, engine) =
-            tokio::try_join!(NatsServer::start(&nats_folder), EngineServer::start(program, &engine_folder))?;
+        let (nats, engine) = tokio::try_join!(
+            NatsServer::start(&nats_folder),
+            EngineServer::start(program, &engine_folder)
+        )?;
         config.nats.url.clone_from(&nats.url);
         // Longer than any pause between two starts of one demo: what was published stays refused.
         config.nats.duplicate_window = Duration::from_hours(24 * 7);
@@ -118,7 +134,15 @@ impl Demo {
         let hot = Tier::new(TierRole::Hot, &config.hot);
         let cold = Tier::new(TierRole::Cold, &config.cold);
         tracing::info!(nats = nats.url, clickhouse = engine.url, folder = %folder.display(), "servers are up");
-        Ok(Self { options, datasets, config, nats, engine, hot, cold })
+        Ok(Self {
+            options,
+            datasets,
+            config,
+            nats,
+            engine,
+            hot,
+            cold,
+        })
     }
 
     /// The whole road. Started again after any interruption it ends in the same table.
@@ -131,15 +155,30 @@ impl Demo {
         self.ingest(shutdown).await?;
         let before = self.hot_before().await?;
         let archive = Archive::open(&self.config.archive).await?;
-        let mut report = Report { datasets: Vec::new(), repeated_ids: Vec::new(), seconds: 0.0 };
+        let mut report = Report {
+            datasets: Vec::new(),
+            repeated_ids: Vec::new(),
+            seconds: 0.0,
+        };
         for dataset in &self.datasets {
             let transfer = Instant::now();
             self.transfer(&archive, dataset, shutdown).await?;
             let published = counter.of(dataset);
-            let facts = before.datasets.get(dataset.name.as_str()).copied().ok_or_else(|| {
-                Error::malformed(format!("{} says nothing of {}", self.facts_file().display(), dataset.name))
-            })?;
-            report.datasets.push(self.account(&archive, dataset, &published, facts, transfer.elapsed()).await?);
+            let facts = before
+                .datasets
+                .get(dataset.name.as_str())
+                .copied()
+                .ok_or_else(|| {
+                    Error::malformed(format!(
+                        "{} says nothing of {}",
+                        self.facts_file().display(),
+                        dataset.name
+                    ))
+                })?;
+            report.datasets.push(
+                self.account(&archive, dataset, &published, facts, transfer.elapsed())
+                    .await?,
+            );
             report.repeated_ids.extend(published.repeats);
         }
         report.seconds = started.elapsed().as_secs_f64();
@@ -149,7 +188,11 @@ impl Demo {
     /// Publishes the real messages, then the generated ones, and counts both.
     async fn publish(&self, shutdown: &CancellationToken) -> Result<Counter> {
         let client = nats::connect(&self.config.nats).await?;
-        let subjects: Vec<String> = self.datasets.iter().flat_map(|d| d.subjects.clone()).collect();
+        let subjects: Vec<String> = self
+            .datasets
+            .iter()
+            .flat_map(|d| d.subjects.clone())
+            .collect();
         let jetstream = async_nats::jetstream::new(client.clone());
         let stream = nats::ensure_stream(&jetstream, &self.config.nats, &subjects).await?;
         let mut counter = Counter::default();
@@ -164,7 +207,12 @@ impl Demo {
             ..PublishOptions::default()
         };
         let report = generate::publish(&client, messages, &options).await?;
-        tracing::info!(messages = report.total.published, repeats = report.total.duplicates, duration = report.seconds, "published");
+        tracing::info!(
+            messages = report.total.published,
+            repeats = report.total.duplicates,
+            duration = report.seconds,
+            "published"
+        );
         Ok(counter)
     }
 
@@ -178,7 +226,10 @@ impl Demo {
         }
         files.retain(|path| path.extension().is_some_and(|e| e == "jsonl"));
         files.sort();
-        let real = files.iter().map(|path| generate::read_messages(path)).collect::<Result<Vec<_>>>()?;
+        let real = files
+            .iter()
+            .map(|path| generate::read_messages(path))
+            .collect::<Result<Vec<_>>>()?;
         // A fixed event time, so that a demo started again makes the same messages.
         let options = generate::Options {
             seed: self.options.seed,
@@ -186,15 +237,28 @@ impl Demo {
             span_ms: GENERATED_SPAN_MS,
             ..generate::Options::default()
         };
-        Ok(real.into_iter().flatten().chain(generate::Generator::new(options)?.map(Ok)))
+        Ok(real
+            .into_iter()
+            .flatten()
+            .chain(generate::Generator::new(options)?.map(Ok)))
     }
 
     /// Ingests until everything in the stream is a row or a dead letter.
     async fn ingest(&self, shutdown: &CancellationToken) -> Result<()> {
         let started = Instant::now();
         let datasets: Vec<_> = self.datasets.iter().collect();
-        let options = ingest::Options { drain: true, ..ingest::Options::default() };
-        let report = ingest::run(&self.config, &datasets, self.hot.clone(), shutdown.clone(), options).await?;
+        let options = ingest::Options {
+            drain: true,
+            ..ingest::Options::default()
+        };
+        let report = ingest::run(
+            &self.config,
+            &datasets,
+            self.hot.clone(),
+            shutdown.clone(),
+            options,
+        )
+        .await?;
         if shutdown.is_cancelled() {
             return Err(Error::new(Cause::Interrupted));
         }
@@ -203,7 +267,12 @@ impl Demo {
     }
 
     /// Transfers a dataset, and cleans what is proven out of hot.
-    async fn transfer(&self, archive: &Archive, dataset: &Dataset, shutdown: &CancellationToken) -> Result<()> {
+    async fn transfer(
+        &self,
+        archive: &Archive,
+        dataset: &Dataset,
+        shutdown: &CancellationToken,
+    ) -> Result<()> {
         let context = TransferContext {
             hot: self.hot.clone(),
             cold: self.cold.clone(),
@@ -231,20 +300,33 @@ impl Demo {
         let path = self.facts_file();
         let doing = || format!("reading {}", path.display());
         match std::fs::read(&path) {
-            Ok(json) => return serde_json::from_slice(&json).map_err(|e| Error::malformed(e.to_string()).doing(doing())),
+            Ok(json) => {
+                return serde_json::from_slice(&json)
+                    .map_err(|e| Error::malformed(e.to_string()).doing(doing()));
+            }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(Error::from(e).doing(doing())),
         }
-        let mut facts = HotBefore { datasets: BTreeMap::new() };
+        let mut facts = HotBefore {
+            datasets: BTreeMap::new(),
+        };
         for dataset in &self.datasets {
             let fingerprint = account::table_fingerprint(&self.hot, dataset).await?;
             let uncompressed_bytes = account::uncompressed_bytes(&self.hot, dataset).await?;
-            facts.datasets.insert(dataset.name.to_string(), HotFacts { fingerprint, uncompressed_bytes });
+            facts.datasets.insert(
+                dataset.name.to_string(),
+                HotFacts {
+                    fingerprint,
+                    uncompressed_bytes,
+                },
+            );
         }
         let mut file = tempfile::NamedTempFile::new_in(&self.options.folder)?;
-        serde_json::to_writer_pretty(&mut file, &facts).map_err(|e| Error::from(std::io::Error::from(e)))?;
+        serde_json::to_writer_pretty(&mut file, &facts)
+            .map_err(|e| Error::from(std::io::Error::from(e)))?;
         file.as_file().sync_all()?;
-        file.persist(&path).map_err(|e| Error::from(e.error).doing(format!("writing {}", path.display())))?;
+        file.persist(&path)
+            .map_err(|e| Error::from(e.error).doing(format!("writing {}", path.display())))?;
         Ok(facts)
     }
 
@@ -272,7 +354,8 @@ impl Demo {
             archive_bytes: archived.bytes,
             ratio,
             rows_cold: cold.rows,
-            fingerprints_equal: before.fingerprint == archived.fingerprint && archived.fingerprint == cold,
+            fingerprints_equal: before.fingerprint == archived.fingerprint
+                && archived.fingerprint == cold,
             rows_hot_after: hot.rows,
             seconds: took.as_secs_f64(),
         })
@@ -282,9 +365,17 @@ impl Demo {
         let name = &self.config.ingest.dead_letter_stream;
         let doing = || format!("counting the dead letters of {}", dataset.name);
         let jetstream = async_nats::jetstream::new(nats::connect(&self.config.nats).await?);
-        let stream = jetstream.get_stream(name).await.map_err(Error::nats).doing(doing)?;
+        let stream = jetstream
+            .get_stream(name)
+            .await
+            .map_err(Error::nats)
+            .doing(doing)?;
         let subjects = format!("{}.{}.>", name.to_lowercase(), dataset.name);
-        let mut counts = stream.info_with_subjects(subjects).await.map_err(Error::nats).doing(doing)?;
+        let mut counts = stream
+            .info_with_subjects(subjects)
+            .await
+            .map_err(Error::nats)
+            .doing(doing)?;
         let mut letters = 0;
         while let Some((_, count)) = counts.try_next().await.map_err(Error::nats).doing(doing)? {
             letters += count as u64;

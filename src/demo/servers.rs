@@ -37,10 +37,24 @@ struct Server {
 
 impl Server {
     /// Starts `program`, its standard output in a pipe where `piped`, all else appended to `log`.
-    fn start(name: &'static str, program: &Path, args: &[&std::ffi::OsStr], log: &Path, piped: bool) -> Result<Self> {
+    fn start(
+        name: &'static str,
+        program: &Path,
+        args: &[&std::ffi::OsStr],
+        log: &Path,
+        piped: bool,
+    ) -> Result<Self> {
         let doing = || format!("starting {name} ({})", program.display());
-        let file = std::fs::File::options().create(true).append(true).open(log).doing(doing)?;
-        let stdout = if piped { Stdio::piped() } else { file.try_clone().doing(doing)?.into() };
+        let file = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .doing(doing)?;
+        let stdout = if piped {
+            Stdio::piped()
+        } else {
+            file.try_clone().doing(doing)?.into()
+        };
         let child = Command::new("/bin/sh")
             .args(["-c", GUARD, name])
             .arg(program)
@@ -59,10 +73,14 @@ impl Server {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
             Ok(Some(status)) => {
-                let text = std::fs::read_to_string(log).unwrap_or_else(|e| format!("its log cannot be read: {e}"));
+                let text = std::fs::read_to_string(log)
+                    .unwrap_or_else(|e| format!("its log cannot be read: {e}"));
                 let lines: Vec<_> = text.lines().rev().take(5).collect();
                 let end = lines.into_iter().rev().collect::<Vec<_>>().join("\n  ");
-                Err(Error::engine(format!("{} ended with {status}; its last words:\n  {end}", self.name)))
+                Err(Error::engine(format!(
+                    "{} ended with {status}; its last words:\n  {end}",
+                    self.name
+                )))
             }
             Err(e) => Err(Error::from(e).doing(format!("asking after {}", self.name))),
         }
@@ -74,7 +92,9 @@ impl Server {
         let status = tokio::time::timeout(START_TIMEOUT, self.child.wait())
             .await
             .map_err(|_| Error::engine(format!("{} does not end", self.name)))?;
-        status.map(drop).doing(|| format!("waiting for {} to end", self.name))
+        status
+            .map(drop)
+            .doing(|| format!("waiting for {} to end", self.name))
     }
 }
 
@@ -102,21 +122,34 @@ impl NatsServer {
         }
         let log = folder.join("nats-server.log");
         let dir = folder.as_os_str();
-        let args =
-            ["-js".as_ref(), "-sd".as_ref(), dir, "-a".as_ref(), "127.0.0.1".as_ref(), "-p".as_ref(), "-1".as_ref()];
+        let args = [
+            "-js".as_ref(),
+            "-sd".as_ref(),
+            dir,
+            "-a".as_ref(),
+            "127.0.0.1".as_ref(),
+            "-p".as_ref(),
+            "-1".as_ref(),
+        ];
         let args = [&args[..], &["--ports_file_dir".as_ref(), dir]].concat();
         let mut server = Server::start("nats-server", &program, &args, &log, false)?;
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             server.check_alive(&log)?;
-            let found = port_files(folder)?.first().and_then(|path| std::fs::read(path).ok());
-            if let Some(ports) = found.and_then(|json| serde_json::from_slice::<NatsPorts>(&json).ok())
+            let found = port_files(folder)?
+                .first()
+                .and_then(|path| std::fs::read(path).ok());
+            if let Some(ports) =
+                found.and_then(|json| serde_json::from_slice::<NatsPorts>(&json).ok())
                 && let Some(url) = ports.nats.into_iter().next()
             {
                 return Ok(Self { server, url });
             }
             if Instant::now() > deadline {
-                return Err(Error::engine(format!("nats-server does not answer; see {}", log.display())));
+                return Err(Error::engine(format!(
+                    "nats-server does not answer; see {}",
+                    log.display()
+                )));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -130,7 +163,11 @@ impl NatsServer {
 
 fn port_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).doing(|| format!("listing {}", folder.display()))?;
-    Ok(entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "ports")).collect())
+    Ok(entries
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "ports"))
+        .collect())
 }
 
 /// nats-server: `MPSYNC_NATS_SERVER`, what `just tools` fetched, or the one on the `PATH`.
@@ -139,7 +176,11 @@ fn find_nats_server() -> Result<PathBuf> {
         return Ok(path.into());
     }
     let fetched = cache_folder().map(|c| c.join("nats-server-2.15.1/nats-server"));
-    let on_path = std::env::var_os("PATH").map(|p| std::env::split_paths(&p).map(|d| d.join("nats-server")).collect());
+    let on_path = std::env::var_os("PATH").map(|p| {
+        std::env::split_paths(&p)
+            .map(|d| d.join("nats-server"))
+            .collect()
+    });
     let candidates = fetched.into_iter().chain(on_path.unwrap_or_else(Vec::new));
     candidates.into_iter().find(|p| p.is_file()).ok_or_else(|| {
         Error::engine("there is no nats-server on this machine")
@@ -150,7 +191,8 @@ fn find_nats_server() -> Result<PathBuf> {
 /// The user's cache folder of mpsync.
 fn cache_folder() -> Option<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"))).map(|c| c.join("mpsync"))
+    base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
+        .map(|c| c.join("mpsync"))
 }
 
 /// The embedded engine as `mpsync engine`.
@@ -192,16 +234,31 @@ impl EngineServer {
             Ok(Ok(None)) => {
                 // Its output has ended, so it ends; only then is its log complete.
                 let ended = tokio::time::timeout(START_TIMEOUT, server.child.wait()).await;
-                ended.map_err(|_| Error::engine("the engine closed its output and does not end"))??;
+                ended.map_err(|_| {
+                    Error::engine("the engine closed its output and does not end")
+                })??;
                 server.check_alive(&log)?;
-                return Err(Error::engine(format!("the engine does not say where it listens; see {}", log.display())));
+                return Err(Error::engine(format!(
+                    "the engine does not say where it listens; see {}",
+                    log.display()
+                )));
             }
-            Err(_) => return Err(Error::engine(format!("the engine does not answer; see {}", log.display()))),
+            Err(_) => {
+                return Err(Error::engine(format!(
+                    "the engine does not answer; see {}",
+                    log.display()
+                )));
+            }
         };
         // Nobody else reads it; a full pipe must not stop the engine.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let password_file = data.join("password");
-        Ok(Self { server, url, password: Secret::from_file(&password_file)?, password_file })
+        Ok(Self {
+            server,
+            url,
+            password: Secret::from_file(&password_file)?,
+            password_file,
+        })
     }
 
     /// Asks it to end and waits until it has: then its data can be opened again.

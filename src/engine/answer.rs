@@ -54,7 +54,11 @@ pub(super) enum AnswerBody {
 
 impl AnswerBody {
     pub(super) fn streamed(pieces: mpsc::Receiver<Piece>, flushed: Arc<Notify>) -> Self {
-        Self::Streamed { pieces, flushed, breaking: None }
+        Self::Streamed {
+            pieces,
+            flushed,
+            breaking: None,
+        }
     }
 }
 
@@ -62,11 +66,21 @@ impl Body for AnswerBody {
     type Data = Bytes;
     type Error = BrokenOff;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            Self::Streamed { breaking: Some(left), .. } => left.as_mut().poll(cx).map(|()| Some(Err(BrokenOff))),
-            Self::Streamed { pieces, flushed, breaking } => pieces.poll_recv(cx).map(|piece| match piece {
+            Self::Streamed {
+                breaking: Some(left),
+                ..
+            } => left.as_mut().poll(cx).map(|()| Some(Err(BrokenOff))),
+            Self::Streamed {
+                pieces,
+                flushed,
+                breaking,
+            } => pieces.poll_recv(cx).map(|piece| match piece {
                 None => None,
                 Some(Piece::Data(data)) => Some(Ok(Frame::data(data))),
                 Some(Piece::LastWords(data)) => {
@@ -83,7 +97,9 @@ impl Body for AnswerBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Self::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
+            }
             Self::Streamed { .. } => SizeHint::default(),
         }
     }
@@ -105,8 +121,15 @@ pub(super) struct Heading {
 }
 
 impl Heading {
-    pub(super) fn new(identity: &Identity, query_id: String, encoding: Option<Encoding>, blocks: bool) -> Self {
-        let tag: String = (0..16).map(|_| char::from(rand::random_range(b'a'..=b'z'))).collect();
+    pub(super) fn new(
+        identity: &Identity,
+        query_id: String,
+        encoding: Option<Encoding>,
+        blocks: bool,
+    ) -> Self {
+        let tag: String = (0..16)
+            .map(|_| char::from(rand::random_range(b'a'..=b'z')))
+            .collect();
         Self {
             query_id,
             timezone: identity.timezone.clone(),
@@ -132,7 +155,11 @@ impl Heading {
     /// Compresses a whole body.
     pub(super) fn encode(&self, plain: &[u8]) -> std::io::Result<Vec<u8>> {
         let mut encoder = self.encoder()?;
-        let mut body = if plain.is_empty() { Vec::new() } else { encoder.push(plain)? };
+        let mut body = if plain.is_empty() {
+            Vec::new()
+        } else {
+            encoder.push(plain)?
+        };
         body.extend(encoder.finish()?);
         Ok(body)
     }
@@ -169,7 +196,11 @@ impl Heading {
             Ok(body) => (body, true),
             Err(_) => (self.line(exception).into_bytes(), false),
         };
-        let mut answer = self.answer("", AnswerBody::Whole(Some(text.into())), &summary(&Counts::default(), Duration::ZERO));
+        let mut answer = self.answer(
+            "",
+            AnswerBody::Whole(Some(text.into())),
+            &summary(&Counts::default(), Duration::ZERO),
+        );
         if !encoded {
             answer.headers_mut().remove(CONTENT_ENCODING);
         }
@@ -184,13 +215,21 @@ impl Heading {
             Some(secret) => exception.text.replace(secret.as_str(), "[HIDDEN]"),
             None => exception.text.clone(),
         };
-        format!("{} (version {} (embedded build))\n", without_passwords(&text), self.version)
+        format!(
+            "{} (version {} (embedded build))\n",
+            without_passwords(&text),
+            self.version
+        )
     }
 
     /// The end of a body that breaks off: ClickHouse 25.11 and later word it so.
     pub(super) fn exception_block(&self, exception: &Exception) -> Vec<u8> {
         let (tag, message) = (&self.exception_tag, self.line(exception));
-        format!("\r\n__exception__\r\n{tag}\r\n{message}{} {tag}\r\n__exception__\r\n", message.len()).into_bytes()
+        format!(
+            "\r\n__exception__\r\n{tag}\r\n{message}{} {tag}\r\n__exception__\r\n",
+            message.len()
+        )
+        .into_bytes()
     }
 }
 
@@ -203,7 +242,9 @@ fn without_passwords(text: &str) -> String {
         let (before, value) = rest.split_at(at + NAME.len());
         out.push_str(before);
         out.push_str("[HIDDEN]");
-        let end = value.find(|c: char| c.is_whitespace() || "&'\"`)#".contains(c)).unwrap_or(value.len());
+        let end = value
+            .find(|c: char| c.is_whitespace() || "&'\"`)#".contains(c))
+            .unwrap_or(value.len());
         rest = &value[end..];
     }
     out.push_str(rest);
@@ -214,15 +255,24 @@ fn without_passwords(text: &str) -> String {
 pub(super) fn mark(answer: &mut Answer, exception: &Exception) {
     *answer.status_mut() = exception.status();
     let headers = answer.headers_mut();
-    headers.insert("x-clickhouse-exception-code", HeaderValue::from(exception.code));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
+    headers.insert(
+        "x-clickhouse-exception-code",
+        HeaderValue::from(exception.code),
+    );
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=UTF-8"),
+    );
 }
 
 /// A plain text, for `/ping` and for what is refused before there is a query.
 pub(super) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(AnswerBody::Whole(Some(text.into())));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
+    answer.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=UTF-8"),
+    );
     answer
 }
 
@@ -243,11 +293,18 @@ pub(super) fn summary(counts: &Counts, elapsed: Duration) -> String {
         ("total_rows_to_read", counts.rows_read),
         ("result_rows", counts.result_rows),
         ("result_bytes", counts.result_bytes),
-        ("elapsed_ns", u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)),
+        (
+            "elapsed_ns",
+            u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
+        ),
     ];
     let mut text = String::from("{");
     for (i, (name, value)) in fields.into_iter().enumerate() {
-        let _ = write!(text, "{}\"{name}\":\"{value}\"", if i == 0 { "" } else { "," });
+        let _ = write!(
+            text,
+            "{}\"{name}\":\"{value}\"",
+            if i == 0 { "" } else { "," }
+        );
     }
     text.push('}');
     text
@@ -255,17 +312,31 @@ pub(super) fn summary(counts: &Counts, elapsed: Duration) -> String {
 
 fn content_type(format: &str) -> &'static str {
     match format {
-        "JSON" | "JSONCompact" | "JSONStrings" | "JSONCompactStrings" | "JSONColumns" | "JSONColumnsWithMetadata"
+        "JSON"
+        | "JSONCompact"
+        | "JSONStrings"
+        | "JSONCompactStrings"
+        | "JSONColumns"
+        | "JSONColumnsWithMetadata"
         | "JSONObjectEachRow" => "application/json; charset=UTF-8",
         "CSV" => "text/csv; charset=UTF-8; header=absent",
         "CSVWithNames" | "CSVWithNamesAndTypes" => "text/csv; charset=UTF-8; header=present",
         "XML" => "application/xml; charset=UTF-8",
         "Arrow" | "ArrowStream" => "application/vnd.apache.arrow.stream",
-        "Parquet" | "ORC" | "Native" | "RowBinary" | "RowBinaryWithNames" | "RowBinaryWithNamesAndTypes" | "MsgPack" | "Avro" => {
-            "application/octet-stream"
+        "Parquet"
+        | "ORC"
+        | "Native"
+        | "RowBinary"
+        | "RowBinaryWithNames"
+        | "RowBinaryWithNamesAndTypes"
+        | "MsgPack"
+        | "Avro" => "application/octet-stream",
+        f if f.starts_with("JSON") && f.contains("EachRow") => {
+            "application/x-ndjson; charset=UTF-8"
         }
-        f if f.starts_with("JSON") && f.contains("EachRow") => "application/x-ndjson; charset=UTF-8",
-        f if f.starts_with("TabSeparated") || f.starts_with("TSV") => "text/tab-separated-values; charset=UTF-8",
+        f if f.starts_with("TabSeparated") || f.starts_with("TSV") => {
+            "text/tab-separated-values; charset=UTF-8"
+        }
         _ => "text/plain; charset=UTF-8",
     }
 }
@@ -277,6 +348,9 @@ mod tests {
     #[test]
     fn passwords_in_urls_are_hidden() {
         let text = "Cannot reach http://h/?password=a%20b&x=1 and 'http://h/?password=c'.";
-        assert_eq!(without_passwords(text), "Cannot reach http://h/?password=[HIDDEN]&x=1 and 'http://h/?password=[HIDDEN]'.");
+        assert_eq!(
+            without_passwords(text),
+            "Cannot reach http://h/?password=[HIDDEN]&x=1 and 'http://h/?password=[HIDDEN]'."
+        );
     }
 }

@@ -31,7 +31,10 @@ pub(super) struct Exception {
 impl Exception {
     /// One that this surface raises itself.
     pub(super) fn new(code: u32, name: &str, message: impl fmt::Display) -> Self {
-        Self { code, text: format!("Code: {code}. DB::Exception: {message}. ({name})") }
+        Self {
+            code,
+            text: format!("Code: {code}. DB::Exception: {message}. ({name})"),
+        }
     }
 
     pub(super) fn bad_arguments(message: impl fmt::Display) -> Self {
@@ -60,7 +63,10 @@ impl Exception {
             .and_then(|(number, _)| number.parse().ok());
         match code {
             Some(code) => Self { code, text },
-            None => Self { code: 1001, text: format!("Code: 1001. DB::Exception: {text}. (STD_EXCEPTION)") },
+            None => Self {
+                code: 1001,
+                text: format!("Code: 1001. DB::Exception: {text}. (STD_EXCEPTION)"),
+            },
         }
     }
 
@@ -77,9 +83,13 @@ impl Exception {
         match self.code {
             194 => StatusCode::UNAUTHORIZED,
             192 | 193 | 497 | 512 | 516 => StatusCode::FORBIDDEN,
-            6 | 15 | 16 | 25 | 26 | 27 | 36 | 38 | 41 | 43 | 44 | 53 | 62 | 69 | 72 | 117 | 167 | 168 | 223 | 224 | 321
-            | 376 | 427 | 441 | 456 | 457 | 675 | 676 => StatusCode::BAD_REQUEST,
-            46 | 47 | 50 | 56 | 60 | 63 | 73 | 78 | 81 | 115 | 161 | 336 | 372 => StatusCode::NOT_FOUND,
+            6 | 15 | 16 | 25 | 26 | 27 | 36 | 38 | 41 | 43 | 44 | 53 | 62 | 69 | 72 | 117 | 167
+            | 168 | 223 | 224 | 321 | 376 | 427 | 441 | 456 | 457 | 675 | 676 => {
+                StatusCode::BAD_REQUEST
+            }
+            46 | 47 | 50 | 56 | 60 | 63 | 73 | 78 | 81 | 115 | 161 | 336 | 372 => {
+                StatusCode::NOT_FOUND
+            }
             159 => StatusCode::REQUEST_TIMEOUT,
             266 => StatusCode::PAYLOAD_TOO_LARGE,
             48 => StatusCode::NOT_IMPLEMENTED,
@@ -95,8 +105,15 @@ fn tidy(text: &str) -> String {
     let mut text = text.trim().to_owned();
     if let Some((message, trace)) = text.split_once(", Stack trace (when copying this message") {
         let name = trace.rsplit_once(" (").map_or("", |(_, name)| name);
-        let is_name = name.ends_with(')') && name.bytes().all(|b| b.is_ascii_uppercase() || matches!(b, b'_' | b')'));
-        text = if is_name { format!("{message}. ({name}") } else { message.to_owned() };
+        let is_name = name.ends_with(')')
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_uppercase() || matches!(b, b'_' | b')'));
+        text = if is_name {
+            format!("{message}. ({name}")
+        } else {
+            message.to_owned()
+        };
     }
     if let Some((outer, inner)) = text.split_once(" DB::Exception: ")
         && inner.starts_with(outer)
@@ -124,18 +141,31 @@ mod tests {
 
     #[test]
     fn a_code_is_read_from_the_text_and_decides_the_status() {
-        let e = Exception::parse("Code: 60. DB::Exception: Table default.x does not exist. (UNKNOWN_TABLE)");
+        let e = Exception::parse(
+            "Code: 60. DB::Exception: Table default.x does not exist. (UNKNOWN_TABLE)",
+        );
         assert_eq!((e.code, e.status()), (60, StatusCode::NOT_FOUND));
-        let e = Exception::parse("Cannot run a query while a streaming insert is active on this connection");
-        assert_eq!((e.code, e.status()), (1001, StatusCode::INTERNAL_SERVER_ERROR));
+        let e = Exception::parse(
+            "Cannot run a query while a streaming insert is active on this connection",
+        );
+        assert_eq!(
+            (e.code, e.status()),
+            (1001, StatusCode::INTERNAL_SERVER_ERROR)
+        );
         assert!(e.text.starts_with("Code: 1001. DB::Exception: Cannot run"));
     }
 
     #[test]
     fn a_text_is_said_once_and_without_a_stack_trace() {
         let twice = "Code: 452. DB::Exception: Code: 452. DB::Exception: No. (X_Y) (version 26.7.2.1). (X_Y)";
-        assert_eq!(Exception::parse(twice).text, "Code: 452. DB::Exception: No. (X_Y)");
+        assert_eq!(
+            Exception::parse(twice).text,
+            "Code: 452. DB::Exception: No. (X_Y)"
+        );
         let traced = "Code: 501. DB::Exception: No, Stack trace (when copying this message, always include the lines below):\n\n0. ? @ 0x1\n. (X_Y)";
-        assert_eq!(Exception::parse(traced).text, "Code: 501. DB::Exception: No. (X_Y)");
+        assert_eq!(
+            Exception::parse(traced).text,
+            "Code: 501. DB::Exception: No. (X_Y)"
+        );
     }
 }

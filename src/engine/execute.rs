@@ -50,27 +50,50 @@ pub(super) fn quoted(text: &str) -> String {
 impl Job {
     /// Reads the statement off the body. Blocks.
     pub(super) fn read(request: Request, body: BodyReader, tag: String) -> Result<Self, Exception> {
-        let mut rest = decoder(request.body_encoding, request.body_blocks, body).map_err(|e| broken_body(&e))?;
+        let mut rest = decoder(request.body_encoding, request.body_blocks, body)
+            .map_err(|e| broken_body(&e))?;
         let mut text = request.query.clone().into_bytes();
         let gone = Arc::new(AtomicBool::new(false));
         let mut buffer = vec![0; READ_BYTES];
-        let mut read = |text: &mut Vec<u8>, rest: &mut Box<dyn Read + Send>| -> Result<bool, Exception> {
-            let n = rest.read(&mut buffer).map_err(|e| broken_body(&e))?;
-            text.extend_from_slice(&buffer[..n]);
-            Ok(n > 0)
-        };
+        let mut read =
+            |text: &mut Vec<u8>, rest: &mut Box<dyn Read + Send>| -> Result<bool, Exception> {
+                let n = rest.read(&mut buffer).map_err(|e| broken_body(&e))?;
+                text.extend_from_slice(&buffer[..n]);
+                Ok(n > 0)
+            };
         // A statement in the query string is followed by a line end and the body.
         let mut complete = false;
         if !text.is_empty() {
             let in_query = text.len();
             if statement::begins_insert(&[&text[..], b" "].concat()) == Some(true) {
                 // The head is in the query string whole.
-                if let Some(Statement::Insert { head, format, data_at }) = statement::parse_insert(&text, true)? {
+                if let Some(Statement::Insert {
+                    head,
+                    format,
+                    data_at,
+                }) = statement::parse_insert(&text, true)?
+                {
                     let data = text.split_off(data_at);
                     // Data in the query string goes before the body's.
-                    let data = if data.iter().all(u8::is_ascii_whitespace) { Vec::new() } else { [&data[..], b"\n"].concat() };
-                    let statement = Statement::Insert { head, format, data_at: 0 };
-                    return Self { statement, request, data, rest, tag, gone }.checked();
+                    let data = if data.iter().all(u8::is_ascii_whitespace) {
+                        Vec::new()
+                    } else {
+                        [&data[..], b"\n"].concat()
+                    };
+                    let statement = Statement::Insert {
+                        head,
+                        format,
+                        data_at: 0,
+                    };
+                    return Self {
+                        statement,
+                        request,
+                        data,
+                        rest,
+                        tag,
+                        gone,
+                    }
+                    .checked();
                 }
             }
             text.push(b'\n');
@@ -83,12 +106,30 @@ impl Job {
             complete = true;
         }
         loop {
-            if statement::begins_insert(&text) == Some(true) || (complete && begins_insert_whole(&text)) {
+            if statement::begins_insert(&text) == Some(true)
+                || (complete && begins_insert_whole(&text))
+            {
                 match statement::parse_insert(&text, complete)? {
-                    Some(Statement::Insert { head, format, data_at }) => {
+                    Some(Statement::Insert {
+                        head,
+                        format,
+                        data_at,
+                    }) => {
                         let data = text.split_off(data_at);
-                        let statement = Statement::Insert { head, format, data_at: 0 };
-                        return Self { statement, request, data, rest, tag, gone }.checked();
+                        let statement = Statement::Insert {
+                            head,
+                            format,
+                            data_at: 0,
+                        };
+                        return Self {
+                            statement,
+                            request,
+                            data,
+                            rest,
+                            tag,
+                            gone,
+                        }
+                        .checked();
                     }
                     // INSERT … SELECT: no data, the statement is all there is.
                     Some(_) => {
@@ -107,7 +148,15 @@ impl Job {
             complete = !read(&mut text, &mut rest)?;
             too_large(&text)?;
         }
-        Self { statement: statement::parse(&text)?, request, data: Vec::new(), rest, tag, gone }.checked()
+        Self {
+            statement: statement::parse(&text)?,
+            request,
+            data: Vec::new(),
+            rest,
+            tag,
+            gone,
+        }
+        .checked()
     }
 
     fn checked(self) -> Result<Self, Exception> {
@@ -128,13 +177,18 @@ impl Job {
             Statement::Select { format, .. } | Statement::Other { format, .. } => format.clone(),
             Statement::Insert { .. } => None,
         };
-        own.or_else(|| self.request.default_format.clone()).unwrap_or_else(|| "TabSeparated".into())
+        own.or_else(|| self.request.default_format.clone())
+            .unwrap_or_else(|| "TabSeparated".into())
     }
 
     /// Fails when the client has gone.
     pub(super) fn check_client(&self) -> Result<(), Exception> {
         if self.gone.load(Ordering::Acquire) {
-            return Err(Exception::new(code::CLIENT_DISCONNECTED, "NETWORK_ERROR", "The client has gone"));
+            return Err(Exception::new(
+                code::CLIENT_DISCONNECTED,
+                "NETWORK_ERROR",
+                "The client has gone",
+            ));
         }
         Ok(())
     }
@@ -146,21 +200,42 @@ impl Job {
 
     /// Runs an insert or a statement that is answered whole. Blocks. The permit is given back when it has ended, not when the
     /// client has gone.
-    pub(super) fn run(mut self, engine: &Engine, permit: OwnedSemaphorePermit) -> Result<Outcome, Exception> {
+    pub(super) fn run(
+        mut self,
+        engine: &Engine,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Outcome, Exception> {
         let started = Instant::now();
-        let mut lease = engine.inner.sessions.lease(&engine.inner, self.request.session.as_ref())?;
+        let mut lease = engine
+            .inner
+            .sessions
+            .lease(&engine.inner, self.request.session.as_ref())?;
         self.check_client()?;
         let undo = prepare(&mut lease, &self.request)?;
         let format = self.answer_format();
         let comment = self.comment();
         let connection = lease.connection();
-        let outcome = match std::mem::replace(&mut self.statement, Statement::Other { text: Vec::new(), format: None }) {
-            Statement::Insert { head, format, .. } => self.insert(connection, &[&head[..], comment.as_bytes()].concat(), &format),
+        let outcome = match std::mem::replace(
+            &mut self.statement,
+            Statement::Other {
+                text: Vec::new(),
+                format: None,
+            },
+        ) {
+            Statement::Insert { head, format, .. } => self.insert(
+                connection,
+                &[&head[..], comment.as_bytes()].concat(),
+                &format,
+            ),
             Statement::Other { text, .. } | Statement::Select { head: text, .. } => {
                 let text = engine.inner.running.translate(connection, &text);
                 // Only statements that end in no literal data come here, so that a comment may follow.
                 connection
-                    .query(&[&text[..], comment.as_bytes()].concat(), &format, &self.request.parameters)
+                    .query(
+                        &[&text[..], comment.as_bytes()].concat(),
+                        &format,
+                        &self.request.parameters,
+                    )
                     .map(|answer| (answer.body, answer.counts))
             }
         };
@@ -168,13 +243,22 @@ impl Job {
         drop(lease);
         drop(permit);
         let (body, counts) = outcome.map_err(|e| e.without(&comment))?;
-        Ok(Outcome { body, counts, elapsed: started.elapsed() })
+        Ok(Outcome {
+            body,
+            counts,
+            elapsed: started.elapsed(),
+        })
     }
 
     /// A body that breaks off cancels its insert: nothing is kept of it unless it was larger than a block (about a million rows or
     /// 256 MiB), of which whole ones are in the table already, as on a server. A client that wants more than that whole raises
     /// `min_insert_block_size_rows` and `_bytes` and pays with memory: eight times the block was seen.
-    fn insert(&mut self, connection: &mut Connection, sql: &[u8], format: &str) -> Result<(Vec<u8>, Counts), Exception> {
+    fn insert(
+        &mut self,
+        connection: &mut Connection,
+        sql: &[u8],
+        format: &str,
+    ) -> Result<(Vec<u8>, Counts), Exception> {
         let mut stream = connection.insert(sql, format, &self.request.parameters)?;
         if !self.data.is_empty() {
             stream.append(&std::mem::take(&mut self.data))?;
@@ -214,17 +298,25 @@ fn too_large(text: &[u8]) -> Result<(), Exception> {
     if text.len() <= STATEMENT_BYTES_MAX {
         return Ok(());
     }
-    Err(Exception::new(code::QUERY_IS_TOO_LARGE, "QUERY_IS_TOO_LARGE", "The statement is larger than 64 MiB"))
+    Err(Exception::new(
+        code::QUERY_IS_TOO_LARGE,
+        "QUERY_IS_TOO_LARGE",
+        "The statement is larger than 64 MiB",
+    ))
 }
 
 fn broken_body(error: &std::io::Error) -> Exception {
     match error.kind() {
-        std::io::ErrorKind::ConnectionAborted => {
-            Exception::new(code::CLIENT_DISCONNECTED, "NETWORK_ERROR", format!("The request's body broke off: {error}"))
-        }
-        std::io::ErrorKind::UnexpectedEof => {
-            Exception::new(code::INCORRECT_DATA, "INCORRECT_DATA", format!("The request's body is cut short: {error}"))
-        }
+        std::io::ErrorKind::ConnectionAborted => Exception::new(
+            code::CLIENT_DISCONNECTED,
+            "NETWORK_ERROR",
+            format!("The request's body broke off: {error}"),
+        ),
+        std::io::ErrorKind::UnexpectedEof => Exception::new(
+            code::INCORRECT_DATA,
+            "INCORRECT_DATA",
+            format!("The request's body is cut short: {error}"),
+        ),
         _ => Exception::new(
             code::CANNOT_DECOMPRESS,
             "CANNOT_DECOMPRESS",
@@ -248,7 +340,8 @@ pub(super) fn prepare(lease: &mut Lease, request: &Request) -> Result<Undo, Exce
     if let Some(database) = &request.database {
         if session {
             let current = connection.query(b"SELECT currentDatabase()", "RawBLOB", &[])?;
-            undo.statements.push(use_database(&String::from_utf8_lossy(&current.body)));
+            undo.statements
+                .push(use_database(&String::from_utf8_lossy(&current.body)));
         }
         connection.query(use_database(database).as_bytes(), "Null", &[])?;
     }
@@ -262,7 +355,10 @@ pub(super) fn prepare(lease: &mut Lease, request: &Request) -> Result<Undo, Exce
     if session {
         undo.statements.extend(before(connection, &settings)?);
     }
-    let list: Vec<String> = settings.iter().map(|(name, value)| format!("{name} = {}", quoted(value))).collect();
+    let list: Vec<String> = settings
+        .iter()
+        .map(|(name, value)| format!("{name} = {}", quoted(value)))
+        .collect();
     if let Err(e) = connection.query(format!("SET {}", list.join(", ")).as_bytes(), "Null", &[]) {
         restore(lease, &undo);
         return Err(e);
@@ -271,7 +367,10 @@ pub(super) fn prepare(lease: &mut Lease, request: &Request) -> Result<Undo, Exce
 }
 
 /// Statements that bring back these settings' present values.
-fn before(connection: &mut Connection, settings: &[(String, String)]) -> Result<Vec<String>, Exception> {
+fn before(
+    connection: &mut Connection,
+    settings: &[(String, String)],
+) -> Result<Vec<String>, Exception> {
     let names: Vec<String> = settings.iter().map(|(name, _)| quoted(name)).collect();
     let sql = format!(
         "SELECT concat('SET ', name, ' = ', if(changed, concat('\\'', replaceAll(replaceAll(value, '\\\\', '\\\\\\\\'), '\\'', '\\\\\\''), \
@@ -279,7 +378,10 @@ fn before(connection: &mut Connection, settings: &[(String, String)]) -> Result<
         names.join(", ")
     );
     let answer = connection.query(sql.as_bytes(), "TSVRaw", &[])?;
-    Ok(String::from_utf8_lossy(&answer.body).lines().map(str::to_owned).collect())
+    Ok(String::from_utf8_lossy(&answer.body)
+        .lines()
+        .map(str::to_owned)
+        .collect())
 }
 
 /// Undoes [`prepare`] on a session's connection.

@@ -113,7 +113,8 @@ impl Library {
     /// Opens a connection. The first one of a process starts the engine on the data path that the arguments name; `None` when
     /// the engine refuses, which it explains on stderr only.
     pub(super) fn connect(&'static self, arguments: &[CString]) -> Option<Connection> {
-        let mut pointers: Vec<*mut c_char> = arguments.iter().map(|a| a.as_ptr().cast_mut()).collect();
+        let mut pointers: Vec<*mut c_char> =
+            arguments.iter().map(|a| a.as_ptr().cast_mut()).collect();
         let count = c_int::try_from(pointers.len()).ok()?;
         // SAFETY: there are `count` pointers to NUL-terminated strings that outlive the call; the engine copies them and
         // does not write to them.

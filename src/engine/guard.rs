@@ -8,8 +8,16 @@ use super::exception::Exception;
 use super::lexer::{Kind, Tokens};
 
 /// Functions that reach files, memory or programs, or run text as a statement.
-const FUNCTIONS: [&str; 8] =
-    ["file", "executable", "executablepool", "python", "arrowstream", "catboostevaluate", "eval", "disk"];
+const FUNCTIONS: [&str; 8] = [
+    "file",
+    "executable",
+    "executablepool",
+    "python",
+    "arrowstream",
+    "catboostevaluate",
+    "eval",
+    "disk",
+];
 
 /// Engines that keep what they hold in the data folder, or nowhere. The engine asks for no grant when a table is made, and its
 /// URL engine takes `file://`: so the list is of what is let through.
@@ -36,14 +44,18 @@ const ENGINES: [&str; 18] = [
 
 /// Words that may follow a column named `engine` and are no engine.
 const NO_ENGINE: [&str; 18] = [
-    "and", "as", "asc", "desc", "end", "from", "group", "having", "in", "is", "like", "limit", "not", "or", "order", "settings",
-    "union", "where",
+    "and", "as", "asc", "desc", "end", "from", "group", "having", "in", "is", "like", "limit",
+    "not", "or", "order", "settings", "union", "where",
 ];
 
 /// Refuses a statement that would leave the engine's own folder.
 pub(super) fn check(text: &[u8]) -> Result<(), Exception> {
     let tokens = Tokens::new(text);
-    let makes = (0..tokens.list.len()).any(|i| ["CREATE", "ATTACH", "REPLACE"].iter().any(|w| tokens.is_word(i, w)));
+    let makes = (0..tokens.list.len()).any(|i| {
+        ["CREATE", "ATTACH", "REPLACE"]
+            .iter()
+            .any(|w| tokens.is_word(i, w))
+    });
     for i in 0..tokens.list.len() {
         let word = |name: &str| tokens.is_word(i, name);
         if word("OUTFILE") && i > 0 && tokens.is_word(i - 1, "INTO") && tokens.is_text(i + 1) {
@@ -66,17 +78,24 @@ pub(super) fn check(text: &[u8]) -> Result<(), Exception> {
 /// What follows ENGINE must be on the list.
 fn check_engine(tokens: &Tokens<'_>, i: usize) -> Result<(), Exception> {
     let explicit = tokens.is_symbol(i + 1, b'=');
-    let Some(name) = tokens.identifier(if explicit { i + 2 } else { i + 1 }) else { return Ok(()) };
+    let Some(name) = tokens.identifier(if explicit { i + 2 } else { i + 1 }) else {
+        return Ok(());
+    };
     let lower = String::from_utf8_lossy(name).to_ascii_lowercase();
     if (!explicit && NO_ENGINE.contains(&lower.as_str())) || ENGINES.contains(&lower.as_str()) {
         return Ok(());
     }
-    Err(refused(&format!("the engine {}", String::from_utf8_lossy(name))))
+    Err(refused(&format!(
+        "the engine {}",
+        String::from_utf8_lossy(name)
+    )))
 }
 
 /// A function that is called, or applied to columns.
 fn check_function(tokens: &Tokens<'_>, i: usize) -> Result<(), Exception> {
-    let Some(name) = tokens.identifier(i) else { return Ok(()) };
+    let Some(name) = tokens.identifier(i) else {
+        return Ok(());
+    };
     let applied = (i >= 1 && tokens.is_word(i - 1, "APPLY"))
         || (i >= 2 && tokens.is_word(i - 2, "APPLY") && tokens.is_symbol(i - 1, b'('));
     if !applied && !tokens.is_symbol(i + 1, b'(') {
@@ -91,7 +110,9 @@ fn check_function(tokens: &Tokens<'_>, i: usize) -> Result<(), Exception> {
 }
 
 fn refused(what: &str) -> Exception {
-    Exception::denied(format!("{what} is not available in the embedded engine, which keeps to its own folder"))
+    Exception::denied(format!(
+        "{what} is not available in the embedded engine, which keeps to its own folder"
+    ))
 }
 
 #[cfg(test)]
@@ -119,7 +140,11 @@ mod tests {
             "SELECT * FROM eval('SELECT 1')",
             "SYSTEM SHUTDOWN",
         ] {
-            assert_eq!(check(text.as_bytes()).map_err(|e| e.code), Err(497), "{text}");
+            assert_eq!(
+                check(text.as_bytes()).map_err(|e| e.code),
+                Err(497),
+                "{text}"
+            );
         }
     }
 

@@ -58,7 +58,10 @@ pub async fn serve(
 ) -> Result<()> {
     let address = listener.local_addr()?;
     if matches!(auth, Auth::Open) && !address.ip().is_loopback() {
-        return Err(Error::usage(format!("without authentication it listens on loopback only, not on {}", address.ip())));
+        return Err(Error::usage(format!(
+            "without authentication it listens on loopback only, not on {}",
+            address.ip()
+        )));
     }
     let auth = Arc::new(auth);
     let (stop, stopping) = watch::channel(());
@@ -98,8 +101,15 @@ pub async fn serve(
     Ok(())
 }
 
-async fn connection(socket: TcpStream, engine: Engine, auth: Arc<Auth>, mut stopping: watch::Receiver<()>) {
-    let Ok(bound) = socket.local_addr() else { return };
+async fn connection(
+    socket: TcpStream,
+    engine: Engine,
+    auth: Arc<Auth>,
+    mut stopping: watch::Receiver<()>,
+) {
+    let Ok(bound) = socket.local_addr() else {
+        return;
+    };
     let _ = socket.set_nodelay(true);
     let (socket, flushed) = FlushSignalling::new(socket);
     let service = service_fn(move |request| {
@@ -137,13 +147,23 @@ async fn handle(
     }
     let bare = request.uri().query().is_none_or(str::is_empty);
     match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/ping" | "/replicas_status") => return plain(StatusCode::OK, "Ok.\n"),
+        (&Method::GET | &Method::HEAD, "/ping" | "/replicas_status") => {
+            return plain(StatusCode::OK, "Ok.\n");
+        }
         (&Method::GET | &Method::HEAD, "/") if bare => return plain(StatusCode::OK, "Ok.\n"),
         (&Method::GET | &Method::HEAD | &Method::POST, "/" | "/query") => {}
         (&Method::GET | &Method::HEAD | &Method::POST, path) => {
-            return plain(StatusCode::NOT_FOUND, format!("There is no handle {path}\n"));
+            return plain(
+                StatusCode::NOT_FOUND,
+                format!("There is no handle {path}\n"),
+            );
         }
-        _ => return plain(StatusCode::METHOD_NOT_ALLOWED, "Only GET, HEAD and POST are served\n"),
+        _ => {
+            return plain(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "Only GET, HEAD and POST are served\n",
+            );
+        }
     }
     let (parts, body) = request.into_parts();
     let fields = match Request::parse(&parts) {
@@ -156,17 +176,29 @@ async fn handle(
         let mut answer = plain_refusal(&e);
         if anonymous {
             *answer.status_mut() = StatusCode::UNAUTHORIZED;
-            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"ClickHouse\""));
+            answer.headers_mut().insert(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"ClickHouse\""),
+            );
         }
         return answer;
     }
     let query_id = fields.query_id.clone().unwrap_or_else(new_query_id);
-    let heading = Heading::new(&engine.inner.identity, query_id, fields.answer_encoding, fields.answer_blocks)
-        .hiding(auth.secret());
+    let heading = Heading::new(
+        &engine.inner.identity,
+        query_id,
+        fields.answer_encoding,
+        fields.answer_blocks,
+    )
+    .hiding(auth.secret());
     if parts.method == Method::HEAD {
         // `url()` and others probe with HEAD: nothing is run for it.
         let format = fields.default_format.as_deref().unwrap_or("TabSeparated");
-        return heading.answer(format, AnswerBody::Whole(Some(Bytes::new())), &summary(&super::ffi::Counts::default(), Duration::ZERO));
+        return heading.answer(
+            format,
+            AnswerBody::Whole(Some(Bytes::new())),
+            &summary(&super::ffi::Counts::default(), Duration::ZERO),
+        );
     }
     match execute(fields, body, engine, &heading, flushed).await {
         Ok(answer) => answer,
@@ -186,8 +218,13 @@ async fn execute(
 ) -> Result<Answer, Exception> {
     let body = match fields.boundary.take() {
         Some(boundary) => {
-            let too_large = |e| Exception::bad_arguments(format!("The form could not be read: {e}"));
-            let bytes = Limited::new(body, FORM_BYTES_MAX).collect().await.map_err(too_large)?.to_bytes();
+            let too_large =
+                |e| Exception::bad_arguments(format!("The form could not be read: {e}"));
+            let bytes = Limited::new(body, FORM_BYTES_MAX)
+                .collect()
+                .await
+                .map_err(too_large)?
+                .to_bytes();
             fields.take_form(form(&bytes, &boundary)?)?;
             BodyReader::of(Bytes::new())
         }
@@ -209,17 +246,29 @@ async fn execute(
     let body = heading
         .encode(&outcome.body)
         .map_err(|e| Exception::internal(format!("the result could not be compressed: {e}")))?;
-    Ok(heading.answer(&format, AnswerBody::Whole(Some(body.into())), &summary(&outcome.counts, outcome.elapsed)))
+    Ok(heading.answer(
+        &format,
+        AnswerBody::Whole(Some(body.into())),
+        &summary(&outcome.counts, outcome.elapsed),
+    ))
 }
 
 fn log_start(job: &Job, heading: &Heading) {
     let text = match &job.statement {
-        Statement::Select { head: text, .. } | Statement::Insert { head: text, .. } | Statement::Other { text, .. } => text,
+        Statement::Select { head: text, .. }
+        | Statement::Insert { head: text, .. }
+        | Statement::Other { text, .. } => text,
     };
-    tracing::debug!(query_id = heading.query_id, query = super::lexer::without_literals(text), "running");
+    tracing::debug!(
+        query_id = heading.query_id,
+        query = super::lexer::without_literals(text),
+        "running"
+    );
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Exception> + Send + 'static) -> Result<T, Exception> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Exception> + Send + 'static,
+) -> Result<T, Exception> {
     let lost = |_| Err(Exception::internal("the request's thread is gone"));
     tokio::task::spawn_blocking(work).await.unwrap_or_else(lost)
 }
@@ -228,7 +277,14 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Exception>
 fn new_query_id() -> String {
     let random = (rand::random::<u128>() & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
     let hex = format!("{random:032x}");
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
 }
 
 /// Keeps a client's query id known while its query runs.
@@ -240,7 +296,10 @@ pub(super) struct Registered {
 impl Registered {
     fn new(engine: &Engine, tag: &str, query_id: &str) -> Self {
         engine.inner.running.begin(tag, query_id);
-        Self { engine: engine.clone(), tag: tag.to_owned() }
+        Self {
+            engine: engine.clone(),
+            tag: tag.to_owned(),
+        }
     }
 }
 
@@ -260,7 +319,12 @@ pub(super) struct CancelOnDrop {
 
 impl CancelOnDrop {
     pub(super) fn new(engine: Engine, job: &Job) -> Self {
-        Self { engine, tag: job.tag.clone(), armed: AtomicBool::new(true), gone: Arc::clone(&job.gone) }
+        Self {
+            engine,
+            tag: job.tag.clone(),
+            armed: AtomicBool::new(true),
+            gone: Arc::clone(&job.gone),
+        }
     }
 
     /// The query has ended.

@@ -284,6 +284,9 @@ mod tests {
             ]
         );
         assert_eq!(words("'open"), ["Unterminated:'open"]);
-        assert_eq!(without_literals(b"SELECT url('http://u:p@h') -- p"), "SELECT url ( '\u{2026}' )");
+        assert_eq!(
+            without_literals(b"SELECT url('http://u:p@h') -- p"),
+            "SELECT url ( '\u{2026}' )"
+        );
     }
 }

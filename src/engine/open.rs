@@ -293,8 +293,10 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 impl Slot {
     fn take() -> Result<Self> {
         if TAKEN.swap(true, Ordering::AcqRel) {
-            return Err(Error::busy("this process has opened an engine already, and the library allows one a process")
-                .hint("run a second one as a process of its own: `mpsync engine`"));
+            return Err(Error::busy(
+                "this process has opened an engine already, and the library allows one a process",
+            )
+            .hint("run a second one as a process of its own: `mpsync engine`"));
         }
         Ok(Self)
     }

@@ -44,7 +44,10 @@ pub(super) struct SessionWish {
 
 /// A request, without its body.
 #[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of ClickHouse's interface")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of ClickHouse's interface"
+)]
 pub(super) struct Request {
     /// `query` of the query string; the body follows it.
     pub(super) query: String,

@@ -51,7 +51,12 @@ impl Drop for Relay {
 }
 
 impl Relay {
-    fn start(job: Job, engine: &Engine, permit: OwnedSemaphorePermit, format: &str) -> std::io::Result<Self> {
+    fn start(
+        job: Job,
+        engine: &Engine,
+        permit: OwnedSemaphorePermit,
+        format: &str,
+    ) -> std::io::Result<Self> {
         let path = engine.inner.pipes.join(&job.tag);
         make_pipe(&path)?;
         let receiver = pipe::OpenOptions::new().open_receiver(&path)?;
@@ -63,7 +68,13 @@ impl Relay {
         }
         let (engine, format, into) = (engine.clone(), format.to_owned(), path.clone());
         let query = tokio::task::spawn_blocking(move || run(&job, &engine, permit, &format, &into));
-        Ok(Self { receiver, writer: Some(writer), query, outcome: None, path })
+        Ok(Self {
+            receiver,
+            writer: Some(writer),
+            query,
+            outcome: None,
+            path,
+        })
     }
 
     /// Reads what comes next; zero bytes at the end, when the query's outcome is known.
@@ -87,19 +98,32 @@ impl Relay {
     }
 
     fn outcome(&mut self) -> Result<(Counts, Duration), Exception> {
-        self.outcome.take().unwrap_or_else(|| Err(Exception::internal("the query has not ended")))
+        self.outcome
+            .take()
+            .unwrap_or_else(|| Err(Exception::internal("the query has not ended")))
     }
 }
 
 #[cfg(not(target_vendor = "apple"))]
 fn make_pipe(path: &Path) -> std::io::Result<()> {
-    Ok(rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?)
+    Ok(rustix::fs::mkfifoat(
+        rustix::fs::CWD,
+        path,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+    )?)
 }
 
 #[cfg(target_vendor = "apple")]
 fn make_pipe(path: &Path) -> std::io::Result<()> {
-    let made = std::process::Command::new("mkfifo").args(["-m", "600"]).arg(path).status()?;
-    if made.success() { Ok(()) } else { Err(std::io::Error::other("mkfifo failed")) }
+    let made = std::process::Command::new("mkfifo")
+        .args(["-m", "600"])
+        .arg(path)
+        .status()?;
+    if made.success() {
+        Ok(())
+    } else {
+        Err(std::io::Error::other("mkfifo failed"))
+    }
 }
 
 /// Runs the query into the pipe. Blocks.
@@ -114,19 +138,29 @@ fn run(
     let Statement::Select { head, tail, .. } = &job.statement else {
         return Err(Exception::internal("not a SELECT"));
     };
-    let mut lease = engine.inner.sessions.lease(&engine.inner, job.request.session.as_ref())?;
+    let mut lease = engine
+        .inner
+        .sessions
+        .lease(&engine.inner, job.request.session.as_ref())?;
     job.check_client()?;
     let undo = prepare(&mut lease, &job.request)?;
     // On lines of their own: the head may end in a comment.
-    let outfile = format!("\nINTO OUTFILE {} APPEND FORMAT {format}", quoted(&into.to_string_lossy()));
+    let outfile = format!(
+        "\nINTO OUTFILE {} APPEND FORMAT {format}",
+        quoted(&into.to_string_lossy())
+    );
     let comment = job.comment();
     let head = engine.inner.running.translate(lease.connection(), head);
     let sql = [&head[..], outfile.as_bytes(), &tail[..], comment.as_bytes()].concat();
-    let answer = lease.connection().query(&sql, format, &job.request.parameters);
+    let answer = lease
+        .connection()
+        .query(&sql, format, &job.request.parameters);
     restore(&mut lease, &undo);
     drop(lease);
     drop(permit);
-    answer.map(|a| (a.counts, started.elapsed())).map_err(|e| e.without(&comment).without(&outfile))
+    answer
+        .map(|a| (a.counts, started.elapsed()))
+        .map_err(|e| e.without(&comment).without(&outfile))
 }
 
 /// Answers a SELECT. Dropped, it cancels the query.
@@ -149,7 +183,11 @@ pub(super) async fn answer(
             cancel.disarm();
             let (counts, elapsed) = relay.outcome()?;
             let body = heading.encode(&held).map_err(io)?;
-            return Ok(heading.answer(&format, AnswerBody::Whole(Some(body.into())), &summary(&counts, elapsed)));
+            return Ok(heading.answer(
+                &format,
+                AnswerBody::Whole(Some(body.into())),
+                &summary(&counts, elapsed),
+            ));
         }
     }
     if wait {
@@ -157,7 +195,11 @@ pub(super) async fn answer(
     }
     let (pieces, receiver) = mpsc::channel(PIECES_AHEAD);
     let encoder = heading.encoder().map_err(io)?;
-    let answer = heading.answer(&format, AnswerBody::streamed(receiver, flushed), &summary(&Counts::default(), Duration::ZERO));
+    let answer = heading.answer(
+        &format,
+        AnswerBody::streamed(receiver, flushed),
+        &summary(&Counts::default(), Duration::ZERO),
+    );
     tokio::spawn(async move {
         stream(relay, held, encoder, pieces, heading, cancel).await;
         drop(registered);
@@ -177,10 +219,15 @@ async fn stream(
     let failure = loop {
         let sent = match encoder.push(&held) {
             Ok(piece) => pieces.send(Piece::Data(piece.into())).await.is_ok(),
-            Err(e) => break Exception::internal(format!("the result could not be compressed: {e}")),
+            Err(e) => {
+                break Exception::internal(format!("the result could not be compressed: {e}"));
+            }
         };
         if !sent {
-            tracing::debug!(query_id = heading.query_id, "the client has gone, cancelling its query");
+            tracing::debug!(
+                query_id = heading.query_id,
+                "the client has gone, cancelling its query"
+            );
             return;
         }
         held.clear();
@@ -210,7 +257,9 @@ async fn stream(
         }
     };
     tracing::debug!(query_id = heading.query_id, error = %failure, "a query failed while its result was sent");
-    let mut last = encoder.push(&heading.exception_block(&failure)).unwrap_or_default();
+    let mut last = encoder
+        .push(&heading.exception_block(&failure))
+        .unwrap_or_default();
     last.extend(encoder.finish().unwrap_or_default());
     let _ = pieces.send(Piece::LastWords(last.into())).await;
 }
@@ -230,7 +279,9 @@ async fn spooled(
     let mut file = tokio::fs::File::from_std(file);
     let mut encoder = heading.encoder().map_err(io)?;
     loop {
-        file.write_all(&encoder.push(&held).map_err(io)?).await.map_err(io)?;
+        file.write_all(&encoder.push(&held).map_err(io)?)
+            .await
+            .map_err(io)?;
         held.clear();
         held.reserve(READ_BYTES);
         if relay.read(&mut held).await.map_err(io)? == 0 {
@@ -239,9 +290,13 @@ async fn spooled(
     }
     cancel.disarm();
     let (counts, elapsed) = relay.outcome()?;
-    file.write_all(&encoder.finish().map_err(io)?).await.map_err(io)?;
+    file.write_all(&encoder.finish().map_err(io)?)
+        .await
+        .map_err(io)?;
     file.flush().await.map_err(io)?;
-    tokio::io::AsyncSeekExt::rewind(&mut file).await.map_err(io)?;
+    tokio::io::AsyncSeekExt::rewind(&mut file)
+        .await
+        .map_err(io)?;
     let (pieces, receiver) = mpsc::channel(PIECES_AHEAD);
     tokio::spawn(async move {
         loop {
@@ -256,5 +311,9 @@ async fn spooled(
             }
         }
     });
-    Ok(heading.answer(format, AnswerBody::streamed(receiver, flushed), &summary(&counts, elapsed)))
+    Ok(heading.answer(
+        format,
+        AnswerBody::streamed(receiver, flushed),
+        &summary(&counts, elapsed),
+    ))
 }

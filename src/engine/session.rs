@@ -117,7 +117,10 @@ impl Sessions {
     /// Closes the sessions whose time is up. Blocks.
     pub(super) fn expire(&self) {
         let now = Instant::now();
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, e| e.lives(now));
+        self.entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, e| e.lives(now));
     }
 
     /// Closes all sessions, except that one in use closes when its request ends.

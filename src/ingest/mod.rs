@@ -17,11 +17,13 @@
 
 mod ack;
 mod batch;
+mod begin;
 mod budget;
 mod dead_letter;
 mod decode;
 mod delivery;
 mod epoch;
+mod hand;
 mod life;
 mod order;
 mod pipeline;

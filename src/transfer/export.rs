@@ -83,14 +83,18 @@ pub(super) async fn export(
 
 /// Refuses a supplement whose columns or identity do not go with what is archived.
 fn check_known(window: Window, known: &[Manifest], columns: &[HashedColumn]) -> Result<()> {
-    let Some(first) = known.first() else { return Ok(()) };
+    let Some(first) = known.first() else {
+        return Ok(());
+    };
     if first.schema.columns != columns {
         return Err(Error::schema(format!(
             "the table has other columns than {} has in the archive: {}",
             first.id(),
             difference(columns, &first.schema.columns)
         ))
-        .hint("a window's generations must have the same columns; set the table back for this window"));
+        .hint(
+            "a window's generations must have the same columns; set the table back for this window",
+        ));
     }
     if !have_positions(columns) {
         return Err(Error::schema(format!(
@@ -152,7 +156,10 @@ impl Generation<'_> {
         tracing::info!(generation = %id, attempt = self.attempt, rows, arrow_bytes = stream.bytes(), duration = ?started.elapsed(), "exported");
         let committed = self.road.archive.commit(manifest.clone()).await?;
         if let Committed::Lost(_) = committed {
-            self.road.archive.remove_chunks(&id, &manifest.chunks).await?;
+            self.road
+                .archive
+                .remove_chunks(&id, &manifest.chunks)
+                .await?;
         }
         Ok(Some(committed))
     }
@@ -167,7 +174,8 @@ impl Generation<'_> {
         let mut before = 0;
         while let Some(batch) = stream.next().await? {
             let kept = sift.sift(&batch)?;
-            self.work.add(batch.num_rows() as u64, stream.bytes() - before);
+            self.work
+                .add(batch.num_rows() as u64, stream.bytes() - before);
             before = stream.bytes();
             if kept.num_rows() == 0 {
                 continue;
@@ -179,7 +187,12 @@ impl Generation<'_> {
                     time_column: self.road.dataset.time_column.clone(),
                     sorting_key: self.rows.schema.sorting_key.clone(),
                 };
-                *writer = Some(ChunkWriter::new(&self.road.archive, self.id()?, self.attempt, schema)?);
+                *writer = Some(ChunkWriter::new(
+                    &self.road.archive,
+                    self.id()?,
+                    self.attempt,
+                    schema,
+                )?);
             }
             if let Some(writer) = writer {
                 writer.write(kept).await?;
@@ -231,7 +244,10 @@ impl Generation<'_> {
         if rows == 0 && seen.rows < total(self.known).rows {
             return Ok(());
         }
-        let some: Vec<_> = some.iter().map(|(epoch, seq)| format!("{epoch}/{seq}")).collect();
+        let some: Vec<_> = some
+            .iter()
+            .map(|(epoch, seq)| format!("{epoch}/{seq}"))
+            .collect();
         Err(Error::integrity(format!(
             "{rows} rows of {} bear a position that is archived with other values{}{}; seen {}, archived {}",
             self.rows.tier.table(self.rows.table),

@@ -11,7 +11,10 @@ const SUBSETS_OF: usize = 16;
 
 /// Which of these generations make up `held`: one flag each, or `None` where no choice of them does.
 #[must_use]
-pub(super) fn held_generations(held: Fingerprint, generations: &[Fingerprint]) -> Option<Vec<bool>> {
+pub(super) fn held_generations(
+    held: Fingerprint,
+    generations: &[Fingerprint],
+) -> Option<Vec<bool>> {
     let count = generations.len();
     // The first n, as a load that was interrupted between generations leaves them.
     let mut sum = Fingerprint::default();
@@ -27,7 +30,11 @@ pub(super) fn held_generations(held: Fingerprint, generations: &[Fingerprint]) -
         return None;
     }
     (0_u32..1 << count)
-        .map(|subset| (0..count).map(|i| subset & (1 << i) != 0).collect::<Vec<_>>())
+        .map(|subset| {
+            (0..count)
+                .map(|i| subset & (1 << i) != 0)
+                .collect::<Vec<_>>()
+        })
         .find(|chosen| {
             let parts = generations.iter().zip(chosen).filter(|(_, held)| **held);
             parts.map(|(g, _)| *g).sum::<Fingerprint>() == held
@@ -61,7 +68,11 @@ mod tests {
             assert_eq!(held_generations(sum, &generations), Some(held.to_vec()));
         }
         assert_eq!(held_generations(of(11, 3), &generations), None);
-        assert_eq!(held_generations(of(20, u64::MAX - 1), &generations), None, "doubled rows");
+        assert_eq!(
+            held_generations(of(20, u64::MAX - 1), &generations),
+            None,
+            "doubled rows"
+        );
         assert_eq!(held_generations(of(0, 0), &[]), Some(vec![]));
         assert_eq!(held_generations(of(1, 0), &[]), None);
     }

@@ -128,7 +128,11 @@ impl Request {
         Due {
             now: self.now,
             grace: self.grace,
-            cleanup: if whole { self.cleanup } else { CleanupPolicy::Off },
+            cleanup: if whole {
+                self.cleanup
+            } else {
+                CleanupPolicy::Off
+            },
         }
     }
 }
@@ -187,11 +191,7 @@ pub async fn plan(context: &TransferContext, request: &Request) -> Result<Vec<Pl
     Ok(plans)
 }
 
-async fn plan_one(
-    context: &TransferContext,
-    dataset: &Dataset,
-    request: &Request,
-) -> Result<Plan> {
+async fn plan_one(context: &TransferContext, dataset: &Dataset, request: &Request) -> Result<Plan> {
     if request.goal == Goal::Import {
         let windows = archived_windows(context, dataset, request).await?;
         return Ok(Plan::of_archived(&dataset.name, windows));
@@ -228,7 +228,9 @@ pub async fn run(context: &TransferContext, request: &Request) -> Report {
         let begun = Instant::now();
         let mut of_dataset = DatasetReport::new(dataset.name.clone());
         let done = run_one(context, dataset, request, &permits, &mut of_dataset).await;
-        of_dataset.error = done.map_err(|e| e.doing(format!("dataset {}", dataset.name))).err();
+        of_dataset.error = done
+            .map_err(|e| e.doing(format!("dataset {}", dataset.name)))
+            .err();
         of_dataset.seconds = begun.elapsed().as_secs_f64();
         report.datasets.push(of_dataset);
     }
@@ -268,13 +270,22 @@ async fn run_one(
         let facts = survey::survey(&runner.road, request.range).await?;
         let plan = plan::plan(&facts, request.range, request.due())?;
         report.young = plan.young;
-        let cleanups = plan.partitions.iter().filter(|p| p.cleanup == Cleanup::Clean).count();
-        context.progress.expect((plan.windows().count() + cleanups) as u64);
+        let cleanups = plan
+            .partitions
+            .iter()
+            .filter(|p| p.cleanup == Cleanup::Clean)
+            .count();
+        context
+            .progress
+            .expect((plan.windows().count() + cleanups) as u64);
         let (windows, partitions) = runner.partitions(plan.partitions).await?;
         report.windows.extend(windows);
         report.partitions.extend(partitions);
         if let Some(first) = plan.halted.first() {
-            return Err(Error::integrity(format!("{} partitions halted: {first}", plan.halted.len())));
+            return Err(Error::integrity(format!(
+                "{} partitions halted: {first}",
+                plan.halted.len()
+            )));
         }
     }
     count_rows(&runner.road, report).await
@@ -292,7 +303,9 @@ async fn recover_sealed(
         if !request.range.touches(sealed.span) {
             continue;
         }
-        let work = road.progress.begin(format!("{} recovering {}", road.dataset.name, sealed.span));
+        let work = road
+            .progress
+            .begin(format!("{} recovering {}", road.dataset.name, sealed.span));
         road.progress.expect(1);
         let finish = plan::may_clean(sealed.span, request.due());
         let mut of_partition = PartitionReport {

@@ -106,11 +106,12 @@ impl Partitioning {
         }
         let (month, day) = (small(number(4, 6, 1)?)?, small(number(6, 8, 1)?)?);
         let hour = small(number(8, 10, 0)?)?;
-        let start = civil::DateTime::new(number(0, 4, 0)?, month, day, hour, 0, 0, 0)
-            .map_err(|_| bad())?;
+        let start =
+            civil::DateTime::new(number(0, 4, 0)?, month, day, hour, 0, 0, 0).map_err(|_| bad())?;
         let span = unit.window_from(start)?;
         // A day's value in an hour's table, or a time that does not begin its unit, is not what the key says.
-        let whole = unit.window_at(span.start())? == span && digits.get(10..).is_none_or(|rest| rest == "0000");
+        let whole = unit.window_at(span.start())? == span
+            && digits.get(10..).is_none_or(|rest| rest == "0000");
         whole.then_some(Some(span)).ok_or_else(bad)
     }
 }
@@ -188,7 +189,10 @@ mod tests {
     #[test]
     fn a_partitions_value_is_its_span() {
         let span = |unit, value| Partitioning(Some(unit)).span(value).map(Option::unwrap);
-        assert_eq!(span(Unit::Hour, "2026-01-01 05:00:00").unwrap(), window("2026-01-01T05"));
+        assert_eq!(
+            span(Unit::Hour, "2026-01-01 05:00:00").unwrap(),
+            window("2026-01-01T05")
+        );
         assert_eq!(span(Unit::Day, "2026-01-01").unwrap(), window("2026-01-01"));
         assert_eq!(span(Unit::Day, "20260101").unwrap(), window("2026-01-01"));
         let february = window("2026-02-01T00:00:00Z_2026-03-01T00:00:00Z");
@@ -223,7 +227,10 @@ mod tests {
             "2026-02-01T00:00:00Z_2026-03-01T00:00:00Z",
         ] {
             let name = window_in_name(window(id));
-            assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'), "{name}");
+            assert!(
+                name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'),
+                "{name}"
+            );
             assert_eq!(window_from_name(&name), Some(window(id)));
         }
         for name in ["", "x", "2026", "20260101T5", "20260101T05:00", "2026010ü"] {

@@ -292,7 +292,9 @@ fn cleanup_of(span: Option<Window>, complete: bool, due: Due) -> Cleanup {
         return keep("not all windows of its partition are in this run");
     }
     match age {
-        Some(_) if !may_clean(span, due) => keep("its retention or the cleanup delay has not passed"),
+        Some(_) if !may_clean(span, due) => {
+            keep("its retention or the cleanup delay has not passed")
+        }
         _ => Cleanup::Clean,
     }
 }
@@ -377,7 +379,11 @@ mod tests {
 
     #[test]
     fn windows_that_have_not_ended_for_long_enough_wait_unless_the_user_says_to() {
-        let facts = with(facts(Some(Unit::Hour), Some(Unit::Day)), "2026-01-01 06:00:00", &["2026-01-01T06"]);
+        let facts = with(
+            facts(Some(Unit::Hour), Some(Unit::Day)),
+            "2026-01-01 06:00:00",
+            &["2026-01-01T06"],
+        );
         let facts = with(facts, "2026-01-01 05:00:00", &["2026-01-01T05"]);
         let due = due("2026-01-01T07:09:59Z", CleanupPolicy::Now);
         let waiting = plan(&facts, Range::default(), due).unwrap();
@@ -387,7 +393,10 @@ mod tests {
             from: None,
             to: Some(at("2026-01-01T06:30:00Z")),
         };
-        assert_eq!(ids(&plan(&facts, to, due).unwrap()), ["2026-01-01T05", "2026-01-01T06"]);
+        assert_eq!(
+            ids(&plan(&facts, to, due).unwrap()),
+            ["2026-01-01T05", "2026-01-01T06"]
+        );
         let from = Range {
             from: Some(at("2026-01-01T06:00:00Z")),
             to: None,
@@ -412,12 +421,18 @@ mod tests {
         };
         let part = plan(&facts, part, due).unwrap();
         assert_eq!(ids(&part), ["2026-01-01T07"]);
-        assert!(matches!(&part.partitions[0].cleanup, Cleanup::Keep(why) if why.contains("not all windows")));
+        assert!(
+            matches!(&part.partitions[0].cleanup, Cleanup::Keep(why) if why.contains("not all windows"))
+        );
     }
 
     #[test]
     fn floors_hold_cleanup_back_and_an_unpartitioned_table_is_never_sealed() {
-        let hourly = with(facts(Some(Unit::Hour), Some(Unit::Day)), "2026-01-01 05:00:00", &["2026-01-01T05"]);
+        let hourly = with(
+            facts(Some(Unit::Hour), Some(Unit::Day)),
+            "2026-01-01 05:00:00",
+            &["2026-01-01T05"],
+        );
         let three_days = CleanupPolicy::OlderThan(SignedDuration::from_hours(72));
         let decided = |now| {
             let plan = plan(&hourly, Range::default(), due(now, three_days)).unwrap();
@@ -425,29 +440,67 @@ mod tests {
         };
         assert_eq!(decided("2026-01-04T06:00:00Z"), Cleanup::Clean);
         assert!(matches!(decided("2026-01-04T05:59:59Z"), Cleanup::Keep(_)));
-        let whole = with(facts(None, Some(Unit::Day)), "tuple()", &["2026-01-01T05", "2026-01-02T05"]);
-        let whole = plan(&whole, Range::default(), due("2026-02-01T00:00:00Z", CleanupPolicy::Now)).unwrap();
+        let whole = with(
+            facts(None, Some(Unit::Day)),
+            "tuple()",
+            &["2026-01-01T05", "2026-01-02T05"],
+        );
+        let whole = plan(
+            &whole,
+            Range::default(),
+            due("2026-02-01T00:00:00Z", CleanupPolicy::Now),
+        )
+        .unwrap();
         assert_eq!(ids(&whole), ["2026-01-01", "2026-01-02"]);
-        assert!(matches!(&whole.partitions[0].cleanup, Cleanup::Keep(why) if why.contains("not partitioned")));
+        assert!(
+            matches!(&whole.partitions[0].cleanup, Cleanup::Keep(why) if why.contains("not partitioned"))
+        );
     }
 
     #[test]
     fn rows_outside_of_what_their_partition_says_halt_it_and_only_it() {
-        let wrong = with(facts(Some(Unit::Hour), Some(Unit::Day)), "2026-01-01 05:00:00", &["2026-01-01T06"]);
+        let wrong = with(
+            facts(Some(Unit::Hour), Some(Unit::Day)),
+            "2026-01-01 05:00:00",
+            &["2026-01-01T06"],
+        );
         let both = with(wrong, "2026-01-01 07:00:00", &["2026-01-01T07"]);
-        let plan = plan(&both, Range::default(), due("2026-02-01T00:00:00Z", CleanupPolicy::Now)).unwrap();
+        let plan = plan(
+            &both,
+            Range::default(),
+            due("2026-02-01T00:00:00Z", CleanupPolicy::Now),
+        )
+        .unwrap();
         assert_eq!(ids(&plan), ["2026-01-01T07"]);
-        assert!(plan.halted[0].contains("should hold 2026-01-01T05"), "{:?}", plan.halted);
+        assert!(
+            plan.halted[0].contains("should hold 2026-01-01T05"),
+            "{:?}",
+            plan.halted
+        );
     }
 
     #[test]
     fn an_archive_that_was_cut_otherwise_is_refused() {
-        let mut facts = with(facts(Some(Unit::Hour), Some(Unit::Day)), "2026-01-01 05:00:00", &["2026-01-01T05"]);
+        let mut facts = with(
+            facts(Some(Unit::Hour), Some(Unit::Day)),
+            "2026-01-01 05:00:00",
+            &["2026-01-01T05"],
+        );
         facts.archived = vec!["2026-01-01".parse().unwrap()];
-        let e = plan(&facts, Range::default(), due("2026-02-01T00:00:00Z", CleanupPolicy::Off)).unwrap_err();
+        let e = plan(
+            &facts,
+            Range::default(),
+            due("2026-02-01T00:00:00Z", CleanupPolicy::Off),
+        )
+        .unwrap_err();
         assert!(e.to_string().contains("archived twice"), "{e}");
         facts.archived = vec!["2026-01-01T05".parse().unwrap()];
-        let plan = plan(&facts, Range::default(), due("2026-02-01T00:00:00Z", CleanupPolicy::Off)).unwrap();
+        let plan = plan(
+            &facts,
+            Range::default(),
+            due("2026-02-01T00:00:00Z", CleanupPolicy::Off),
+        )
+        .unwrap();
         assert!(plan.windows().all(|w| w.archived));
     }
 }

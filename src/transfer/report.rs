@@ -114,7 +114,11 @@ impl WindowReport {
         self.stage = self.stage.max(driven.stage);
         self.generations = driven.generations.len() as u64;
         self.new_generations += u64::from(driven.made);
-        self.chunks = driven.generations.iter().map(|m| m.chunks.len() as u64).sum();
+        self.chunks = driven
+            .generations
+            .iter()
+            .map(|m| m.chunks.len() as u64)
+            .sum();
         self.rows = total(&driven.generations).rows;
         self.archive_bytes = driven.generations.iter().map(|m| m.bytes()).sum();
         self.arrow_bytes += driven.arrow_bytes;
@@ -155,7 +159,11 @@ impl DatasetReport {
     /// Whether every window of the run was found to be the same in hot, archive and cold.
     #[must_use]
     pub fn all_verified(&self) -> bool {
-        self.error.is_none() && self.windows.iter().all(|w| w.stage >= Stage::Verified && w.error.is_none())
+        self.error.is_none()
+            && self
+                .windows
+                .iter()
+                .all(|w| w.stage >= Stage::Verified && w.error.is_none())
     }
 
     /// Rows that hot no longer holds.
@@ -167,7 +175,11 @@ impl DatasetReport {
     fn errors(&mut self) -> impl Iterator<Item = Error> {
         let windows = self.windows.iter_mut().filter_map(|w| w.error.take());
         let partitions = self.partitions.iter_mut().filter_map(|p| p.error.take());
-        self.error.take().into_iter().chain(windows).chain(partitions)
+        self.error
+            .take()
+            .into_iter()
+            .chain(windows)
+            .chain(partitions)
     }
 }
 
@@ -176,7 +188,11 @@ impl Report {
     /// well.
     pub fn take_failure(&mut self) -> Option<Error> {
         let windows: usize = self.datasets.iter().map(|d| d.windows.len()).sum();
-        let mut errors: Vec<Error> = self.datasets.iter_mut().flat_map(DatasetReport::errors).collect();
+        let mut errors: Vec<Error> = self
+            .datasets
+            .iter_mut()
+            .flat_map(DatasetReport::errors)
+            .collect();
         let count = errors.len();
         let rank = |e: &Error| match e.exit_code() {
             ExitCode::Integrity => 0,
@@ -190,7 +206,9 @@ impl Report {
         Some(if count == 1 {
             worst
         } else {
-            worst.doing(format!("{count} things failed in a run of {windows} windows, the worst of them"))
+            worst.doing(format!(
+                "{count} things failed in a run of {windows} windows, the worst of them"
+            ))
         })
     }
 }
@@ -201,15 +219,34 @@ pub fn describe_plan(plan: &Plan) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "{}: {} windows, {} rows", plan.dataset, plan.windows().count(), plan.windows().map(|w| w.rows).sum::<u64>());
+    let _ = writeln!(
+        text,
+        "{}: {} windows, {} rows",
+        plan.dataset,
+        plan.windows().count(),
+        plan.windows().map(|w| w.rows).sum::<u64>()
+    );
     for partition in &plan.partitions {
         for window in &partition.windows {
-            let archived = if window.archived { ", archived before" } else { "" };
-            let _ = writeln!(text, "  {}  {} rows in hot{archived}", window.window, window.rows);
+            let archived = if window.archived {
+                ", archived before"
+            } else {
+                ""
+            };
+            let _ = writeln!(
+                text,
+                "  {}  {} rows in hot{archived}",
+                window.window, window.rows
+            );
         }
-        let name = partition.span.map_or_else(|| "the table".to_owned(), |s| s.to_string());
+        let name = partition
+            .span
+            .map_or_else(|| "the table".to_owned(), |s| s.to_string());
         let _ = match &partition.cleanup {
-            Cleanup::Clean => writeln!(text, "    then {name} is cleaned out of hot, when all of it is proven"),
+            Cleanup::Clean => writeln!(
+                text,
+                "    then {name} is cleaned out of hot, when all of it is proven"
+            ),
             Cleanup::Keep(why) => writeln!(text, "    then {name} stays in hot: {why}"),
         };
     }
@@ -250,7 +287,11 @@ mod tests {
         assert_eq!(json["datasets"][0]["windows"][2]["error"], "rows differ");
         let e = report.take_failure().unwrap();
         assert_eq!(e.exit_code(), ExitCode::Integrity);
-        assert!(e.to_string().contains("2 things failed in a run of 3 windows"), "{e}");
+        assert!(
+            e.to_string()
+                .contains("2 things failed in a run of 3 windows"),
+            "{e}"
+        );
         assert!(report.take_failure().is_none());
     }
 }

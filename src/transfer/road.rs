@@ -124,7 +124,15 @@ pub(super) fn difference(one: &[HashedColumn], other: &[HashedColumn]) -> String
             .filter(|c| !b.contains(c))
             .map(|c| format!("`{}` {}", c.name, c.type_name))
             .collect();
-        if missing.is_empty() { "nothing".to_owned() } else { missing.join(", ") }
+        if missing.is_empty() {
+            "nothing".to_owned()
+        } else {
+            missing.join(", ")
+        }
     };
-    format!("only in the former {}; only in the latter {}", only(one, other), only(other, one))
+    format!(
+        "only in the former {}; only in the latter {}",
+        only(one, other),
+        only(other, one)
+    )
 }

@@ -107,9 +107,9 @@ impl Rows<'_> {
                 .param("exchanges", &filter.exchanges)
                 .param("symbols", &filter.symbols);
         }
-        EXACT
-            .into_iter()
-            .fold(query, |query, (name, value)| query.with_setting(name, value))
+        EXACT.into_iter().fold(query, |query, (name, value)| {
+            query.with_setting(name, value)
+        })
     }
 
     fn hash(&self, columns: &[HashedColumn]) -> String {
@@ -166,7 +166,9 @@ impl Rows<'_> {
         }
         ARROW
             .into_iter()
-            .fold(self.bind(&sql), |query, (name, value)| query.with_setting(name, value))
+            .fold(self.bind(&sql), |query, (name, value)| {
+                query.with_setting(name, value)
+            })
     }
 
     /// The positions of the rows, with their hashes: `FORMAT ArrowStream`, in no order.
@@ -180,7 +182,9 @@ impl Rows<'_> {
         );
         ARROW
             .into_iter()
-            .fold(self.bind(&sql), |query, (name, value)| query.with_setting(name, value))
+            .fold(self.bind(&sql), |query, (name, value)| {
+                query.with_setting(name, value)
+            })
     }
 
     /// How many rows bear a position that `other` holds with another hash, and some of them.
@@ -204,7 +208,11 @@ impl Rows<'_> {
             .fetch_one::<Conflicts>()
             .await
             .map(|found| (found.rows, found.some))
-            .map_err(|e| self.tier.error(e).doing(self.doing("comparing with the archive the rows of")))
+            .map_err(|e| {
+                self.tier
+                    .error(e)
+                    .doing(self.doing("comparing with the archive the rows of"))
+            })
     }
 }
 

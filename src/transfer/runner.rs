@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::Goal;
 use super::plan::{Cleanup, PlannedPartition};
 use super::report::{PartitionReport, WindowReport};
 use super::road::{Road, SourceTable};
@@ -14,7 +15,6 @@ use super::seal::{self, Cleaned};
 use super::task::{Stage, Status};
 use super::turn::Turn;
 use super::window::drive;
-use super::Goal;
 use crate::archive::Observer;
 use crate::dataset::Window;
 use crate::error::{Cause, Context as _, Error, Result};
@@ -114,11 +114,17 @@ impl Runner {
             (Cleanup::Clean, None) => return report,
             (Cleanup::Clean, Some(span)) => span,
         };
-        if windows.iter().any(|w| w.stage < Stage::Verified || w.error.is_some()) {
+        if windows
+            .iter()
+            .any(|w| w.stage < Stage::Verified || w.error.is_some())
+        {
             report.kept = Some("not all of its windows are proven".into());
             return report;
         }
-        let work = self.road.progress.begin(format!("{} cleaning {span}", self.road.dataset.name));
+        let work = self
+            .road
+            .progress
+            .begin(format!("{} cleaning {span}", self.road.dataset.name));
         let job = Job::Clean {
             partition: &planned.id,
             span,
@@ -134,7 +140,10 @@ impl Runner {
     /// Drives one window to the goal.
     async fn window(&self, source: Option<SourceTable>, window: Window) -> WindowReport {
         let started = Instant::now();
-        let work = self.road.progress.begin(format!("{} {window}", self.road.dataset.name));
+        let work = self
+            .road
+            .progress
+            .begin(format!("{} {window}", self.road.dataset.name));
         let mut report = WindowReport::new(window);
         let job = Job::Drive {
             source: source.as_ref(),
@@ -199,7 +208,11 @@ impl Runner {
         let what = job.to_string();
         let mut tries = Tries::new(&what, Backoff::INTERACTIVE);
         loop {
-            let permit = self.permits.acquire().await.map_err(std::io::Error::other)?;
+            let permit = self
+                .permits
+                .acquire()
+                .await
+                .map_err(std::io::Error::other)?;
             if self.shutdown.is_cancelled() {
                 return Err(Error::new(Cause::Interrupted));
             }
@@ -210,7 +223,9 @@ impl Runner {
                     tries.succeeded();
                     return Ok(done);
                 }
-                Err(e) if matches!(e.cause(), Cause::Busy(_)) && started.elapsed() < BUSY_PATIENCE => {
+                Err(e)
+                    if matches!(e.cause(), Cause::Busy(_)) && started.elapsed() < BUSY_PATIENCE =>
+                {
                     work.step("waiting for another worker", 0);
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }

@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use super::Goal;
 use super::partitioning::{cut, window_from_name, window_in_name};
 use super::plan::windows_of;
 use super::road::{Road, Side, SourceTable};
@@ -13,7 +14,6 @@ use super::survey::{hours, partitionings};
 use super::task::Stage;
 use super::turn::Turn;
 use super::window::{Driven, drive};
-use super::Goal;
 use crate::archive::Observer;
 use crate::clickhouse::{Partition, UNKNOWN_TABLE};
 use crate::dataset::Window;
@@ -234,7 +234,12 @@ async fn windows(road: &Road, sealed: &Sealed, partition: &Partition) -> Result<
         ))
         .hint("rows may be masked by a DELETE or a row policy; mpsync drops nothing that it cannot see"));
     }
-    let rows = windows_of(hours.iter(), Some(sealed.span), cut(hot_by, cold_by), &partition.value)?;
+    let rows = windows_of(
+        hours.iter(),
+        Some(sealed.span),
+        cut(hot_by, cold_by),
+        &partition.value,
+    )?;
     Ok(rows.into_keys().collect())
 }
 
@@ -312,7 +317,9 @@ async fn take_over(
     wait_for_queries(&hot.tier, &found.table).await?;
     tracing::warn!(from = %found.table, to = %ours.table, finish, "took over what an interrupted cleanup left");
     if finish {
-        return finish_or_give_back(road, observer, &ours, turn, work).await.map(Some);
+        return finish_or_give_back(road, observer, &ours, turn, work)
+            .await
+            .map(Some);
     }
     give_back(hot, &ours).await?;
     Ok(Some(Cleaned::default()))
@@ -324,11 +331,21 @@ mod tests {
 
     #[test]
     fn a_sealed_table_is_known_by_its_name_and_no_other_is() {
-        for id in ["2026-01-01T05", "2026-01-01", "2026-02-01T00:00:00Z_2026-03-01T00:00:00Z"] {
+        for id in [
+            "2026-01-01T05",
+            "2026-01-01",
+            "2026-02-01T00:00:00Z_2026-03-01T00:00:00Z",
+        ] {
             let span: Window = id.parse().unwrap();
             assert_eq!(span_in("trades", &name("trades", span, 12)), Some(span));
         }
-        for other in ["trades", "trades_sealed_", "trades_sealed_20260101T05", "trades_sealed_x_a1", "trades_sealed_20260101T05_ab"] {
+        for other in [
+            "trades",
+            "trades_sealed_",
+            "trades_sealed_20260101T05",
+            "trades_sealed_x_a1",
+            "trades_sealed_20260101T05_ab",
+        ] {
             assert_eq!(span_in("trades", other), None, "{other}");
         }
     }

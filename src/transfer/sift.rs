@@ -110,10 +110,14 @@ fn twice(position: Position) -> Error {
 fn numbers(batch: &RecordBatch, name: &str) -> Result<ArrayRef> {
     batch
         .column_by_name(name)
-        .filter(|column| column.as_primitive_opt::<UInt64Type>().is_some() && column.null_count() == 0)
+        .filter(|column| {
+            column.as_primitive_opt::<UInt64Type>().is_some() && column.null_count() == 0
+        })
         .cloned()
         .ok_or_else(|| {
-            Error::malformed(format!("the export has no column `{name}` of 64-bit numbers"))
+            Error::malformed(format!(
+                "the export has no column `{name}` of 64-bit numbers"
+            ))
         })
 }
 
@@ -162,7 +166,9 @@ mod tests {
     #[test]
     fn archived_rows_are_dropped_and_counted_and_late_ones_kept() {
         let mut sift = sift_after(&[(1, 1), (1, 3)]);
-        let kept = sift.sift(&batch(&[(1, 1, 10), (1, 2, 20), (2, 1, 30)])).unwrap();
+        let kept = sift
+            .sift(&batch(&[(1, 1, 10), (1, 2, 20), (2, 1, 30)]))
+            .unwrap();
         assert_eq!(kept.num_rows(), 2);
         assert_eq!(sift.kept, Fingerprint { rows: 2, sum: 50 });
         assert_eq!(sift.seen, Fingerprint { rows: 1, sum: 10 });
@@ -182,7 +188,12 @@ mod tests {
     #[test]
     fn rows_without_positions_are_all_kept() {
         let mut sift = Sift::new(&[], false);
-        assert_eq!(sift.sift(&batch(&[(1, 1, 5), (1, 1, 6)])).unwrap().num_rows(), 2);
+        assert_eq!(
+            sift.sift(&batch(&[(1, 1, 5), (1, 1, 6)]))
+                .unwrap()
+                .num_rows(),
+            2
+        );
         assert_eq!(sift.kept, Fingerprint { rows: 2, sum: 11 });
         assert!(sift.kept_positions.is_empty());
     }

@@ -47,7 +47,10 @@ pub(super) fn name(table: &str, purpose: Purpose, window: Window, attempt: u64) 
 
 /// Creates a table like `side`'s own, under a name that must be free.
 pub(super) async fn create_like(side: &Side, name: &str) -> Result<()> {
-    let cluster = side.tier.cluster().map(|c| format!(" ON CLUSTER {}", ident(c)));
+    let cluster = side
+        .tier
+        .cluster()
+        .map(|c| format!(" ON CLUSTER {}", ident(c)));
     let sql = format!(
         "CREATE TABLE {}{} AS {}",
         side.tier.table(name),

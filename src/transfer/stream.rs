@@ -55,7 +55,10 @@ impl ArrowRows {
                 None => {
                     return Err(Error::from(std::io::Error::new(
                         std::io::ErrorKind::UnexpectedEof,
-                        format!("the answer of {} ended before its rows did", self.tier.role()),
+                        format!(
+                            "the answer of {} ended before its rows did",
+                            self.tier.role()
+                        ),
                     )));
                 }
             }

@@ -25,7 +25,10 @@ pub(super) async fn hours(
     time_column: &str,
     partitions: &[String],
 ) -> Result<Vec<HourFacts>> {
-    let ms = format!("toUnixTimestamp64Milli(toDateTime64({}, 3))", ident(time_column));
+    let ms = format!(
+        "toUnixTimestamp64Milli(toDateTime64({}, 3))",
+        ident(time_column)
+    );
     let sql = format!(
         "SELECT _partition_id AS partition, count() AS rows, min({ms}) AS min_ms, max({ms}) AS max_ms FROM {} \
          WHERE has({{partitions:Array(String)}}, _partition_id) \
@@ -37,7 +40,10 @@ pub(super) async fn hours(
         .param("partitions", partitions)
         .fetch_all::<HourRow>()
         .await
-        .map_err(|e| tier.error(e).doing(format!("surveying {}", tier.table(table))))?;
+        .map_err(|e| {
+            tier.error(e)
+                .doing(format!("surveying {}", tier.table(table)))
+        })?;
     Ok(rows
         .into_iter()
         .map(|row| HourFacts {

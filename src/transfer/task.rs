@@ -125,7 +125,11 @@ mod tests {
         assert_eq!(may_be_asleep(1, &[]), [0; 0]);
         assert_eq!(may_be_asleep(4, &[]), [1, 2, 3]);
         assert_eq!(may_be_asleep(4, &[entry(2, ended())]), [1, 3]);
-        let journal = [entry(1, ended()), entry(3, Event::Fenced), entry(5, ended())];
+        let journal = [
+            entry(1, ended()),
+            entry(3, Event::Fenced),
+            entry(5, ended()),
+        ];
         assert_eq!(may_be_asleep(7, &journal), [3, 4, 6]);
     }
 

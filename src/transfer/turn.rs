@@ -68,7 +68,9 @@ impl<'a> Turn<'a> {
 
     /// Writes to the journal, if the lease is held.
     pub(super) async fn note(&self, event: Event) -> Result<()> {
-        let Some(lease) = &self.lease else { return Ok(()) };
+        let Some(lease) = &self.lease else {
+            return Ok(());
+        };
         let entry = Entry {
             attempt: lease.attempt,
             at: Timestamp::now(),
@@ -78,7 +80,11 @@ impl<'a> Turn<'a> {
         let mut json = serde_json::to_vec(&entry).map_err(|e| Error::malformed(e.to_string()))?;
         json.push(b'\n');
         let folder = tasks_folder(&self.road.dataset.name, self.window);
-        self.road.archive.create_numbered(&folder, json).await.map(drop)
+        self.road
+            .archive
+            .create_numbered(&folder, json)
+            .await
+            .map(drop)
     }
 
     /// All entries of the window's journal that can be read, in order.
@@ -111,7 +117,11 @@ impl<'a> Turn<'a> {
         });
         if !in_doubt {
             let ended = Event::Ended {
-                status: if error.is_some() { Status::Halted } else { Status::Done },
+                status: if error.is_some() {
+                    Status::Halted
+                } else {
+                    Status::Done
+                },
                 error: error.map(ToString::to_string),
             };
             if let Err(e) = self.note(ended).await {

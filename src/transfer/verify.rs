@@ -50,18 +50,30 @@ impl VerifyReport {
     /// The command's error: integrity where something is wrong, a failure where something could not be looked at.
     #[must_use]
     pub fn failure(&self) -> Option<Error> {
-        let with = |severity| self.findings.iter().filter(|f| f.kind.severity() == severity).count();
+        let with = |severity| {
+            self.findings
+                .iter()
+                .filter(|f| f.kind.severity() == severity)
+                .count()
+        };
         let wrong = with(Severity::Damage) + self.differences.len();
         let unknown = with(Severity::Unknown) + self.unanswered.len();
         if wrong > 0 {
             return Some(Error::integrity(format!(
                 "{wrong} things are wrong in {} windows{}",
                 self.windows,
-                if unknown > 0 { format!(", and {unknown} could not be looked at") } else { String::new() }
+                if unknown > 0 {
+                    format!(", and {unknown} could not be looked at")
+                } else {
+                    String::new()
+                }
             )));
         }
         (unknown > 0).then(|| {
-            let text = format!("{unknown} things could not be looked at in {} windows", self.windows);
+            let text = format!(
+                "{unknown} things could not be looked at in {} windows",
+                self.windows
+            );
             Error::new(Cause::Io(std::io::Error::other(text)))
         })
     }
@@ -165,7 +177,9 @@ async fn check(
         } else if held.rows == 0 && against.may_be_empty {
             Ok(Comparison::Absent)
         } else {
-            proof::explain(&rows, held, &generations).await.map(Comparison::Differs)
+            proof::explain(&rows, held, &generations)
+                .await
+                .map(Comparison::Differs)
         }
     };
     checked.compared = Some(compare.await);

@@ -67,7 +67,11 @@ pub(super) async fn drive(
             driven.reached(Stage::Loaded, turn).await?;
             continue;
         }
-        let proven = if complete { Stage::Verified } else { Stage::Loaded };
+        let proven = if complete {
+            Stage::Verified
+        } else {
+            Stage::Loaded
+        };
         driven.reached(proven, turn).await?;
         if complete {
             break;

@@ -17,8 +17,14 @@ const FIELDS: [(&str, &str, &[(&str, &str)]); 3] = [
         "orderbooks",
         &[
             ("last_update_id", "toString(last_update_id)"),
-            ("bids", "arrayMap(level -> [toString(level.price), toString(level.quantity)], bids)"),
-            ("asks", "arrayMap(level -> [toString(level.price), toString(level.quantity)], asks)"),
+            (
+                "bids",
+                "arrayMap(level -> [toString(level.price), toString(level.quantity)], bids)",
+            ),
+            (
+                "asks",
+                "arrayMap(level -> [toString(level.price), toString(level.quantity)], asks)",
+            ),
         ],
     ),
     (
@@ -66,24 +72,41 @@ struct Line {
 
 /// The real messages that JetStream takes: the first of each id, in order, so that the nth has sequence n.
 fn accepted_messages(folder: &Path) -> Vec<Line> {
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
     files.retain(|path| path.extension().is_some_and(|e| e == "jsonl"));
     files.sort();
     let mut seen = HashSet::new();
     let read = |path| std::fs::read_to_string(path).unwrap();
     let texts: Vec<_> = files.into_iter().map(read).collect();
     let lines = texts.iter().flat_map(|text| text.lines());
-    lines.map(|line| serde_json::from_str::<Line>(line).unwrap()).filter(|l| seen.insert(l.msg_id.clone())).collect()
+    lines
+        .map(|line| serde_json::from_str::<Line>(line).unwrap())
+        .filter(|l| seen.insert(l.msg_id.clone()))
+        .collect()
 }
 
 /// A JSON value in one form: numbers and numeric text as plain decimals without exponent or outer zeros.
 fn canonical(raw: &RawValue) -> String {
     let text = raw.get();
     if let Ok(items) = serde_json::from_str::<Vec<Box<RawValue>>>(text) {
-        return format!("[{}]", items.iter().map(|item| canonical(item)).collect::<Vec<_>>().join(","));
+        return format!(
+            "[{}]",
+            items
+                .iter()
+                .map(|item| canonical(item))
+                .collect::<Vec<_>>()
+                .join(",")
+        );
     }
     if let Ok(level) = serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(text) {
-        return format!("[{},{}]", canonical(&level["price"]), canonical(&level["quantity"]));
+        return format!(
+            "[{},{}]",
+            canonical(&level["price"]),
+            canonical(&level["quantity"])
+        );
     }
     let bare = text.trim_matches('"');
     plain_decimal(bare).unwrap_or_else(|| bare.to_owned())
@@ -95,9 +118,16 @@ fn plain_decimal(text: &str) -> Option<String> {
         Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
         None => (text, 0),
     };
-    let (sign, digits) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
+    let (sign, digits) = mantissa
+        .strip_prefix('-')
+        .map_or(("", mantissa), |rest| ("-", rest));
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    if whole.is_empty() || !whole.chars().chain(fraction.chars()).all(|c| c.is_ascii_digit()) {
+    if whole.is_empty()
+        || !whole
+            .chars()
+            .chain(fraction.chars())
+            .all(|c| c.is_ascii_digit())
+    {
         return None;
     }
     let mut all = format!("{whole}{fraction}");
@@ -113,22 +143,47 @@ fn plain_decimal(text: &str) -> Option<String> {
         other => other,
     };
     let fraction = fraction.trim_end_matches('0');
-    Some(if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") })
+    Some(if fraction.is_empty() {
+        format!("{sign}{whole}")
+    } else {
+        format!("{sign}{whole}.{fraction}")
+    })
 }
 
 #[test]
 fn a_decimal_has_one_plain_form() {
-    for (text, plain) in [("9.20E-7", "0.00000092"), ("1e3", "1000"), ("0.10", "0.1"), ("007", "7"), ("0.0", "0"), ("-1.50", "-1.5")] {
+    for (text, plain) in [
+        ("9.20E-7", "0.00000092"),
+        ("1e3", "1000"),
+        ("0.10", "0.1"),
+        ("007", "7"),
+        ("0.0", "0"),
+        ("-1.50", "-1.5"),
+    ] {
         assert_eq!(plain_decimal(text).as_deref(), Some(plain));
     }
     assert_eq!(plain_decimal("BTC-24SEP21"), None);
 }
 
 async fn rows_by_seq(tier: &Tier, table: &str, fields: &[(&str, &str)]) -> BTreeMap<u64, Fields> {
-    let columns: Vec<_> = fields.iter().map(|(field, sql)| format!("{sql} AS f_{field}")).collect();
-    let sql = format!("SELECT toString(stream_seq) AS seq, {} FROM {}", columns.join(", "), tier.table(table));
-    let query = tier.query(&sql).with_setting("output_format_json_quote_64bit_integers", "0");
-    let bytes = tier.select(query, "JSONEachRow").unwrap().collect().await.unwrap();
+    let columns: Vec<_> = fields
+        .iter()
+        .map(|(field, sql)| format!("{sql} AS f_{field}"))
+        .collect();
+    let sql = format!(
+        "SELECT toString(stream_seq) AS seq, {} FROM {}",
+        columns.join(", "),
+        tier.table(table)
+    );
+    let query = tier
+        .query(&sql)
+        .with_setting("output_format_json_quote_64bit_integers", "0");
+    let bytes = tier
+        .select(query, "JSONEachRow")
+        .unwrap()
+        .collect()
+        .await
+        .unwrap();
     let text = String::from_utf8(bytes.to_vec()).unwrap();
     let parse = |line: &str| {
         let mut row: Fields = serde_json::from_str(line).unwrap();
@@ -142,20 +197,35 @@ async fn rows_by_seq(tier: &Tier, table: &str, fields: &[(&str, &str)]) -> BTree
 async fn the_demo_accounts_for_every_message_and_cold_holds_every_real_value() {
     let folder = tempfile::tempdir().unwrap();
     let demo = start_demo(folder.path(), 20_000).await;
-    let report = demo.run(&tokio_util::sync::CancellationToken::new()).await.unwrap();
+    let report = demo
+        .run(&tokio_util::sync::CancellationToken::new())
+        .await
+        .unwrap();
     println!("{}", report.table());
     report.audit().unwrap();
 
     let messages = accepted_messages(&messages_folder());
-    assert_eq!(messages.len(), 3620, "3636 messages, 16 of them with an id that one before them bore");
+    assert_eq!(
+        messages.len(),
+        3620,
+        "3636 messages, 16 of them with an id that one before them bore"
+    );
     let mut compared = 0;
     for (kind, table, own) in FIELDS {
         let fields: Vec<_> = COMMON.iter().chain(own).copied().collect();
         let rows = rows_by_seq(demo.cold(), table, &fields).await;
-        for (seq, message) in (1..).zip(&messages).filter(|(_, m)| m.subject.starts_with(&format!("{kind}."))) {
-            let row = rows.get(&seq).unwrap_or_else(|| panic!("message {seq} ({}) is not in cold", message.msg_id));
+        for (seq, message) in (1..)
+            .zip(&messages)
+            .filter(|(_, m)| m.subject.starts_with(&format!("{kind}.")))
+        {
+            let row = rows
+                .get(&seq)
+                .unwrap_or_else(|| panic!("message {seq} ({}) is not in cold", message.msg_id));
             for (field, _) in &fields {
-                let sent = message.payload.get(*field).map_or_else(|| "null".into(), |raw| canonical(raw));
+                let sent = message
+                    .payload
+                    .get(*field)
+                    .map_or_else(|| "null".into(), |raw| canonical(raw));
                 let found = canonical(&row[&format!("f_{field}")]);
                 assert_eq!(found, sent, "{field} of message {seq} ({})", message.msg_id);
             }
@@ -169,8 +239,14 @@ async fn the_demo_accounts_for_every_message_and_cold_holds_every_real_value() {
 /// A demo with its own servers; they die with it.
 fn run_demo(folder: &Path) -> std::process::Command {
     let mut command = crate::support::mpsync();
-    command.args(["--output", "json", "demo", "--generate", "5000", "--data"]).arg(folder);
-    command.arg("--messages").arg(messages_folder()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+        .args(["--output", "json", "demo", "--generate", "5000", "--data"])
+        .arg(folder);
+    command
+        .arg("--messages")
+        .arg(messages_folder())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     command
 }
 

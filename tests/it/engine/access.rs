@@ -11,22 +11,43 @@ fn the_first_start_makes_a_password_and_only_it_opens() {
     let engine = Engine::start(folder.path(), &[]);
     let password = engine.password.clone();
     assert!(password.len() >= 32);
-    let mode = std::fs::metadata(folder.path().join("password")).expect("a file").permissions().mode();
+    let mode = std::fs::metadata(folder.path().join("password"))
+        .expect("a file")
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
 
-    assert_eq!(engine.ask_anonymously("/ping").method("GET").send(b"").text(), "Ok.\n");
+    assert_eq!(
+        engine
+            .ask_anonymously("/ping")
+            .method("GET")
+            .send(b"")
+            .text(),
+        "Ok.\n"
+    );
     let answer = engine.ask_anonymously("/").send(b"SELECT 1");
     assert_eq!((answer.status, answer.code()), (401, Some("516")));
     assert!(answer.header("www-authenticate").is_some());
-    let wrong = engine.ask_anonymously("/").header("X-ClickHouse-User", "default").header("X-ClickHouse-Key", "wrong");
+    let wrong = engine
+        .ask_anonymously("/")
+        .header("X-ClickHouse-User", "default")
+        .header("X-ClickHouse-Key", "wrong");
     let answer = wrong.send(b"SELECT 1");
     assert_eq!((answer.status, answer.code()), (403, Some("516")));
     assert!(!answer.text().contains("wrong"));
 
-    let basic = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("default:{password}"));
+    let basic = base64::Engine::encode(
+        &base64::engine::general_purpose::STANDARD,
+        format!("default:{password}"),
+    );
     let ways = [
-        engine.ask_anonymously("/").header("X-ClickHouse-User", "default").header("X-ClickHouse-Key", &password),
-        engine.ask_anonymously("/").header("Authorization", &format!("Basic {basic}")),
+        engine
+            .ask_anonymously("/")
+            .header("X-ClickHouse-User", "default")
+            .header("X-ClickHouse-Key", &password),
+        engine
+            .ask_anonymously("/")
+            .header("Authorization", &format!("Basic {basic}")),
         engine.ask_anonymously(&format!("/?user=default&password={password}")),
     ];
     for way in ways {
@@ -43,11 +64,31 @@ fn a_user_and_a_password_of_ones_own_are_taken() {
     let file = folder.path().join("secret");
     std::fs::write(&file, "own secret\n").expect("a file");
     let data = folder.path().join("data");
-    let engine = Engine::start(&data, &["--user", "me", "--password-file", file.to_str().expect("text")]);
+    let engine = Engine::start(
+        &data,
+        &[
+            "--user",
+            "me",
+            "--password-file",
+            file.to_str().expect("text"),
+        ],
+    );
     let ask = |user: &str, key: &str| {
-        engine.ask_anonymously("/").header("X-ClickHouse-User", user).header("X-ClickHouse-Key", key).send(b"SELECT 1").status
+        engine
+            .ask_anonymously("/")
+            .header("X-ClickHouse-User", user)
+            .header("X-ClickHouse-Key", key)
+            .send(b"SELECT 1")
+            .status
     };
-    assert_eq!((ask("me", "own secret"), ask("default", "own secret"), ask("me", "own")), (200, 403, 403));
+    assert_eq!(
+        (
+            ask("me", "own secret"),
+            ask("default", "own secret"),
+            ask("me", "own")
+        ),
+        (200, 403, 403)
+    );
     assert!(!data.join("password").exists());
 }
 
@@ -55,21 +96,57 @@ fn a_user_and_a_password_of_ones_own_are_taken() {
 fn without_authentication_it_listens_on_loopback_only() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = command(folder.path(), &["--no-auth"]);
-    let args: Vec<_> = command.get_args().map(|a| if a == "127.0.0.1:0" { "0.0.0.0:0".into() } else { a.to_owned() }).collect();
+    let args: Vec<_> = command
+        .get_args()
+        .map(|a| {
+            if a == "127.0.0.1:0" {
+                "0.0.0.0:0".into()
+            } else {
+                a.to_owned()
+            }
+        })
+        .collect();
     command = std::process::Command::new(command.get_program());
     let output = command.args(args).output().expect("it runs");
-    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(2),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
 fn pages_of_foreign_origin_are_refused() {
     let (_folder, engine) = open_engine();
-    let foreign = engine.ask("/").host("rebound.example:8123").send(b"SELECT 1");
+    let foreign = engine
+        .ask("/")
+        .host("rebound.example:8123")
+        .send(b"SELECT 1");
     assert_eq!(foreign.status, 403);
-    assert_eq!(engine.ask("/ping").method("GET").host("rebound.example").send(b"").status, 403);
-    let foreign = engine.ask("/").header("Origin", "https://page.example").send(b"SELECT 1");
+    assert_eq!(
+        engine
+            .ask("/ping")
+            .method("GET")
+            .host("rebound.example")
+            .send(b"")
+            .status,
+        403
+    );
+    let foreign = engine
+        .ask("/")
+        .header("Origin", "https://page.example")
+        .send(b"SELECT 1");
     assert_eq!(foreign.status, 403);
-    assert_eq!(engine.ask("/").host("localhost").header("Origin", "http://127.0.0.1:3000").send(b"SELECT 1").status, 200);
+    assert_eq!(
+        engine
+            .ask("/")
+            .host("localhost")
+            .header("Origin", "http://127.0.0.1:3000")
+            .send(b"SELECT 1")
+            .status,
+        200
+    );
 }
 
 #[test]
@@ -111,9 +188,23 @@ fn no_statement_gets_at_files_programs_or_the_process() {
         assert_ne!(answer.status, 200, "{sql}: {}", answer.text());
         assert!(!answer.text().contains("secret"), "{sql}: {}", answer.text());
     }
-    assert_eq!(engine.ask("/?format_template_row=/etc/hostname").send(b"SELECT 1").code(), Some("452"));
-    let names: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").map(|e| e.expect("an entry").file_name()).collect();
-    assert!(!names.iter().any(|n| n == "outside.new" || n == "outside.backup"), "{names:?}");
+    assert_eq!(
+        engine
+            .ask("/?format_template_row=/etc/hostname")
+            .send(b"SELECT 1")
+            .code(),
+        Some("452")
+    );
+    let names: Vec<_> = std::fs::read_dir(folder.path())
+        .expect("a folder")
+        .map(|e| e.expect("an entry").file_name())
+        .collect();
+    assert!(
+        !names
+            .iter()
+            .any(|n| n == "outside.new" || n == "outside.backup"),
+        "{names:?}"
+    );
     assert_eq!(engine.sql("SELECT 1"), "1\n");
 }
 
@@ -123,13 +214,23 @@ fn an_error_repeats_no_password() {
     let engine = Engine::start(folder.path(), &[]);
     let password = engine.password.clone();
     for sql in [
-        format!("SELECT * FROM url('http://{}/{password}?x=1', 'CSV', 'x String')", engine.address),
+        format!(
+            "SELECT * FROM url('http://{}/{password}?x=1', 'CSV', 'x String')",
+            engine.address
+        ),
         format!("SELECT * FROM nowhere WHERE x = '{password}'"),
-        format!("SELECT * FROM url('http://{}/?query=SELEC&password=somebodys', 'CSV', 'x String')", engine.address),
+        format!(
+            "SELECT * FROM url('http://{}/?query=SELEC&password=somebodys', 'CSV', 'x String')",
+            engine.address
+        ),
     ] {
         let answer = engine.ask("/?http_max_tries=1").send(sql.as_bytes());
         assert_ne!(answer.status, 200);
-        assert!(!answer.text().contains(&password) && !answer.text().contains("somebodys"), "{}", answer.text());
+        assert!(
+            !answer.text().contains(&password) && !answer.text().contains("somebodys"),
+            "{}",
+            answer.text()
+        );
     }
 }
 
@@ -137,6 +238,8 @@ fn an_error_repeats_no_password() {
 fn url_is_there_and_finds_the_engine_itself() {
     let (_folder, engine) = open_engine();
     let address = engine.address;
-    let sql = format!("SELECT sum(x) FROM url('http://{address}/?query=SELECT%20number%20FROM%20numbers(10)', 'TSV', 'x UInt64')");
+    let sql = format!(
+        "SELECT sum(x) FROM url('http://{address}/?query=SELECT%20number%20FROM%20numbers(10)', 'TSV', 'x UInt64')"
+    );
     assert_eq!(engine.sql(&sql), "45\n");
 }

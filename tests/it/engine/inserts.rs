@@ -12,13 +12,18 @@ const ROWS: &str = "SELECT number, toDecimal128(number, 18) / 7, 'S' || toString
                     [(toDecimal64(number, 8), toDecimal64(1, 8))] FROM numbers(20000)";
 
 fn count(engine: &Engine, table: &str) -> String {
-    engine.sql(&format!("SELECT count() FROM {table}")).trim().to_owned()
+    engine
+        .sql(&format!("SELECT count() FROM {table}"))
+        .trim()
+        .to_owned()
 }
 
 #[test]
 fn every_format_that_is_written_can_be_read_back() {
     let (_folder, engine) = open_engine();
-    engine.sql(&format!("CREATE TABLE t ({COLUMNS}) ENGINE = MergeTree ORDER BY id"));
+    engine.sql(&format!(
+        "CREATE TABLE t ({COLUMNS}) ENGINE = MergeTree ORDER BY id"
+    ));
     engine.sql(&format!("INSERT INTO t {ROWS}"));
     let fingerprint = "SELECT count(), sum(cityHash64(tuple(*))) FROM";
     let expected = engine.sql(&format!("{fingerprint} t"));
@@ -35,15 +40,28 @@ fn every_format_that_is_written_can_be_read_back() {
         "TSV",
         "Values",
     ] {
-        let body = engine.ask("/").send(format!("SELECT * FROM t FORMAT {format}").as_bytes());
-        assert!(body.status == 200 && body.whole, "{format}: {}", body.text());
+        let body = engine
+            .ask("/")
+            .send(format!("SELECT * FROM t FORMAT {format}").as_bytes());
+        assert!(
+            body.status == 200 && body.whole,
+            "{format}: {}",
+            body.text()
+        );
         engine.sql(&format!("CREATE TABLE t_{format} AS t"));
         let path = format!("/?query=INSERT%20INTO%20t_{format}%20FORMAT%20{format}");
         let inserted = engine.ask(&path).send(&body.body);
         assert_eq!(inserted.status, 200, "{format}: {}", inserted.text());
         let summary = inserted.header("x-clickhouse-summary").expect("a summary");
-        assert!(summary.contains("\"written_rows\":\"20000\""), "{format}: {summary}");
-        assert_eq!(engine.sql(&format!("{fingerprint} t_{format}")), expected, "{format}");
+        assert!(
+            summary.contains("\"written_rows\":\"20000\""),
+            "{format}: {summary}"
+        );
+        assert_eq!(
+            engine.sql(&format!("{fingerprint} t_{format}")),
+            expected,
+            "{format}"
+        );
     }
 }
 
@@ -56,8 +74,20 @@ fn data_comes_behind_the_statement_in_the_body_too() {
     engine.sql("INSERT INTO t FORMAT CSV\n4,d\n5,e\n");
     engine.sql("INSERT INTO t SETTINGS async_insert = 0 FORMAT TSV\n6\tf\n");
     engine.sql("INSERT INTO t SELECT x + 10, s FROM t");
-    assert_eq!(engine.ask("/?query=INSERT%20INTO%20t%20VALUES").send(b"(7, 'g')").status, 200);
-    assert_eq!(engine.ask("/?query=INSERT%20INTO%20t%20VALUES%20(8,'h')&async_insert=1").send(b"").status, 200);
+    assert_eq!(
+        engine
+            .ask("/?query=INSERT%20INTO%20t%20VALUES")
+            .send(b"(7, 'g')")
+            .status,
+        200
+    );
+    assert_eq!(
+        engine
+            .ask("/?query=INSERT%20INTO%20t%20VALUES%20(8,'h')&async_insert=1")
+            .send(b"")
+            .status,
+        200
+    );
     assert_eq!(engine.sql("SELECT count(), sum(x) FROM t"), "14\t117\n");
 }
 
@@ -65,8 +95,14 @@ fn data_comes_behind_the_statement_in_the_body_too() {
 fn a_chunked_body_is_streamed_and_what_breaks_off_leaves_nothing() {
     let (_folder, engine) = open_engine();
     engine.sql("CREATE TABLE t (x UInt64) ENGINE = MergeTree ORDER BY x");
-    let open = || engine.ask("/?query=INSERT%20INTO%20t%20FORMAT%20TSV").open("Transfer-Encoding: chunked\r\n");
-    let rows: Vec<u8> = (0..10_000).flat_map(|n: u32| format!("{n}\n").into_bytes()).collect();
+    let open = || {
+        engine
+            .ask("/?query=INSERT%20INTO%20t%20FORMAT%20TSV")
+            .open("Transfer-Encoding: chunked\r\n")
+    };
+    let rows: Vec<u8> = (0..10_000)
+        .flat_map(|n: u32| format!("{n}\n").into_bytes())
+        .collect();
 
     let mut socket = open();
     for part in rows.chunks(7001) {
@@ -88,7 +124,9 @@ fn a_chunked_body_is_streamed_and_what_breaks_off_leaves_nothing() {
     }
 
     // More rows than ClickHouse puts into one block, from a client that asks to keep them together.
-    let many: Vec<u8> = (0..3_000_000u32).flat_map(|n| format!("{n}\n").into_bytes()).collect();
+    let many: Vec<u8> = (0..3_000_000u32)
+        .flat_map(|n| format!("{n}\n").into_bytes())
+        .collect();
     let path = "/?query=INSERT%20INTO%20t%20FORMAT%20TSV&min_insert_block_size_rows=100000000";
     let mut socket = engine.ask(path).open("Transfer-Encoding: chunked\r\n");
     socket.write_all(&chunk(&many)).expect("sends");
@@ -98,10 +136,13 @@ fn a_chunked_body_is_streamed_and_what_breaks_off_leaves_nothing() {
     assert_eq!(count(&engine, "t"), "10000");
 
     // A body that is shorter than its length says.
-    let mut socket =
-        engine.ask("/?query=INSERT%20INTO%20t%20FORMAT%20TSV").open(&format!("Content-Length: {}\r\n", rows.len() + 10));
+    let mut socket = engine
+        .ask("/?query=INSERT%20INTO%20t%20FORMAT%20TSV")
+        .open(&format!("Content-Length: {}\r\n", rows.len() + 10));
     socket.write_all(&rows).expect("sends");
-    socket.shutdown(std::net::Shutdown::Write).expect("shuts down");
+    socket
+        .shutdown(std::net::Shutdown::Write)
+        .expect("shuts down");
     drop(socket);
     until("the insert to end", || engine.running() == 0);
     assert_eq!(count(&engine, "t"), "10000");
@@ -114,21 +155,36 @@ fn compressed_bodies_are_read_and_cut_ones_leave_nothing() {
     let sql = b"SELECT cityHash64(number) FROM numbers(50000) FORMAT RowBinary";
     let mut expected = 0;
     for encoding in ["gzip", "zstd", "lz4", "deflate"] {
-        let body = engine.ask("/?enable_http_compression=1").header("Accept-Encoding", encoding).send(sql).body;
+        let body = engine
+            .ask("/?enable_http_compression=1")
+            .header("Accept-Encoding", encoding)
+            .send(sql)
+            .body;
         let insert = |body: &[u8]| {
-            engine.ask("/?query=INSERT%20INTO%20t%20FORMAT%20RowBinary").header("Content-Encoding", encoding).send(body)
+            engine
+                .ask("/?query=INSERT%20INTO%20t%20FORMAT%20RowBinary")
+                .header("Content-Encoding", encoding)
+                .send(body)
         };
         for cut in [body.len() - 1, body.len() / 2, 10] {
             let answer = insert(&body[..cut]);
             assert_ne!(answer.status, 200, "{encoding} cut at {cut}");
-            assert_eq!(count(&engine, "t"), expected.to_string(), "{encoding} cut at {cut}");
+            assert_eq!(
+                count(&engine, "t"),
+                expected.to_string(),
+                "{encoding} cut at {cut}"
+            );
         }
         assert_eq!(insert(&body).status, 200, "{encoding}");
         expected += 50_000;
         assert_eq!(count(&engine, "t"), expected.to_string(), "{encoding}");
     }
     let mut blocks = engine.ask("/?compress=1").send(sql).body;
-    let insert = |body: &[u8]| engine.ask("/?decompress=1&query=INSERT%20INTO%20t%20FORMAT%20RowBinary").send(body);
+    let insert = |body: &[u8]| {
+        engine
+            .ask("/?decompress=1&query=INSERT%20INTO%20t%20FORMAT%20RowBinary")
+            .send(body)
+    };
     assert_eq!(insert(&blocks).status, 200);
     assert_ne!(insert(&blocks[..blocks.len() - 1]).status, 200);
     let middle = blocks.len() / 2;
@@ -141,11 +197,25 @@ fn compressed_bodies_are_read_and_cut_ones_leave_nothing() {
 fn a_refused_insert_is_answered_though_its_client_is_still_sending() {
     let (_folder, engine) = open_engine();
     let body = vec![b'1'; 8 << 20];
-    let answer = engine.ask("/?query=INSERT%20INTO%20nowhere%20FORMAT%20TSV").send(&body);
-    assert_eq!((answer.status, answer.code()), (404, Some("60")), "{}", answer.text());
+    let answer = engine
+        .ask("/?query=INSERT%20INTO%20nowhere%20FORMAT%20TSV")
+        .send(&body);
+    assert_eq!(
+        (answer.status, answer.code()),
+        (404, Some("60")),
+        "{}",
+        answer.text()
+    );
     engine.sql("CREATE TABLE t (x UInt8) ENGINE = MergeTree ORDER BY x");
-    let answer = engine.ask("/?query=INSERT%20INTO%20t%20FORMAT%20TSV").send(b"1\nmany\n3\n");
-    assert_eq!((answer.status, answer.code()), (400, Some("27")), "{}", answer.text());
+    let answer = engine
+        .ask("/?query=INSERT%20INTO%20t%20FORMAT%20TSV")
+        .send(b"1\nmany\n3\n");
+    assert_eq!(
+        (answer.status, answer.code()),
+        (400, Some("27")),
+        "{}",
+        answer.text()
+    );
     assert_eq!(count(&engine, "t"), "0");
 }
 
@@ -155,7 +225,9 @@ fn an_insert_holds_its_client_back_when_the_engine_is_behind() {
     engine.sql("CREATE TABLE t (x UInt64) ENGINE = MergeTree ORDER BY x");
     engine.reset_peak();
     let (before, _) = engine.memory();
-    let mut socket = engine.ask("/?query=INSERT%20INTO%20t%20FORMAT%20RowBinary").open("Transfer-Encoding: chunked\r\n");
+    let mut socket = engine
+        .ask("/?query=INSERT%20INTO%20t%20FORMAT%20RowBinary")
+        .open("Transfer-Encoding: chunked\r\n");
     let rows: Vec<u8> = (0..1_000_000u64).flat_map(u64::to_le_bytes).collect();
     let framed = chunk(&rows);
     for _ in 0..60 {
@@ -166,6 +238,13 @@ fn an_insert_holds_its_client_back_when_the_engine_is_behind() {
     let (_, peak) = engine.memory();
     assert_eq!(count(&engine, "t"), "60000000");
     let grown = peak.saturating_sub(before);
-    eprintln!("480 MB inserted, resident memory grew by {} MiB at the most", grown >> 20);
-    assert!(grown < 400 << 20, "resident memory grew by {} MiB", grown >> 20);
+    eprintln!(
+        "480 MB inserted, resident memory grew by {} MiB at the most",
+        grown >> 20
+    );
+    assert!(
+        grown < 400 << 20,
+        "resident memory grew by {} MiB",
+        grown >> 20
+    );
 }

@@ -15,18 +15,30 @@ struct Trade {
 }
 
 fn client(engine: &Engine) -> Client {
-    Client::default().with_url(format!("http://{}", engine.address)).with_user("default").with_password("unasked")
+    Client::default()
+        .with_url(format!("http://{}", engine.address))
+        .with_user("default")
+        .with_password("unasked")
 }
 
 fn trades(count: u64) -> Vec<Trade> {
-    let trade = |id| Trade { id, symbol: format!("S{}", id % 3), price: 0.5, note: (id % 2 == 0).then(|| id.to_string()) };
+    let trade = |id| Trade {
+        id,
+        symbol: format!("S{}", id % 3),
+        price: 0.5,
+        note: (id % 2 == 0).then(|| id.to_string()),
+    };
     (0..count).map(trade).collect()
 }
 
 #[tokio::test]
 async fn rows_parameters_and_errors_pass_with_every_compression() {
     let (_folder, engine) = open_engine();
-    for (table, compression) in [("plain", Compression::None), ("lz4", Compression::Lz4), ("zstd", Compression::zstd())] {
+    for (table, compression) in [
+        ("plain", Compression::None),
+        ("lz4", Compression::Lz4),
+        ("zstd", Compression::zstd()),
+    ] {
         let client = client(&engine).with_compression(compression);
         let create = format!(
             "CREATE TABLE {table} (id UInt64, symbol LowCardinality(String), price Float64, note Nullable(String)) \
@@ -39,13 +51,31 @@ async fn rows_parameters_and_errors_pass_with_every_compression() {
         }
         insert.end().await.expect("ends");
 
-        let sql = format!("SELECT * FROM {table} WHERE symbol = {{symbol:String}} AND id < {{below:UInt64}} ORDER BY id");
-        let got = client.query(&sql).param("symbol", "S1").param("below", 1000).fetch_all::<Trade>().await.expect("rows");
-        let expected: Vec<_> = trades(1000).into_iter().filter(|t| t.symbol == "S1").collect();
+        let sql = format!(
+            "SELECT * FROM {table} WHERE symbol = {{symbol:String}} AND id < {{below:UInt64}} ORDER BY id"
+        );
+        let got = client
+            .query(&sql)
+            .param("symbol", "S1")
+            .param("below", 1000)
+            .fetch_all::<Trade>()
+            .await
+            .expect("rows");
+        let expected: Vec<_> = trades(1000)
+            .into_iter()
+            .filter(|t| t.symbol == "S1")
+            .collect();
         assert_eq!(got, expected, "{table}");
 
-        let error = client.query("SELECT * FROM nowhere").execute().await.expect_err("no such table");
-        assert!(error.to_string().contains("Code: 60. DB::Exception"), "{error}");
+        let error = client
+            .query("SELECT * FROM nowhere")
+            .execute()
+            .await
+            .expect_err("no such table");
+        assert!(
+            error.to_string().contains("Code: 60. DB::Exception"),
+            "{error}"
+        );
 
         let sql = "SELECT throwIf(number = 3000000, 'in the middle') AS x FROM numbers(10000000) \
                    SETTINGS max_block_size = 10000, max_threads = 1";
@@ -57,7 +87,10 @@ async fn rows_parameters_and_errors_pass_with_every_compression() {
                 Err(error) => break error,
             }
         };
-        assert!(error.to_string().contains("in the middle"), "{table}: {error}");
+        assert!(
+            error.to_string().contains("in the middle"),
+            "{table}: {error}"
+        );
     }
 }
 

@@ -41,17 +41,30 @@ pub(crate) fn command(data: &Path, options: &[&str]) -> Command {
 impl Engine {
     /// Starts one and waits until it says that it listens.
     pub(crate) fn start(data: &Path, options: &[&str]) -> Self {
-        let mut child = command(data, options).stderr(Stdio::inherit()).spawn().expect("the program starts");
+        let mut child = command(data, options)
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the program starts");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("stdout is a pipe");
         BufReader::new(stdout).read_line(&mut line).expect("a line");
-        let address = line.trim().strip_prefix("listening on http://").and_then(|a| a.parse().ok());
+        let address = line
+            .trim()
+            .strip_prefix("listening on http://")
+            .and_then(|a| a.parse().ok());
         let Some(address) = address else {
             let _ = child.kill();
             panic!("the engine did not start, it said {line:?}");
         };
-        let password = std::fs::read_to_string(data.join("password")).unwrap_or_default().trim().to_owned();
-        Self { child, address, password }
+        let password = std::fs::read_to_string(data.join("password"))
+            .unwrap_or_default()
+            .trim()
+            .to_owned();
+        Self {
+            child,
+            address,
+            password,
+        }
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -86,10 +99,18 @@ impl Engine {
 
     /// Its resident memory in bytes: now, and at the most since the last reset.
     pub(crate) fn memory(&self) -> (u64, u64) {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it lives");
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it lives");
         let field = |name: &str| {
-            let line = status.lines().find(|l| l.starts_with(name)).expect("the field");
-            line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") << 10
+            let line = status
+                .lines()
+                .find(|l| l.starts_with(name))
+                .expect("the field");
+            line.split_whitespace()
+                .nth(1)
+                .and_then(|kib| kib.parse::<u64>().ok())
+                .expect("a number")
+                << 10
         };
         (field("VmRSS:"), field("VmHWM:"))
     }
@@ -102,12 +123,22 @@ impl Engine {
     /// A request with the right password.
     pub(crate) fn ask(&self, path: &str) -> Ask<'_> {
         let ask = self.ask_anonymously(path);
-        if self.password.is_empty() { ask } else { ask.header("X-ClickHouse-Key", &self.password) }
+        if self.password.is_empty() {
+            ask
+        } else {
+            ask.header("X-ClickHouse-Key", &self.password)
+        }
     }
 
     /// A request without a password.
     pub(crate) fn ask_anonymously(&self, path: &str) -> Ask<'_> {
-        Ask { engine: self, method: "POST", path: path.to_owned(), headers: Vec::new(), host: None }
+        Ask {
+            engine: self,
+            method: "POST",
+            path: path.to_owned(),
+            headers: Vec::new(),
+            host: None,
+        }
     }
 
     /// Runs a statement that must succeed; gives its result as text.
@@ -119,7 +150,8 @@ impl Engine {
 
     /// The queries that run, this one not counted.
     pub(crate) fn running(&self) -> u64 {
-        let text = self.sql("SELECT count() FROM system.processes WHERE query NOT LIKE '%system.processes%'");
+        let text = self
+            .sql("SELECT count() FROM system.processes WHERE query NOT LIKE '%system.processes%'");
         text.trim().parse().expect("a count")
     }
 }
@@ -163,7 +195,10 @@ impl Ask<'_> {
         let mut socket = TcpStream::connect(self.engine.address).expect("connects");
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let host = self.host.unwrap_or_else(|| self.engine.address.to_string());
-        let mut head = format!("{} {} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{framing}", self.method, self.path);
+        let mut head = format!(
+            "{} {} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{framing}",
+            self.method, self.path
+        );
         for (name, value) in &self.headers {
             let _ = write!(head, "{name}: {value}\r\n");
         }
@@ -196,7 +231,11 @@ impl Answer {
         let mut reader = BufReader::new(socket);
         let mut line = String::new();
         reader.read_line(&mut line).expect("a status line");
-        let status = line.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or_else(|| panic!("no status in {line:?}"));
+        let status = line
+            .split(' ')
+            .nth(1)
+            .and_then(|s| s.parse().ok())
+            .unwrap_or_else(|| panic!("no status in {line:?}"));
         let mut headers = Vec::new();
         loop {
             let mut line = String::new();
@@ -206,14 +245,22 @@ impl Answer {
                 None => break,
             }
         }
-        let mut answer = Self { status, headers, body: Vec::new(), whole: true };
+        let mut answer = Self {
+            status,
+            headers,
+            body: Vec::new(),
+            whole: true,
+        };
         if head_only {
             return answer;
         }
         if answer.header("transfer-encoding") == Some("chunked") {
             answer.whole = read_chunks(&mut reader, &mut answer.body);
         } else {
-            let length: usize = answer.header("content-length").and_then(|l| l.parse().ok()).expect("a length");
+            let length: usize = answer
+                .header("content-length")
+                .and_then(|l| l.parse().ok())
+                .expect("a length");
             let _ = reader.read_to_end(&mut answer.body);
             answer.whole = answer.body.len() == length;
         }
@@ -221,7 +268,10 @@ impl Answer {
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 
     pub(crate) fn text(&self) -> String {
@@ -240,7 +290,9 @@ fn read_chunks(reader: &mut impl BufRead, body: &mut Vec<u8>) -> bool {
         if reader.read_line(&mut line).is_err() {
             return false;
         }
-        let Ok(length) = u64::from_str_radix(line.trim(), 16) else { return false };
+        let Ok(length) = u64::from_str_radix(line.trim(), 16) else {
+            return false;
+        };
         let before = body.len();
         let read = reader.by_ref().take(length).read_to_end(body);
         if read.is_err() || (body.len() - before) as u64 != length {

@@ -18,7 +18,6 @@ pub(crate) fn program() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_mpsync"))
 }
 
-
 /// The program under test, its environment without what a developer's shell may say.
 pub(crate) fn mpsync() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mpsync"));

@@ -69,7 +69,11 @@ impl World {
                 world.database(tier)
             );
         }
-        let _ = writeln!(config, "archive: {{path: {}}}\n{more}", world.archive().display());
+        let _ = writeln!(
+            config,
+            "archive: {{path: {}}}\n{more}",
+            world.archive().display()
+        );
         std::fs::write(world.config(), config).expect("the configuration is written");
         world
     }
@@ -114,7 +118,10 @@ impl World {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = super::mpsync();
         command.arg("--config").arg(self.config()).args(arguments);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
@@ -133,7 +140,12 @@ impl World {
     /// Runs the program, which must fail with this exit code; gives what it says of the error.
     pub(crate) fn fail(&self, exit: i32, arguments: &[&str]) -> String {
         let output = self.run(arguments);
-        assert_eq!(output.status.code(), Some(exit), "{arguments:?}: {}", told(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(exit),
+            "{arguments:?}: {}",
+            told(&output)
+        );
         let said = String::from_utf8_lossy(&output.stderr);
         said[said.find("error: ").expect("an error")..].to_owned()
     }
@@ -177,7 +189,9 @@ impl World {
     /// All files of the archive below its datasets, with this ending.
     pub(crate) fn files(&self, ending: &str) -> Vec<PathBuf> {
         fn walk(folder: &std::path::Path, found: &mut Vec<PathBuf>) {
-            let Ok(entries) = std::fs::read_dir(folder) else { return };
+            let Ok(entries) = std::fs::read_dir(folder) else {
+                return;
+            };
             for entry in entries {
                 let path = entry.expect("an entry").path();
                 if path.is_dir() {

@@ -18,7 +18,12 @@ fn rows_that_arrive_while_hot_is_cleaned_are_not_lost() {
         let inserting = scope.spawn(|| {
             let mut rows = 0;
             while !inserted.load(Ordering::Relaxed) && rows < 4_000 {
-                world.insert_trades("trades", hours[(rows / 20 % 2) as usize], 10_000_000 + rows, 20);
+                world.insert_trades(
+                    "trades",
+                    hours[(rows / 20 % 2) as usize],
+                    10_000_000 + rows,
+                    20,
+                );
                 rows += 20;
             }
             rows
@@ -31,8 +36,14 @@ fn rows_that_arrive_while_hot_is_cleaned_are_not_lost() {
     });
     world.succeed(&["sync", "--dataset", "trades", "--cleanup"]);
     assert!(late > 0);
-    assert_eq!(world.number("SELECT count() FROM cold.trades"), 4_000 + late);
-    assert_eq!(world.number("SELECT uniqExact(stream_seq) FROM cold.trades"), 4_000 + late);
+    assert_eq!(
+        world.number("SELECT count() FROM cold.trades"),
+        4_000 + late
+    );
+    assert_eq!(
+        world.number("SELECT uniqExact(stream_seq) FROM cold.trades"),
+        4_000 + late
+    );
     assert_eq!(world.number("SELECT count() FROM hot.trades"), 0);
     world.succeed(&["verify", "--deep", "--against", "cold"]);
 }
@@ -56,7 +67,10 @@ fn sealed_by_a_crash() -> World {
 fn a_sealed_partition_that_a_crash_left_is_finished_by_the_next_cleanup() {
     let world = sealed_by_a_crash();
     world.succeed(&["sync", "--dataset", "trades", "--cleanup"]);
-    assert_eq!(world.number("SELECT uniqExact(stream_seq) FROM cold.trades"), 1015);
+    assert_eq!(
+        world.number("SELECT uniqExact(stream_seq) FROM cold.trades"),
+        1015
+    );
     assert_eq!(world.number("SELECT count() FROM cold.trades"), 1015);
     assert_eq!(world.number("SELECT count() FROM hot.trades"), 0);
     assert_eq!(world.leftovers("hot"), "");
@@ -87,15 +101,23 @@ fn a_failed_query_never_passes_for_a_proof() {
     }
     let arguments = ["sync", "--dataset", "trades", "--cleanup", "--jobs", "1"];
     let mut running = world.command(&arguments).spawn().unwrap();
-    until("the second manifest", || world.files("manifest.json").len() > 1);
+    until("the second manifest", || {
+        world.files("manifest.json").len() > 1
+    });
     world.sql("DROP TABLE cold.trades");
     assert_eq!(running.wait().unwrap().code(), Some(1));
-    assert!(world.number("SELECT count() FROM hot.trades") >= 5000, "nothing unproven was cleaned");
+    assert!(
+        world.number("SELECT count() FROM hot.trades") >= 5000,
+        "nothing unproven was cleaned"
+    );
     assert_eq!(world.leftovers("hot"), "");
     // Nothing was lost: the archive has what hot has not.
     world.succeed(&["import", "--dataset", "trades"]);
     world.succeed(&arguments);
-    assert_eq!(world.number("SELECT uniqExact(stream_seq) FROM cold.trades"), 7000);
+    assert_eq!(
+        world.number("SELECT uniqExact(stream_seq) FROM cold.trades"),
+        7000
+    );
     assert_eq!(world.number("SELECT count() FROM cold.trades"), 7000);
 }
 
@@ -104,7 +126,9 @@ fn an_attempt_that_may_be_asleep_is_shut_out_before_cold_is_asked() {
     let world = World::new();
     world.insert_trades("trades", "2026-01-01 05", 1, 1000);
     // Attempt 1 gave no sign of its end; its staging table is full and about to be moved.
-    let lease = world.archive().join("_mpsync/leases/trades/2026-01-01T05/0000000001.json");
+    let lease = world
+        .archive()
+        .join("_mpsync/leases/trades/2026-01-01T05/0000000001.json");
     std::fs::create_dir_all(lease.parent().unwrap()).unwrap();
     std::fs::write(
         lease,
@@ -131,13 +155,20 @@ fn a_row_that_cold_lost_or_changed_halts_with_numbers_and_cleans_nothing() {
         world.insert_trades("trades", &format!("2026-01-01 0{hour}"), hour * 10_000, 500);
     }
     world.succeed(&["sync", "--dataset", "trades"]);
-    world.sql("ALTER TABLE cold.trades DELETE WHERE stream_seq = 50003 SETTINGS mutations_sync = 2");
+    world
+        .sql("ALTER TABLE cold.trades DELETE WHERE stream_seq = 50003 SETTINGS mutations_sync = 2");
     let said = world.fail(3, &["sync", "--dataset", "trades", "--cleanup"]);
-    assert!(said.contains("1 rows are archived and not there, such as 77/50003"), "{said}");
+    assert!(
+        said.contains("1 rows are archived and not there, such as 77/50003"),
+        "{said}"
+    );
     // The hour that is whole went its way.
     assert_eq!(world.number("SELECT count() FROM hot.trades"), 500);
     world.sql("ALTER TABLE cold.trades UPDATE price = 1 WHERE stream_seq = 60004 SETTINGS mutations_sync = 2");
-    let said = world.fail(3, &["verify", "--against", "cold", "--from", "2026-01-01T06"]);
+    let said = world.fail(
+        3,
+        &["verify", "--against", "cold", "--from", "2026-01-01T06"],
+    );
     assert!(said.contains("1 things are wrong"), "{said}");
 }
 
@@ -148,13 +179,18 @@ fn a_position_twice_or_with_other_values_than_archived_halts() {
     world.insert_trades("trades", "2026-01-01 05", 42, 1);
     let said = world.fail(3, &["sync", "--dataset", "trades"]);
     assert!(said.contains("two rows bear the position 77/42"), "{said}");
-    assert!(world.files(".parquet").is_empty(), "a halted export leaves nothing");
+    assert!(
+        world.files(".parquet").is_empty(),
+        "a halted export leaves nothing"
+    );
 
     let world = World::new();
     world.insert_trades("trades", "2026-01-01 05", 1, 100);
     world.succeed(&["sync", "--dataset", "trades", "--cleanup"]);
     world.insert_trades("trades", "2026-01-01 05", 1, 10);
-    world.sql("ALTER TABLE hot.trades UPDATE price = 1 WHERE stream_seq = 7 SETTINGS mutations_sync = 2");
+    world.sql(
+        "ALTER TABLE hot.trades UPDATE price = 1 WHERE stream_seq = 7 SETTINGS mutations_sync = 2",
+    );
     let said = world.fail(3, &["sync", "--dataset", "trades", "--cleanup"]);
     assert!(said.contains("1 rows") && said.contains("77/7"), "{said}");
     assert_eq!(world.number("SELECT count() FROM hot.trades"), 10);

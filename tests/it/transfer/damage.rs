@@ -18,11 +18,22 @@ fn a_flipped_byte_in_a_chunk_is_named_and_nothing_of_it_is_loaded() {
     bytes[middle] ^= 1;
     std::fs::write(&chunk, bytes).unwrap();
     let said = world.fail(3, &["import", "--dataset", "trades"]);
-    assert!(said.contains("hour=05") && said.contains("SHA-256"), "{said}");
-    assert_eq!(world.number("SELECT count() FROM cold.trades"), 500, "the other hour is loaded");
+    assert!(
+        said.contains("hour=05") && said.contains("SHA-256"),
+        "{said}"
+    );
+    assert_eq!(
+        world.number("SELECT count() FROM cold.trades"),
+        500,
+        "the other hour is loaded"
+    );
     let output = world.run(&["verify"]);
     assert_eq!(output.status.code(), Some(3), "{}", told(&output));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("part-00000"), "{}", told(&output));
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("part-00000"),
+        "{}",
+        told(&output)
+    );
 }
 
 #[test]
@@ -45,7 +56,10 @@ fn a_full_disk_under_the_archive_is_one_clear_error_and_loses_no_row() {
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
     let said = String::from_utf8_lossy(&output.stderr);
     let said = &said[said.find("error: ").expect("an error")..];
-    assert!(said.contains("File too large") && said.contains("2026-01-01T05"), "{said}");
+    assert!(
+        said.contains("File too large") && said.contains("2026-01-01T05"),
+        "{said}"
+    );
     assert_eq!(world.number("SELECT count() FROM hot.trades"), 100_000);
     assert!(world.files("manifest.json").is_empty());
     // Space again: the same command goes on.

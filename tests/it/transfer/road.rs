@@ -6,7 +6,12 @@ use crate::support::transfer::World;
 fn three_hours_of_trades_and_books_arrive_in_cold_and_hot_is_cleaned() {
     let world = World::new();
     for hour in 5..8 {
-        world.insert_trades("trades", &format!("2026-01-01 0{hour}"), hour * 10_000, 5_000);
+        world.insert_trades(
+            "trades",
+            &format!("2026-01-01 0{hour}"),
+            hour * 10_000,
+            5_000,
+        );
     }
     world.sql(
         "INSERT INTO hot.orderbooks SELECT toDateTime64('2026-01-01 05:00:00', 3, 'UTC') + number * 3, 'okx', 'perpetual', \
@@ -19,7 +24,14 @@ fn three_hours_of_trades_and_books_arrive_in_cold_and_hot_is_cleaned() {
     let (trades, books) = (world.state("hot.trades"), world.state("hot.orderbooks"));
     let report = world.report(&["sync", "--dataset", "trades,orderbooks", "--cleanup"]);
     assert_eq!(report["windows"].as_array().unwrap().len(), 3);
-    assert!(report["windows"].as_array().unwrap().iter().all(|w| w["stage"] == "cleaned"), "{report}");
+    assert!(
+        report["windows"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|w| w["stage"] == "cleaned"),
+        "{report}"
+    );
     assert_eq!(world.state("cold.trades"), trades);
     assert_eq!(world.state("cold.orderbooks"), books);
     assert_eq!(world.number("SELECT count() FROM hot.trades"), 0);
@@ -49,7 +61,14 @@ fn a_dry_run_prints_the_plan_and_changes_nothing() {
     let plan = world.succeed(&["sync", "--dataset", "trades", "--cleanup", "--dry-run"]);
     assert!(plan.contains("2026-01-01T05  100 rows in hot"), "{plan}");
     assert!(plan.contains("cleaned out of hot"), "{plan}");
-    let none = world.succeed(&["sync", "--dataset", "trades", "--to", "2026-01-01", "--dry-run"]);
+    let none = world.succeed(&[
+        "sync",
+        "--dataset",
+        "trades",
+        "--to",
+        "2026-01-01",
+        "--dry-run",
+    ]);
     assert!(none.contains("0 windows"), "{none}");
     assert!(!world.archive().exists());
     assert_eq!(world.number("SELECT count() FROM hot.trades"), 100);
@@ -74,7 +93,10 @@ fn late_rows_become_a_supplement_that_holds_nothing_else() {
     world.insert_trades("trades", "2026-01-01 05", 7001, 3);
     let report = world.report(&["sync", "--dataset", "trades", "--cleanup"]);
     assert_eq!(report["windows"][0]["generations"], 4);
-    assert_eq!(world.number("SELECT uniqExact(stream_seq) FROM cold.trades"), 1015);
+    assert_eq!(
+        world.number("SELECT uniqExact(stream_seq) FROM cold.trades"),
+        1015
+    );
     assert_eq!(world.number("SELECT count() FROM cold.trades"), 1015);
     assert_eq!(world.number("SELECT count() FROM hot.trades"), 0);
     world.succeed(&["verify", "--deep", "--against", "cold"]);
@@ -140,13 +162,20 @@ fn hot_and_cold_may_be_partitioned_by_hour_day_month_or_not_at_all() {
              `created_at` DateTime64(9, 'UTC'), `stream_epoch` UInt64, `stream_seq` UInt64) \
              ENGINE = MergeTree PARTITION BY {partition} ORDER BY (symbol, timestamp, stream_seq)"));
         }
-        for (n, hour) in ["2026-01-01 05", "2026-01-01 07", "2026-01-02 23"].iter().enumerate() {
+        for (n, hour) in ["2026-01-01 05", "2026-01-01 07", "2026-01-02 23"]
+            .iter()
+            .enumerate()
+        {
             world.insert_trades("trades", hour, n as u64 * 10_000, 200);
         }
         let state = world.state("hot.trades");
         let report = world.report(&["sync", "--dataset", "trades", "--cleanup"]);
         let case = format!("{hot} / {cold}: {report}");
-        assert_eq!(report["windows"].as_array().unwrap().len(), windows, "{case}");
+        assert_eq!(
+            report["windows"].as_array().unwrap().len(),
+            windows,
+            "{case}"
+        );
         assert_eq!(world.state("cold.trades"), state, "{case}");
         let left = world.number("SELECT count() FROM hot.trades");
         assert_eq!(left, if cleaned { 0 } else { 600 }, "{case}");
@@ -159,7 +188,10 @@ fn a_transfer_of_one_exchange_records_its_filter_and_the_rest_follows_without_do
     let world = World::new();
     world.insert_trades("trades", "2026-01-01 05", 1, 1000);
     world.succeed(&["sync", "--dataset", "trades", "--exchange", "okx"]);
-    assert_eq!(world.number("SELECT count() FROM cold.trades WHERE exchange = 'okx'"), 500);
+    assert_eq!(
+        world.number("SELECT count() FROM cold.trades WHERE exchange = 'okx'"),
+        500
+    );
     assert_eq!(world.number("SELECT count() FROM cold.trades"), 500);
     let manifest = std::fs::read_to_string(&world.files("manifest.json")[0]).unwrap();
     assert!(manifest.contains(r#""exchanges": ["#), "{manifest}");
@@ -186,14 +218,25 @@ fn a_table_that_cannot_be_proven_is_refused_by_name_before_anything_moves() {
 fn two_workers_on_one_archive_share_the_windows_and_double_nothing() {
     let world = World::new();
     for hour in 10..20 {
-        world.insert_trades("trades", &format!("2026-01-01 {hour}"), hour * 100_000, 3_000);
+        world.insert_trades(
+            "trades",
+            &format!("2026-01-01 {hour}"),
+            hour * 100_000,
+            3_000,
+        );
     }
     let state = world.state("hot.trades");
     let arguments = ["sync", "--dataset", "trades", "--cleanup"];
-    let workers: Vec<_> = (0..2).map(|_| world.command(&arguments).spawn().unwrap()).collect();
+    let workers: Vec<_> = (0..2)
+        .map(|_| world.command(&arguments).spawn().unwrap())
+        .collect();
     for worker in workers {
         let output = worker.wait_with_output().unwrap();
-        assert!(output.status.success(), "{}", crate::support::transfer::told(&output));
+        assert!(
+            output.status.success(),
+            "{}",
+            crate::support::transfer::told(&output)
+        );
     }
     assert_eq!(world.state("cold.trades"), state);
     assert_eq!(world.number("SELECT count() FROM hot.trades"), 0);
