@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::stream::Stream;
 use async_nats::{Client, Message};
@@ -14,22 +14,21 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Ended;
 use super::ack::Owed;
+use super::begin::Life;
 use super::budget::{Budget, Share};
 use super::dead_letter::{DeadLetter, DeadLetters};
-use super::decode::{Decoder, MessageMeta};
-use super::delivery::Delivery;
-use super::epoch::EpochHistory;
-use super::life::Door;
-use super::order::{Admission, Order};
-use super::recovery::{self, Holdings};
+use super::decode::MessageMeta;
 use super::decode::Reason;
-use super::sink::{Batch, LAST_FLUSH, Sink, message_id};
-use super::source::{AHEAD_MESSAGES, Source};
+use super::delivery::Delivery;
+use super::hand::Hand;
+use super::life::superseded;
+use super::order::Admission;
+use super::sink::{Batch, LAST_FLUSH, message_id};
 use super::stats::DatasetStats;
-use super::stream::{self, AckMode, Durable};
-use crate::clickhouse::{Tier, check_columns};
+use super::stream::{self, AckMode};
+use crate::clickhouse::Tier;
 use crate::config::Config;
-use crate::dataset::{Dataset, PositionSet};
+use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::retry::Backoff;
 
@@ -37,6 +36,8 @@ use crate::retry::Backoff;
 const LOOK: Duration = Duration::from_millis(100);
 /// Every how many looks it asks the server whether deliveries went elsewhere or the stream dropped something.
 const LOOKS_PER_QUESTION: u32 = 20;
+/// Every how many questions it looks whether a newer life began, which an idle one would not notice.
+const QUESTIONS_PER_DOOR: u32 = 5;
 /// Dead letters that a batch holds at most.
 const DEAD_LETTERS_PER_BATCH: usize = 2000;
 /// Bytes of a batch at most, whatever the configuration says: an Arrow array addresses two gigabytes.
@@ -58,59 +59,6 @@ pub(super) struct Pipeline {
     pub(super) drain_to: Option<u64>,
 }
 
-/// A life that has begun: everything that it must know is asked.
-struct Life {
-    durable: Durable,
-    sink: Arc<Sink>,
-    source: Source,
-    hand: Hand,
-    history: EpochHistory,
-    /// Positions above the floor whose rows landed in an earlier life.
-    held: PositionSet,
-    order: Order,
-    /// How often the connection had been made when the life began.
-    connects: u64,
-    /// All messages of the dataset up to here were delivered.
-    clear_to: u64,
-    /// What the server said last that it had delivered.
-    delivered: u64,
-}
-
-/// What a life finds out before it begins to ingest.
-struct Recovered {
-    history: EpochHistory,
-    held: PositionSet,
-    standing: stream::Standing,
-    /// All messages of the dataset up to here are known to have been settled.
-    clear_to: u64,
-}
-
-/// What was taken and is not yet on its way into hot.
-struct Hand {
-    decoder: Decoder,
-    dead_letters: Vec<DeadLetter>,
-    owed: Owed,
-    share: Share,
-    messages: u64,
-    last_seq: u64,
-    since: Option<Instant>,
-}
-
-impl Hand {
-    fn is_empty(&self) -> bool {
-        self.messages == 0
-    }
-}
-
-/// Nanoseconds since 1970.
-fn now_nanos() -> Result<u64> {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|d| u64::try_from(d.as_nanos()).ok())
-        .ok_or_else(|| Error::config("this machine's clock is not between 1970 and 2554"))
-}
-
 impl Pipeline {
     /// Ingests until everything is drained, the process is to end, or something cannot be helped.
     pub(super) async fn run(self) -> Result<()> {
@@ -124,12 +72,15 @@ impl Pipeline {
                     return Err(e.doing(format!("ingesting {}", self.dataset.name)));
                 }
                 Err(Ended::Doubt(why)) => {
+                    if self.gave_up().await {
+                        return Err(Error::nats("the connection was lost and could not be made again").hint(
+                            "nats.max_reconnect_attempts says how often it is tried; nothing was lost, the next start goes on",
+                        ));
+                    }
                     self.stats.doubts.add(1);
                     // A life that landed something ended for a reason of its own.
-                    failed = match self.stats.batches.get() > landed_before {
-                        true => 1,
-                        false => failed + 1,
-                    };
+                    let progressed = self.stats.batches.get() > landed_before;
+                    failed = if progressed { 1 } else { failed + 1 };
                     let pause = Backoff::DAEMON.pause(failed, rand::random());
                     tracing::warn!(dataset = %self.dataset.name, why, ?pause, "life ended in doubt, beginning a new one");
                     tokio::select! {
@@ -159,124 +110,6 @@ impl Pipeline {
         ended
     }
 
-    /// Begins a life: shuts older doors first, and only then asks what is there.
-    async fn begin(&self, lived: &mut Option<u64>) -> Result<Life, Ended> {
-        let began = Instant::now();
-        let connects = self.connects();
-        let live = self.tier.describe_existing(&self.dataset.table).await?;
-        check_columns(&self.dataset, &live)?;
-        let decoder = Decoder::new(&self.dataset, &live)?;
-        let mut durable = Durable::open(
-            &self.stream,
-            &self.dataset,
-            &self.config.ingest,
-            self.mode,
-            self.max_ack_pending(),
-        )
-        .await?;
-        let nanos = now_nanos()?;
-        let door = Door::open(&self.tier, &self.dataset, nanos / 1_000_000, lived).await?;
-        let holdings = Holdings::new(&self.tier, &self.dataset)?;
-        let Recovered {
-            history,
-            held,
-            standing,
-            clear_to,
-        } = self.recover(&mut durable, &holdings, nanos).await?;
-        let facts = stream::facts(&self.stream).await?;
-        if !standing.fresh {
-            self.note_gap(clear_to, facts.first_seq);
-        }
-        let source = Source::open(&self.client, &durable.consumer).await?;
-        tracing::info!(
-            dataset = %self.dataset.name, life = door.life(), epoch = history.current().0, floor = standing.floor,
-            held = held.len(), last_seq = facts.last_seq, duration = ?began.elapsed(), "ingesting"
-        );
-        let mode = durable.mode();
-        Ok(Life {
-            sink: Arc::new(Sink {
-                tier: self.tier.clone(),
-                dataset: self.dataset.clone(),
-                live,
-                door,
-                holdings,
-                dead_letters: self.dead_letters.clone(),
-                stream: self.stream.clone(),
-                client: self.client.clone(),
-                stats: self.stats.clone(),
-            }),
-            hand: Hand {
-                decoder,
-                dead_letters: Vec::new(),
-                owed: Owed::nothing(mode),
-                share: Share::default(),
-                messages: 0,
-                last_seq: standing.floor,
-                since: None,
-            },
-            order: Order::new(mode, &standing),
-            durable,
-            source,
-            history,
-            held,
-            connects,
-            clear_to,
-            delivered: standing.delivery,
-        })
-    }
-
-    /// Finds out which epoch counts and which positions are held, and sets the consumer back.
-    async fn recover(
-        &self,
-        durable: &mut Durable,
-        holdings: &Holdings,
-        now_nanos: u64,
-    ) -> Result<Recovered> {
-        let facts = stream::facts(&self.stream).await?;
-        let before = durable.standing().await?;
-        let remembered = durable.remembered(facts.created)?;
-        let known = remembered.clone();
-        let found = recovery::epochs(
-            holdings,
-            &self.stream,
-            &facts,
-            remembered,
-            before.floor,
-            now_nanos,
-        )
-        .await?;
-        let history = found.history;
-        // Where the stream was rewound below the floor, what was issued again lies below it.
-        let back_to = found.rewound_from.filter(|from| *from <= before.floor);
-        if let Some(from) = found.rewound_from {
-            self.stats.rewinds.add(1);
-            tracing::warn!(
-                dataset = %self.dataset.name, from, epoch = history.current().0, last_seq = facts.last_seq,
-                "the stream was rewound: it issues sequences again, which count as a new epoch from here on"
-            );
-        }
-        if known.as_ref() != Some(&history) {
-            durable
-                .remember(&self.stream, facts.created, &history)
-                .await?;
-        }
-        let standing = durable.set_back(back_to).await?;
-        let floor = standing.floor.min(before.floor);
-        let held = holdings.held_above(&history, floor).await?;
-        // A purge takes the floor along, and limits do so after a while; then only the rows say how far ingest had come.
-        let clear_to = if facts.first_seq > before.floor + 1 {
-            before.floor
-        } else {
-            found.highest.unwrap_or(before.floor).min(before.floor)
-        };
-        Ok(Recovered {
-            history,
-            held,
-            standing,
-            clear_to,
-        })
-    }
-
     /// The loop of a life. Returns when it ended in order.
     async fn ingest(&self, life: &mut Life) -> Result<(), Ended> {
         let mut landing: Option<AbortOnDropHandle<Result<(), Ended>>> = None;
@@ -287,17 +120,18 @@ impl Pipeline {
         loop {
             let full = self.is_full(&life.hand);
             if landing.is_none() && self.is_due(&life.hand, full, waiting.is_some()) {
-                landing = Some(self.launch(life)?);
+                landing = Some(launch(life)?);
                 continue;
             }
-            if !full && waiting.is_none() {
-                if let Some(bytes) = life.source.wants() {
-                    match self.budget.try_take(bytes) {
-                        Some(share) => life.source.request(share).await?,
-                        None => waiting = Some(self.budget.take(bytes)),
-                    }
-                    continue;
+            if !full
+                && waiting.is_none()
+                && let Some(bytes) = life.source.wants()
+            {
+                match self.budget.try_take(bytes) {
+                    Some(share) => life.source.request(share).await?,
+                    None => waiting = Some(self.budget.take(bytes)),
                 }
+                continue;
             }
             let due_at = life.hand.since.map(|since| since + self.flush_interval());
             tokio::select! {
@@ -314,7 +148,7 @@ impl Pipeline {
                 }
                 chunk = life.source.next(), if !full => {
                     let chunk = chunk.ok_or_else(|| Ended::doubt("the connection to NATS was given up"))?;
-                    self.take(life, chunk).await?;
+                    self.take(life, chunk)?;
                 }
                 () = sleep_until(due_at), if due_at.is_some() && landing.is_none() => {}
                 _ = look.tick() => {
@@ -351,31 +185,8 @@ impl Pipeline {
         full || old || (lacking && !hand.is_empty())
     }
 
-    /// Sends the hand on its way into hot, as a task of its own, so that the next one is filled meanwhile.
-    fn launch(&self, life: &mut Life) -> Result<AbortOnDropHandle<Result<(), Ended>>> {
-        let hand = &mut life.hand;
-        let rows = match hand.decoder.rows() {
-            0 => None,
-            _ => Some(hand.decoder.finish()?),
-        };
-        let batch = Batch {
-            rows,
-            dead_letters: std::mem::take(&mut hand.dead_letters),
-            owed: std::mem::replace(&mut hand.owed, Owed::nothing(life.durable.mode())),
-            share: std::mem::take(&mut hand.share),
-            messages: std::mem::take(&mut hand.messages),
-            last_seq: hand.last_seq,
-        };
-        hand.since = None;
-        life.order.launched();
-        let sink = life.sink.clone();
-        Ok(AbortOnDropHandle::new(tokio::spawn(async move {
-            sink.land(batch).await
-        })))
-    }
-
     /// Takes what has come into the hand.
-    async fn take(&self, life: &mut Life, chunk: Vec<Message>) -> Result<(), Ended> {
+    fn take(&self, life: &mut Life, chunk: Vec<Message>) -> Result<(), Ended> {
         for message in chunk {
             if let Some(status) = message.status.filter(|s| *s != async_nats::StatusCode::OK) {
                 life.source.status(status, &message)?;
@@ -402,7 +213,12 @@ impl Pipeline {
         Ok(())
     }
 
-    fn take_new(&self, life: &mut Life, message: Message, delivery: &Delivery) -> Result<(), Ended> {
+    fn take_new(
+        &self,
+        life: &mut Life,
+        message: Message,
+        delivery: &Delivery,
+    ) -> Result<(), Ended> {
         let position = life.history.position(delivery.seq);
         let hand = &mut life.hand;
         if life.held.contains(position) {
@@ -416,7 +232,9 @@ impl Pipeline {
             if let Err(rejection) = hand.decoder.append(&meta, &message.payload) {
                 if matches!(rejection.reason, Reason::BatchFull) && hand.decoder.rows() > 0 {
                     // What came is dropped and comes again in the next life, in smaller batches.
-                    return Err(Ended::doubt("a batch outgrew what an Arrow array can address"));
+                    return Err(Ended::doubt(
+                        "a batch outgrew what an Arrow array can address",
+                    ));
                 }
                 hand.dead_letters.push(DeadLetter {
                     position,
@@ -436,6 +254,18 @@ impl Pipeline {
 
     /// Asks the server how things stand. `true`: everything that was to be drained is settled.
     async fn ask(&self, life: &mut Life, settled: bool) -> Result<bool, Ended> {
+        if life.asked.is_multiple_of(QUESTIONS_PER_DOOR)
+            && let Some(newest) = life.sink.door.newest().await?
+            && newest > life.sink.door.life()
+        {
+            let mine = life.sink.door.life();
+            return Err(Ended::Failed(superseded(
+                self.dataset.name.as_str(),
+                mine,
+                newest,
+            )));
+        }
+        life.asked = life.asked.wrapping_add(1);
         let Ok(info) = life.durable.consumer.get_info().await else {
             // The connection's own events say when it is gone.
             return Ok(false);
@@ -464,18 +294,6 @@ impl Pipeline {
         Ok(settled && through)
     }
 
-    /// Says what the stream dropped before it was delivered: everything between `clear_to` and its first message.
-    fn note_gap(&self, clear_to: u64, first_seq: u64) {
-        let lost = first_seq.saturating_sub(clear_to + 1);
-        if lost > 0 {
-            self.stats.gap_sequences.add(lost);
-            tracing::error!(
-                dataset = %self.dataset.name, from = clear_to + 1, to = first_seq - 1, sequences = lost,
-                "the stream dropped messages before they were known to be ingested: this dataset's among these sequences are lost"
-            );
-        }
-    }
-
     /// Lands what is in the hand and on its way, then ends. What takes too long is left to the next life.
     async fn finish(
         &self,
@@ -487,7 +305,7 @@ impl Pipeline {
                 landed(landing.await)?;
             }
             if !life.hand.is_empty() {
-                landed(self.launch(life)?.await)?;
+                landed(launch(life)?.await)?;
             }
             Ok(())
         };
@@ -505,36 +323,37 @@ impl Pipeline {
         }
     }
 
-    /// How often the client has connected.
-    fn connects(&self) -> u64 {
-        self.client
-            .statistics()
-            .connects
-            .load(std::sync::atomic::Ordering::Relaxed)
-    }
-
-    /// What may be unacknowledged at once: a batch in the hand, one on its way, what is fetched ahead, and as much again.
-    fn max_ack_pending(&self) -> i64 {
-        let on_the_way = 2 * (self.config.hot.batch_rows + AHEAD_MESSAGES);
-        i64::try_from(2 * on_the_way).unwrap_or(i64::MAX)
+    /// Whether the client has given up reconnecting: then it takes no commands any more, connected or not.
+    async fn gave_up(&self) -> bool {
+        let inbox = self.client.new_inbox();
+        self.client.subscribe(inbox).await.is_err()
     }
 }
 
-impl Hand {
-    /// Owes the message's acknowledgement with the next batch.
-    fn owe(&mut self, message: Message, delivery: &Delivery) {
-        if let Some(reply) = message.reply {
-            self.owed.cover(delivery.seq, reply);
-        }
-        self.messages += 1;
-        self.last_seq = self.last_seq.max(delivery.seq);
-        self.since.get_or_insert_with(Instant::now);
-    }
+/// Sends the hand on its way into hot, as a task of its own, so that the next one is filled meanwhile.
+fn launch(life: &mut Life) -> Result<AbortOnDropHandle<Result<(), Ended>>> {
+    let hand = &mut life.hand;
+    let rows = match hand.decoder.rows() {
+        0 => None,
+        _ => Some(hand.decoder.finish()?),
+    };
+    let batch = Batch {
+        rows,
+        dead_letters: std::mem::take(&mut hand.dead_letters),
+        owed: std::mem::replace(&mut hand.owed, Owed::nothing(life.durable.mode())),
+        share: std::mem::take(&mut hand.share),
+        messages: std::mem::take(&mut hand.messages),
+        last_seq: hand.last_seq,
+    };
+    hand.since = None;
+    life.order.launched();
+    let sink = life.sink.clone();
+    Ok(AbortOnDropHandle::new(tokio::spawn(async move {
+        sink.land(batch).await
+    })))
 }
 
-async fn joined(
-    landing: &mut Option<AbortOnDropHandle<Result<(), Ended>>>,
-) -> Result<(), Ended> {
+async fn joined(landing: &mut Option<AbortOnDropHandle<Result<(), Ended>>>) -> Result<(), Ended> {
     match landing {
         Some(task) => landed(Pin::new(task).await),
         None => std::future::pending().await,
