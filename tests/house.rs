@@ -561,7 +561,7 @@ fn every_test_that_the_architecture_names_exists() {
             match entry.extension() {
                 _ if entry.is_dir() => folders.push(entry),
                 Some(rs) if rs == "rs" => {
-                    sources.push_str(&std::fs::read_to_string(&entry).expect("a file"))
+                    sources.push_str(&std::fs::read_to_string(&entry).expect("a file"));
                 }
                 _ => {}
             }

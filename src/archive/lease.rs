@@ -88,7 +88,7 @@ impl Default for Observer {
 
 impl Observer {
     /// How long a lease may stay unchanged before it counts as expired.
-    pub const PATIENCE: Duration = Duration::from_secs(60);
+    pub const PATIENCE: Duration = Duration::from_mins(1);
 
     /// An observer with another patience. All who work on one archive must agree on it, about: a holder's beat comes
     /// twelve times within its own.

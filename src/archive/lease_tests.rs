@@ -34,7 +34,7 @@ async fn silent(archive: &Archive, attempt: u64, process: Option<Process>) {
 
 #[test]
 fn a_lease_expires_when_it_did_not_change_for_the_observer_s_patience() {
-    let observer = Observer::new(Duration::from_secs(60));
+    let observer = Observer::new(Duration::from_mins(1));
     let folder = Path::from("x");
     let start = Instant::now();
     let look = |number: u64, content: &'static str, after: u64| {
