@@ -34,7 +34,9 @@ pub(super) enum Order {
     },
     /// Old messages may come after new ones; each is acknowledged by itself.
     Loose {
-        /// Sequences taken in this life, above what the server knows to be acknowledged.
+        /// At or below it everything is acknowledged: what still comes is a repeat that was under way.
+        floor: u64,
+        /// Sequences taken in this life, above the floor.
         taken: RoaringTreemap,
         /// Those of them that are in the hand.
         in_hand: RoaringTreemap,
@@ -54,6 +56,7 @@ impl Order {
                 settled: standing.floor,
             },
             AckMode::Each => Self::Loose {
+                floor: standing.floor,
                 taken: RoaringTreemap::new(),
                 in_hand: RoaringTreemap::new(),
                 on_the_way: RoaringTreemap::new(),
@@ -87,12 +90,15 @@ impl Order {
                 }
             }
             Self::Loose {
+                floor,
                 taken,
                 in_hand,
                 on_the_way,
             } => {
                 let seq = delivery.seq;
-                if taken.insert(seq) {
+                if seq <= *floor {
+                    Ok(Admission::Settled)
+                } else if taken.insert(seq) {
                     in_hand.insert(seq);
                     Ok(Admission::New)
                 } else if in_hand.contains(seq) || on_the_way.contains(seq) {
@@ -135,8 +141,14 @@ impl Order {
 
     /// Forgets what the server knows to be acknowledged.
     pub(super) fn forget(&mut self, floor: u64) {
-        if let Self::Loose { taken, .. } = self {
-            taken.remove_range(..=floor);
+        if let Self::Loose {
+            floor: known,
+            taken,
+            ..
+        } = self
+        {
+            *known = floor.max(*known);
+            taken.remove_range(..=*known);
         }
     }
 }
@@ -194,5 +206,10 @@ mod tests {
         assert_eq!(order.admit(&delivered(12, 34)).unwrap(), Admission::Taken);
         order.forget(20);
         assert_eq!(order.admit(&delivered(21, 35)).unwrap(), Admission::New);
+        // Delivered again before its acknowledgement arrived, and read only now.
+        assert_eq!(
+            order.admit(&delivered(11, 36)).unwrap(),
+            Admission::Settled
+        );
     }
 }

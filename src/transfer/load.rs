@@ -30,7 +30,10 @@ pub(super) async fn load(
         check_takes(&cold.schema, &first.schema.columns)?;
     }
     work.step("asking cold", 0);
-    if missing(road, window, generations).await?.is_empty() {
+    // What an attempt left that ended between its move and its clean-up is swept even where nothing is to be loaded.
+    if missing(road, window, generations).await?.is_empty()
+        && !staging::left_behind(&cold.tier, &cold.schema.table, window).await?
+    {
         return Ok(false);
     }
     let attempt = turn.attempt().await?;

@@ -162,6 +162,12 @@ pub(super) async fn fence(
     wait_for_queries(tier, &prefix).await
 }
 
+/// Whether a staging table of some attempt is there, other than those that only occupy a name.
+pub(super) async fn left_behind(tier: &Tier, table: &str, window: Window) -> Result<bool> {
+    let there = tables(tier, &prefix(table, Purpose::Stage, window)).await?;
+    Ok(there.iter().any(|table| table.engine != OCCUPIED))
+}
+
 /// The engine of a table that only occupies a name.
 const OCCUPIED: &str = "Null";
 
