@@ -20,5 +20,6 @@ pub mod generate;
 pub mod ingest;
 pub mod nats;
 pub mod progress;
+pub mod replay;
 pub mod retry;
 pub mod transfer;

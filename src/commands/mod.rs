@@ -12,6 +12,8 @@ mod config;
 mod demo;
 mod engine;
 mod generate;
+mod inspect;
+mod replay;
 mod run;
 mod schema;
 mod transfer;
@@ -77,6 +79,8 @@ pub async fn run(cli: Cli, shutdown: CancellationToken) -> Result<()> {
         Command::Import(args) => transfer::run(&context()?, &args, Goal::Import).await,
         Command::Sync(args) => transfer::run(&context()?, &args, Goal::Sync).await,
         Command::Verify(args) => verify::run(&context()?, &args).await,
+        Command::Replay(args) => replay::run(&context()?, &args).await,
+        Command::Inspect(args) => inspect::run(&context()?, &args).await,
         Command::Config(args) => {
             config::run(&context()?, &args);
             Ok(())

@@ -11,5 +11,6 @@ mod cli;
 mod demo;
 mod engine;
 mod ingest;
+mod replay;
 mod support;
 mod transfer;

@@ -1,0 +1,265 @@
+//! `mpsync inspect`: wire, run, print.
+
+use std::path::Path as FilePath;
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use comfy_table::Table;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use indicatif::{HumanBytes, HumanCount};
+use jiff::Timestamp;
+use object_store::path::Path;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::Context;
+use super::transfer::range;
+use crate::archive::{Archive, Manifest, layout};
+use crate::cli::{InspectArgs, InspectWhat, Output};
+use crate::dataset::{Window, select};
+use crate::error::{Context as _, Error, Result};
+use crate::replay::{DatasetContents, DayContents, inspect};
+
+pub(super) async fn run(context: &Context, args: &InspectArgs) -> Result<()> {
+    let archive = Archive::open_read_only(&context.config.archive).await?;
+    match &args.what {
+        None => contents(context, args, &archive).await,
+        Some(InspectWhat::Chunk { path, rows }) => {
+            chunk(context.output, &archive, path, *rows).await
+        }
+        Some(InspectWhat::Manifest { path }) => manifest(context.output, &archive, path).await,
+    }
+}
+
+async fn contents(context: &Context, args: &InspectArgs, archive: &Archive) -> Result<()> {
+    let range = range(&args.selection, Timestamp::now())?;
+    let range = match (range.from, range.to) {
+        (None, None) => None,
+        (from, to) => Some(Window::new(
+            from.unwrap_or(Timestamp::MIN),
+            to.unwrap_or(Timestamp::MAX),
+        )?),
+    };
+    let mut all = Vec::new();
+    for dataset in select(&context.datasets, &args.selection.datasets)? {
+        all.push(inspect(archive, &dataset.name, range).await?);
+    }
+    if context.output == Output::Json {
+        return json(&serde_json::json!({ "datasets": all }));
+    }
+    println!("{}", table(&all, args.days));
+    for dataset in &all {
+        for gap in &dataset.gaps {
+            println!(
+                "{}: nothing from {} to {}",
+                dataset.dataset, gap.from, gap.to
+            );
+        }
+    }
+    Ok(())
+}
+
+fn table(all: &[DatasetContents], days: bool) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_header([
+        "dataset",
+        "from",
+        "to",
+        "windows",
+        "generations",
+        "chunks",
+        "rows",
+        "bytes",
+        "bytes a row",
+        "gaps",
+    ]);
+    let counts = |c: &DayContents| {
+        [
+            HumanCount(c.windows).to_string(),
+            HumanCount(c.generations).to_string(),
+            HumanCount(c.chunks).to_string(),
+            HumanCount(c.rows).to_string(),
+            HumanBytes(c.bytes).to_string(),
+            c.bytes
+                .checked_div(c.rows)
+                .map_or_else(|| "–".to_owned(), |n| n.to_string()),
+        ]
+    };
+    for dataset in all.iter().filter(|d| d.total.windows > 0) {
+        let time = |t: Option<Timestamp>| t.map_or_else(String::new, |t| t.to_string());
+        let head = [
+            dataset.dataset.to_string(),
+            time(dataset.span.map(|s| s.start())),
+            time(dataset.span.map(|s| s.end())),
+        ];
+        table.add_row(
+            head.into_iter()
+                .chain(counts(&dataset.total))
+                .chain([dataset.gaps.len().to_string()]),
+        );
+        for (day, of_day) in dataset.days.iter().filter(|_| days) {
+            let head = [String::new(), day.clone(), String::new()];
+            table.add_row(
+                head.into_iter()
+                    .chain(counts(of_day))
+                    .chain([String::new()]),
+            );
+        }
+    }
+    table
+}
+
+/// The path within the archive of what a person calls by its place on the disk or within the archive.
+fn key(archive: &Archive, path: &FilePath) -> Path {
+    let within = archive.root().and_then(|root| {
+        let absolute = std::fs::canonicalize(path).ok()?;
+        absolute
+            .strip_prefix(std::fs::canonicalize(root).ok()?)
+            .ok()
+            .map(FilePath::to_path_buf)
+    });
+    Path::from_iter(
+        within
+            .as_deref()
+            .unwrap_or(path)
+            .components()
+            .filter_map(|part| part.as_os_str().to_str()),
+    )
+}
+
+async fn read(archive: &Archive, path: &Path) -> Result<bytes::Bytes> {
+    archive.read(path).await?.ok_or_else(|| {
+        Error::usage(format!("there is no {path} in the archive"))
+            .hint("say a path such as trades/date=2026-01-01/hour=05/gen=0/manifest.json")
+    })
+}
+
+async fn chunk(output: Output, archive: &Archive, path: &FilePath, rows: usize) -> Result<()> {
+    let key = key(archive, path);
+    let doing = || format!("reading {key}");
+    let builder = ParquetRecordBatchReaderBuilder::try_new(read(archive, &key).await?)
+        .map_err(|e| Error::integrity(format!("it is no readable Parquet: {e}")))
+        .doing(doing)?;
+    let total = builder.metadata().file_metadata().num_rows();
+    let names: Vec<String> = builder
+        .schema()
+        .fields()
+        .iter()
+        .map(|f| f.name().clone())
+        .collect();
+    let reader = builder
+        .with_limit(rows)
+        .build()
+        .map_err(Error::from)
+        .doing(doing)?;
+    let options = FormatOptions::default().with_null("NULL");
+    let mut found: Vec<Vec<String>> = Vec::new();
+    for batch in reader {
+        let batch = batch.map_err(Error::from).doing(doing)?;
+        let columns = batch
+            .columns()
+            .iter()
+            .map(without_zone)
+            .collect::<Result<Vec<_>>>()?;
+        let columns = columns
+            .iter()
+            .map(|c| ArrayFormatter::try_new(c, &options))
+            .collect::<Result<Vec<_>, _>>()?;
+        found.extend(
+            (0..batch.num_rows())
+                .map(|row| columns.iter().map(|c| c.value(row).to_string()).collect()),
+        );
+    }
+    if output == Output::Json {
+        let rows: Vec<_> = found
+            .into_iter()
+            .map(|row| {
+                names
+                    .iter()
+                    .cloned()
+                    .zip(row)
+                    .collect::<std::collections::BTreeMap<_, _>>()
+            })
+            .collect();
+        return json(
+            &serde_json::json!({ "chunk": key.as_ref(), "total_rows": total, "rows": rows }),
+        );
+    }
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_header(names);
+    table.add_rows(found);
+    println!("{table}\n{total} rows in {key}");
+    Ok(())
+}
+
+/// Times are shown in UTC: without a database of time zones Arrow shows none of a named zone.
+fn without_zone(column: &ArrayRef) -> Result<ArrayRef> {
+    match column.data_type() {
+        DataType::Timestamp(unit, Some(_)) => {
+            let numbers = cast(column, &DataType::Int64)?;
+            Ok(cast(&numbers, &DataType::Timestamp(*unit, None))?)
+        }
+        _ => Ok(Arc::clone(column)),
+    }
+}
+
+async fn manifest(output: Output, archive: &Archive, path: &FilePath) -> Result<()> {
+    let key = key(archive, path);
+    let id = layout::parse_manifest(&key).ok_or_else(|| {
+        Error::usage(format!("{key} is no place of a manifest"))
+            .hint("say a path such as trades/date=2026-01-01/hour=05/gen=0/manifest.json")
+    })?;
+    let manifest = Manifest::from_json(&read(archive, &key).await?, &id)?;
+    if output == Output::Json {
+        return json(&manifest);
+    }
+    println!(
+        "{id}, written by {} at {} (attempt {})",
+        manifest.writer, manifest.created_at, manifest.attempt
+    );
+    let source = &manifest.source;
+    println!(
+        "from {}.{}, ClickHouse {}",
+        source.database, source.table, source.server_version
+    );
+    if let Some(filter) = &manifest.filter {
+        println!(
+            "only exchanges [{}], symbols [{}]",
+            filter.exchanges.join(", "),
+            filter.symbols.join(", ")
+        );
+    }
+    println!(
+        "fingerprint {}; {} positions; {}",
+        manifest.fingerprint,
+        manifest.positions.len(),
+        HumanBytes(manifest.bytes())
+    );
+    println!(
+        "sorted by {}; event time in {}",
+        manifest.schema.sorting_key, manifest.schema.time_column
+    );
+    for column in &manifest.schema.columns {
+        println!("  {:<22} {}", column.name, column.type_name);
+    }
+    for chunk in &manifest.chunks {
+        println!(
+            "{} {} rows, {}, {} to {}, sha256 {}",
+            chunk.file,
+            HumanCount(chunk.rows),
+            HumanBytes(chunk.bytes),
+            chunk.min_time,
+            chunk.max_time,
+            chunk.sha256
+        );
+    }
+    Ok(())
+}
+
+fn json(document: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string(document).map_err(|e| Error::malformed(e.to_string()))?;
+    println!("{text}");
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! `mpsync replay`: wire, run, print.
+
+use async_nats::jetstream;
+use indicatif::{HumanBytes, HumanCount};
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::Context;
+use super::transfer::range;
+use crate::archive::Archive;
+use crate::cli::{Output, ReplayArgs, ReplayTarget};
+use crate::dataset::{Dataset, select};
+use crate::error::{Cause, Error, Result};
+use crate::nats;
+use crate::progress::Progress;
+use crate::replay::{
+    self, CoreTarget, FileTarget, JetStreamTarget, Options, Plan, Report, Speed, Target, WireForm,
+};
+
+pub(super) async fn run(context: &Context, args: &ReplayArgs) -> Result<()> {
+    let options = options(args)?;
+    let datasets: Vec<Dataset> = select(&context.datasets, &args.selection.datasets)?
+        .into_iter()
+        .cloned()
+        .collect();
+    let archive = Archive::open_read_only(&context.config.archive).await?;
+    if args.dry_run {
+        let plan = replay::plan(&archive, &datasets, &options).await?;
+        return show_plan(context.output, &plan, options.speed);
+    }
+    let is_stdout = args.into == ReplayTarget::Jsonl && args.file.as_os_str() == "-";
+    let mut target = target(context, args, &datasets).await?;
+    let progress = Progress::default();
+    let shown = CancellationToken::new();
+    let show = tokio::spawn(progress.clone().show(shown.clone()));
+    let done = replay::run(
+        &archive,
+        &datasets,
+        &options,
+        &mut target,
+        &progress,
+        &context.shutdown,
+    )
+    .await;
+    shown.cancel();
+    show.await.map_err(std::io::Error::other)?;
+    let report = done?;
+    // Standard output is for one thing.
+    if is_stdout {
+        eprintln!("{}", summary(&report));
+    } else {
+        print(context.output, &report)?;
+    }
+    if report.interrupted && !options.endless {
+        let e = Error::new(Cause::Interrupted)
+            .doing(format!("replaying, after {} messages", report.messages));
+        return Err(match &options.checkpoint {
+            Some(_) => e.hint("the same command continues there"),
+            None => e,
+        });
+    }
+    Ok(())
+}
+
+fn options(args: &ReplayArgs) -> Result<Options> {
+    let range = range(&args.selection, Timestamp::now())?;
+    let speed: Speed = args.speed.parse()?;
+    if args.checkpoint.is_some() && args.into == ReplayTarget::Null {
+        return Err(Error::usage(
+            "a replay into nowhere has no place to continue at: leave --checkpoint away",
+        ));
+    }
+    if args.checkpoint.is_some()
+        && [&args.selection.from, &args.selection.to]
+            .into_iter()
+            .flatten()
+            .any(|t| t.contains("ago") || t.contains("now"))
+    {
+        return Err(Error::usage(
+            "with --checkpoint, --from and --to must be fixed times: those that move with the clock are other ones at the next start",
+        ));
+    }
+    Ok(Options {
+        from: range.from,
+        to: range.to,
+        exchanges: args.exchange.clone(),
+        symbols: args.symbol.clone(),
+        subject: args.subject.clone(),
+        speed,
+        endless: args.endless,
+        shift_to_now: args.shift_to_now,
+        checkpoint: args.checkpoint.clone(),
+        skip_damaged: args.skip_damaged,
+        verify: !args.no_verify,
+        memory: usize::try_from(args.memory).unwrap_or(usize::MAX),
+    })
+}
+
+async fn target(context: &Context, args: &ReplayArgs, datasets: &[Dataset]) -> Result<Target> {
+    let mut config = context.config.nats.clone();
+    if let Some(stream) = &args.stream {
+        config.stream.clone_from(stream);
+    }
+    Ok(match args.into {
+        ReplayTarget::Null => Target::Null,
+        ReplayTarget::Jsonl => Target::File(FileTarget::open(&args.file)?),
+        ReplayTarget::Core => Target::Core(CoreTarget::new(nats::connect(&config).await?)),
+        ReplayTarget::Jetstream => {
+            let mut subjects = Vec::new();
+            for dataset in datasets {
+                let subject = WireForm::new(dataset, args.subject.as_deref())?.stream_subject();
+                if !subjects.contains(&subject) {
+                    subjects.push(subject);
+                }
+            }
+            let client = nats::connect(&config).await?;
+            nats::ensure_stream(&jetstream::new(client.clone()), &config, &subjects).await?;
+            Target::JetStream(Box::new(
+                JetStreamTarget::new(client, args.in_flight as usize).await?,
+            ))
+        }
+    })
+}
+
+fn show_plan(output: Output, plan: &Plan, speed: Speed) -> Result<()> {
+    if output == Output::Json {
+        return json(
+            &serde_json::json!({ "plan": plan, "rows": plan.rows(), "bytes": plan.bytes() }),
+        );
+    }
+    for lane in plan.lanes.iter().filter(|lane| lane.chunks > 0) {
+        println!(
+            "{:<20} {:>6} windows {:>6} chunks {:>14} rows {:>12}",
+            lane.dataset.as_str(),
+            lane.windows,
+            lane.chunks,
+            HumanCount(lane.rows).to_string(),
+            HumanBytes(lane.bytes).to_string()
+        );
+    }
+    println!(
+        "at most {} messages from {} of {}",
+        HumanCount(plan.rows()),
+        HumanBytes(plan.bytes()),
+        HumanBytes(plan.archive_bytes)
+    );
+    if let Some((first, last)) = plan.span() {
+        let seconds = last.duration_since(first).as_secs_f64();
+        let lasts = match speed {
+            Speed::Max => "as fast as the target takes them".to_owned(),
+            Speed::Times(times) => format!("in {:.0} s", seconds / times),
+        };
+        println!("from {first} to {last}, {lasts}");
+    }
+    Ok(())
+}
+
+fn print(output: Output, report: &Report) -> Result<()> {
+    match output {
+        Output::Json => json(report),
+        Output::Text => {
+            println!("{}", summary(report));
+            Ok(())
+        }
+    }
+}
+
+fn json(document: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string(document).map_err(|e| Error::malformed(e.to_string()))?;
+    println!("{text}");
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+fn summary(report: &Report) -> String {
+    use std::fmt::Write as _;
+    let mut text = format!(
+        "{} messages, {} of payload in {:.1} s ({:.0} a second)",
+        HumanCount(report.messages),
+        HumanBytes(report.payload_bytes),
+        report.seconds,
+        report.messages as f64 / report.seconds.max(1e-9)
+    );
+    let mut line = |line: String| {
+        let _ = write!(text, "\n{line}");
+    };
+    if report.duplicates > 0 {
+        line(format!(
+            "  {} of them JetStream had already",
+            HumanCount(report.duplicates)
+        ));
+    }
+    for (dataset, messages) in &report.by_dataset {
+        line(format!(
+            "  {dataset:<20} {:>14}",
+            HumanCount(*messages).to_string()
+        ));
+    }
+    if let Some((first, last)) = report.span {
+        line(format!("event time {first} to {last}"));
+    }
+    line(format!(
+        "read {} of {} in the archive",
+        HumanBytes(report.bytes_read),
+        HumanBytes(report.archive_bytes)
+    ));
+    for skipped in &report.skipped {
+        line(format!("skipped {}: {}", skipped.what, skipped.why));
+    }
+    text
+}

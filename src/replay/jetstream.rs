@@ -1,0 +1,271 @@
+//! Publishing to NATS: into JetStream with one shared reply inbox and many messages waiting for their acknowledgement.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::{Client, HeaderMap, Message, StatusCode, Subscriber};
+use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _};
+use serde::Deserialize;
+
+use super::merge::StreamKey;
+use super::target::Outgoing;
+use crate::error::{Context as _, Error, Result};
+
+/// How long to wait for an acknowledgement before what waits is sent again, under the same ids.
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often in a row that is done without any acknowledgement coming.
+const TRIES: u32 = 5;
+/// Payload bytes that wait for their acknowledgement at most.
+const WINDOW_BYTES: usize = 16 << 20;
+
+/// JetStream: every message is acknowledged, or the replay ends with an error.
+#[derive(Debug)]
+pub struct JetStreamTarget {
+    client: Client,
+    inbox: String,
+    answers: Subscriber,
+    /// What waits, in the order in which it was sent; the first one is number `first`.
+    waiting: VecDeque<Waiting>,
+    first: u64,
+    waiting_bytes: usize,
+    window: usize,
+    acknowledged: Option<StreamKey>,
+    duplicates: u64,
+    /// Times in a row that all was sent again.
+    tries: u32,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    key: StreamKey,
+    subject: String,
+    msg_id: String,
+    payload: Bytes,
+    is_acknowledged: bool,
+}
+
+/// What JetStream answers.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    #[serde(default)]
+    duplicate: bool,
+    error: Option<Refusal>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Refusal {
+    #[serde(default)]
+    err_code: u64,
+    #[serde(default)]
+    description: String,
+}
+
+impl JetStreamTarget {
+    /// Begins to publish; `window` messages may wait for their acknowledgement at once.
+    pub async fn new(client: Client, window: usize) -> Result<Self> {
+        let inbox = client.new_inbox();
+        let answers = client
+            .subscribe(format!("{inbox}.*"))
+            .await
+            .map_err(Error::nats)
+            .doing(|| "subscribing to acknowledgements")?;
+        Ok(Self {
+            client,
+            inbox,
+            answers,
+            waiting: VecDeque::with_capacity(window),
+            first: 0,
+            waiting_bytes: 0,
+            window: window.max(1),
+            acknowledged: None,
+            duplicates: 0,
+            tries: 0,
+        })
+    }
+
+    pub(super) fn duplicates(&self) -> u64 {
+        self.duplicates
+    }
+
+    pub(super) async fn send(&mut self, message: Outgoing<'_>) -> Result<()> {
+        while self.waiting.len() >= self.window || self.waiting_bytes >= WINDOW_BYTES {
+            self.wait().await?;
+        }
+        let waiting = Waiting {
+            key: message.key,
+            subject: message.subject.to_owned(),
+            msg_id: message.msg_id.to_owned(),
+            payload: Bytes::copy_from_slice(message.payload),
+            is_acknowledged: false,
+        };
+        publish(
+            &self.client,
+            &waiting,
+            format!("{}.{}", self.inbox, self.first + self.waiting.len() as u64),
+        )
+        .await?;
+        self.waiting_bytes += waiting.payload.len();
+        self.waiting.push_back(waiting);
+        Ok(())
+    }
+
+    /// The last message before which all are acknowledged, as far as answers have come.
+    pub(super) fn acknowledged(&mut self) -> Result<Option<StreamKey>> {
+        while let Some(Some(answer)) = self.answers.next().now_or_never() {
+            self.take(&answer)?;
+        }
+        Ok(self.acknowledged)
+    }
+
+    /// Begins anew: nothing is acknowledged yet.
+    pub(super) fn forget(&mut self) {
+        self.acknowledged = None;
+    }
+
+    /// Waits for every acknowledgement.
+    pub(super) async fn drain(&mut self) -> Result<()> {
+        while !self.waiting.is_empty() {
+            self.wait().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for an acknowledgement and takes those that have come with it.
+    async fn wait(&mut self) -> Result<()> {
+        match tokio::time::timeout(ACK_TIMEOUT, self.answers.next()).await {
+            Ok(Some(answer)) => {
+                self.take(&answer)?;
+                self.acknowledged().map(drop)
+            }
+            Ok(None) => {
+                Err(Error::nats("the connection was closed").doing("waiting for acknowledgements"))
+            }
+            Err(_) => self.send_again().await,
+        }
+    }
+
+    /// Sends everything that waits once more: JetStream knows by the id what it has.
+    async fn send_again(&mut self) -> Result<()> {
+        self.tries += 1;
+        let count = self.waiting.len();
+        if self.tries >= TRIES {
+            return Err(Error::nats(format!(
+                "no acknowledgement for {count} messages, each sent {TRIES} times"
+            ))
+            .hint("is the JetStream stream healthy, and does it take these subjects?"));
+        }
+        tracing::warn!(
+            messages = count,
+            tries = self.tries,
+            "no acknowledgement, sending again"
+        );
+        for (at, waiting) in self
+            .waiting
+            .iter()
+            .enumerate()
+            .filter(|(_, w)| !w.is_acknowledged)
+        {
+            publish(
+                &self.client,
+                waiting,
+                format!("{}.{}", self.inbox, self.first + at as u64),
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, answer: &Message) -> Result<()> {
+        let number = answer
+            .subject
+            .rsplit('.')
+            .next()
+            .and_then(|n| n.parse::<u64>().ok());
+        // An answer to a message that was sent twice can come when it waits no more.
+        let place = number
+            .and_then(|n| n.checked_sub(self.first))
+            .and_then(|at| usize::try_from(at).ok());
+        let Some(waiting) = place.and_then(|at| self.waiting.get_mut(at)) else {
+            return Ok(());
+        };
+        let doing = || format!("publishing {} to {}", waiting.msg_id, waiting.subject);
+        if answer.status == Some(StatusCode::NO_RESPONDERS) {
+            return Err(Error::nats("no JetStream stream takes this subject")
+                .hint("see --stream, and the stream's subjects")
+                .doing(doing()));
+        }
+        let read: Answer = serde_json::from_slice(&answer.payload)
+            .map_err(|e| Error::nats(format!("an acknowledgement that cannot be read: {e}")))
+            .doing(doing)?;
+        if let Some(refusal) = read.error {
+            return Err(Error::nats(format!(
+                "{} (code {})",
+                refusal.description, refusal.err_code
+            ))
+            .doing(doing()));
+        }
+        self.tries = 0;
+        if !std::mem::replace(&mut waiting.is_acknowledged, true) {
+            self.duplicates += u64::from(read.duplicate);
+        }
+        while let Some(front) = self.waiting.pop_front_if(|w| w.is_acknowledged) {
+            self.first += 1;
+            self.waiting_bytes -= front.payload.len();
+            self.acknowledged = Some(front.key);
+        }
+        Ok(())
+    }
+}
+
+async fn publish(client: &Client, message: &Waiting, reply: String) -> Result<()> {
+    let mut headers = HeaderMap::new();
+    headers.insert(NATS_MESSAGE_ID, message.msg_id.as_str());
+    client
+        .publish_with_reply_and_headers(
+            message.subject.clone(),
+            reply,
+            headers,
+            message.payload.clone(),
+        )
+        .await
+        .map_err(Error::nats)
+        .doing(|| format!("publishing {} to {}", message.msg_id, message.subject))
+}
+
+/// NATS without acknowledgements.
+#[derive(Debug)]
+pub struct CoreTarget {
+    client: Client,
+}
+
+impl CoreTarget {
+    /// Begins to publish.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    pub(super) async fn send(&mut self, message: Outgoing<'_>) -> Result<()> {
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_MESSAGE_ID, message.msg_id);
+        self.client
+            .publish_with_headers(
+                message.subject.to_owned(),
+                headers,
+                Bytes::copy_from_slice(message.payload),
+            )
+            .await
+            .map_err(Error::nats)
+            .doing(|| format!("publishing {} to {}", message.msg_id, message.subject))
+    }
+
+    pub(super) async fn flush(&mut self) -> Result<()> {
+        self.client
+            .flush()
+            .await
+            .map_err(Error::nats)
+            .doing(|| "handing messages to NATS")
+    }
+}

@@ -1,0 +1,207 @@
+//! What is to be read: for each dataset its groups of chunks, in order of time.
+
+use futures_util::StreamExt as _;
+use jiff::Timestamp;
+use object_store::path::Path;
+use serde::Serialize;
+
+use super::{Damage, Options};
+use crate::archive::{Archive, Chunk, GenerationId, Manifest};
+use crate::dataset::{Dataset, DatasetName, Window};
+use crate::error::{Cause, Error, Result};
+
+/// Windows whose manifests are read at a time.
+const READS: usize = 16;
+
+/// What a replay reads.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    /// One lane a dataset, in the order in which ties in time are broken.
+    pub lanes: Vec<LanePlan>,
+    /// Bytes of all chunks of the chosen datasets, those included that need not be read.
+    pub archive_bytes: u64,
+    /// What cannot be read and is passed over.
+    #[serde(skip)]
+    pub damage: Vec<Damage>,
+}
+
+/// What is read of one dataset.
+#[derive(Debug, Clone, Serialize)]
+pub struct LanePlan {
+    /// The dataset.
+    pub dataset: DatasetName,
+    /// Windows that are read.
+    pub windows: usize,
+    /// Chunks that are read.
+    pub chunks: usize,
+    /// Rows of these chunks; a replay of some exchanges, symbols or a part of a window takes fewer.
+    pub rows: u64,
+    /// Bytes of these chunks.
+    pub bytes: u64,
+    /// The earliest and the latest event time of these chunks.
+    pub span: Option<(Timestamp, Timestamp)>,
+    #[serde(skip)]
+    pub(super) groups: Vec<Group>,
+}
+
+/// Chunks whose event times overlap: those of one window, or of windows that were cut differently.
+#[derive(Debug, Clone)]
+pub(super) struct Group {
+    pub chunks: Vec<(GenerationId, Chunk)>,
+    end: Timestamp,
+}
+
+impl Plan {
+    /// Rows of all lanes.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.rows).sum()
+    }
+
+    /// Bytes of all lanes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.bytes).sum()
+    }
+
+    /// The earliest and the latest event time.
+    #[must_use]
+    pub fn span(&self) -> Option<(Timestamp, Timestamp)> {
+        let spans = self.lanes.iter().filter_map(|lane| lane.span);
+        spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+}
+
+/// Finds out what a replay reads: from the names of folders and from manifests alone.
+pub async fn plan(archive: &Archive, datasets: &[Dataset], options: &Options) -> Result<Plan> {
+    let mut plan = Plan {
+        lanes: Vec::new(),
+        archive_bytes: 0,
+        damage: Vec::new(),
+    };
+    for dataset in datasets {
+        let files = archive.list(&Path::from(dataset.name.as_str())).await?;
+        let chunks = files
+            .iter()
+            .filter(|f| f.location.extension() == Some("parquet"));
+        plan.archive_bytes += chunks.map(|f| f.size).sum::<u64>();
+        let lane = lane(archive, &dataset.name, options, &mut plan.damage).await?;
+        plan.lanes.push(lane);
+    }
+    Ok(plan)
+}
+
+async fn lane(
+    archive: &Archive,
+    dataset: &DatasetName,
+    options: &Options,
+    damage: &mut Vec<Damage>,
+) -> Result<LanePlan> {
+    let range = Window::new(
+        options.from.unwrap_or(Timestamp::MIN),
+        options.to.unwrap_or(Timestamp::MAX),
+    )?;
+    let windows = archive
+        .windows(
+            dataset,
+            (options.from.is_some() || options.to.is_some()).then_some(range),
+        )
+        .await?;
+    let mut lane = LanePlan {
+        dataset: dataset.clone(),
+        windows: 0,
+        chunks: 0,
+        rows: 0,
+        bytes: 0,
+        span: None,
+        groups: Vec::new(),
+    };
+    let mut found = futures_util::stream::iter(windows)
+        .map(|window| async move { (window, archive.generations(dataset, window).await) })
+        .buffered(READS);
+    while let Some((window, generations)) = found.next().await {
+        match generations {
+            Ok(generations) => lane.add(window, generations, options),
+            Err(e) if options.skip_damaged && is_damage(&e) => {
+                tracing::warn!(%dataset, %window, error = %e, "window skipped");
+                damage.push(Damage {
+                    what: format!("{dataset} {window}"),
+                    rows: None,
+                    why: e.to_string(),
+                });
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(lane)
+}
+
+/// Whether an error says that the archive's data is not what it should be.
+pub(super) fn is_damage(e: &Error) -> bool {
+    matches!(e.cause(), Cause::Integrity(_) | Cause::Malformed(_))
+}
+
+impl LanePlan {
+    /// Adds a window. Windows come in order of their starts.
+    fn add(&mut self, window: Window, generations: Vec<Manifest>, options: &Options) {
+        let touches = |chunk: &Chunk| {
+            options.from.is_none_or(|from| chunk.max_time >= from)
+                && options.to.is_none_or(|to| chunk.min_time < to)
+        };
+        let mut chunks = Vec::new();
+        for manifest in generations {
+            let id = manifest.id();
+            chunks.extend(
+                manifest
+                    .chunks
+                    .into_iter()
+                    .filter(touches)
+                    .map(|chunk| (id.clone(), chunk)),
+            );
+        }
+        if chunks.is_empty() {
+            return;
+        }
+        self.windows += 1;
+        self.chunks += chunks.len();
+        for (_, chunk) in &chunks {
+            self.rows += chunk.rows;
+            self.bytes += chunk.bytes;
+            let (first, last) = self.span.unwrap_or((chunk.min_time, chunk.max_time));
+            self.span = Some((first.min(chunk.min_time), last.max(chunk.max_time)));
+        }
+        match self
+            .groups
+            .last_mut()
+            .filter(|group| window.start() < group.end)
+        {
+            Some(group) => {
+                group.chunks.extend(chunks);
+                group.end = group.end.max(window.end());
+            }
+            None => self.groups.push(Group {
+                chunks,
+                end: window.end(),
+            }),
+        }
+    }
+}
+
+/// The bytes of a chunk: verified, unless that was not wanted.
+pub(super) async fn chunk_bytes(
+    archive: &Archive,
+    id: &GenerationId,
+    chunk: &Chunk,
+    verify: bool,
+) -> Result<bytes::Bytes> {
+    if verify {
+        return archive.chunk_bytes(id, chunk).await?.collect().await;
+    }
+    let path = id.file(&chunk.file);
+    archive.read(&path).await?.ok_or_else(|| {
+        Error::integrity(format!(
+            "the manifest of {id} names the chunk {}, and there is none",
+            chunk.file
+        ))
+    })
+}
