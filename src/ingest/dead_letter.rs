@@ -213,7 +213,10 @@ mod tests {
 
     #[test]
     fn a_reason_cannot_break_out_of_its_header() {
-        assert_eq!(one_line("a\r\nNats-Rollup: all\u{7f}"), "a  Nats-Rollup: all ");
+        assert_eq!(
+            one_line("a\r\nNats-Rollup: all\u{7f}"),
+            "a  Nats-Rollup: all "
+        );
         assert_eq!(one_line(&"x".repeat(5000)).len(), REASON_CHARS);
     }
 }

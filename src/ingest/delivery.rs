@@ -7,7 +7,7 @@ pub(super) struct Delivery {
     pub(super) seq: u64,
     /// The number of this delivery among all of the consumer's, redeliveries included: one greater each time, so that a
     /// step of more than one means that a delivery went elsewhere.
-    pub(super) delivery: u64,
+    pub(super) number: u64,
     /// When the stream stored the message, nanoseconds since 1970.
     pub(super) stored_at_nanos: i64,
     /// How many messages wait behind it.
@@ -35,12 +35,12 @@ impl Delivery {
             9 | 10 => 4,
             _ => return None,
         };
-        let number = |at: usize| tokens[first + at].parse::<u64>().ok();
+        let field = |at: usize| tokens[first + at].parse::<u64>().ok();
         Some(Self {
-            seq: number(1)?,
-            delivery: number(2)?,
-            stored_at_nanos: i64::try_from(number(3)?).ok()?,
-            pending: number(4)?,
+            seq: field(1)?,
+            number: field(2)?,
+            stored_at_nanos: i64::try_from(field(3)?).ok()?,
+            pending: field(4)?,
         })
     }
 }
@@ -53,7 +53,7 @@ mod tests {
     fn both_forms_of_the_reply_subject_are_read_and_others_refused() {
         let expected = Delivery {
             seq: 4711,
-            delivery: 12,
+            number: 12,
             stored_at_nanos: 1_760_000_000_123_456_789,
             pending: 3,
         };

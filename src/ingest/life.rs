@@ -253,15 +253,11 @@ impl Door {
             "SELECT count() FROM {processes} WHERE {}",
             self.is_older_insert()
         );
-        self.tier
-            .query(&sql)
-            .fetch_one::<u64>()
-            .await
-            .map_err(|e| {
-                self.tier
-                    .error(e)
-                    .doing("asking for inserts through doors that were shut")
-            })
+        self.tier.query(&sql).fetch_one::<u64>().await.map_err(|e| {
+            self.tier
+                .error(e)
+                .doing("asking for inserts through doors that were shut")
+        })
     }
 
     /// Never with `SYNC`, which waits for ever on the embedded engine.

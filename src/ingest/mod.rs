@@ -111,9 +111,10 @@ pub async fn run(
     shutdown: CancellationToken,
     options: Options,
 ) -> Result<IngestReport> {
-    let stats = options.stats.clone().unwrap_or_else(|| {
-        Arc::new(IngestStats::new(datasets.iter().map(|d| d.name.as_str())))
-    });
+    let stats = options
+        .stats
+        .clone()
+        .unwrap_or_else(|| Arc::new(IngestStats::new(datasets.iter().map(|d| d.name.as_str()))));
     check_tables(&hot, datasets).await?;
     let client = crate::nats::connect(&config.nats).await?;
     let jetstream = jetstream::context::ContextBuilder::new()
@@ -126,9 +127,10 @@ pub async fn run(
     let stream = crate::nats::ensure_stream(&jetstream, &config.nats, &subjects).await?;
     let dead_letters =
         DeadLetters::open(&jetstream, &config.nats, &config.ingest.dead_letter_stream).await?;
-    let drain_to = match options.drain {
-        true => Some(stream::facts(&stream).await?.last_seq),
-        false => None,
+    let drain_to = if options.drain {
+        Some(stream::facts(&stream).await?.last_seq)
+    } else {
+        None
     };
     let mode = AckMode::of(&client, &stream);
     let budget = Budget::new(config.ingest.memory_limit);
@@ -146,7 +148,10 @@ pub async fn run(
             dead_letters: dead_letters.clone(),
             budget: budget.clone(),
             stats: stats.dataset(dataset.name.as_str()).ok_or_else(|| {
-                Error::config(format!("there are no counters for dataset {}", dataset.name))
+                Error::config(format!(
+                    "there are no counters for dataset {}",
+                    dataset.name
+                ))
             })?,
             shutdown: ending.clone(),
             drain_to,
@@ -175,10 +180,7 @@ async fn check_tables(hot: &Tier, datasets: &[&Dataset]) -> Result<()> {
 }
 
 /// Waits for all; the first that fails ends the others in order.
-async fn join_all(
-    mut pipelines: JoinSet<Result<()>>,
-    ending: &CancellationToken,
-) -> Result<()> {
+async fn join_all(mut pipelines: JoinSet<Result<()>>, ending: &CancellationToken) -> Result<()> {
     let mut first: Option<Error> = None;
     while let Some(joined) = pipelines.join_next().await {
         let ended = joined

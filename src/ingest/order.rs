@@ -70,13 +70,13 @@ impl Order {
                 settled,
                 ..
             } => {
-                if delivery.delivery != *last + 1 {
+                if delivery.number != *last + 1 {
                     return Err(Ended::doubt(format!(
                         "delivery {} came after delivery {last}: others went elsewhere",
-                        delivery.delivery
+                        delivery.number
                     )));
                 }
-                *last = delivery.delivery;
+                *last = delivery.number;
                 if delivery.seq > *taken {
                     *taken = delivery.seq;
                     Ok(Admission::New)
@@ -145,10 +145,10 @@ impl Order {
 mod tests {
     use super::*;
 
-    fn delivered(seq: u64, delivery: u64) -> Delivery {
+    fn delivered(seq: u64, number: u64) -> Delivery {
         Delivery {
             seq,
-            delivery,
+            number,
             stored_at_nanos: 0,
             pending: 0,
         }

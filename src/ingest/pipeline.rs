@@ -19,7 +19,7 @@ use super::dead_letter::{DeadLetter, DeadLetters};
 use super::decode::{Decoder, MessageMeta};
 use super::delivery::Delivery;
 use super::epoch::EpochHistory;
-use super::life::Door;
+use super::life::{Door, superseded};
 use super::order::{Admission, Order};
 use super::recovery::{self, Holdings};
 use super::decode::Reason;
@@ -37,6 +37,8 @@ use crate::retry::Backoff;
 const LOOK: Duration = Duration::from_millis(100);
 /// Every how many looks it asks the server whether deliveries went elsewhere or the stream dropped something.
 const LOOKS_PER_QUESTION: u32 = 20;
+/// Every how many questions it looks whether a newer life began, which an idle one would not notice.
+const QUESTIONS_PER_DOOR: u32 = 5;
 /// Dead letters that a batch holds at most.
 const DEAD_LETTERS_PER_BATCH: usize = 2000;
 /// Bytes of a batch at most, whatever the configuration says: an Arrow array addresses two gigabytes.
@@ -74,6 +76,8 @@ struct Life {
     clear_to: u64,
     /// What the server said last that it had delivered.
     delivered: u64,
+    /// How often it was asked.
+    asked: u32,
 }
 
 /// What a life finds out before it begins to ingest.
@@ -126,10 +130,8 @@ impl Pipeline {
                 Err(Ended::Doubt(why)) => {
                     self.stats.doubts.add(1);
                     // A life that landed something ended for a reason of its own.
-                    failed = match self.stats.batches.get() > landed_before {
-                        true => 1,
-                        false => failed + 1,
-                    };
+                    let progressed = self.stats.batches.get() > landed_before;
+                    failed = if progressed { 1 } else { failed + 1 };
                     let pause = Backoff::DAEMON.pause(failed, rand::random());
                     tracing::warn!(dataset = %self.dataset.name, why, ?pause, "life ended in doubt, beginning a new one");
                     tokio::select! {
@@ -222,6 +224,7 @@ impl Pipeline {
             connects,
             clear_to,
             delivered: standing.delivery,
+            asked: 1,
         })
     }
 
@@ -287,17 +290,18 @@ impl Pipeline {
         loop {
             let full = self.is_full(&life.hand);
             if landing.is_none() && self.is_due(&life.hand, full, waiting.is_some()) {
-                landing = Some(self.launch(life)?);
+                landing = Some(launch(life)?);
                 continue;
             }
-            if !full && waiting.is_none() {
-                if let Some(bytes) = life.source.wants() {
-                    match self.budget.try_take(bytes) {
-                        Some(share) => life.source.request(share).await?,
-                        None => waiting = Some(self.budget.take(bytes)),
-                    }
-                    continue;
+            if !full
+                && waiting.is_none()
+                && let Some(bytes) = life.source.wants()
+            {
+                match self.budget.try_take(bytes) {
+                    Some(share) => life.source.request(share).await?,
+                    None => waiting = Some(self.budget.take(bytes)),
                 }
+                continue;
             }
             let due_at = life.hand.since.map(|since| since + self.flush_interval());
             tokio::select! {
@@ -314,7 +318,7 @@ impl Pipeline {
                 }
                 chunk = life.source.next(), if !full => {
                     let chunk = chunk.ok_or_else(|| Ended::doubt("the connection to NATS was given up"))?;
-                    self.take(life, chunk).await?;
+                    self.take(life, chunk)?;
                 }
                 () = sleep_until(due_at), if due_at.is_some() && landing.is_none() => {}
                 _ = look.tick() => {
@@ -351,31 +355,8 @@ impl Pipeline {
         full || old || (lacking && !hand.is_empty())
     }
 
-    /// Sends the hand on its way into hot, as a task of its own, so that the next one is filled meanwhile.
-    fn launch(&self, life: &mut Life) -> Result<AbortOnDropHandle<Result<(), Ended>>> {
-        let hand = &mut life.hand;
-        let rows = match hand.decoder.rows() {
-            0 => None,
-            _ => Some(hand.decoder.finish()?),
-        };
-        let batch = Batch {
-            rows,
-            dead_letters: std::mem::take(&mut hand.dead_letters),
-            owed: std::mem::replace(&mut hand.owed, Owed::nothing(life.durable.mode())),
-            share: std::mem::take(&mut hand.share),
-            messages: std::mem::take(&mut hand.messages),
-            last_seq: hand.last_seq,
-        };
-        hand.since = None;
-        life.order.launched();
-        let sink = life.sink.clone();
-        Ok(AbortOnDropHandle::new(tokio::spawn(async move {
-            sink.land(batch).await
-        })))
-    }
-
     /// Takes what has come into the hand.
-    async fn take(&self, life: &mut Life, chunk: Vec<Message>) -> Result<(), Ended> {
+    fn take(&self, life: &mut Life, chunk: Vec<Message>) -> Result<(), Ended> {
         for message in chunk {
             if let Some(status) = message.status.filter(|s| *s != async_nats::StatusCode::OK) {
                 life.source.status(status, &message)?;
@@ -402,7 +383,12 @@ impl Pipeline {
         Ok(())
     }
 
-    fn take_new(&self, life: &mut Life, message: Message, delivery: &Delivery) -> Result<(), Ended> {
+    fn take_new(
+        &self,
+        life: &mut Life,
+        message: Message,
+        delivery: &Delivery,
+    ) -> Result<(), Ended> {
         let position = life.history.position(delivery.seq);
         let hand = &mut life.hand;
         if life.held.contains(position) {
@@ -416,7 +402,9 @@ impl Pipeline {
             if let Err(rejection) = hand.decoder.append(&meta, &message.payload) {
                 if matches!(rejection.reason, Reason::BatchFull) && hand.decoder.rows() > 0 {
                     // What came is dropped and comes again in the next life, in smaller batches.
-                    return Err(Ended::doubt("a batch outgrew what an Arrow array can address"));
+                    return Err(Ended::doubt(
+                        "a batch outgrew what an Arrow array can address",
+                    ));
                 }
                 hand.dead_letters.push(DeadLetter {
                     position,
@@ -436,6 +424,18 @@ impl Pipeline {
 
     /// Asks the server how things stand. `true`: everything that was to be drained is settled.
     async fn ask(&self, life: &mut Life, settled: bool) -> Result<bool, Ended> {
+        if life.asked.is_multiple_of(QUESTIONS_PER_DOOR)
+            && let Some(newest) = life.sink.door.newest().await?
+            && newest > life.sink.door.life()
+        {
+            let mine = life.sink.door.life();
+            return Err(Ended::Failed(superseded(
+                self.dataset.name.as_str(),
+                mine,
+                newest,
+            )));
+        }
+        life.asked = life.asked.wrapping_add(1);
         let Ok(info) = life.durable.consumer.get_info().await else {
             // The connection's own events say when it is gone.
             return Ok(false);
@@ -487,7 +487,7 @@ impl Pipeline {
                 landed(landing.await)?;
             }
             if !life.hand.is_empty() {
-                landed(self.launch(life)?.await)?;
+                landed(launch(life)?.await)?;
             }
             Ok(())
         };
@@ -532,9 +532,30 @@ impl Hand {
     }
 }
 
-async fn joined(
-    landing: &mut Option<AbortOnDropHandle<Result<(), Ended>>>,
-) -> Result<(), Ended> {
+/// Sends the hand on its way into hot, as a task of its own, so that the next one is filled meanwhile.
+fn launch(life: &mut Life) -> Result<AbortOnDropHandle<Result<(), Ended>>> {
+    let hand = &mut life.hand;
+    let rows = match hand.decoder.rows() {
+        0 => None,
+        _ => Some(hand.decoder.finish()?),
+    };
+    let batch = Batch {
+        rows,
+        dead_letters: std::mem::take(&mut hand.dead_letters),
+        owed: std::mem::replace(&mut hand.owed, Owed::nothing(life.durable.mode())),
+        share: std::mem::take(&mut hand.share),
+        messages: std::mem::take(&mut hand.messages),
+        last_seq: hand.last_seq,
+    };
+    hand.since = None;
+    life.order.launched();
+    let sink = life.sink.clone();
+    Ok(AbortOnDropHandle::new(tokio::spawn(async move {
+        sink.land(batch).await
+    })))
+}
+
+async fn joined(landing: &mut Option<AbortOnDropHandle<Result<(), Ended>>>) -> Result<(), Ended> {
     match landing {
         Some(task) => landed(Pin::new(task).await),
         None => std::future::pending().await,

@@ -5,7 +5,9 @@ use async_nats::jetstream;
 use super::epoch::{EpochHistory, Witness, witness};
 use super::stream::{Facts, message_nanos};
 use crate::clickhouse::{Tier, ident};
-use crate::dataset::{ColumnSource, Dataset, EPOCH_COLUMN, Epoch, Position, PositionSet, SEQ_COLUMN};
+use crate::dataset::{
+    ColumnSource, Dataset, EPOCH_COLUMN, Epoch, Position, PositionSet, SEQ_COLUMN,
+};
 use crate::error::{Error, Result};
 
 /// How far below the floor the highest held row is looked for at first; then everywhere.
@@ -161,9 +163,9 @@ impl Holdings {
             .fetch_optional::<HeldRow>()
             .await
             .map_err(|e| {
-                self.tier
-                    .error(e)
-                    .doing(format!("asking for the highest position that {table} holds"))
+                self.tier.error(e).doing(format!(
+                    "asking for the highest position that {table} holds"
+                ))
             })
     }
 
@@ -242,10 +244,15 @@ pub(super) async fn epochs(
         .max(history.current_from() - 1);
     let mut top = holdings.highest(epoch, near, u64::MAX).await?;
     if top.is_none() && near >= history.current_from() {
-        top = holdings.highest(epoch, history.current_from() - 1, near).await?;
+        top = holdings
+            .highest(epoch, history.current_from() - 1, near)
+            .await?;
     }
     let rewound = match top {
-        Some(top) => testify(stream, facts, top).await?.is_rewind().then_some(top),
+        Some(top) => testify(stream, facts, top)
+            .await?
+            .is_rewind()
+            .then_some(top),
         None => None,
     };
     let Some(top) = rewound else {

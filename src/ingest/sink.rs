@@ -14,9 +14,9 @@ use rand::RngExt as _;
 
 use super::Ended;
 use super::ack::Owed;
+use super::batch::split_by_partition;
 use super::budget::Share;
 use super::dead_letter::{DeadLetter, DeadLetters};
-use super::batch::split_by_partition;
 use super::life::{Door, superseded};
 use super::recovery::Holdings;
 use super::stats::DatasetStats;
@@ -275,9 +275,8 @@ impl Sink {
 
     fn refused_row(&self, row: &RecordBatch, e: &Error) -> Result<Refused> {
         let lacking = || Error::schema("a batch has no row to say where it came from");
-        let first = |column| -> Result<u64> {
-            numbers(row, column)?.first().copied().ok_or_else(lacking)
-        };
+        let first =
+            |column| -> Result<u64> { numbers(row, column)?.first().copied().ok_or_else(lacking) };
         Ok(Refused {
             position: Position {
                 epoch: Epoch(first(EPOCH_COLUMN)?),

@@ -153,11 +153,7 @@ impl Source {
             .rsplit('.')
             .next()
             .and_then(|n| n.parse::<u64>().ok());
-        let Some(at) = self
-            .requests
-            .iter()
-            .position(|r| Some(r.number) == number)
-        else {
+        let Some(at) = self.requests.iter().position(|r| Some(r.number) == number) else {
             return Ok(());
         };
         let served = self.requests.remove(at).is_some_and(|r| r.served);

@@ -258,8 +258,10 @@ fn standing(info: &jetstream::consumer::Info) -> Standing {
 }
 
 fn is_no_consumer(e: &jetstream::context::ConsumerInfoError) -> bool {
-    matches!(e.kind(), jetstream::context::ConsumerInfoErrorKind::NotFound)
-        || matches!(e.kind(), jetstream::context::ConsumerInfoErrorKind::JetStream(e)
+    matches!(
+        e.kind(),
+        jetstream::context::ConsumerInfoErrorKind::NotFound
+    ) || matches!(e.kind(), jetstream::context::ConsumerInfoErrorKind::JetStream(e)
             if e.error_code() == ErrorCode::CONSUMER_NOT_FOUND)
 }
 

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use crate::support::clickhouse::ClickHouse;
 use crate::support::daemon::World;
 use crate::support::nats::{NatsServer, publish, publish_surely};
+use crate::support::until;
 
 /// The Nth generated trade: its values follow from N, so that each can be checked.
 fn trade(n: u64) -> (String, Vec<u8>) {
@@ -19,10 +20,13 @@ fn trade(n: u64) -> (String, Vec<u8>) {
         "publisher": "unified-collector", "data_source": "marketprism",
         "ts_ms": EVENT_MILLIS + n, "collected_ts_ms": EVENT_MILLIS + n + 5,
         "trade_id": n.to_string(), "price": format!("{}.{:018}", n % 100_000, n * 7_919),
-        "quantity": format!("0.{:018}", n + 1), "side": if n % 2 == 0 { "buy" } else { "sell" },
+        "quantity": format!("0.{:018}", n + 1), "side": if n.is_multiple_of(2) { "buy" } else { "sell" },
         "is_maker": n % 2 == 1, "trade_ts_ms": EVENT_MILLIS + n,
     });
-    (format!("trade.{exchange}.spot.{symbol}"), payload.to_string().into_bytes())
+    (
+        format!("trade.{exchange}.spot.{symbol}"),
+        payload.to_string().into_bytes(),
+    )
 }
 
 /// 2025-10-09 08:53:20 UTC.
@@ -59,13 +63,21 @@ async fn check_trades(world: &World, n: u64) {
         };
         assert_eq!(row.price, decimal(i % 100_000, i * 7_919));
         assert_eq!(row.quantity, decimal(0, i + 1));
-        assert_eq!(row.side, if i % 2 == 0 { "buy" } else { "sell" });
+        assert_eq!(row.side, if i.is_multiple_of(2) { "buy" } else { "sell" });
         assert_eq!(row.symbol, format!("COIN{}-USDT", i % 17));
         assert_eq!(row.millis.cast_unsigned(), EVENT_MILLIS + i);
     }
-    let doubled: Vec<_> = times.iter().filter(|(_, times)| **times != 1).take(5).collect();
+    let doubled: Vec<_> = times
+        .iter()
+        .filter(|(_, times)| **times != 1)
+        .take(5)
+        .collect();
     let missing: Vec<_> = (0..n).filter(|i| !times.contains_key(i)).take(5).collect();
-    assert!(doubled.is_empty() && missing.is_empty(), "doubled {doubled:?}, missing {missing:?}, rows {}", rows.len());
+    assert!(
+        doubled.is_empty() && missing.is_empty(),
+        "doubled {doubled:?}, missing {missing:?}, rows {}",
+        rows.len()
+    );
     assert_eq!(rows.len() as u64, n);
 }
 
@@ -90,20 +102,37 @@ async fn every_real_message_lands_with_its_levels_and_prices() {
     world.drain("trades").await;
     let jetstream = world.nats.jetstream().await;
     let real = real_messages();
-    publish(&jetstream, real.iter().map(|m| (m.subject.clone(), m.payload.to_string().into_bytes()))).await;
-    let output = world.run(&["--drain", "--dataset", "trades,orderbooks,open_interests"]).await;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    publish(
+        &jetstream,
+        real.iter()
+            .map(|m| (m.subject.clone(), m.payload.to_string().into_bytes())),
+    )
+    .await;
+    let output = world
+        .run(&["--drain", "--dataset", "trades,orderbooks,open_interests"])
+        .await;
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let books: Vec<Book> = world
         .ask(
             "SELECT stream_seq, arrayMap(l -> (toString(l.1), toString(l.2)), bids) AS bids, \
              arrayMap(l -> (toString(l.1), toString(l.2)), asks) AS asks FROM hot.orderbooks",
         )
         .await;
-    let mut books: BTreeMap<u64, _> = books.into_iter().map(|b| (b.stream_seq, (b.bids, b.asks))).collect();
+    let mut books: BTreeMap<u64, _> = books
+        .into_iter()
+        .map(|b| (b.stream_seq, (b.bids, b.asks)))
+        .collect();
     let trades: Vec<(u64, String, String)> = world
         .ask("SELECT stream_seq, toString(price), toString(quantity) FROM hot.trades")
         .await;
-    let mut trades: BTreeMap<u64, _> = trades.into_iter().map(|(seq, p, q)| (seq, (p, q))).collect();
+    let mut trades: BTreeMap<u64, _> = trades
+        .into_iter()
+        .map(|(seq, p, q)| (seq, (p, q)))
+        .collect();
     let interests: Vec<(u64, String)> = world
         .ask("SELECT stream_seq, assumeNotNull(toString(open_interest_value)) FROM hot.open_interests")
         .await;
@@ -112,21 +141,34 @@ async fn every_real_message_lands_with_its_levels_and_prices() {
         let p = &message.payload;
         match p["data_type"].as_str().expect("a kind") {
             "orderbook" => {
-                let (bids, asks) = books.remove(&seq).unwrap_or_else(|| panic!("message {seq} is missing"));
+                let (bids, asks) = books
+                    .remove(&seq)
+                    .unwrap_or_else(|| panic!("message {seq} is missing"));
                 assert_eq!(bids, levels(&p["bids"]), "message {seq}");
                 assert_eq!(asks, levels(&p["asks"]), "message {seq}");
             }
             "trade" => {
-                let found = trades.remove(&seq).unwrap_or_else(|| panic!("message {seq} is missing"));
-                assert_eq!(found, (plain(&p["price"]), plain(&p["quantity"])), "message {seq}");
+                let found = trades
+                    .remove(&seq)
+                    .unwrap_or_else(|| panic!("message {seq} is missing"));
+                assert_eq!(
+                    found,
+                    (plain(&p["price"]), plain(&p["quantity"])),
+                    "message {seq}"
+                );
             }
             _ => {
-                let found = interests.remove(&seq).unwrap_or_else(|| panic!("message {seq} is missing"));
+                let found = interests
+                    .remove(&seq)
+                    .unwrap_or_else(|| panic!("message {seq} is missing"));
                 assert_eq!(found, plain(&p["open_interest_value"]), "message {seq}");
             }
         }
     }
-    assert!(books.is_empty() && trades.is_empty() && interests.is_empty(), "rows that no message made");
+    assert!(
+        books.is_empty() && trades.is_empty() && interests.is_empty(),
+        "rows that no message made"
+    );
 }
 
 #[derive(clickhouse::Row, serde::Deserialize)]
@@ -144,12 +186,20 @@ struct Recorded {
 
 fn real_messages() -> Vec<Recorded> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/messages");
-    let mut files: Vec<_> = std::fs::read_dir(folder).expect("the fixtures").map(|f| f.expect("a file").path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .expect("the fixtures")
+        .map(|f| f.expect("a file").path())
+        .collect();
     files.sort();
-    let lines = files.iter().filter(|f| f.extension().is_some_and(|e| e == "jsonl")).flat_map(|file| {
-        let text = std::fs::read_to_string(file).expect("text");
-        text.lines().map(|l| serde_json::from_str(l).expect("a message")).collect::<Vec<Recorded>>()
-    });
+    let lines = files
+        .iter()
+        .filter(|f| f.extension().is_some_and(|e| e == "jsonl"))
+        .flat_map(|file| {
+            let text = std::fs::read_to_string(file).expect("text");
+            text.lines()
+                .map(|l| serde_json::from_str(l).expect("a message"))
+                .collect::<Vec<Recorded>>()
+        });
     lines.collect()
 }
 
@@ -167,19 +217,27 @@ fn plain(number: &serde_json::Value) -> String {
         serde_json::Value::String(s) => s.clone(),
         other => other.to_string(),
     };
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text,
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
     }
 }
 
 /// Publishes the trades `0..n` in the background, in groups, pausing between them.
-fn publish_slowly(jetstream: &async_nats::jetstream::Context, n: u64) -> tokio::task::JoinHandle<()> {
+fn publish_slowly(
+    jetstream: &async_nats::jetstream::Context,
+    n: u64,
+) -> tokio::task::JoinHandle<()> {
     let jetstream = jetstream.clone();
     tokio::spawn(async move {
         for from in (0..n).step_by(500) {
             // While the server restarts, publishing fails; the message id makes a second try safe.
-            publish_surely(&jetstream, (from..(from + 500).min(n)).map(|i| (i, trade(i)))).await;
+            publish_surely(
+                &jetstream,
+                (from..(from + 500).min(n)).map(|i| (i, trade(i))),
+            )
+            .await;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
@@ -224,7 +282,11 @@ async fn a_second_daemon_takes_over_and_the_first_says_so() {
     let mut second = world.daemon(&["--dataset", "trades"]);
     let status = first.ended().await;
     assert_eq!(status.code(), Some(1), "{}", first.log());
-    assert!(first.log().contains("took over from life"), "{}", first.log());
+    assert!(
+        first.log().contains("took over from life"),
+        "{}",
+        first.log()
+    );
     publishing.await.expect("published");
     world.until_rows("trades", 20_000).await;
     second.signal(Signal::TERM);
@@ -242,6 +304,11 @@ async fn a_daemon_that_slept_while_another_took_over_harms_nothing_when_it_wakes
     let mut sleepers = Vec::new();
     for wait in [150, 40, 90] {
         let sleeper = world.daemon(&["--dataset", "trades"]);
+        // Whoever begins its life last stays, so that it must have begun before it sleeps.
+        until("its life to begin", async || {
+            sleeper.log().contains("\"ingesting\"")
+        })
+        .await;
         let before = world.count("trades").await;
         world.until_rows("trades", (before + 500).min(29_000)).await;
         tokio::time::sleep(Duration::from_millis(wait)).await;
@@ -272,7 +339,12 @@ async fn a_bad_message_becomes_one_dead_letter_and_the_rest_of_its_batch_lands()
     let world = World::start(&["trades"], &[]).await;
     world.drain("trades").await;
     let jetstream = world.nats.jetstream().await;
-    let bad = |payload: &str| ("trade.binance.spot.BAD".to_owned(), payload.as_bytes().to_vec());
+    let bad = |payload: &str| {
+        (
+            "trade.binance.spot.BAD".to_owned(),
+            payload.as_bytes().to_vec(),
+        )
+    };
     let mut messages: Vec<_> = (0..1000).map(trade).collect();
     messages.insert(500, bad("{\"price\": \"1\""));
     messages.insert(700, bad("{\"ts_ms\": 1760000000000, \"price\": \"1e-40\", \"quantity\": \"1\", \"trade_id\": \"x\", \"side\": \"buy\", \"data_source\": \"d\"}"));
@@ -288,22 +360,40 @@ async fn a_bad_message_becomes_one_dead_letter_and_the_rest_of_its_batch_lands()
         assert_eq!(report["rows"], rows, "{report}");
     }
     check_trades(&world, 1000).await;
-    let mut letters = jetstream.get_stream("MPSYNC_DEAD_LETTERS").await.expect("the stream");
+    let mut letters = jetstream
+        .get_stream("MPSYNC_DEAD_LETTERS")
+        .await
+        .expect("the stream");
     assert_eq!(letters.info().await.expect("its state").state.messages, 3);
     let first = letters.get_raw_message(1).await.expect("a dead letter");
     assert_eq!(first.payload.as_ref(), b"{\"price\": \"1\"");
     let header = |name: &str| first.headers.get(name).map(|v| v.as_str().to_owned());
     assert_eq!(header("Mpsync-Reason").as_deref(), Some("not_json"));
     assert_eq!(header("Mpsync-Sequence").as_deref(), Some("501"));
-    assert_eq!(header("Mpsync-Subject").as_deref(), Some("trade.binance.spot.BAD"));
+    assert_eq!(
+        header("Mpsync-Subject").as_deref(),
+        Some("trade.binance.spot.BAD")
+    );
     let second = letters.get_raw_message(2).await.expect("a dead letter");
-    assert_eq!(second.headers.get("Mpsync-Reason").map(|v| v.as_str()), Some("excess_digits"));
+    assert_eq!(
+        second
+            .headers
+            .get("Mpsync-Reason")
+            .map(async_nats::HeaderValue::as_str),
+        Some("excess_digits")
+    );
 }
 
 /// Sets the consumer of trades back.
 async fn forget_acknowledgements(jetstream: &async_nats::jetstream::Context, to: u64) {
-    let stream = jetstream.get_stream("MARKET_DATA").await.expect("the stream");
-    stream.reset_consumer("mpsync-trades", Some(to)).await.expect("it is set back");
+    let stream = jetstream
+        .get_stream("MARKET_DATA")
+        .await
+        .expect("the stream");
+    stream
+        .reset_consumer("mpsync-trades", Some(to))
+        .await
+        .expect("it is set back");
 }
 
 #[tokio::test]
@@ -319,8 +409,14 @@ async fn rows_that_the_table_refuses_become_dead_letters_one_by_one() {
     publish(&jetstream, (0..2000).map(trade)).await;
     let report = world.drain("trades").await;
     assert_eq!(report["rows"], 1997, "{report}");
-    assert_eq!(report["dead_letters"]["refused_by_clickhouse"], 3, "{report}");
-    let letters = jetstream.get_stream("MPSYNC_DEAD_LETTERS").await.expect("the stream");
+    assert_eq!(
+        report["dead_letters"]["refused_by_clickhouse"], 3,
+        "{report}"
+    );
+    let letters = jetstream
+        .get_stream("MPSYNC_DEAD_LETTERS")
+        .await
+        .expect("the stream");
     let first = letters.get_raw_message(1).await.expect("a dead letter");
     assert_eq!(first.payload, trade(77).1);
 }
@@ -401,7 +497,11 @@ async fn a_stream_that_lost_its_tail_begins_a_new_epoch() {
     // The next start knows.
     publish(&jetstream, (2500..2600).map(trade)).await;
     let report = world.drain("trades").await;
-    assert_eq!((&report["rewinds"], &report["rows"]), (&0.into(), &100.into()), "{report}");
+    assert_eq!(
+        (&report["rewinds"], &report["rows"]),
+        (&0.into(), &100.into()),
+        "{report}"
+    );
     check_trades(&world, 2600).await;
 }
 
@@ -425,7 +525,10 @@ async fn a_stream_that_was_made_anew_is_another_stream() {
     let jetstream = world.nats.jetstream().await;
     publish(&jetstream, (0..500).map(trade)).await;
     world.drain("trades").await;
-    jetstream.delete_stream("MARKET_DATA").await.expect("deleted");
+    jetstream
+        .delete_stream("MARKET_DATA")
+        .await
+        .expect("deleted");
     world.drain("trades").await;
     publish(&jetstream, (500..900).map(trade)).await;
     world.drain("trades").await;
@@ -436,7 +539,10 @@ async fn a_stream_that_was_made_anew_is_another_stream() {
 async fn where_each_message_is_acknowledged_by_itself_a_killed_daemon_loses_and_doubles_nothing() {
     let world = World::start(
         &["trades"],
-        &[("MPSYNC__INGEST__ACK_WAIT_SECONDS", "2"), ("MPSYNC__HOT_STORAGE__BATCH_SIZE", "500")],
+        &[
+            ("MPSYNC__INGEST__ACK_WAIT_SECONDS", "2"),
+            ("MPSYNC__HOT_STORAGE__BATCH_SIZE", "500"),
+        ],
     )
     .await;
     let jetstream = world.nats.jetstream().await;
@@ -444,7 +550,10 @@ async fn where_each_message_is_acknowledged_by_itself_a_killed_daemon_loses_and_
     jetstream
         .create_stream(async_nats::jetstream::stream::Config {
             name: "MARKET_DATA".into(),
-            subjects: mpsync::dataset::builtin().iter().flat_map(|d| d.subjects.clone()).collect(),
+            subjects: mpsync::dataset::builtin()
+                .iter()
+                .flat_map(|d| d.subjects.clone())
+                .collect(),
             retention: async_nats::jetstream::stream::RetentionPolicy::Interest,
             ..Default::default()
         })
@@ -470,7 +579,10 @@ async fn what_the_stream_dropped_before_it_was_ingested_is_counted_as_a_gap() {
     publish(&jetstream, (0..100).map(trade)).await;
     world.drain("trades").await;
     publish(&jetstream, (100..300).map(trade)).await;
-    let stream = jetstream.get_stream("MARKET_DATA").await.expect("the stream");
+    let stream = jetstream
+        .get_stream("MARKET_DATA")
+        .await
+        .expect("the stream");
     stream.purge().sequence(251).await.expect("purged");
     let report = world.drain("trades").await;
     assert_eq!(report["gap_sequences"], 150, "{report}");
@@ -481,16 +593,26 @@ async fn what_the_stream_dropped_before_it_was_ingested_is_counted_as_a_gap() {
 async fn a_table_with_other_columns_is_refused_with_each_difference() {
     let world = World::start(&["trades"], &[]).await;
     let hot = world.hot();
-    hot.execute("ALTER TABLE marketprism_hot.trades DROP COLUMN side").await.expect("dropped");
-    hot.execute("ALTER TABLE marketprism_hot.trades ADD COLUMN venue String").await.expect("added");
+    hot.execute("ALTER TABLE marketprism_hot.trades DROP COLUMN side")
+        .await
+        .expect("dropped");
+    hot.execute("ALTER TABLE marketprism_hot.trades ADD COLUMN venue String")
+        .await
+        .expect("added");
     let output = world.run(&["--dataset", "trades"]).await;
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("`side` is missing") && said.contains("`venue`"), "{said}");
+    assert!(
+        said.contains("`side` is missing") && said.contains("`venue`"),
+        "{said}"
+    );
     let output = world.run(&["--dataset", "orderbooks"]).await;
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("no table marketprism_hot.orderbooks") && said.contains("schema apply"), "{said}");
+    assert!(
+        said.contains("no table marketprism_hot.orderbooks") && said.contains("schema apply"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
@@ -505,13 +627,40 @@ async fn no_server_and_a_wrong_password_are_said_at_once() {
     world.clickhouse.kill();
     let output = world.run(&["--dataset", "trades"]).await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("no answer from ClickHouse"), "{}", said(&output));
+    assert!(
+        said(&output).contains("no answer from ClickHouse"),
+        "{}",
+        said(&output)
+    );
     let mut world = World::start(&["trades"], &[]).await;
     world.nats.kill();
     let output = world.run(&["--dataset", "trades"]).await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("connecting to NATS"), "{}", said(&output));
+    assert!(
+        said(&output).contains("connecting to NATS"),
+        "{}",
+        said(&output)
+    );
     world.set("MPSYNC__HOT_STORAGE__BATCH_SIZE", "many");
     let output = world.run(&["--dataset", "trades"]).await;
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+}
+
+/// How fast the whole road from stream to table is; prints its numbers.
+#[tokio::test]
+#[ignore = "takes a while; run it by name with --ignored --nocapture"]
+async fn throughput_of_a_backlog() {
+    const MESSAGES: u64 = 500_000;
+    let world = World::start(&["trades"], &[("MPSYNC__HOT_STORAGE__FLUSH_INTERVAL", "1")]).await;
+    world.drain("trades").await;
+    let jetstream = world.nats.jetstream().await;
+    publish(&jetstream, (0..MESSAGES).map(trade)).await;
+    let begun = std::time::Instant::now();
+    let report = world.drain("trades").await;
+    let seconds = begun.elapsed().as_secs_f64();
+    println!(
+        "{MESSAGES} trades in {seconds:.2} s, {:.0} a second; {report}",
+        MESSAGES as f64 / seconds
+    );
+    assert_eq!(world.count("trades").await, MESSAGES);
 }

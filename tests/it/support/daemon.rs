@@ -41,7 +41,11 @@ impl World {
             world.set(name, value);
         }
         let datasets: Vec<&Dataset> = tables.iter().map(|name| dataset(name)).collect();
-        world.hot().apply_schema(&datasets).await.expect("the tables are made");
+        world
+            .hot()
+            .apply_schema(&datasets)
+            .await
+            .expect("the tables are made");
         world
     }
 
@@ -55,7 +59,9 @@ impl World {
             ("MPSYNC__HOT_STORAGE__FLUSH_INTERVAL", "0.2"),
             ("MPSYNC__HOT_STORAGE__REQUEST_TIMEOUT_SECONDS", "10"),
         ];
-        let settings = base.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let settings = base
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec();
         Self {
             nats,
             clickhouse,
@@ -108,15 +114,21 @@ impl World {
     /// Ingests all that is in the stream; returns what the program reports.
     pub(crate) async fn drain(&self, dataset: &str) -> serde_json::Value {
         let output = self.run(&["--drain", "--dataset", dataset]).await;
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let all: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let all: serde_json::Value =
+            serde_json::from_slice(&output.stdout).expect("one JSON document");
         all["datasets"][0].clone()
     }
 
     /// Runs the program to its end.
     pub(crate) async fn run(&self, arguments: &[&str]) -> std::process::Output {
         let mut command = tokio::process::Command::from(self.command(arguments));
-        let ended = tokio::time::timeout(super::PATIENCE, command.kill_on_drop(true).output()).await;
+        let ended =
+            tokio::time::timeout(super::PATIENCE, command.kill_on_drop(true).output()).await;
         ended.expect("the program ends").expect("the program runs")
     }
 
@@ -126,17 +138,25 @@ impl World {
         T: clickhouse::RowOwned + clickhouse::RowRead,
     {
         let sql = sql.replace("hot.", "marketprism_hot.");
-        self.hot().query(&sql).fetch_all::<T>().await.unwrap_or_else(|e| panic!("{sql}: {e}"))
+        self.hot()
+            .query(&sql)
+            .fetch_all::<T>()
+            .await
+            .unwrap_or_else(|e| panic!("{sql}: {e}"))
     }
 
     /// How many rows a table has.
     pub(crate) async fn count(&self, table: &str) -> u64 {
-        self.ask::<u64>(&format!("SELECT count() FROM hot.{table}")).await[0]
+        self.ask::<u64>(&format!("SELECT count() FROM hot.{table}"))
+            .await[0]
     }
 
     /// Waits until a table has at least so many rows.
     pub(crate) async fn until_rows(&self, table: &str, rows: u64) {
-        until(&format!("{rows} rows in {table}"), async || self.count(table).await >= rows).await;
+        until(&format!("{rows} rows in {table}"), async || {
+            self.count(table).await >= rows
+        })
+        .await;
     }
 }
 
@@ -160,7 +180,10 @@ impl Drop for World {
 
 /// A built-in dataset.
 pub(crate) fn dataset(name: &str) -> &'static Dataset {
-    builtin().iter().find(|d| d.name.as_str() == name).expect("a built-in dataset")
+    builtin()
+        .iter()
+        .find(|d| d.name.as_str() == name)
+        .expect("a built-in dataset")
 }
 
 /// A running daemon. Killed with the value.
@@ -175,7 +198,10 @@ impl Daemon {
     }
 
     pub(crate) fn signal_if_alive(&self, signal: Signal) -> rustix::io::Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a pid");
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a pid");
         kill_process(pid, signal)
     }
 

@@ -54,7 +54,13 @@ impl NatsServer {
     pub(crate) async fn launch(&mut self) {
         let log = File::create(self.folder.path().join("log")).expect("a log file");
         let child = Command::new(program())
-            .args(["--addr", "127.0.0.1", "--port", &self.port.to_string(), "--jetstream"])
+            .args([
+                "--addr",
+                "127.0.0.1",
+                "--port",
+                &self.port.to_string(),
+                "--jetstream",
+            ])
             .arg("--store_dir")
             .arg(self.folder.path().join("store"))
             .args(&self.options)
@@ -116,7 +122,10 @@ pub(crate) async fn publish(
 ) {
     let mut answers = Vec::new();
     for (subject, payload) in messages {
-        let answer = jetstream.publish(subject, payload.into()).await.expect("publishes");
+        let answer = jetstream
+            .publish(subject, payload.into())
+            .await
+            .expect("publishes");
         answers.push(answer);
         if answers.len() >= 500 {
             for answer in answers.drain(..) {
@@ -141,7 +150,9 @@ pub(crate) async fn publish_surely(
     loop {
         let mut answers = Vec::new();
         for (id, (subject, payload)) in &messages {
-            let message = PublishMessage::build().payload(payload.clone().into()).message_id(id.to_string());
+            let message = PublishMessage::build()
+                .payload(payload.clone().into())
+                .message_id(id.to_string());
             answers.push(jetstream.send_publish(subject.clone(), message).await);
         }
         let mut all = true;
