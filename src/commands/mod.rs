@@ -10,6 +10,7 @@ use crate::transfer::Goal;
 
 mod config;
 mod demo;
+mod dlq;
 mod engine;
 mod generate;
 mod run;
@@ -77,6 +78,7 @@ pub async fn run(cli: Cli, shutdown: CancellationToken) -> Result<()> {
         Command::Import(args) => transfer::run(&context()?, &args, Goal::Import).await,
         Command::Sync(args) => transfer::run(&context()?, &args, Goal::Sync).await,
         Command::Verify(args) => verify::run(&context()?, &args).await,
+        Command::Dlq(args) => dlq::run(&context()?, &args).await,
         Command::Config(args) => config::run(&context()?, &args),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();

@@ -22,10 +22,12 @@ mod dead_letter;
 mod decode;
 mod delivery;
 mod epoch;
+pub mod letters;
 mod life;
 mod order;
 mod pipeline;
 mod recovery;
+mod sample;
 mod sink;
 mod source;
 mod stats;
@@ -47,6 +49,7 @@ pub use dead_letter::{
 pub use decode::{
     Appended, DecodeCounters, Decoder, MAX_PAYLOAD_BYTES, MessageMeta, Place, Reason, Rejection,
 };
+pub use sample::{SampleCheck, SampleReport};
 pub use stats::{DatasetReport, IngestReport, IngestStats};
 
 use crate::clickhouse::{Tier, check_columns};

@@ -5,7 +5,9 @@
 
 mod cli;
 mod demo;
+mod dlq;
 mod engine;
 mod ingest;
+mod newdata;
 mod support;
 mod transfer;
