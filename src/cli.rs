@@ -83,6 +83,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Look at what the archive holds
     Inspect(InspectArgs),
+    /// Look at, replay or discard messages that could not be rows
+    Dlq(DlqArgs),
     /// Check the configuration
     Config(ConfigArgs),
     /// Write a completion script for a shell
@@ -239,6 +241,25 @@ pub enum SchemaAction {
     Show(SchemaTarget),
     /// Create the database and the tables that are missing, and check those that are there
     Apply(SchemaTarget),
+    /// Hold a sample of messages against the tables: fields no column takes, columns no field fills, dead letters to be
+    ///
+    /// Exits with 0 when every message would become a row and every field has a column or is listed in `ignored_fields`,
+    /// with 1 otherwise. Columns that no field of the sample fills are named, and are no reason to fail.
+    Check(SchemaCheckArgs),
+}
+
+/// `mpsync schema check`
+#[derive(Debug, Args)]
+pub struct SchemaCheckArgs {
+    /// Messages as JSON lines (subject, msg_id, payload); `-` for standard input
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    pub sample: Vec<PathBuf>,
+    /// Hold them against this tier's live tables instead of the datasets' own DDL
+    #[arg(long, value_enum)]
+    pub tier: Option<TierRole>,
+    /// Only these datasets
+    #[arg(long = "dataset", value_name = "NAME", value_delimiter = ',')]
+    pub datasets: Vec<String>,
 }
 
 /// Which tables.
@@ -401,6 +422,70 @@ pub enum InspectWhat {
         /// The manifest, by its path within the archive or its place on the disk
         path: PathBuf,
     },
+}
+
+/// `mpsync dlq`
+#[derive(Debug, Args)]
+pub struct DlqArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub action: DlqAction,
+}
+
+/// What to do with dead letters.
+#[derive(Debug, Subcommand)]
+pub enum DlqAction {
+    /// List them: a table, or JSON lines
+    List(LetterSelection),
+    /// Show them whole: headers, reason, payload as text or hex
+    Show(LetterSelection),
+    /// Decode them again with the dataset and table of now, and land them at their original positions, once
+    Replay {
+        /// Which letters
+        #[command(flatten)]
+        selection: LetterSelection,
+        /// Ask only hot which rows are there: only where nothing was ever archived or loaded into cold
+        #[arg(long)]
+        hot_only: bool,
+    },
+    /// Delete them
+    Discard {
+        /// Which letters
+        #[command(flatten)]
+        selection: LetterSelection,
+        /// Yes, delete them; without it they are only counted
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Which dead letters.
+#[derive(Debug, Args)]
+pub struct LetterSelection {
+    /// Only these letters, as `dlq list` names them
+    #[arg(value_name = "LETTER")]
+    pub ids: Vec<String>,
+    /// Only of these datasets
+    #[arg(long = "dataset", value_name = "NAME", value_delimiter = ',')]
+    pub datasets: Vec<String>,
+    /// Only for these reasons, such as `excess_digits`
+    #[arg(long = "reason", value_name = "NAME", value_delimiter = ',')]
+    pub reasons: Vec<String>,
+    /// Only messages that JetStream stored from this time on: RFC 3339, a date, or `6h ago`
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Only messages stored before this time
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// Only messages whose subject matches this pattern, such as `trade.okx.>`
+    #[arg(long, value_name = "PATTERN")]
+    pub subject: Option<String>,
+    /// Only messages of these symbols, the subject's fourth part
+    #[arg(long = "symbol", value_name = "NAME", value_delimiter = ',')]
+    pub symbols: Vec<String>,
+    /// At most so many [default: 100 to list or show, else all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
 }
 
 /// `mpsync config`

@@ -162,7 +162,7 @@ pub async fn ensure_stream(
     subjects: &[String],
 ) -> Result<Stream> {
     let doing = || format!("opening JetStream stream {}", config.stream);
-    if let Some(stream) = find(jetstream, &config.stream).await.doing(doing)? {
+    if let Some(stream) = find_stream(jetstream, &config.stream).await.doing(doing)? {
         check(&stream.cached_info().config, config, subjects).doing(doing)?;
         return Ok(stream);
     }
@@ -186,7 +186,7 @@ pub async fn ensure_stream(
         }
         // Somebody else made it between the look and the creation.
         Err(e) if is(&e.kind(), ErrorCode::STREAM_NAME_EXIST) => {
-            let stream = find(jetstream, &config.stream)
+            let stream = find_stream(jetstream, &config.stream)
                 .await
                 .doing(doing)?
                 .ok_or_else(|| Error::nats(chain(&e)).doing(doing()))?;
@@ -205,8 +205,8 @@ pub async fn ensure_stream(
     }
 }
 
-/// The stream, or `None` where the server knows of none by this name.
-async fn find(jetstream: &jetstream::Context, name: &str) -> Result<Option<Stream>> {
+/// The stream, or `None` where the server knows of none by this name. Nothing is made. Cancel-safe.
+pub async fn find_stream(jetstream: &jetstream::Context, name: &str) -> Result<Option<Stream>> {
     match jetstream.get_stream(name).await {
         Ok(stream) => Ok(Some(stream)),
         Err(e) => match e.kind() {

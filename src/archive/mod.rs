@@ -10,6 +10,7 @@ mod encoder;
 mod encodings;
 mod exclusive;
 mod generations;
+mod held;
 mod journal;
 pub mod layout;
 mod lease;

@@ -2,6 +2,7 @@
 //!
 //! Whatever is asked fails loudly: no query here turns an error into a value.
 
+mod ddl;
 mod fingerprint;
 mod schema;
 mod sql;

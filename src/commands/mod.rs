@@ -10,6 +10,7 @@ use crate::transfer::Goal;
 
 mod config;
 mod demo;
+mod dlq;
 mod engine;
 mod generate;
 mod inspect;
@@ -85,6 +86,7 @@ pub async fn run(cli: Cli, shutdown: CancellationToken) -> Result<()> {
             config::run(&context()?, &args);
             Ok(())
         }
+        Command::Dlq(args) => dlq::run(&context()?, &args).await,
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
             clap_complete::generate(shell, &mut command, "mpsync", &mut std::io::stdout());

@@ -1,36 +1,114 @@
-//! `mpsync schema show|apply`.
+//! `mpsync schema show|apply|check`.
+
+use std::path::Path;
+
+use jiff::Timestamp;
 
 use super::Context;
-use crate::cli::{Output, SchemaAction, SchemaArgs};
+use crate::cli::{Output, SchemaAction, SchemaArgs, SchemaCheckArgs, SchemaTarget};
+use crate::clickhouse::TableSchema;
 use crate::dataset::select;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::generate::read_messages;
+use crate::ingest::{SampleCheck, SampleReport};
 
 pub(super) async fn run(context: &Context, args: &SchemaArgs) -> Result<()> {
-    let (SchemaAction::Show(target) | SchemaAction::Apply(target)) = &args.action;
-    let tier = context.tier(target.tier);
-    let datasets = select(&context.datasets, &target.datasets)?;
     match &args.action {
-        SchemaAction::Show(_) => {
-            for dataset in &datasets {
-                println!("{};\n", tier.create_table_sql(dataset)?);
-            }
-        }
-        SchemaAction::Apply(_) => {
-            tier.apply_schema(&datasets).await?;
-            let tables: Vec<_> = datasets.iter().map(|d| &d.table).collect();
-            match context.output {
-                Output::Text => println!(
-                    "{} tables in {} of {}",
-                    tables.len(),
-                    tier.database(),
-                    tier.role()
-                ),
-                Output::Json => println!(
-                    "{}",
-                    serde_json::json!({"database": tier.database(), "tables": tables})
-                ),
-            }
-        }
+        SchemaAction::Show(target) => show(context, target),
+        SchemaAction::Apply(target) => apply(context, target).await,
+        SchemaAction::Check(args) => check(context, args).await,
+    }
+}
+
+fn show(context: &Context, target: &SchemaTarget) -> Result<()> {
+    let tier = context.tier(target.tier);
+    for dataset in select(&context.datasets, &target.datasets)? {
+        println!("{};\n", tier.create_table_sql(dataset)?);
     }
     Ok(())
+}
+
+async fn apply(context: &Context, target: &SchemaTarget) -> Result<()> {
+    let tier = context.tier(target.tier);
+    let datasets = select(&context.datasets, &target.datasets)?;
+    tier.apply_schema(&datasets).await?;
+    let tables: Vec<_> = datasets.iter().map(|d| &d.table).collect();
+    match context.output {
+        Output::Text => println!(
+            "{} tables in {} of {}",
+            tables.len(),
+            tier.database(),
+            tier.role()
+        ),
+        Output::Json => println!(
+            "{}",
+            serde_json::json!({"database": tier.database(), "tables": tables})
+        ),
+    }
+    Ok(())
+}
+
+async fn check(context: &Context, args: &SchemaCheckArgs) -> Result<()> {
+    let mut tables = Vec::new();
+    for dataset in select(&context.datasets, &args.datasets)? {
+        let table = match args.tier {
+            Some(role) => context.tier(role).describe_existing(&dataset.table).await?,
+            None => TableSchema::of_ddl(dataset)?,
+        };
+        tables.push((dataset.clone(), table));
+    }
+    let now = i64::try_from(Timestamp::now().as_nanosecond())
+        .map_err(|_| Error::config("this machine's clock is not between 1678 and 2262"))?;
+    let mut check = SampleCheck::new(tables, now)?;
+    for path in &args.sample {
+        let path = match path.as_os_str() == "-" {
+            true => Path::new("/dev/stdin"),
+            false => path,
+        };
+        for message in read_messages(path)? {
+            let message = message?;
+            check.add(&message.subject, &message.payload)?;
+        }
+    }
+    let report = check.report();
+    match context.output {
+        Output::Text => print_check(&report),
+        Output::Json => {
+            let json =
+                serde_json::to_string(&report).map_err(|e| Error::malformed(e.to_string()))?;
+            println!("{json}");
+        }
+    }
+    report.verdict()
+}
+
+fn print_check(report: &SampleReport) {
+    for d in &report.datasets {
+        let letters: u64 = d.dead_letters.values().map(|seen| seen.messages).sum();
+        println!(
+            "{}: {} messages, {} rows, {letters} dead letters, {} numbers rounded",
+            d.dataset, d.messages, d.rows, d.rounded
+        );
+        for (name, seen) in &d.unknown_fields {
+            println!(
+                "  no column takes `{name}`: {} messages, such as {}",
+                seen.messages, seen.example
+            );
+        }
+        for (reason, seen) in &d.dead_letters {
+            println!(
+                "  {reason}: {} messages, such as: {}",
+                seen.messages, seen.example
+            );
+        }
+        if !d.unfilled_columns.is_empty() {
+            println!("  no field fills {}", d.unfilled_columns.join(", "));
+        }
+    }
+    for (subject, seen) in &report.foreign_subjects {
+        println!(
+            "no dataset takes subject {subject}: {} messages, such as {}",
+            seen.messages, seen.example
+        );
+    }
 }

@@ -108,7 +108,7 @@ pub struct NatsConfig {
     pub stream: String,
     /// Who we are.
     pub auth: NatsAuth,
-    /// A file of certificate authorities to trust besides the system's.
+    /// A file of certificate authorities to trust instead of the system's; asks for TLS.
     pub tls_ca_file: Option<PathBuf>,
     /// Within which time JetStream refuses a message id twice, for a stream that mpsync creates.
     pub duplicate_window: Duration,

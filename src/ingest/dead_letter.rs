@@ -197,7 +197,7 @@ impl DeadLetters {
 }
 
 /// A header's value has no line ends, and an end.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.chars()
         .take(REASON_CHARS)
         .map(|c| if c.is_control() { ' ' } else { c })

@@ -7,7 +7,7 @@
 //! Two that start at once: each makes its door first and looks at all doors afterwards, so that at least one of them sees
 //! the other's. The greater number stays; the other one ends.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::clickhouse::{TABLE_ALREADY_EXISTS, Tier, UNKNOWN_TABLE, ident, idents, literal};
 use crate::dataset::Dataset;
@@ -17,6 +17,8 @@ use crate::error::{Context as _, Error, Result};
 const POLL: Duration = Duration::from_millis(20);
 /// How long such an insert may go on before it is killed.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Numbers of lives, milliseconds since 1970, lie above it since 2001; numbers of doors beside them below.
+const LIVES_FROM: u64 = 1_000_000_000_000;
 /// ClickHouse's code for a right that the user lacks.
 const ACCESS_DENIED: u32 = 497;
 
@@ -61,6 +63,16 @@ impl Doors {
         self.tables.iter().chain(&self.views).max().copied()
     }
 
+    /// The newest door that is no life's, see [`Door::open_beside`].
+    fn newest_beside(&self) -> Option<u64> {
+        self.tables
+            .iter()
+            .chain(&self.views)
+            .filter(|&&number| number < LIVES_FROM)
+            .max()
+            .copied()
+    }
+
     /// Every life below `life` of which something is there.
     fn older_than(&self, life: u64) -> Vec<u64> {
         let mut older: Vec<u64> = self
@@ -74,6 +86,17 @@ impl Doors {
         older.dedup();
         older
     }
+}
+
+/// What numbers a door beside the lives' now: steps of 16 milliseconds, so that it lies below [`LIVES_FROM`] for centuries.
+fn now_beside() -> Result<u64> {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|d| u64::try_from(d.as_millis()).ok())
+        .map(|millis| millis / 16)
+        .filter(|number| *number < LIVES_FROM)
+        .ok_or_else(|| Error::config("this machine's clock is not between 1970 and 2400"))
 }
 
 /// The number of a life that begins now: greater than every one known.
@@ -136,6 +159,43 @@ impl Door {
         // Also those whose doors were dropped earlier: their inserts may still run.
         door.wait_for_older_inserts().await?;
         tracing::info!(dataset = %dataset.name, life = door.life, shut = older.len(), "life began");
+        Ok(door)
+    }
+
+    /// Opens a door beside the running life's, for messages that ingest has settled long ago (replayed dead letters).
+    ///
+    /// Its number grows too, but lies below every life's: the running daemon is not superseded by it, every life that
+    /// begins shuts it like any older door, and so does the next door of this kind.
+    pub(super) async fn open_beside(tier: &Tier, dataset: &Dataset) -> Result<Self> {
+        let mut door = Self {
+            tier: tier.clone(),
+            prefix: format!("{}_in_", dataset.table),
+            life: 0,
+        };
+        loop {
+            let known = list(tier, &door.prefix).await?.newest_beside();
+            door.life = next_life(now_beside()?, known, None);
+            match door.create(dataset).await {
+                Ok(()) => break,
+                // Another one took the number: the next one decides.
+                Err(e) if e.server_code() == Some(TABLE_ALREADY_EXISTS) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        let doors = list(tier, &door.prefix).await?;
+        if let Some(newer) = doors.newest_beside().filter(|&newer| newer > door.life) {
+            door.close().await?;
+            return Err(Error::busy(format!(
+                "another replay of {} began at the same time (door {newer})",
+                dataset.name
+            ))
+            .hint("one at a time replays a dataset: let it end, then try again"));
+        }
+        for life in doors.older_than(door.life) {
+            door.shut(life).await?;
+        }
+        door.wait_for_older_inserts().await?;
+        tracing::debug!(dataset = %dataset.name, door = door.life, "door opened beside the running life's");
         Ok(door)
     }
 
@@ -319,6 +379,21 @@ mod tests {
         assert_eq!(doors.newest(), Some(7));
         assert_eq!(doors.older_than(7), [5]);
         assert_eq!(doors.older_than(8), [5, 7]);
+    }
+
+    #[test]
+    fn a_door_beside_is_older_than_every_life_and_newer_than_its_like() {
+        let number = now_beside().unwrap();
+        let names = [
+            format!("t_in_{number}"),
+            format!("t_in_{}", number + 3),
+            "t_in_1760000000000".into(),
+        ];
+        let doors = Doors::among("t_in_", &names);
+        assert_eq!(doors.newest_beside(), Some(number + 3));
+        assert_eq!(doors.newest(), Some(1_760_000_000_000));
+        assert_eq!(doors.older_than(1_760_000_000_000), [number, number + 3]);
+        assert_eq!(doors.older_than(number + 3), [number]);
     }
 
     #[test]

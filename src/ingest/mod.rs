@@ -24,10 +24,12 @@ mod decode;
 mod delivery;
 mod epoch;
 mod hand;
+pub mod letters;
 mod life;
 mod order;
 mod pipeline;
 mod recovery;
+mod sample;
 mod sink;
 mod source;
 mod stats;
@@ -49,6 +51,7 @@ pub use dead_letter::{
 pub use decode::{
     Appended, DecodeCounters, Decoder, MAX_PAYLOAD_BYTES, MessageMeta, Place, Reason, Rejection,
 };
+pub use sample::{SampleCheck, SampleReport};
 pub use stats::{DatasetReport, IngestReport, IngestStats};
 
 use crate::clickhouse::{Tier, check_columns};

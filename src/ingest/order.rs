@@ -207,9 +207,6 @@ mod tests {
         order.forget(20);
         assert_eq!(order.admit(&delivered(21, 35)).unwrap(), Admission::New);
         // Delivered again before its acknowledgement arrived, and read only now.
-        assert_eq!(
-            order.admit(&delivered(11, 36)).unwrap(),
-            Admission::Settled
-        );
+        assert_eq!(order.admit(&delivered(11, 36)).unwrap(), Admission::Settled);
     }
 }

@@ -33,7 +33,7 @@ const PARTITIONS_PER_INSERT: usize = 50;
 /// Bytes of an insert's body that are sent at once.
 const SEND_BYTES: usize = 1 << 20;
 /// The label of dead letters that ClickHouse refused.
-const REFUSED_LABEL: &str = "refused_by_clickhouse";
+pub(super) const REFUSED_LABEL: &str = "refused_by_clickhouse";
 /// What every insert through a door sends beside [`crate::clickhouse::STRICT_INSERT`], whatever the user's profile says: an
 /// error in the view must fail the insert, and an insert must never be dropped for being like an earlier one.
 const DOOR_SETTINGS: [(&str, &str); 2] = [
@@ -66,10 +66,10 @@ pub(super) struct Sink {
 }
 
 /// A row that ClickHouse refused.
-struct Refused {
-    position: Position,
+pub(super) struct Refused {
+    pub(super) position: Position,
     stored_at_nanos: i64,
-    text: String,
+    pub(super) text: String,
 }
 
 impl Sink {
@@ -110,7 +110,7 @@ impl Sink {
     }
 
     /// Inserts rows, piece by piece in their order; returns those that ClickHouse refuses for what they are.
-    async fn insert(&self, batch: &RecordBatch) -> Result<Vec<Refused>, Ended> {
+    pub(super) async fn insert(&self, batch: &RecordBatch) -> Result<Vec<Refused>, Ended> {
         let mut refused = Vec::new();
         let mut pieces =
             split_by_partition(batch, &self.dataset.time_column, PARTITIONS_PER_INSERT)?;

@@ -163,6 +163,27 @@ impl Durable {
         Ok(Self { consumer, mode })
     }
 
+    /// The durable as it is, or `None` where there is none; nothing is made and nothing is checked.
+    pub(super) async fn find(
+        stream: &Stream,
+        dataset: &Dataset,
+        mode: AckMode,
+    ) -> Result<Option<Self>> {
+        let name = Self::name(dataset);
+        let doing = || format!("looking for consumer {name}");
+        match stream.consumer_info(&name).await {
+            Ok(_) => {}
+            Err(e) if is_no_consumer(&e) => return Ok(None),
+            Err(e) => return Err(Error::nats(e).doing(doing())),
+        }
+        let consumer = stream
+            .get_consumer::<pull::Config>(&name)
+            .await
+            .map_err(Error::nats)
+            .doing(doing)?;
+        Ok(Some(Self { consumer, mode }))
+    }
+
     /// How it acknowledges.
     pub(super) fn mode(&self) -> AckMode {
         self.mode

@@ -9,8 +9,10 @@
 
 mod cli;
 mod demo;
+mod dlq;
 mod engine;
 mod ingest;
+mod newdata;
 mod replay;
 mod support;
 mod transfer;

@@ -1,0 +1,318 @@
+//! Replaying dead letters: each into its original position, exactly once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{Letter, LetterStore};
+use crate::clickhouse::{TableSchema, Tier, check_columns};
+use crate::config::Config;
+use crate::dataset::{Dataset, Epoch, PositionSet};
+use crate::error::{Cause, Context as _, Error, Result};
+use crate::ingest::dead_letter::DeadLetters;
+use crate::ingest::decode::{Decoder, MessageMeta, Reason};
+use crate::ingest::life::Door;
+use crate::ingest::recovery::Holdings;
+use crate::ingest::sink::{REFUSED_LABEL, Sink};
+use crate::ingest::stats::IngestStats;
+use crate::ingest::stream::{AckMode, Durable, facts};
+use crate::ingest::{Ended, epoch::EpochHistory};
+
+/// What became of a letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It is a row now, and no letter any more.
+    Landed,
+    /// Its position was held already; it is no letter any more.
+    Held,
+    /// It still cannot be a row; the letter stays, with the reason of now.
+    Remains,
+    /// Ingest has not acknowledged its original yet and may deliver it again; the letter stays as it is.
+    Unsettled,
+}
+
+/// A letter that was replayed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Replayed {
+    /// Which one, see [`Letter::id`].
+    pub letter: String,
+    /// What became of it.
+    pub fate: Fate,
+    /// Why it is no row, where it is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// The same for people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+/// Which of these positions a tier holds. A tier without the table holds none; one that does not answer is an error.
+pub async fn held_in(tier: &Tier, dataset: &Dataset, wanted: &PositionSet) -> Result<PositionSet> {
+    if tier.describe(&dataset.table).await?.is_none() {
+        return Ok(PositionSet::new());
+    }
+    held(&Holdings::new(tier, dataset)?, wanted).await
+}
+
+async fn held(holdings: &Holdings, wanted: &PositionSet) -> Result<PositionSet> {
+    let mut all = PositionSet::new();
+    for (epoch, seqs) in wanted.epochs() {
+        if let (Some(lowest), Some(highest)) = (seqs.min(), seqs.max()) {
+            all.extend(
+                &holdings
+                    .held(epoch, lowest.saturating_sub(1), highest)
+                    .await?,
+            );
+        }
+    }
+    Ok(all)
+}
+
+/// Replays letters of one dataset with the dataset and the table of now.
+///
+/// Exactly once: the rows go through a door of the replay's own, which every life that begins and every later replay
+/// shuts before it asks what is held. Behind that door hot and its sealed tables are asked first, then `elsewhere`
+/// (archive and cold): rows move in this direction only, so that one which was missed here is found there. What ingest
+/// may still deliver is left alone. A letter is deleted after its row has landed; ended in between, the next replay finds
+/// the row.
+///
+/// Not cancel-safe, but harmless: a door that is left behind is shut by the next life or replay.
+pub async fn replay(
+    config: &Config,
+    hot: &Tier,
+    dataset: &Dataset,
+    store: &LetterStore,
+    letters: Vec<Letter>,
+    elsewhere: impl AsyncFn(&PositionSet) -> Result<PositionSet>,
+) -> Result<Vec<Replayed>> {
+    let doing = || format!("replaying dead letters of {}", dataset.name);
+    let live = hot.describe_existing(&dataset.table).await.doing(doing)?;
+    check_columns(dataset, &live).doing(doing)?;
+    let door = Door::open_beside(hot, dataset).await.doing(doing)?;
+    let replay = Replay {
+        config,
+        hot,
+        dataset,
+        store,
+        live,
+        door: door.clone(),
+    };
+    let done = replay.run(letters, elsewhere).await;
+    let closed = door.close().await;
+    let done = done.doing(doing)?;
+    closed.doing(doing)?;
+    Ok(done)
+}
+
+struct Replay<'a> {
+    config: &'a Config,
+    hot: &'a Tier,
+    dataset: &'a Dataset,
+    store: &'a LetterStore,
+    live: TableSchema,
+    door: Door,
+}
+
+/// What ingest has acknowledged of a stream.
+struct Settled {
+    history: EpochHistory,
+    floor: u64,
+}
+
+impl Replay<'_> {
+    async fn run(
+        &self,
+        letters: Vec<Letter>,
+        elsewhere: impl AsyncFn(&PositionSet) -> Result<PositionSet>,
+    ) -> Result<Vec<Replayed>> {
+        let mut done = Vec::new();
+        let letters = self.settled(letters, &mut done).await?;
+        let mut wanted: PositionSet = letters.iter().map(|l| l.position).collect();
+        let mut known = held(&Holdings::new(self.hot, self.dataset)?, &wanted).await?;
+        wanted = wanted.iter().filter(|p| !known.contains(*p)).collect();
+        if !wanted.is_empty() {
+            known.extend(&elsewhere(&wanted).await?);
+        }
+        let mut rest = Vec::new();
+        for letter in letters {
+            if known.contains(letter.position) {
+                self.store.discard(&letter).await?;
+                done.push(replayed(&letter, Fate::Held, "", ""));
+            } else {
+                rest.push(letter);
+            }
+        }
+        self.land(rest, &mut done).await?;
+        Ok(done)
+    }
+
+    /// The letters whose originals ingest will not deliver again. Asked behind the door: a life that begins later shuts it.
+    async fn settled(&self, letters: Vec<Letter>, done: &mut Vec<Replayed>) -> Result<Vec<Letter>> {
+        let mut streams: BTreeMap<String, Option<Settled>> = BTreeMap::new();
+        let mut settled = Vec::with_capacity(letters.len());
+        for letter in letters {
+            if !streams.contains_key(&letter.stream) {
+                let asked = self.ask(&letter.stream).await?;
+                streams.insert(letter.stream.clone(), asked);
+            }
+            let position = letter.position;
+            let may_come = streams.get(&letter.stream).is_some_and(|stream| {
+                stream.as_ref().is_some_and(|s| {
+                    s.history.position(position.seq) == position && position.seq > s.floor
+                })
+            });
+            if may_come {
+                done.push(replayed(
+                    &letter,
+                    Fate::Unsettled,
+                    &letter.reason,
+                    "ingest has not acknowledged the original yet: let `mpsync run --drain` end, then replay again",
+                ));
+            } else {
+                settled.push(letter);
+            }
+        }
+        Ok(settled)
+    }
+
+    /// How far ingest has come in a stream; `None` where it has no consumer there.
+    async fn ask(&self, name: &str) -> Result<Option<Settled>> {
+        let doing = || format!("asking how far ingest has come in stream {name}");
+        let Some(stream) = crate::nats::find_stream(&self.store.jetstream, name)
+            .await
+            .doing(doing)?
+        else {
+            return Ok(None);
+        };
+        // Nothing is acknowledged or set back here: the mode does not matter.
+        let found = Durable::find(&stream, self.dataset, AckMode::Each).await;
+        let Some(mut durable) = found.doing(doing)? else {
+            return Ok(None);
+        };
+        let created: Epoch = facts(&stream).await.doing(doing)?.created;
+        let history = durable
+            .remembered(created)
+            .doing(doing)?
+            .unwrap_or_else(|| EpochHistory::new(created));
+        Ok(Some(Settled {
+            history,
+            floor: durable.standing().await.doing(doing)?.floor,
+        }))
+    }
+
+    /// Decodes letters, lands those that are rows, and writes new reasons into the others.
+    async fn land(&self, letters: Vec<Letter>, done: &mut Vec<Replayed>) -> Result<()> {
+        let mut decoder = Decoder::new(self.dataset, &self.live)?;
+        let mut rows: Vec<Letter> = Vec::new();
+        for letter in letters {
+            let meta = MessageMeta {
+                subject: &letter.subject,
+                position: letter.position,
+                stored_at_nanos: letter.stored_at_nanos,
+            };
+            let mut appended = decoder.append(&meta, &letter.body);
+            if matches!(&appended, Err(e) if e.reason == Reason::BatchFull) {
+                self.insert(&mut decoder, &mut rows, done).await?;
+                appended = decoder.append(&meta, &letter.body);
+            }
+            match appended {
+                Ok(_) => rows.push(letter),
+                Err(e) => {
+                    let detail = e.to_string();
+                    self.keep(&letter, e.reason.label(), &detail, done).await?;
+                }
+            }
+        }
+        self.insert(&mut decoder, &mut rows, done).await
+    }
+
+    /// Lands what is buffered, then deletes its letters.
+    async fn insert(
+        &self,
+        decoder: &mut Decoder,
+        letters: &mut Vec<Letter>,
+        done: &mut Vec<Replayed>,
+    ) -> Result<()> {
+        if letters.is_empty() {
+            return Ok(());
+        }
+        let batch = decoder.finish()?;
+        let refused = match self.sink().await?.insert(&batch).await {
+            Ok(refused) => refused,
+            Err(Ended::Failed(e)) => return Err(e),
+            Err(Ended::Doubt(why)) => {
+                return Err(Error::new(Cause::Transport(why)).hint(
+                    "replay again: rows that have landed are found, and only their letters are deleted",
+                ));
+            }
+        };
+        let refused: BTreeMap<_, _> = refused.into_iter().map(|r| (r.position, r.text)).collect();
+        for letter in letters.drain(..) {
+            if let Some(text) = refused.get(&letter.position) {
+                self.keep(&letter, REFUSED_LABEL, text, done).await?;
+            } else {
+                self.store.discard(&letter).await?;
+                done.push(replayed(&letter, Fate::Landed, "", ""));
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves a letter where it is, with the reason of now.
+    async fn keep(
+        &self,
+        letter: &Letter,
+        reason: &str,
+        detail: &str,
+        done: &mut Vec<Replayed>,
+    ) -> Result<()> {
+        // What has no bytes any more cannot be judged anew: the old reason says more.
+        let judged = !letter.body.is_empty();
+        if judged && (letter.reason != reason || letter.detail != detail) {
+            self.store.rewrite(letter, reason, detail).await?;
+        }
+        let (reason, detail) = match judged {
+            true => (reason, detail),
+            false => (letter.reason.as_str(), letter.detail.as_str()),
+        };
+        done.push(replayed(letter, Fate::Remains, reason, detail));
+        Ok(())
+    }
+
+    /// The sink of ingest, behind the replay's door: it splits by partitions, retries what can pass, and names the rows that
+    /// are refused.
+    async fn sink(&self) -> Result<Sink> {
+        let name = &self.config.ingest.dead_letter_stream;
+        let nats = &self.config.nats;
+        let stats = IngestStats::new([self.dataset.name.as_str()]);
+        Ok(Sink {
+            tier: self.hot.clone(),
+            dataset: Arc::new(self.dataset.clone()),
+            live: self.live.clone(),
+            door: self.door.clone(),
+            holdings: Holdings::new(self.hot, self.dataset)?,
+            dead_letters: DeadLetters::open(&self.store.jetstream, nats, name).await?,
+            stream: crate::nats::find_stream(&self.store.jetstream, name)
+                .await?
+                .ok_or_else(|| Error::nats(format!("stream {name} is gone")))?,
+            client: self.store.client.clone(),
+            stats: stats.dataset(self.dataset.name.as_str()).ok_or_else(|| {
+                Error::config(format!(
+                    "there are no counters for dataset {}",
+                    self.dataset.name
+                ))
+            })?,
+        })
+    }
+}
+
+fn replayed(letter: &Letter, fate: Fate, reason: &str, detail: &str) -> Replayed {
+    Replayed {
+        letter: letter.id(),
+        fate,
+        reason: reason.to_owned(),
+        detail: detail.to_owned(),
+    }
+}
