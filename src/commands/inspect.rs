@@ -120,13 +120,12 @@ fn key(archive: &Archive, path: &FilePath) -> Path {
             .ok()
             .map(FilePath::to_path_buf)
     });
-    Path::from_iter(
-        within
-            .as_deref()
-            .unwrap_or(path)
-            .components()
-            .filter_map(|part| part.as_os_str().to_str()),
-    )
+    within
+        .as_deref()
+        .unwrap_or(path)
+        .components()
+        .filter_map(|part| part.as_os_str().to_str())
+        .collect()
 }
 
 async fn read(archive: &Archive, path: &Path) -> Result<bytes::Bytes> {

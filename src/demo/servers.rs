@@ -37,7 +37,10 @@ struct Server {
 
 impl Server {
     /// Starts `program`, its standard output in a pipe where `piped`, all else appended to `log`.
-    fn start(
+    ///
+    /// The log is locked, and the lock is the child's too: two servers never work in one folder, and one whose parent was
+    /// killed is waited for until it has ended.
+    async fn start(
         name: &'static str,
         program: &Path,
         args: &[&std::ffi::OsStr],
@@ -50,6 +53,7 @@ impl Server {
             .append(true)
             .open(log)
             .doing(doing)?;
+        lock(&file, log).await.doing(doing)?;
         let stdout = if piped {
             Stdio::piped()
         } else {
@@ -98,6 +102,27 @@ impl Server {
     }
 }
 
+/// Locks a server's log, and waits for a server that is about to end to let go of it.
+async fn lock(file: &std::fs::File, path: &Path) -> Result<()> {
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(std::fs::TryLockError::Error(e)) => return Err(e.into()),
+            Err(std::fs::TryLockError::WouldBlock) if Instant::now() > deadline => {
+                return Err(Error::busy(format!(
+                    "another server still writes to {}",
+                    path.display()
+                ))
+                .hint("is another demo running in this folder?"));
+            }
+            Err(std::fs::TryLockError::WouldBlock) => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+}
+
 /// A nats-server with JetStream on files.
 #[derive(Debug)]
 pub struct NatsServer {
@@ -132,7 +157,7 @@ impl NatsServer {
             "-1".as_ref(),
         ];
         let args = [&args[..], &["--ports_file_dir".as_ref(), dir]].concat();
-        let mut server = Server::start("nats-server", &program, &args, &log, false)?;
+        let mut server = Server::start("nats-server", &program, &args, &log, false).await?;
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             server.check_alive(&log)?;
@@ -215,7 +240,7 @@ impl EngineServer {
         let data = folder.join("data");
         let args = ["engine".as_ref(), "--data".as_ref(), data.as_os_str()];
         let args = [&args[..], &["--listen".as_ref(), "127.0.0.1:0".as_ref()]].concat();
-        let mut server = Server::start("mpsync engine", program, &args, &log, true)?;
+        let mut server = Server::start("mpsync engine", program, &args, &log, true).await?;
         let Some(stdout) = server.child.stdout.take() else {
             return Err(Error::engine("the engine has no standard output"));
         };

@@ -30,6 +30,7 @@ pub(super) struct Slice {
 
 /// Where a row lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(clippy::struct_field_names, reason = "which row of which batch")]
 pub(super) struct Row {
     pub key: RowKey,
     pub batch: u32,
@@ -153,7 +154,7 @@ impl Reader {
             match chunk.bytes_per_row() {
                 Ok(bytes) => {
                     needed += (bytes + ENTRY_BYTES)
-                        * usize::try_from(chunk.rows).unwrap_or(usize::MAX / 4096)
+                        * usize::try_from(chunk.rows).unwrap_or(usize::MAX / 4096);
                 }
                 Err(e) => self.damaged(&chunk.name, chunk.rows, e)?,
             }

@@ -105,7 +105,7 @@ mod tests {
             clock += Duration::from_millis(3);
         }
         assert_eq!(clock, Duration::from_millis(999_003));
-        clock += Duration::from_secs(60);
+        clock += Duration::from_mins(1);
         for n in 1000..1060 {
             assert_eq!(pace.wait(n * SEC, clock), Duration::ZERO);
         }

@@ -97,7 +97,7 @@ pub async fn run(
             replay.shift_secs = None;
         }
     }
-    replay.finish()
+    Ok(replay.finish())
 }
 
 struct Replay<'a> {
@@ -404,7 +404,7 @@ impl Replay<'_> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Report> {
+    fn finish(mut self) -> Report {
         let names = self.datasets.iter().map(|d| d.name.to_string());
         let counts: BTreeMap<String, u64> =
             names.zip(self.sent_count).filter(|(_, n)| *n > 0).collect();
@@ -416,6 +416,6 @@ impl Replay<'_> {
             messages = r.messages, duplicates = r.duplicates, bytes_read = r.bytes_read, of = r.archive_bytes,
             skipped = r.skipped.len(), interrupted = r.interrupted, duration = ?self.started.elapsed(), "replayed"
         );
-        Ok(self.report)
+        self.report
     }
 }

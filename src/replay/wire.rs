@@ -354,7 +354,7 @@ impl Column {
             Self::Float(a) => push_float(a.value(row), out),
             Self::Decimal(a, scale) => push_decimal128(a.value(row), *scale, out),
             Self::WideDecimal(a, scale) => {
-                push_decimal_text(&a.value(row).to_string(), *scale, out)
+                push_decimal_text(&a.value(row).to_string(), *scale, out);
             }
             Self::Text(a) => push_text(a.value(row), out),
             Self::Dictionary(a, rendered) => {
@@ -363,7 +363,7 @@ impl Column {
             }
             Self::Date(a) => push_date(a.value(row), shift_secs, out),
             Self::Time { values, per_sec } => {
-                push_time(values.value(row), *per_sec, shift_secs, out)
+                push_time(values.value(row), *per_sec, shift_secs, out);
             }
             Self::List(offsets, _, child) => {
                 let span = |at: usize| usize::try_from(offsets[at]).unwrap_or(0);

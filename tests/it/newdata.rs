@@ -35,9 +35,9 @@ async fn succeed(config: &Path, arguments: &[&str]) -> String {
 fn candle(n: u64) -> (String, serde_json::Value) {
     let mut candle = serde_json::json!({
         "data_type": "candle", "exchange": "okx", "market_type": "spot", "interval": "1m",
-        "open_ts_ms": 1_760_000_400_000 + n * 60_000, "v": format!("{n}.000000000000000001"), "closed": n % 2 == 0,
+        "open_ts_ms": 1_760_000_400_000 + n * 60_000, "v": format!("{n}.000000000000000001"), "closed": n.is_multiple_of(2),
     });
-    let names = if n % 3 == 0 {
+    let names = if n.is_multiple_of(3) {
         ["open", "high", "low", "close"]
     } else {
         ["o", "h", "l", "c"]
@@ -76,8 +76,8 @@ fn expected(n: u64) -> Row {
         low: price(90),
         close: price(110),
         volume: format!("{n}.000000000000000001"),
-        trades: (n % 5 != 0).then_some(n * 7),
-        is_closed: Some(n % 2 == 0),
+        trades: (!n.is_multiple_of(5)).then_some(n * 7),
+        is_closed: Some(n.is_multiple_of(2)),
     }
 }
 
