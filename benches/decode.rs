@@ -142,8 +142,8 @@ fn trade(i: u64) -> String {
         64_000 + i % 977,
         i % 100,
         i * 7919 % 100_000_000,
-        if i % 3 == 0 { "buy" } else { "sell" },
-        i % 3 != 0,
+        if i.is_multiple_of(3) { "buy" } else { "sell" },
+        !i.is_multiple_of(3),
         STORED_AT_MS - 1003 + i
     );
     text

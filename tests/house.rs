@@ -173,10 +173,6 @@ const LINES: usize = 500;
 /// Files that are longer, with why they are better whole.
 const LONG: &[(&str, &str)] = &[
     (
-        "archive/verify.rs",
-        "one walk over the archive, each kind of finding beside its check",
-    ),
-    (
         "config/mod.rs",
         "one struct a section and its checks: a reader wants all keys on one page",
     ),
@@ -539,4 +535,44 @@ fn the_reader_of_imports_sees_what_is_there() {
     );
     assert_eq!(names("a/mod.rs"), names("a.rs"));
     assert_eq!(names("a/b.rs"), "alpha beta delta gamma zeta");
+}
+
+#[test]
+fn every_test_that_the_architecture_names_exists() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    let named: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.ends_with("` |"))
+        .filter_map(|line| {
+            line.rsplit_once(" | ")
+                .and_then(|(_, held_by)| held_by.strip_suffix(" |").or(Some(held_by)))
+        })
+        .flat_map(|held_by| held_by.split('`').skip(1).step_by(2))
+        .collect();
+    assert!(named.len() > 20, "the table was not understood: {named:?}");
+    let mut sources = String::new();
+    let mut folders = vec![root.join("src"), root.join("tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder)
+            .expect("a folder")
+            .map(|e| e.expect("an entry").path())
+        {
+            match entry.extension() {
+                _ if entry.is_dir() => folders.push(entry),
+                Some(rs) if rs == "rs" => {
+                    sources.push_str(&std::fs::read_to_string(&entry).expect("a file"));
+                }
+                _ => {}
+            }
+        }
+    }
+    let missing: Vec<_> = named
+        .iter()
+        .filter(|name| !sources.contains(&format!("fn {name}(")))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "ARCHITECTURE.md names tests that do not exist: {missing:?}"
+    );
 }

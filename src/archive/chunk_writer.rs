@@ -346,7 +346,7 @@ mod tests {
         );
         let times = (0_i64..).take(levels.len()).map(|i| start + i);
         let best = best.iter().map(|p| p.map(i128::from));
-        let best = Decimal128Array::from_iter(best);
+        let best = best.collect::<Decimal128Array>();
         RecordBatch::try_from_iter([
             (
                 "timestamp",
@@ -417,6 +417,7 @@ mod tests {
     /// readers to compare.
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "a measurement: run with --ignored --nocapture"]
+    #[expect(clippy::cast_precision_loss, reason = "bytes a row")]
     async fn measure_the_writing_and_reading_of_a_million_trades() {
         let temporary = tempfile::tempdir().unwrap();
         let folder = std::env::var_os("MPSYNC_MEASURE_FOLDER");

@@ -13,7 +13,7 @@
 //!
 //! All names but the object's own end in `#` and digits: `object_store` passes them over in listings.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ fn create_patiently(
     patience: Duration,
 ) -> io::Result<Created> {
     let object = Object::new(path)?;
-    std::fs::create_dir_all(&object.folder)?;
+    create_folders(&object.folder, fsync)?;
     for _ in 0..TRIES {
         if path.try_exists()? {
             return Ok(Created::AlreadyThere);
@@ -56,7 +56,7 @@ fn create_patiently(
         if let Some(created) = outcome? {
             object.remove_claims()?;
             if fsync {
-                std::fs::File::open(&object.folder)?.sync_all()?;
+                File::open(&object.folder)?.sync_all()?;
             }
             return Ok(created);
         }
@@ -192,6 +192,24 @@ impl<'a> Object<'a> {
         }
         Ok(found)
     }
+}
+
+/// Makes the folders that are missing; each is entered in its parent durably, or the object could be lost with them.
+fn create_folders(folder: &Path, fsync: bool) -> io::Result<()> {
+    if folder.try_exists()? {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent() {
+        create_folders(parent, fsync)?;
+        match std::fs::create_dir(folder) {
+            Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(e),
+            _ => {}
+        }
+        if fsync {
+            File::open(parent)?.sync_all()?;
+        }
+    }
+    Ok(())
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {

@@ -326,9 +326,8 @@ mod tests {
     use object_store::ObjectStore;
     use object_store::memory::InMemory;
 
-    use super::super::testing::{
-        Fault, FaultyStore, generation, id, manifest, small, trades, write,
-    };
+    use super::super::faults::{Fault, FaultyStore};
+    use super::super::testing::{generation, id, manifest, small, trades, write};
     use super::super::verify::{Depth, Severity, verify};
     use super::*;
 

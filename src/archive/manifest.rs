@@ -131,11 +131,11 @@ impl Manifest {
 
     /// Reads the document that lies under `expected`, and checks that it is what its place says and adds up.
     pub fn from_json(bytes: &[u8], expected: &GenerationId) -> Result<Self> {
-        let wrong = |what: String| Error::integrity(what).doing(format!("manifest of {expected}"));
         #[derive(Deserialize)]
         struct Probe {
             format: u32,
         }
+        let wrong = |what: String| Error::integrity(what).doing(format!("manifest of {expected}"));
         let probe: Probe =
             serde_json::from_slice(bytes).map_err(|e| wrong(format!("it is no manifest: {e}")))?;
         if probe.format != FORMAT {
@@ -179,10 +179,9 @@ impl Manifest {
     /// The text of `SHA256SUMS`, as `sha256sum -c` reads it in the generation's folder.
     #[must_use]
     pub fn sha256sums(&self) -> String {
-        self.chunks
-            .iter()
-            .map(|c| format!("{}  {}\n", c.sha256, c.file))
-            .collect()
+        let lines = self.chunks.iter();
+        let lines = lines.flat_map(|c| [c.sha256.as_str(), "  ", &c.file, "\n"]);
+        lines.collect()
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod chunk_reader;
 mod chunk_writer;
+mod contents;
 mod encoder;
 mod encodings;
 mod exclusive;
@@ -21,6 +22,8 @@ mod sweep;
 mod upload;
 mod verify;
 
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod testing;
 

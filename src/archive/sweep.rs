@@ -151,7 +151,7 @@ mod tests {
 
         let now = archive.now().await.unwrap();
         let dataset = id(0).dataset;
-        let hour = Duration::from_secs(3600);
+        let hour = Duration::from_hours(1);
         assert_eq!(archive.old_orphans(&dataset, now, hour).await.unwrap(), []);
         assert!(archive.old_temporaries(now, hour).await.unwrap().is_empty());
 

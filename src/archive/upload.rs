@@ -55,8 +55,16 @@ impl Upload {
         Ok(())
     }
 
-    /// Completes the object.
+    /// Completes the object. After an error it is given up, and it is open whether it is there.
     pub(super) fn finish(mut self) -> Result<()> {
+        let finished = self.complete();
+        if finished.is_err() {
+            self.abort();
+        }
+        finished
+    }
+
+    fn complete(&mut self) -> Result<()> {
         let rest = self.take(usize::MAX);
         if self.multipart.is_none() {
             let put = self.archive.store().put(&self.path, rest);

@@ -1,25 +1,20 @@
 //! Offline proof: is the archive what its manifests say? Collects all findings, each with what to do about it.
 
-use std::collections::BTreeSet;
 use std::time::Instant;
 
-use arrow::array::{AsArray as _, RecordBatch};
-use arrow::datatypes::UInt64Type;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use serde::Serialize;
 
 use super::chunk_reader::RESTORE;
+use super::contents::{Footer, Values};
 use super::generations::generation_id;
 use super::layout::{GenerationId, MANIFEST, SHA256SUMS};
 use super::manifest::{Chunk, Manifest};
 use super::store::Archive;
-use super::stored::{index_of, time_bounds};
-use crate::dataset::{DatasetName, EPOCH_COLUMN, Epoch, Position, PositionSet, SEQ_COLUMN, Window};
-use crate::error::{Cause, Error, Result};
+use crate::dataset::{DatasetName, PositionSet, Window};
+use crate::error::{Cause, Error};
 
 /// How closely to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -443,81 +438,6 @@ impl Check<'_> {
             let remedy = "rows are doubled: keep everything, and compare with `mpsync verify --against hot` or cold";
             self.found(FindingKind::Positions, Some(&chunk.file), text, remedy);
         }
-    }
-}
-
-/// What a Parquet file says of itself.
-struct Footer {
-    rows: u64,
-    columns: Vec<String>,
-    times: Option<(Timestamp, Timestamp)>,
-}
-
-impl Footer {
-    fn read(bytes: Bytes, time_column: &str) -> Result<Self> {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
-        let metadata = builder.metadata();
-        let statistics =
-            StatisticsConverter::try_new(time_column, builder.schema(), builder.parquet_schema())?;
-        let groups = metadata.row_groups();
-        let mins = time_bounds(&statistics.row_group_mins(groups)?)?;
-        let maxes = time_bounds(&statistics.row_group_maxes(groups)?)?;
-        Ok(Self {
-            rows: u64::try_from(metadata.file_metadata().num_rows())
-                .map_err(|_| Error::malformed("it has a negative number of rows"))?,
-            columns: builder
-                .schema()
-                .fields()
-                .iter()
-                .map(|field| field.name().clone())
-                .collect(),
-            times: mins.zip(maxes).map(|(mins, maxes)| (mins.0, maxes.1)),
-        })
-    }
-}
-
-/// What the values of a chunk add up to.
-#[derive(Default)]
-struct Values {
-    rows: u64,
-    times: Option<(Timestamp, Timestamp)>,
-    twice: BTreeSet<Position>,
-}
-
-impl Values {
-    fn add(
-        &mut self,
-        batch: &RecordBatch,
-        manifest: &Manifest,
-        positions: &mut PositionSet,
-    ) -> Result<()> {
-        self.rows += batch.num_rows() as u64;
-        let times = index_of(&batch.schema(), &manifest.schema.time_column)?;
-        self.times = match (self.times, time_bounds(batch.column(times))?) {
-            (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
-            (before, now) => before.or(now),
-        };
-        // A table without positions names none.
-        if manifest.positions.is_empty() {
-            return Ok(());
-        }
-        let numbers = |name: &str| {
-            let column = batch.column(index_of(&batch.schema(), name)?);
-            column
-                .as_primitive_opt::<UInt64Type>()
-                .ok_or_else(|| Error::schema(format!("column {name} does not hold UInt64")))
-        };
-        let (epochs, seqs) = (numbers(EPOCH_COLUMN)?, numbers(SEQ_COLUMN)?);
-        for (&epoch, &seq) in epochs.values().iter().zip(seqs.values()) {
-            let position = Position {
-                epoch: Epoch(epoch),
-                seq,
-            };
-            if !positions.insert(position) {
-                self.twice.insert(position);
-            }
-        }
-        Ok(())
     }
 }
 

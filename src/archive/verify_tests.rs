@@ -238,7 +238,7 @@ async fn a_manifest_that_names_other_positions_rows_or_times_than_the_chunks_hol
 
 #[tokio::test]
 async fn what_cannot_be_asked_is_never_taken_for_good() {
-    use super::super::testing::{Fault, FaultyStore};
+    use super::super::faults::{Fault, FaultyStore};
     let fixture = fixture().await;
     let mut nth = 0;
     loop {

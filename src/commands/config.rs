@@ -2,9 +2,8 @@
 
 use super::Context;
 use crate::cli::{ConfigAction, ConfigArgs, Output};
-use crate::error::Result;
 
-pub(super) fn run(context: &Context, args: &ConfigArgs) -> Result<()> {
+pub(super) fn run(context: &Context, args: &ConfigArgs) {
     match args.action {
         ConfigAction::Check => match context.output {
             Output::Text => println!(
@@ -17,5 +16,4 @@ pub(super) fn run(context: &Context, args: &ConfigArgs) -> Result<()> {
             ),
         },
     }
-    Ok(())
 }

@@ -77,7 +77,10 @@ pub async fn run(cli: Cli, shutdown: CancellationToken) -> Result<()> {
         Command::Import(args) => transfer::run(&context()?, &args, Goal::Import).await,
         Command::Sync(args) => transfer::run(&context()?, &args, Goal::Sync).await,
         Command::Verify(args) => verify::run(&context()?, &args).await,
-        Command::Config(args) => config::run(&context()?, &args),
+        Command::Config(args) => {
+            config::run(&context()?, &args);
+            Ok(())
+        }
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
             clap_complete::generate(shell, &mut command, "mpsync", &mut std::io::stdout());

@@ -179,9 +179,9 @@ fn find_nats_server() -> Result<PathBuf> {
     let on_path = std::env::var_os("PATH").map(|p| {
         std::env::split_paths(&p)
             .map(|d| d.join("nats-server"))
-            .collect()
+            .collect::<Vec<_>>()
     });
-    let candidates = fetched.into_iter().chain(on_path.unwrap_or_else(Vec::new));
+    let candidates = fetched.into_iter().chain(on_path.unwrap_or_default());
     candidates.into_iter().find(|p| p.is_file()).ok_or_else(|| {
         Error::engine("there is no nats-server on this machine")
             .hint("`just tools` (or `npx --yes rust-just tools`) fetches one; MPSYNC_NATS_SERVER names another")

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 /// Frames between the connection and the engine. hyper's frames have up to 400 KiB, mostly less.
 const FRAMES_AHEAD: usize = 4;
 /// A client that sends nothing for so long has gone.
-const IDLE_MAX: Duration = Duration::from_secs(300);
+const IDLE_MAX: Duration = Duration::from_mins(5);
 /// What is read of a body that nobody wants any more, so that its client comes to read the answer.
 const DRAINED_BYTES_MAX: usize = 64 << 20;
 const DRAINED_TIME_MAX: Duration = Duration::from_secs(10);

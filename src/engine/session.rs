@@ -12,7 +12,7 @@ use super::open::Inner;
 use super::request::SessionWish;
 
 /// The longest that a session may outlive its last request, as on a server.
-const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+const TIMEOUT_MAX: Duration = Duration::from_hours(1);
 /// Sessions kept at once; each is a connection of about 100 KiB.
 const SESSIONS_MAX: usize = 1000;
 

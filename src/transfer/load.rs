@@ -45,7 +45,8 @@ pub(super) async fn load(
     let table = staging::name(&cold.schema.table, Purpose::Stage, window, attempt);
     work.step("loading", total(&missing).rows);
     staging::create_like(cold, &table).await?;
-    staging::fill(road, cold, &table, &missing, work).await?;
+    let filled = staging::fill(road, cold, &table, &missing, work).await;
+    staging::keep_if_filled(&cold.tier, &table, filled).await?;
     work.step("moving", 0);
     move_into_cold(road, &table, window, total(&missing)).await?;
     cold.tier.drop_table(&table).await?;

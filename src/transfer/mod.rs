@@ -33,8 +33,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-pub use moment::parse_moment;
-pub use plan::{Cleanup, CleanupPolicy, Due, Plan, PlannedPartition, PlannedWindow, Range};
+pub use moment::{Range, parse_moment};
+pub use plan::{Cleanup, CleanupPolicy, Due, Plan, PlannedPartition, PlannedWindow};
 pub use report::{DatasetReport, PartitionReport, Report, WindowReport, describe_plan};
 pub use task::{Entry, Event, Stage, Status};
 pub use verify::{Against, VerifyReport, verify};

@@ -2,7 +2,33 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::dataset::Window;
 use crate::error::{Error, Result};
+
+/// Over which event time windows are taken: those that have any moment of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Range {
+    /// From this moment on.
+    pub from: Option<Timestamp>,
+    /// Up to this moment, exclusive. Where it is given, it is the user's word, and the grace period does not hold back a
+    /// window that has not ended for long enough.
+    pub to: Option<Timestamp>,
+}
+
+impl Range {
+    /// Whether the window has any moment of the range.
+    #[must_use]
+    pub fn touches(&self, window: Window) -> bool {
+        self.from.is_none_or(|from| from < window.end())
+            && self.to.is_none_or(|to| window.start() < to)
+    }
+
+    /// The range as a window, where both ends are given.
+    #[must_use]
+    pub fn window(&self) -> Option<Window> {
+        Window::new(self.from?, self.to?).ok()
+    }
+}
 
 /// Reads a moment: RFC 3339 with its offset, a date or an hour of UTC (`2026-01-01`, `2026-01-01T05`), `now`, or a distance
 /// back from now: `90s ago`, `30m ago`, `6h ago`, `2d ago`, `1w ago`.

@@ -5,34 +5,10 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use super::moment::Range;
 use super::partitioning::{Partitioning, Unit, cut};
 use crate::dataset::{DatasetName, Window};
 use crate::error::{Error, Result};
-
-/// Over which event time windows are taken: those that have any moment of it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Range {
-    /// From this moment on.
-    pub from: Option<Timestamp>,
-    /// Up to this moment, exclusive. Where it is given, it is the user's word, and the grace period does not hold back a
-    /// window that has not ended for long enough.
-    pub to: Option<Timestamp>,
-}
-
-impl Range {
-    /// Whether the window has any moment of the range.
-    #[must_use]
-    pub fn touches(&self, window: Window) -> bool {
-        self.from.is_none_or(|from| from < window.end())
-            && self.to.is_none_or(|to| window.start() < to)
-    }
-
-    /// The range as a window, where both ends are given.
-    #[must_use]
-    pub fn window(&self) -> Option<Window> {
-        Window::new(self.from?, self.to?).ok()
-    }
-}
 
 /// When windows and partitions are due.
 #[derive(Debug, Clone, Copy)]

@@ -1,5 +1,7 @@
 //! What a mismatch looks like: which side differs, by how much, and where to look.
 
+use std::fmt::Write as _;
+
 use arrow::array::AsArray as _;
 use arrow::datatypes::UInt64Type;
 
@@ -73,9 +75,10 @@ fn compare(there: &PositionSet, twice: u64, archived: &PositionSet) -> String {
     let mut say = |count: u64, what: &str, some: Vec<Position>| {
         if count > 0 {
             let some: Vec<_> = some.iter().map(ToString::to_string).collect();
-            text.push_str(&format!("; {count} rows {what}"));
+            // Writing to a String cannot fail.
+            let _ = write!(text, "; {count} rows {what}");
             if !some.is_empty() {
-                text.push_str(&format!(", such as {}", some.join(", ")));
+                let _ = write!(text, ", such as {}", some.join(", "));
             }
         }
     };

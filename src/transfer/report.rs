@@ -6,6 +6,7 @@ use super::plan::{Cleanup, Plan};
 use super::road::total;
 use super::task::{Stage, Status};
 use super::window::Driven;
+use crate::archive::Manifest;
 use crate::dataset::{DatasetName, Window};
 use crate::error::{Cause, Error, ExitCode};
 
@@ -120,7 +121,7 @@ impl WindowReport {
             .map(|m| m.chunks.len() as u64)
             .sum();
         self.rows = total(&driven.generations).rows;
-        self.archive_bytes = driven.generations.iter().map(|m| m.bytes()).sum();
+        self.archive_bytes = driven.generations.iter().map(Manifest::bytes).sum();
         self.arrow_bytes += driven.arrow_bytes;
     }
 

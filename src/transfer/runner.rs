@@ -176,7 +176,7 @@ impl Runner {
         match job {
             Job::Drive { source, window } => {
                 let mut turn = Turn::new(road, window, observer);
-                let driven = drive(road, source, window, self.goal, &mut turn, work);
+                let driven = Box::pin(drive(road, source, window, self.goal, &mut turn, work));
                 let driven = self.or_interrupted(driven).await;
                 turn.end(driven.as_ref().err()).await;
                 let driven = driven.doing(|| format!("{} {window}", road.dataset.name))?;
@@ -186,7 +186,7 @@ impl Runner {
                 })
             }
             Job::Clean { partition, span } => {
-                let cleaned = seal::clean(road, observer, partition, span, work);
+                let cleaned = Box::pin(seal::clean(road, observer, partition, span, work));
                 self.or_interrupted(cleaned)
                     .await
                     .doing(|| format!("cleaning {} {span}", road.dataset.name))

@@ -187,10 +187,18 @@ async fn prove(
     work: &Work,
 ) -> Result<Driven> {
     let driven = if window == sealed.span {
-        drive(road, Some(source), window, Goal::Sync, turn, work).await?
+        Box::pin(drive(road, Some(source), window, Goal::Sync, turn, work)).await?
     } else {
         let mut own = Turn::new(road, window, observer);
-        let driven = drive(road, Some(source), window, Goal::Sync, &mut own, work).await;
+        let driven = Box::pin(drive(
+            road,
+            Some(source),
+            window,
+            Goal::Sync,
+            &mut own,
+            work,
+        ))
+        .await;
         own.end(driven.as_ref().err()).await;
         driven?
     };

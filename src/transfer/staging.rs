@@ -16,7 +16,7 @@ use crate::error::{Context as _, Error, Result};
 use crate::progress::Work;
 
 /// How long an older attempt's running query is waited for.
-const WAIT_FOR_QUERIES: Duration = Duration::from_secs(120);
+const WAIT_FOR_QUERIES: Duration = Duration::from_mins(2);
 /// How often it is asked whether it still runs.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 /// How often a sleeper may create a name again between its drop and its occupation before something is wrong.
@@ -98,6 +98,16 @@ pub(super) async fn fill(
         tracing::info!(generation = %manifest.id(), table, rows = manifest.fingerprint.rows, duration = ?started.elapsed(), "loaded and proven");
     }
     Ok(())
+}
+
+/// Drops a table that could not be filled: what is in it is in the archive, or is not what the archive says.
+pub(super) async fn keep_if_filled(tier: &Tier, table: &str, filled: Result<()>) -> Result<()> {
+    if filled.is_err()
+        && let Err(e) = tier.drop_table(table).await
+    {
+        tracing::warn!(table, error = %e, "a half-filled table is left; the next attempt drops it");
+    }
+    filled
 }
 
 /// Passes a chunk's bytes to the server as they are. A damaged chunk lands nothing: its last bytes are held back.
@@ -248,7 +258,8 @@ impl<'a> Scratch<'a> {
         }
         let table = name(&side.schema.table, Purpose::Check, window, attempt);
         create_like(side, &table).await?;
-        fill(road, side, &table, generations, work).await?;
+        let filled = fill(road, side, &table, generations, work).await;
+        keep_if_filled(&side.tier, &table, filled).await?;
         Ok(Self { road, side, table })
     }
 

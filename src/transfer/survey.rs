@@ -3,8 +3,9 @@
 use clickhouse::Row;
 use serde::Deserialize;
 
+use super::moment::Range;
 use super::partitioning::Partitioning;
-use super::plan::{Facts, HourFacts, PartitionFacts, Range};
+use super::plan::{Facts, HourFacts, PartitionFacts};
 use super::road::Road;
 use crate::clickhouse::{Tier, ident};
 use crate::dataset::Window;
@@ -59,15 +60,12 @@ pub(super) async fn hours(
 pub(super) fn partitionings(road: &Road) -> Result<(Partitioning, Partitioning)> {
     let time = &road.dataset.time_column;
     let hot = &road.hot()?.schema;
-    let cold = match &road.cold {
-        Some(cold) => {
-            let table = cold.tier.table(&cold.schema.table);
-            Partitioning::parse(&cold.schema.partition_key, time, &table)?
-        }
-        None => {
-            let text = &road.dataset.partition.cold;
-            Partitioning::parse(text, time, &format!("dataset {}, cold", road.dataset.name))?
-        }
+    let cold = if let Some(cold) = &road.cold {
+        let table = format!("{}.{}", cold.schema.database, cold.schema.table);
+        Partitioning::parse(&cold.schema.partition_key, time, &table)?
+    } else {
+        let text = &road.dataset.partition.cold;
+        Partitioning::parse(text, time, &format!("dataset {}, cold", road.dataset.name))?
     };
     let table = format!("{}.{}", hot.database, hot.table);
     Ok((Partitioning::parse(&hot.partition_key, time, &table)?, cold))

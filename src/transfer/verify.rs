@@ -5,11 +5,11 @@ use std::time::Instant;
 use futures_util::StreamExt as _;
 use serde::Serialize;
 
-use super::plan::Range;
+use super::moment::Range;
 use super::proof;
 use super::road::total;
 use super::rows::{Rows, check_takes};
-use crate::archive::{Archive, Depth, Finding, Severity, verify as verify_archive};
+use crate::archive::{Archive, Depth, Finding, Manifest, Severity, verify as verify_archive};
 use crate::clickhouse::{TableSchema, Tier};
 use crate::dataset::{Dataset, Window};
 use crate::error::{Cause, Error, Result};
@@ -156,7 +156,7 @@ async fn check(
     };
     checked.generations = generations.len() as u64;
     checked.rows = total(&generations).rows;
-    checked.bytes = generations.iter().map(|m| m.bytes()).sum();
+    checked.bytes = generations.iter().map(Manifest::bytes).sum();
     let (Some((against, schema)), Some(first)) = (against, generations.first()) else {
         return checked;
     };

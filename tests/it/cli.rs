@@ -39,10 +39,10 @@ fn the_help_of_every_command_is_as_documented() {
     for command in commands {
         let output = run(&[&command, "--help"], &[]);
         assert!(output.status.success());
-        all.push_str(&format!(
-            "\n======== mpsync {command} ========\n{}",
+        all = format!(
+            "{all}\n======== mpsync {command} ========\n{}",
             stdout(&output)
-        ));
+        );
     }
     insta::assert_snapshot!(all);
 }

@@ -10,8 +10,15 @@ use serde_json::value::RawValue;
 
 use crate::support::{messages_folder, start_demo};
 
+/// First token of the subject, table, fields with their SQL.
+type Kind = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+);
+
 /// The fields of each kind, with the SQL expression of the column that must hold the same value as text.
-const FIELDS: [(&str, &str, &[(&str, &str)]); 3] = [
+const FIELDS: [Kind; 3] = [
     (
         "orderbook",
         "orderbooks",
@@ -131,11 +138,11 @@ fn plain_decimal(text: &str) -> Option<String> {
         return None;
     }
     let mut all = format!("{whole}{fraction}");
-    let point = whole.len() as i32 + exponent;
+    let point = i32::try_from(whole.len()).ok()? + exponent;
     if point <= 0 {
-        all = format!("{}{all}", "0".repeat((1 - point) as usize));
+        all = format!("{}{all}", "0".repeat(usize::try_from(1 - point).ok()?));
     }
-    let point = point.max(1) as usize;
+    let point = usize::try_from(point.max(1)).ok()?;
     all.push_str(&"0".repeat(point.saturating_sub(all.len())));
     let (whole, fraction) = all.split_at(point);
     let whole = match whole.trim_start_matches('0') {

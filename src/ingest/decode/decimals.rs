@@ -9,8 +9,8 @@ use arrow::datatypes::{DECIMAL128_MAX_PRECISION, i256};
 
 use super::column::renew;
 use super::fault::{Context, Fault, What};
-use super::json::Item;
 use super::number::{self, Plain};
+use super::value::Item;
 use crate::error::{Error, Result};
 
 /// A column's decimals.
@@ -43,12 +43,11 @@ impl Decimals {
     #[inline]
     pub(super) fn push(&mut self, item: Item<'_>, cx: &mut Context) -> Result<(), Fault> {
         let text = item.scalar_text(&mut cx.scratch).ok_or(What::WrongType)?;
-        match Plain::parse(text).and_then(|plain| self.fit(plain)) {
-            Some(value) => self.push_fit(value),
-            None => {
-                let rounded = self.push_any(text, cx.round)?;
-                cx.rounded += u64::from(rounded);
-            }
+        if let Some(value) = Plain::parse(text).and_then(|plain| self.fit(plain)) {
+            self.push_fit(value);
+        } else {
+            let rounded = self.push_any(text, cx.round)?;
+            cx.rounded += u64::from(rounded);
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! What goes wrong inside a value, before it is known for which field and column.
 
-use super::json::{Item, JsonError, Kind};
+use super::json::JsonError;
 use super::number::NumberFault;
 use super::time::TimeFault;
+use super::value::{Item, Kind};
 
 /// What reading values needs and leaves behind.
 #[derive(Debug, Default)]

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use super::fault::Context;
 use super::interner::Interner;
-use super::json::{JsonError, Scanner, Value};
+use super::json::Scanner;
+use super::refuse::{duplicate, not_json};
+use super::rejection::Reason;
+use super::value::Value;
 
 /// How many names of unknown fields are told apart; further ones are counted together.
 const MAX_UNKNOWN: usize = 256;
@@ -15,11 +18,18 @@ pub(super) enum Role {
     /// Columns read it when the whole message has been scanned.
     Recorded,
     /// The levels of this column, and of no other: read while the message is being scanned.
-    Levels(usize),
+    Levels(u16),
     /// Passed over, deliberately.
     Ignored,
     /// Passed over and counted.
     Unknown,
+}
+
+/// A member's field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Key {
+    pub id: u32,
+    pub role: Role,
 }
 
 /// Where a message has a field.
@@ -51,7 +61,7 @@ struct Field {
 #[derive(Debug)]
 pub(super) struct Fields {
     names: Interner,
-    fields: Vec<Field>,
+    known: Vec<Field>,
     /// The current message's number.
     message: u64,
     /// The field that messages begin with.
@@ -68,7 +78,7 @@ impl Fields {
     pub(super) fn new() -> Self {
         Self {
             names: Interner::new(),
-            fields: Vec::new(),
+            known: Vec::new(),
             message: 0,
             first: 0,
             unknown: 0,
@@ -81,10 +91,10 @@ impl Fields {
     /// The number of a field, with its role if it is new.
     pub(super) fn add(&mut self, name: &str, role: Role) -> usize {
         let id = self.names.intern(name);
-        if id == self.fields.len() {
+        if id == self.known.len() {
             let plain = name.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\');
             let quoted = plain.then(|| format!("\"{name}\"").into_bytes());
-            self.fields.push(Field {
+            self.known.push(Field {
                 quoted: quoted.unwrap_or_default().into(),
                 role,
                 message: 0,
@@ -98,7 +108,7 @@ impl Fields {
 
     /// Changes what is to be done with a field.
     pub(super) fn set_role(&mut self, id: usize, role: Role) {
-        self.fields[id].role = role;
+        self.known[id].role = role;
     }
 
     /// The name of a field.
@@ -109,7 +119,7 @@ impl Fields {
     /// Where the current message has a field.
     #[inline]
     pub(super) fn found(&self, id: usize) -> Found {
-        let field = &self.fields[id];
+        let field = &self.known[id];
         if field.message == self.message {
             field.found
         } else {
@@ -119,8 +129,8 @@ impl Fields {
 
     /// Remembers where the current message has a field.
     #[inline]
-    pub(super) fn set_found(&mut self, id: usize, found: Found) {
-        self.fields[id].found = found;
+    pub(super) fn set_found(&mut self, id: u32, found: Found) {
+        self.known[id as usize].found = found;
     }
 
     /// Begins a message.
@@ -131,7 +141,7 @@ impl Fields {
         Order { previous: None }
     }
 
-    /// Reads a member's key and colon: the field with its role, or `None` for one that nobody has heard of.
+    /// Reads a member's key and colon: the field with its role.
     ///
     /// Messages of one publisher have their fields in the same order, so the field that came next last time is tried
     /// first; only when it is another one, is it looked up.
@@ -141,41 +151,45 @@ impl Fields {
         scanner: &mut Scanner<'_>,
         order: &mut Order,
         cx: &mut Context,
-    ) -> Result<Option<(usize, Role)>, DuplicateOr> {
+    ) -> Result<Key, Box<Reason>> {
         scanner.token();
         let expected = match order.previous {
-            Some(previous) => self.fields[previous].next,
+            Some(previous) => self.known[previous].next,
             None => self.first,
         };
-        let guess = self.fields.get(expected).map_or(&[][..], |f| &f.quoted);
+        let guess = self.known.get(expected).map_or(&[][..], |f| &f.quoted);
         let id = if !guess.is_empty() && scanner.rest().starts_with(guess) {
             scanner.advance(guess.len());
-            scanner.colon()?;
+            scanner.colon().map_err(not_json)?;
             expected
         } else {
-            let key = scanner.key()?.of(scanner.text());
+            let key = scanner.key().map_err(not_json)?.of(scanner.text());
             let name = key.string(&mut cx.scratch).unwrap_or_default();
             let Some(id) = self.names.get(name) else {
                 self.strangers.push(name.to_owned());
-                return Ok(None);
+                let (id, role) = (u32::MAX, Role::Unknown);
+                return Ok(Key { id, role });
             };
             match order.previous {
-                Some(previous) => self.fields[previous].next = id,
+                Some(previous) => self.known[previous].next = id,
                 None => self.first = id,
             }
             id
         };
         order.previous = Some(id);
-        let field = &mut self.fields[id];
+        let field = &mut self.known[id];
         if field.message == self.message {
-            return Err(DuplicateOr::Duplicate(self.name(id).to_owned()));
+            return Err(duplicate(self.name(id)).into());
         }
         field.message = self.message;
         let role = field.role;
         if role == Role::Unknown {
             self.seen.push(id);
         }
-        Ok(Some((id, role)))
+        Ok(Key {
+            id: u32::try_from(id).unwrap_or(u32::MAX),
+            role,
+        })
     }
 
     /// Whether a field that nobody has heard of was there twice; its name.
@@ -192,7 +206,7 @@ impl Fields {
     #[inline]
     pub(super) fn commit(&mut self) {
         for &id in &self.seen {
-            self.fields[id].rows += 1;
+            self.known[id].rows += 1;
         }
         if !self.strangers.is_empty() {
             self.adopt();
@@ -205,7 +219,7 @@ impl Fields {
             if self.unknown < MAX_UNKNOWN {
                 self.unknown += 1;
                 let id = self.add(&name, Role::Unknown);
-                self.fields[id].rows += 1;
+                self.known[id].rows += 1;
             } else {
                 self.others += 1;
             }
@@ -214,7 +228,7 @@ impl Fields {
 
     /// In how many rows each unknown field was, and how many fields there were beyond those that are told apart.
     pub(super) fn unknown(&self) -> (BTreeMap<String, u64>, u64) {
-        let unknown = self.fields.iter().enumerate();
+        let unknown = self.known.iter().enumerate();
         let unknown = unknown
             .filter(|(_, field)| field.role == Role::Unknown)
             .map(|(id, field)| (self.name(id).to_owned(), field.rows));
@@ -226,17 +240,4 @@ impl Fields {
 #[derive(Debug)]
 pub(super) struct Order {
     previous: Option<usize>,
-}
-
-/// Why a key cannot be read.
-#[derive(Debug)]
-pub(super) enum DuplicateOr {
-    Duplicate(String),
-    Json(JsonError),
-}
-
-impl From<JsonError> for DuplicateOr {
-    fn from(e: JsonError) -> Self {
-        Self::Json(e)
-    }
 }

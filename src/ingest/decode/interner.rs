@@ -89,7 +89,7 @@ impl Interner {
     #[inline]
     fn find(&self, text: &str, hash: u64) -> Result<usize, usize> {
         let mask = self.slots.len() - 1;
-        let mut slot = hash as usize & mask;
+        let mut slot = slot_of(hash, mask);
         loop {
             match self.slots[slot] {
                 0 => return Err(slot),
@@ -108,7 +108,7 @@ impl Interner {
         let mask = self.slots.len() * 2 - 1;
         self.slots = vec![0; mask + 1];
         for (index, entry) in self.entries.iter().enumerate() {
-            let mut slot = entry.hash as usize & mask;
+            let mut slot = slot_of(entry.hash, mask);
             while self.slots[slot] != 0 {
                 slot = (slot + 1) & mask;
             }
@@ -125,7 +125,7 @@ impl Interner {
             && let Some(entry) = self.entries.pop()
         {
             let number = number(self.entries.len() + 1);
-            let mut slot = entry.hash as usize & mask;
+            let mut slot = slot_of(entry.hash, mask);
             while self.slots[slot] != number {
                 slot = (slot + 1) & mask;
             }
@@ -138,6 +138,13 @@ impl Interner {
 /// Numbers fit 32 bits: an arena of that many strings would have ended the batch long before.
 fn number(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// Where a hash would best go: its low bits.
+#[inline]
+#[allow(clippy::cast_possible_truncation)]
+fn slot_of(hash: u64, mask: usize) -> usize {
+    hash as usize & mask
 }
 
 /// Eight bytes at a time, each folded by a multiplication to 128 bits.
@@ -156,6 +163,7 @@ fn hash(seed: u64, bytes: &[u8]) -> u64 {
 }
 
 #[inline]
+#[allow(clippy::cast_possible_truncation)]
 fn fold(word: u64) -> u64 {
     let product = u128::from(word) * 0x9E37_79B9_7F4A_7C15;
     (product >> 64) as u64 ^ product as u64

@@ -3,6 +3,9 @@
 //! It accepts exactly what RFC 8259 allows, escapes and surrogate pairs checked, nesting limited to [`MAX_DEPTH`].
 //! Numbers stay text. Every error names the byte where it was found.
 
+use super::strings::{hex4, run_of_plain};
+use super::value::{Kind, Value};
+
 /// How deep objects and arrays may be nested; the same limit as `serde_json`'s.
 pub(super) const MAX_DEPTH: u32 = 127;
 
@@ -50,81 +53,6 @@ flaws! {
     More "there is more after the end of the object",
 }
 
-/// What a value is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Null,
-    True,
-    False,
-    Number,
-    /// A string without escapes: its text is its value.
-    Text,
-    /// A string with escapes, to be read with [`unescape`].
-    EscapedText,
-    Array,
-    Object,
-}
-
-/// A value and where its text lies: of a string, what is between the quotes.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Value {
-    pub kind: Kind,
-    pub start: u32,
-    pub end: u32,
-}
-
-/// Payloads are far smaller than 4 GiB; a larger text would be refused at its end.
-#[inline]
-pub(super) fn position(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(u32::MAX)
-}
-
-impl Value {
-    /// The value with its text.
-    pub(super) fn of(self, text: &str) -> Item<'_> {
-        Item {
-            kind: self.kind,
-            raw: &text[self.start as usize..self.end as usize],
-        }
-    }
-}
-
-/// A value as text.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Item<'a> {
-    pub kind: Kind,
-    /// Of a string, what is between the quotes.
-    pub raw: &'a str,
-}
-
-impl<'a> Item<'a> {
-    /// A string, or nothing for other kinds. `scratch` takes the text of a string with escapes.
-    pub(super) fn string<'s>(self, scratch: &'s mut String) -> Option<&'s str>
-    where
-        'a: 's,
-    {
-        match self.kind {
-            Kind::Text => Some(self.raw),
-            Kind::EscapedText => {
-                unescape(self.raw, scratch);
-                Some(scratch)
-            }
-            _ => None,
-        }
-    }
-
-    /// The text of a string, or of a number as it is written.
-    pub(super) fn scalar_text<'s>(self, scratch: &'s mut String) -> Option<&'s str>
-    where
-        'a: 's,
-    {
-        match self.kind {
-            Kind::Number => Some(self.raw),
-            _ => self.string(scratch),
-        }
-    }
-}
-
 /// A place in a JSON text.
 #[derive(Debug)]
 pub(super) struct Scanner<'a> {
@@ -170,7 +98,7 @@ impl<'a> Scanner<'a> {
     fn error<T>(&self, flaw: Flaw) -> Scanned<T> {
         Err(JsonError {
             flaw,
-            offset: position(self.at),
+            offset: u32::try_from(self.at).unwrap_or(u32::MAX),
         })
     }
 
@@ -305,11 +233,7 @@ impl<'a> Scanner<'a> {
 
     #[inline]
     fn since(&self, start: usize, kind: Kind) -> Value {
-        Value {
-            kind,
-            start: position(start),
-            end: position(self.at),
-        }
+        Value::new(kind, start, self.at)
     }
 
     fn word(&mut self) -> Scanned<Value> {
@@ -439,7 +363,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn hex4(&mut self) -> Scanned<u32> {
-        match self.rest().first_chunk::<4>().and_then(hex4) {
+        match self.rest().first_chunk::<4>().copied().and_then(hex4) {
             Some(code) => {
                 self.at += 4;
                 Ok(code)
@@ -485,85 +409,4 @@ impl<'a> Scanner<'a> {
 #[inline]
 fn closing(object: bool) -> u8 {
     if object { b'}' } else { b']' }
-}
-
-/// How many bytes there are before the first quote, backslash or control character. Eight bytes at a time: a byte is
-/// found by the borrow that a subtraction leaves in its highest bit; only the first one found can be trusted, and only
-/// the first is asked for.
-#[inline]
-fn run_of_plain(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    let mut run = 0;
-    let mut rest = bytes;
-    while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
-        let word = u64::from_le_bytes(*chunk);
-        let quote = word ^ (ONES * b'"' as u64);
-        let backslash = word ^ (ONES * b'\\' as u64);
-        let found = ((word.wrapping_sub(ONES * 0x20) & !word)
-            | (quote.wrapping_sub(ONES) & !quote)
-            | (backslash.wrapping_sub(ONES) & !backslash))
-            & HIGHS;
-        if found != 0 {
-            return run + (found.trailing_zeros() / 8) as usize;
-        }
-        run += 8;
-        rest = tail;
-    }
-    run + rest
-        .iter()
-        .take_while(|&&byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
-        .count()
-}
-
-fn hex4(digits: &[u8; 4]) -> Option<u32> {
-    digits.iter().try_fold(0, |code, &digit| {
-        Some(code << 4 | char::from(digit).to_digit(16)?)
-    })
-}
-
-/// The text of a string with escapes, which the scanner has found well-formed, into `out`.
-pub(super) fn unescape(raw: &str, out: &mut String) {
-    out.clear();
-    let mut rest = raw;
-    while let Some(backslash) = memchr::memchr(b'\\', rest.as_bytes()) {
-        out.push_str(&rest[..backslash]);
-        rest = &rest[backslash + 1..];
-        let Some(&escape) = rest.as_bytes().first() else {
-            return;
-        };
-        rest = &rest[1..];
-        out.push(match escape {
-            b'b' => '\u{8}',
-            b'f' => '\u{c}',
-            b'n' => '\n',
-            b'r' => '\r',
-            b't' => '\t',
-            b'u' => unescape_unicode(&mut rest),
-            other => char::from(other),
-        });
-    }
-    out.push_str(rest);
-}
-
-fn unescape_unicode(rest: &mut &str) -> char {
-    let mut unit = || {
-        let code = rest.as_bytes().first_chunk::<4>().and_then(hex4)?;
-        *rest = &rest[4..];
-        Some(code)
-    };
-    let Some(first) = unit() else {
-        return char::REPLACEMENT_CHARACTER;
-    };
-    if !(0xD800..0xDC00).contains(&first) {
-        return char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER);
-    }
-    *rest = rest.strip_prefix("\\u").unwrap_or(rest);
-    let second = rest.as_bytes().first_chunk::<4>().and_then(hex4);
-    *rest = rest.get(4..).unwrap_or_default();
-    second
-        .and_then(|low| {
-            char::from_u32(0x1_0000 + ((first - 0xD800) << 10) + low.checked_sub(0xDC00)?)
-        })
-        .unwrap_or(char::REPLACEMENT_CHARACTER)
 }

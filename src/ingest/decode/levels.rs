@@ -10,8 +10,9 @@ use arrow::datatypes::DataType;
 use super::column::{elements, inconsistent, offset};
 use super::decimals::Decimals;
 use super::fault::{Context, Fault, What};
-use super::json::{Item, Kind, Scanner};
+use super::json::Scanner;
 use super::number::Plain;
+use super::value::{Item, Kind};
 use crate::dataset::{BookSide, ColumnType, LevelPart};
 use crate::error::Result;
 

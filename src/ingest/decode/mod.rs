@@ -10,12 +10,16 @@ mod levels;
 mod nested;
 mod number;
 mod plan;
+mod refuse;
 mod rejection;
+mod strings;
 #[cfg(test)]
 mod tests;
 mod text;
 mod time;
 mod times;
+mod value;
+mod values;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,13 +27,15 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
-use self::fault::{Context, Fault, Flawed, What, excerpt, shown};
-use self::fields::{DuplicateOr, Fields, Found, Role};
-use self::json::{Item, JsonError, Kind, Scanner};
+use self::fault::{Context, shown};
+use self::fields::{Fields, Found, Key, Role};
+use self::json::Scanner;
 use self::levels::Levels;
 use self::plan::{Alias, ColumnPlan, Source, plan};
+use self::refuse::{beyond, duplicate, not_json, place, reason, written};
 pub use self::rejection::{Place, Reason, Rejection};
 use self::time::{Instant, PLAUSIBLE_FROM_SECS};
+use self::value::{Item, Kind};
 use crate::clickhouse::TableSchema;
 use crate::dataset::{Dataset, ExcessDigits, Position};
 use crate::error::{Context as _, Result};
@@ -245,20 +251,16 @@ impl Decoder {
         let mut order = self.fields.begin();
         let mut more = scanner.open_object().map_err(not_json)?;
         while more {
-            let key = self.fields.key(&mut scanner, &mut order, &mut self.cx);
-            let key = key.map_err(|e| match e {
-                DuplicateOr::Duplicate(name) => duplicate(&name),
-                DuplicateOr::Json(e) => not_json(e),
-            })?;
-            match key {
-                Some((id, Role::Levels(index))) if scanner.token() == Some(b'[') => {
-                    self.levels(index, id, &mut scanner)?;
+            let Key { id, role } = self.fields.key(&mut scanner, &mut order, &mut self.cx)?;
+            match role {
+                Role::Levels(index) if scanner.token() == Some(b'[') => {
+                    self.levels(index.into(), id, &mut scanner)?;
                 }
-                Some((id, Role::Recorded | Role::Levels(_))) => {
+                Role::Recorded | Role::Levels(_) => {
                     let value = scanner.value().map_err(not_json)?;
                     self.fields.set_found(id, Found::At(value));
                 }
-                Some((_, Role::Ignored | Role::Unknown)) | None => {
+                Role::Ignored | Role::Unknown => {
                     scanner.value().map_err(not_json)?;
                 }
             }
@@ -266,7 +268,7 @@ impl Decoder {
         }
         scanner.end().map_err(not_json)?;
         match self.fields.duplicate_stranger() {
-            Some(name) => Err(duplicate(&name)),
+            Some(name) => Err(duplicate(&name).into()),
             None => Ok(()),
         }
     }
@@ -275,7 +277,7 @@ impl Decoder {
     fn levels(
         &mut self,
         index: usize,
-        id: usize,
+        id: u32,
         scanner: &mut Scanner<'_>,
     ) -> Result<(), Box<Reason>> {
         let start = scanner.offset();
@@ -285,7 +287,7 @@ impl Decoder {
                 kind: Kind::Array,
                 raw: &scanner.text()[start..],
             };
-            return Err(reason(planned, self.fields.name(id), item, fault));
+            return Err(reason(planned, self.fields.name(id as usize), item, fault).into());
         }
         self.fields.set_found(id, Found::Read);
         Ok(())
@@ -307,7 +309,7 @@ impl Decoder {
                         Alias::Field(id) => match self.fields.found(*id) {
                             Found::Absent => continue,
                             Found::Read => return Ok(()),
-                            Found::At(value) if value.kind == Kind::Null => continue,
+                            Found::At(value) if value.kind() == Kind::Null => continue,
                             Found::At(value) => value.of(text),
                         },
                         Alias::SubjectToken(n) => match subject_token(meta.subject, *n) {
@@ -319,21 +321,21 @@ impl Decoder {
                         Ok(()) => Ok(()),
                         Err(fault) => {
                             let name = alias.name(&self.fields);
-                            Err(reason(planned, &name, item, fault))
+                            Err(reason(planned, &name, item, fault).into())
                         }
                     };
                 }
                 if planned.column.push_null() {
                     Ok(())
                 } else {
-                    Err(self.missing(index))
+                    Err(self.missing(index).into())
                 }
             }
             Source::StoredAt => {
                 let stored_at = Instant::from_nanos(meta.stored_at_nanos);
                 let fits = planned.column.push_instant(stored_at);
                 fits.then_some(())
-                    .ok_or_else(|| beyond(planned, meta.stored_at_nanos))
+                    .ok_or_else(|| beyond(planned, &meta.stored_at_nanos).into())
             }
             Source::Epoch => push_integer(planned, meta.position.epoch.0),
             Source::Sequence => push_integer(planned, meta.position.seq),
@@ -351,7 +353,7 @@ impl Decoder {
             }
             Source::Best { of, side, part } => {
                 let Ok([planned, of]) = self.columns.get_disjoint_mut([index, of]) else {
-                    return Err(self.missing(index));
+                    return Err(self.missing(index).into());
                 };
                 let levels = of.column.levels();
                 let best = levels.and_then(|levels| Some((levels, levels.best(side)?)));
@@ -364,7 +366,7 @@ impl Decoder {
                 if pushed {
                     Ok(())
                 } else {
-                    Err(self.missing(index))
+                    Err(self.missing(index).into())
                 }
             }
             _ => Ok(()),
@@ -412,7 +414,7 @@ impl Decoder {
             for alias in aliases {
                 let item = match alias {
                     Alias::Field(id) => match self.fields.found(*id) {
-                        Found::At(value) if value.kind != Kind::Null => Some(value.of(text)),
+                        Found::At(value) if value.kind() != Kind::Null => Some(value.of(text)),
                         _ => None,
                     },
                     Alias::SubjectToken(n) => subject_token(meta.subject, *n),
@@ -429,7 +431,7 @@ impl Decoder {
     }
 
     #[cold]
-    fn missing(&self, index: usize) -> Box<Reason> {
+    fn missing(&self, index: usize) -> Reason {
         let planned = &self.columns[index];
         let fields = match &planned.source {
             Source::Fields(aliases) => {
@@ -439,10 +441,10 @@ impl Decoder {
             Source::Count(of) | Source::Best { of, .. } => vec![self.columns[*of].name.clone()],
             Source::StoredAt | Source::Epoch | Source::Sequence => Vec::new(),
         };
-        Box::new(Reason::Missing {
+        Reason::Missing {
             column: planned.name.clone(),
             fields,
-        })
+        }
     }
 }
 
@@ -477,79 +479,6 @@ fn push_integer(planned: &mut ColumnPlan, value: u64) -> Result<(), Box<Reason>>
     if planned.column.push_integer(value.into()) {
         Ok(())
     } else {
-        Err(beyond(planned, value))
+        Err(beyond(planned, &value).into())
     }
-}
-
-/// A value that does not come from a field is more than its column holds.
-#[cold]
-fn beyond(planned: &ColumnPlan, value: impl ToString) -> Box<Reason> {
-    let field = match planned.source {
-        Source::StoredAt => "(time of storage)",
-        Source::Epoch => "(stream epoch)",
-        Source::Sequence => "(stream sequence)",
-        _ => "(count)",
-    };
-    Box::new(Reason::OutOfRange(place(
-        planned,
-        field.to_owned(),
-        value.to_string(),
-    )))
-}
-
-fn place(planned: &ColumnPlan, field: String, value: String) -> Place {
-    Place {
-        column: planned.name.clone(),
-        column_type: planned.column_type.to_string(),
-        field,
-        value,
-    }
-}
-
-fn written(nanos: i64) -> String {
-    jiff::Timestamp::from_nanosecond(nanos.into()).map_or_else(
-        |_| format!("{nanos} ns since 1970"),
-        |time| time.to_string(),
-    )
-}
-
-#[cold]
-fn not_json(e: JsonError) -> Box<Reason> {
-    Box::new(Reason::NotJson {
-        what: e.flaw.text(),
-        offset: e.offset as usize,
-    })
-}
-
-#[cold]
-fn duplicate(name: &str) -> Box<Reason> {
-    Box::new(Reason::DuplicateField {
-        field: excerpt(name),
-    })
-}
-
-/// What a fault inside a value means for the message.
-#[cold]
-fn reason(planned: &ColumnPlan, field: &str, item: Item<'_>, fault: Fault) -> Box<Reason> {
-    let Flawed { what, path, value } = fault.into_inner();
-    let field = format!("{}{}", excerpt(field), excerpt(&path));
-    let value = value.unwrap_or_else(|| shown(item));
-    let place = |field| place(planned, field, value);
-    Box::new(match what {
-        What::Json(e) => return not_json(e),
-        What::Duplicate => Reason::DuplicateField { field },
-        What::Full => Reason::BatchFull,
-        What::WrongType => Reason::WrongType(place(field)),
-        What::Elements => Reason::WrongElements(place(field)),
-        What::BadNumber => Reason::BadNumber(place(field)),
-        What::ExcessDigits => Reason::ExcessDigits(place(field)),
-        What::OutOfRange => Reason::OutOfRange(place(field)),
-        What::BadTime => Reason::BadTime(place(field)),
-        What::ImplausibleTime => Reason::ImplausibleTime {
-            place: place(field),
-            expected: "as a number since 1970, be it of seconds, milliseconds, microseconds or nanoseconds, it is not \
-                       between 2009 and 2262"
-                .to_owned(),
-        },
-    })
 }

@@ -2,7 +2,8 @@
 
 use super::column::{Column, elements, offset};
 use super::fault::{Context, Fault, What};
-use super::json::{Item, Kind, Scanner};
+use super::json::Scanner;
+use super::value::{Item, Kind};
 
 /// Reads an array of elements of any type.
 pub(super) fn push_list(

@@ -212,6 +212,7 @@ fn read_levels_at_once(columns: &[ColumnPlan], fields: &mut Fields) {
             && let [Alias::Field(id)] = aliases[..]
             && planned.column.levels().is_some()
             && readers(id) == 1
+            && let Ok(index) = u16::try_from(index)
         {
             fields.set_role(id, Role::Levels(index));
         }

@@ -11,9 +11,9 @@ use arrow::datatypes::{DataType, TimeUnit};
 
 use super::column::{inconsistent, renew};
 use super::fault::{Context, Fault, What};
-use super::json::Item;
 use super::number::Plain;
 use super::time::{self, Instant, power_of_ten};
+use super::value::Item;
 use crate::error::Result;
 
 /// Times in the unit of their Arrow type.

@@ -155,7 +155,7 @@ async fn an_engine_runs_within_the_program_too() {
     serving.await.expect("joins").expect("serves");
     // Its folder is free for another process.
     tokio::task::spawn_blocking(move || {
-        assert_eq!(Engine::start(&data, &[]).sql("SELECT 1"), "1\n")
+        assert_eq!(Engine::start(&data, &[]).sql("SELECT 1"), "1\n");
     })
     .await
     .expect("joins");

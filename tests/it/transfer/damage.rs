@@ -27,6 +27,7 @@ fn a_flipped_byte_in_a_chunk_is_named_and_nothing_of_it_is_loaded() {
         500,
         "the other hour is loaded"
     );
+    assert_eq!(world.leftovers("cold"), "");
     let output = world.run(&["verify"]);
     assert_eq!(output.status.code(), Some(3), "{}", told(&output));
     assert!(

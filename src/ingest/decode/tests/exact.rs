@@ -112,7 +112,7 @@ fn encode(row: &Row) -> String {
     if let Some((negative, digits)) = row.wide {
         let text = decimal_text(&digits.to_string(), 38, negative);
         members.push(format!("\"wide\":{}", spoilt(4, format!("\"{text}\""))));
-    } else if row.form % 2 == 0 {
+    } else if row.form.is_multiple_of(2) {
         members.push("\"wide\":null".to_owned());
     }
     if let Some(word) = row.word {

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use serde_json::Value as Tree;
 use serde_json::value::RawValue;
 
-use super::super::json::{Flaw, Item, JsonError, Kind, MAX_DEPTH, Scanner};
+use super::super::json::{Flaw, JsonError, MAX_DEPTH, Scanner};
+use super::super::value::{Item, Kind};
 use super::cases;
 
 /// All members of an object.

@@ -10,6 +10,8 @@ mod reasons;
 mod reference;
 mod time;
 
+use std::fmt::Write as _;
+
 use arrow::array::{Array as _, RecordBatch, make_array};
 use arrow::datatypes::DataType;
 use proptest::test_runner::{Config, RngSeed};
@@ -88,10 +90,10 @@ pub(super) fn custom(columns: &[(&str, &str)]) -> (Dataset, TableSchema) {
         ("stream_epoch", "message: epoch"),
         ("stream_seq", "message: sequence"),
     ] {
-        yaml += &format!("  - {{column: {column}, {source}}}\n");
+        writeln!(yaml, "  - {{column: {column}, {source}}}").unwrap();
     }
     for (name, _) in columns {
-        yaml += &format!("  - {{column: {name}, from: [{name}]}}\n");
+        writeln!(yaml, "  - {{column: {name}, from: [{name}]}}").unwrap();
     }
     let mut all = vec![
         ("timestamp", "DateTime64(9, 'UTC')"),

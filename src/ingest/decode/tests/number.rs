@@ -222,13 +222,12 @@ proptest! {
             plain.clone(),
             format!("{value}e-{scale}"),
             format!("{sign}{lead}{unscaled}.{lead}E-{scale}"),
-            match usize::try_from(move_point) {
+            if let Ok(places) = usize::try_from(move_point) {
                 // The point moved into the digits, the exponent moved back.
-                Ok(places) => format!("{}e{exponent:+}", decimal_text(&unscaled.to_string(), places, negative)),
-                Err(_) => {
-                    let places = usize::try_from(-move_point).unwrap();
-                    format!("{plain}{}", if scale > 0 { "0".repeat(places) } else { format!(".{}", "0".repeat(places)) })
-                }
+                format!("{}e{exponent:+}", decimal_text(&unscaled.to_string(), places, negative))
+            } else {
+                let zeros = "0".repeat(usize::try_from(-move_point).unwrap());
+                format!("{plain}{}{zeros}", if scale > 0 { "" } else { "." })
             },
         ] {
             let scaled = decimal(&text, 38, scale, false);

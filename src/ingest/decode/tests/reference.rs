@@ -194,7 +194,7 @@ fn levels(array: &ArrayRef, row: usize) -> Vec<(Normal, Normal)> {
 
 fn levels_of(raw: &RawValue) -> Vec<(Normal, Normal)> {
     let levels: Vec<Box<RawValue>> = serde_json::from_str(raw.get()).unwrap();
-    let level = |raw: &Box<RawValue>| {
+    let level = |raw: &RawValue| {
         if let Ok(pair) = serde_json::from_str::<Vec<Box<RawValue>>>(raw.get()) {
             return (normal(&text(&pair[0])), normal(&text(&pair[1])));
         }
@@ -205,7 +205,7 @@ fn levels_of(raw: &RawValue) -> Vec<(Normal, Normal)> {
             .unwrap();
         (normal(&text(&object["price"])), normal(&text(quantity)))
     };
-    levels.iter().map(level).collect()
+    levels.iter().map(|raw| level(raw)).collect()
 }
 
 fn best(array: &ArrayRef, row: usize, side: BookSide, part: LevelPart) -> Option<i128> {
