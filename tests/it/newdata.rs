@@ -45,7 +45,7 @@ fn candle(n: u64) -> (String, serde_json::Value) {
     for (name, add) in names.into_iter().zip([100, 120, 90, 110]) {
         candle[name] = format!("{}.25", n + add).into();
     }
-    if n % 5 != 0 {
+    if !n.is_multiple_of(5) {
         candle["trades"] = (n * 7).into();
     }
     (format!("candle.okx.spot.COIN{}-USDT.1m", n % 4), candle)
