@@ -84,7 +84,7 @@ fn missing(id: &GenerationId, chunk: &Chunk) -> Error {
 }
 
 /// What to do about a damaged chunk.
-pub(super) const RESTORE: &str = "put the file back from a copy of the archive, or run `mpsync verify --repair` while hot or cold still holds the rows";
+pub(super) const RESTORE: &str = "put the file back from a copy of the archive; hot is not cleaned of what is not proven, and cold is not touched";
 
 fn decode(bytes: Bytes, batches: &mpsc::Sender<Result<RecordBatch>>) -> Result<()> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)

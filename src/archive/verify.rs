@@ -260,7 +260,7 @@ impl Check<'_> {
             Ok(None) => "it is missing",
             Err(e) => return self.failed(FindingKind::NotChecked, Some(SHA256SUMS), &e, ""),
         };
-        let remedy = "only `sha256sum -c` reads it: run `mpsync verify --repair`, which writes it from the manifest";
+        let remedy = "only `sha256sum -c` reads it; the right sums stand in manifest.json beside it, and mpsync itself goes by those";
         self.found(
             FindingKind::SumsDiffer,
             Some(SHA256SUMS),
