@@ -180,10 +180,6 @@ const LONG: &[(&str, &str)] = &[
         "config/mod.rs",
         "one struct a section and its checks: a reader wants all keys on one page",
     ),
-    (
-        "ingest/pipeline.rs",
-        "a life from its first to its last step, in the order in which they happen",
-    ),
 ];
 
 fn source() -> PathBuf {
