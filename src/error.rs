@@ -252,6 +252,21 @@ impl From<parquet::errors::ParquetError> for Error {
     }
 }
 
+/// The text of a foreign error with what caused it, each said once: many libraries' own text ends before the cause.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        next = cause.source();
+    }
+    text
+}
+
 /// Says what was being done when a result turns out to be an error.
 pub trait Context<T> {
     /// The text is made only for an error.

@@ -13,7 +13,7 @@ use async_nats::{
 };
 
 use crate::config::{NatsAuth, NatsConfig};
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Error, Result, chain};
 
 /// How long one attempt to connect may take, name resolution and TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -124,20 +124,6 @@ fn refused(error: &ConnectError, config: &NatsConfig) -> Error {
         _ => Error::nats(format!("no server answers: {error_text}"))
             .hint("is nats-server running, and is nats.url right?"),
     }
-}
-
-/// An error with what caused it, each said once.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let said = cause.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 fn log(event: &Event) {

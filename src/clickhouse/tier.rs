@@ -10,7 +10,7 @@ use clickhouse::{Client, Compression};
 use super::sql::{ident, table_name};
 use crate::config::{TierCompression, TierConfig};
 use crate::dataset::TierRole;
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Result, chain};
 
 /// The settings that every insert sends.
 ///
@@ -259,21 +259,6 @@ fn parse_exception(text: &str) -> Option<(u32, String)> {
     let message = message.split(" (version ").next().unwrap_or(message);
     let message = message.split("Stack trace:").next().unwrap_or(message);
     Some((code, message.trim().to_owned()))
-}
-
-/// An error with its causes: hyper's own text ends at "client error (Connect)".
-fn chain(e: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = e.to_string();
-    let mut next = e.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }
 
 /// The beginning of a statement, for an error text.
