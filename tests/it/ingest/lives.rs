@@ -1,0 +1,153 @@
+//! Daemons, engine and nats-server end, sleep and come back: every message is in hot once.
+
+use std::time::Duration;
+
+use rand::{RngExt as _, SeedableRng as _};
+use rustix::process::Signal;
+
+use crate::support::daemon::World;
+use crate::support::trades::{assert_no_doors, check_trades, publish_slowly};
+use crate::support::until;
+
+#[tokio::test]
+async fn a_daemon_killed_at_random_moments_loses_and_doubles_nothing() {
+    const SEED: u64 = 20_251_009;
+    println!("seed {SEED}");
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(SEED);
+    let world = World::start(&["trades"], &[("MPSYNC__HOT_STORAGE__BATCH_SIZE", "700")]).await;
+    world.drain("trades").await;
+    let jetstream = world.nats.jetstream().await;
+    let publishing = publish_slowly(&jetstream, 30_000);
+    for _ in 0..12 {
+        let daemon = world.daemon(&["--dataset", "trades"]);
+        tokio::time::sleep(Duration::from_millis(random.random_range(20..600))).await;
+        daemon.kill();
+    }
+    publishing.await.expect("published");
+    world.drain("trades").await;
+    check_trades(&world, 30_000).await;
+    assert_no_doors(&world).await;
+}
+
+#[tokio::test]
+async fn a_second_daemon_takes_over_and_the_first_says_so() {
+    let world = World::start(&["trades"], &[]).await;
+    world.drain("trades").await;
+    let jetstream = world.nats.jetstream().await;
+    let publishing = publish_slowly(&jetstream, 20_000);
+    let mut first = world.daemon(&["--dataset", "trades"]);
+    world.until_rows("trades", 1000).await;
+    let mut second = world.daemon(&["--dataset", "trades"]);
+    let status = first.ended().await;
+    assert_eq!(status.code(), Some(1), "{}", first.log());
+    assert!(
+        first.log().contains("took over from life"),
+        "{}",
+        first.log()
+    );
+    publishing.await.expect("published");
+    world.until_rows("trades", 20_000).await;
+    second.signal(Signal::TERM);
+    assert!(second.ended().await.success(), "{}", second.log());
+    check_trades(&world, 20_000).await;
+    assert_no_doors(&world).await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_slept_while_another_took_over_harms_nothing_when_it_wakes() {
+    let world = World::start(&["trades"], &[("MPSYNC__HOT_STORAGE__BATCH_SIZE", "500")]).await;
+    world.drain("trades").await;
+    let jetstream = world.nats.jetstream().await;
+    let publishing = publish_slowly(&jetstream, 30_000);
+    let mut sleepers = Vec::new();
+    for wait in [150, 40, 90] {
+        let sleeper = world.daemon(&["--dataset", "trades"]);
+        // Whoever begins its life last stays, so that it must have begun before it sleeps.
+        until("its life to begin", async || {
+            sleeper.log().contains("\"ingesting\"")
+        })
+        .await;
+        let before = world.count("trades").await;
+        world.until_rows("trades", (before + 500).min(29_000)).await;
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        sleeper.signal(Signal::STOP);
+        sleepers.push(sleeper);
+    }
+    let mut last = world.daemon(&["--dataset", "trades"]);
+    let before = world.count("trades").await;
+    world.until_rows("trades", (before + 500).min(30_000)).await;
+    for sleeper in &sleepers {
+        sleeper.signal(Signal::CONT);
+    }
+    publishing.await.expect("published");
+    world.until_rows("trades", 30_000).await;
+    last.signal(Signal::TERM);
+    assert!(last.ended().await.success(), "{}", last.log());
+    // A sleeper that had nothing to insert does not know yet; it ends in order.
+    for sleeper in &mut sleepers {
+        let _ = sleeper.signal_if_alive(Signal::TERM);
+        sleeper.ended().await;
+    }
+    world.drain("trades").await;
+    check_trades(&world, 30_000).await;
+}
+
+#[tokio::test]
+async fn engine_and_nats_server_may_die_in_the_middle() {
+    let mut world = World::start(&["trades"], &[("MPSYNC__HOT_STORAGE__BATCH_SIZE", "1000")]).await;
+    world.drain("trades").await;
+    let jetstream = world.nats.jetstream().await;
+    let publishing = publish_slowly(&jetstream, 30_000);
+    let mut daemon = world.daemon(&["--dataset", "trades"]);
+    for round in 1..=2 {
+        world.until_rows("trades", round * 4000).await;
+        world.clickhouse.kill();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        world.clickhouse.launch().await;
+        world.until_rows("trades", round * 4000 + 2000).await;
+        world.nats.kill();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        world.nats.launch().await;
+    }
+    publishing.await.expect("published");
+    world.until_rows("trades", 30_000).await;
+    daemon.signal(Signal::TERM);
+    assert!(daemon.ended().await.success(), "{}", daemon.log());
+    check_trades(&world, 30_000).await;
+}
+
+#[tokio::test]
+async fn where_each_message_is_acknowledged_by_itself_a_killed_daemon_loses_and_doubles_nothing() {
+    let world = World::start(
+        &["trades"],
+        &[
+            ("MPSYNC__INGEST__ACK_WAIT_SECONDS", "2"),
+            ("MPSYNC__HOT_STORAGE__BATCH_SIZE", "500"),
+        ],
+    )
+    .await;
+    let jetstream = world.nats.jetstream().await;
+    // Interest retention forgets what is acknowledged: one acknowledgement for all is out of the question.
+    jetstream
+        .create_stream(async_nats::jetstream::stream::Config {
+            name: "MARKET_DATA".into(),
+            subjects: mpsync::dataset::builtin()
+                .iter()
+                .flat_map(|d| d.subjects.clone())
+                .collect(),
+            retention: async_nats::jetstream::stream::RetentionPolicy::Interest,
+            ..Default::default()
+        })
+        .await
+        .expect("made");
+    world.drain("trades").await;
+    let publishing = publish_slowly(&jetstream, 10_000);
+    for wait in [200, 400, 300] {
+        let daemon = world.daemon(&["--dataset", "trades"]);
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        daemon.kill();
+    }
+    publishing.await.expect("published");
+    world.drain("trades").await;
+    check_trades(&world, 10_000).await;
+}
