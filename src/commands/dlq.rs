@@ -11,7 +11,7 @@ use crate::archive::Archive;
 use crate::cli::{DlqAction, DlqArgs, LetterSelection, Output};
 use crate::dataset::{Dataset, PositionSet, TierRole};
 use crate::error::{Cause, Context as _, Error, Result};
-use crate::ingest::letters::{Fate, Letter, LetterFilter, LetterStore, Replayed, held_in, replay};
+use crate::ingest::letters::{Fate, Letter, LetterFilter, LetterStore, Place, Replayed, held_in, replay};
 use crate::transfer::parse_moment;
 
 /// How many are listed or shown where `--limit` does not say.
@@ -77,7 +77,7 @@ impl Work<'_> {
         limit: Option<u64>,
         mut take: impl AsyncFnMut(Vec<Letter>) -> Result<()>,
     ) -> Result<(u64, bool)> {
-        let (mut from, mut seen) = (0, 0);
+        let (mut from, mut seen) = (Place::START, 0);
         loop {
             let room = limit.map_or(BATCH, |limit| (limit - seen).min(BATCH));
             let limit_now = usize::try_from(room).unwrap_or(usize::MAX);
@@ -316,7 +316,7 @@ fn summary(letter: &Letter) -> serde_json::Value {
     serde_json::json!({
         "letter": letter.id(), "dataset": letter.dataset, "epoch": letter.position.epoch, "sequence": letter.position.seq,
         "stored_at": letter.stored_at().map(|t| t.to_string()), "stored_at_nanos": letter.stored_at_nanos,
-        "kept_at": letter.kept_at.to_string(), "stream": letter.stream, "subject": letter.subject,
+        "kept_at": letter.kept_at.to_string(), "kept_in": letter.kept_in(), "stream": letter.stream, "subject": letter.subject,
         "message_id": letter.message_id, "bytes": letter.body.len(), "reason": letter.reason, "detail": letter.detail,
     })
 }
@@ -352,6 +352,7 @@ fn print_whole(letter: &Letter) {
         ("stream", &letter.stream),
         ("stored at", &stored_at),
         ("kept at", &letter.kept_at.to_string()),
+        ("kept in", letter.kept_in()),
         ("bytes", &letter.body.len().to_string()),
     ] {
         println!("  {name:<11}{value}");

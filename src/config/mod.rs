@@ -142,6 +142,8 @@ pub struct IngestConfig {
     pub ack_wait: Duration,
     /// The JetStream stream of dead letters.
     pub dead_letter_stream: String,
+    /// The folder of dead letters that JetStream refuses, one file each; `None`: their messages are held instead.
+    pub dead_letter_folder: Option<PathBuf>,
 }
 
 /// When and how windows are transferred.
@@ -300,6 +302,10 @@ impl Config {
                 dead_letter_stream: ingest
                     .dead_letter_stream
                     .unwrap_or_else(|| "MPSYNC_DEAD_LETTERS".into()),
+                dead_letter_folder: match ingest.dead_letter_folder {
+                    Some(path) => (!path.as_os_str().is_empty()).then(|| relative(path)),
+                    None => Some(PathBuf::from("mpsync-dead-letters")),
+                },
             },
             sync: SyncConfig {
                 interval: hours("sync.interval_hours", sync.interval_hours.unwrap_or(1.0))?,
@@ -525,7 +531,10 @@ mod tests {
             Path::new(env!("CARGO_MANIFEST_DIR")).join("config/tiered_storage_config.yaml.example");
         let read = Config::load(Some(&example), []).unwrap();
         let mut defaults = Config::load(None, []).unwrap();
-        defaults.archive.path = example.parent().unwrap().join(defaults.archive.path);
+        let beside = example.parent().unwrap();
+        defaults.archive.path = beside.join(defaults.archive.path);
+        let letters = defaults.ingest.dead_letter_folder.take().unwrap();
+        defaults.ingest.dead_letter_folder = Some(beside.join(letters));
         assert_eq!(format!("{read:#?}"), format!("{defaults:#?}"));
     }
 

@@ -114,7 +114,7 @@ section!(
 
 section!(
     /// `ingest:`
-    RawIngest { memory_limit: u64, batch_bytes: u64, ack_wait_seconds: u64, dead_letter_stream: String }
+    RawIngest { memory_limit: u64, batch_bytes: u64, ack_wait_seconds: u64, dead_letter_stream: String, dead_letter_folder: PathBuf }
 );
 
 section!(

@@ -1,24 +1,30 @@
 //! Messages that cannot be rows: kept with reason, origin and bytes in a stream of their own, before their originals are
-//! acknowledged.
+//! acknowledged; in a folder where the stream refuses them; held where that refuses them too.
 //!
-//! A dead letter's subject ends with the position of its original, and it is published only where that subject is empty:
-//! however often it is tried, and however much later, there is one.
+//! A dead letter's subject ends with the position of its original, and it is published only where that subject is empty;
+//! its file is named by the position: however often it is tried, and however much later, there is one.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::connection::State;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, stream::Stream};
 use bytes::Bytes;
+use jiff::Timestamp;
 
+use super::letters::{Letter, LetterFolder};
 use super::stats::DatasetStats;
-use crate::config::NatsConfig;
+use crate::config::{Config, NatsConfig};
 use crate::dataset::{DatasetName, Position};
-use crate::error::{Context as _, Disposition, Error, Result};
+use crate::error::{Error, Result, chain};
 use crate::retry::Backoff;
 
 /// How many are published before the first answer is waited for.
 const AT_ONCE: usize = 256;
+/// For how long the stream is not asked after it gave no answer: each time costs [`ANSWER_TIMEOUT`].
+const SILENCE: Duration = Duration::from_secs(30);
 /// A reason longer than this is cut.
 const REASON_CHARS: usize = 1000;
 
@@ -53,7 +59,7 @@ pub(super) struct DeadLetter {
     pub(super) body: Bytes,
 }
 
-/// The stream of dead letters.
+/// Where dead letters are kept: in their stream, or in a folder where that refuses them.
 #[derive(Clone)]
 pub(super) struct DeadLetters {
     jetstream: jetstream::Context,
@@ -61,23 +67,35 @@ pub(super) struct DeadLetters {
     nats: NatsConfig,
     /// The stream that the originals are in.
     origin: String,
+    folder: Option<LetterFolder>,
+    /// Until when the stream is not asked, since it gave no answer.
+    silent_until: Arc<Mutex<Option<Instant>>>,
+}
+
+/// What a place did not take, and why.
+#[derive(Default)]
+struct Left {
+    /// The server said no, and would again: too large, the stream is full.
+    refused: Vec<Letter>,
+    /// There was no answer: the connection is broken, or publishing is not permitted, which is not answered.
+    unanswered: Vec<Letter>,
+    why: Option<Error>,
 }
 
 impl DeadLetters {
     /// Opens the stream, or makes it.
-    pub(super) async fn open(
-        jetstream: &jetstream::Context,
-        nats: &NatsConfig,
-        name: &str,
-    ) -> Result<Self> {
+    pub(super) async fn open(jetstream: &jetstream::Context, config: &Config) -> Result<Self> {
         let own = NatsConfig {
-            stream: name.to_owned(),
-            ..nats.clone()
+            stream: config.ingest.dead_letter_stream.clone(),
+            ..config.nats.clone()
         };
+        let folder = config.ingest.dead_letter_folder.as_ref();
         let letters = Self {
             jetstream: jetstream.clone(),
             nats: own,
-            origin: nats.stream.clone(),
+            origin: config.nats.stream.clone(),
+            folder: folder.map(LetterFolder::new),
+            silent_until: Arc::default(),
         };
         letters.ensure().await?;
         Ok(letters)
@@ -92,112 +110,200 @@ impl DeadLetters {
         self.nats.stream.to_lowercase()
     }
 
-    /// `<stream>.<dataset>.<epoch>.<sequence>`
-    fn subject(&self, dataset: &DatasetName, position: Position) -> String {
-        format!(
-            "{}.{dataset}.{}.{}",
-            self.subject_root(),
-            position.epoch.0,
-            position.seq
-        )
-    }
-
-    /// Keeps dead letters; returns when the stream has them all. Tries for ever: a message is held rather than lost.
+    /// Keeps dead letters; returns when the stream or the folder has them all. Tries for ever: a message is held rather
+    /// than lost.
     ///
-    /// Cancel-safe: what was published is found to be there the next time.
+    /// Cancel-safe: what was kept is found to be there the next time.
     pub(super) async fn keep(
         &self,
         dataset: &DatasetName,
-        letters: &[DeadLetter],
+        letters: Vec<DeadLetter>,
         stats: &DatasetStats,
-    ) -> Result<()> {
-        for some in letters.chunks(AT_ONCE) {
-            self.publish_until_kept(dataset, some).await?;
-            for letter in some {
-                stats.dead_letter(&letter.label);
+    ) {
+        let mut letters = letters.into_iter().map(|l| self.letter(dataset, l));
+        loop {
+            let some: Vec<Letter> = letters.by_ref().take(AT_ONCE).collect();
+            let Some(first) = some.first().cloned() else {
+                return;
+            };
+            let labels: Vec<String> = some.iter().map(|l| l.reason.clone()).collect();
+            self.keep_some(dataset, some, stats).await;
+            for label in &labels {
+                stats.dead_letter(label);
+            }
+            if let Some(count) = stats.letters_said.due(labels.len()) {
+                tracing::warn!(
+                    %dataset, letters = count, seq = first.position.seq, subject = %first.subject, reason = %first.detail,
+                    "messages became dead letters; one of the last is named"
+                );
             }
         }
-        if let Some(first) = letters.first() {
-            tracing::warn!(
-                %dataset, letters = letters.len(), seq = first.position.seq, subject = %first.subject,
-                reason = %first.reason, "messages became dead letters; the first of them is named"
-            );
-        }
-        Ok(())
     }
 
-    /// As [`crate::retry::retry()`], whose closure cannot be sent between threads.
-    async fn publish_until_kept(
-        &self,
-        dataset: &DatasetName,
-        letters: &[DeadLetter],
-    ) -> Result<()> {
-        let mut failed = 0;
-        while let Err(e) = self.publish(dataset, letters).await {
-            if e.disposition() != Disposition::Retry {
-                return Err(e);
+    fn letter(&self, dataset: &DatasetName, letter: DeadLetter) -> Letter {
+        Letter {
+            dataset: dataset.clone(),
+            position: letter.position,
+            stored_at_nanos: letter.stored_at_nanos,
+            subject: letter.subject,
+            stream: self.origin.clone(),
+            message_id: letter.message_id,
+            reason: letter.label,
+            detail: letter.reason,
+            kept_at: Timestamp::now(),
+            body: letter.body,
+            sequences: Vec::new(),
+            filed: false,
+        }
+    }
+
+    async fn keep_some(&self, dataset: &DatasetName, letters: Vec<Letter>, stats: &DatasetStats) {
+        let (mut letters, mut failed) = (letters, 0);
+        loop {
+            let mut left = self.try_stream(letters).await;
+            // Silence for the first time may be a slow server; without a connection nothing can be acknowledged anyway.
+            if failed > 0 && self.is_connected() && !left.unanswered.is_empty() {
+                self.stop_asking();
+                left.refused.append(&mut left.unanswered);
+            }
+            let nats = left.why.map(|e| e.to_string());
+            letters = left.unanswered;
+            let folder = match self.try_folder(dataset, left.refused, &nats, stats).await {
+                Ok(()) => None,
+                Err((refused, why)) => {
+                    letters.extend(refused);
+                    Some(why)
+                }
+            };
+            if letters.is_empty() {
+                return;
             }
             failed += 1;
             let pause = Backoff::DAEMON.pause(failed, rand::random());
             tracing::warn!(
-                %dataset, letters = letters.len(), failed, ?pause, error = %e,
-                "dead letters are refused; their messages are held"
+                %dataset, letters = letters.len(), failed, ?pause, nats, folder,
+                "dead letters are refused; their messages are held and not acknowledged"
             );
             tokio::time::sleep(pause).await;
         }
-        Ok(())
     }
 
-    async fn publish(&self, dataset: &DatasetName, letters: &[DeadLetter]) -> Result<()> {
+    /// Publishes letters; returns what the stream does not have.
+    async fn try_stream(&self, letters: Vec<Letter>) -> Left {
+        let mut left = Left::default();
+        if self.is_silent() {
+            left.refused = letters;
+            left.why = Some(Error::nats("it gave no answer a moment ago"));
+            return left;
+        }
         let mut answers = Vec::with_capacity(letters.len());
         for letter in letters {
-            let subject = self.subject(dataset, letter.position);
-            let message = self.message(dataset, letter);
-            let answer = self
+            let subject = format!("{}.{}", self.subject_root(), letter.id());
+            let sent = self
                 .jetstream
-                .send_publish(subject, message)
-                .await
-                .map_err(Error::nats)
-                .doing(|| format!("dead letter of message {}", letter.position))?;
-            answers.push((letter, answer));
+                .send_publish(subject, message_of(&letter, 0))
+                .await;
+            answers.push((letter, sent));
         }
-        for (letter, answer) in answers {
-            let doing = || format!("dead letter of message {}", letter.position);
-            match answer.await {
-                Ok(_) => {}
+        let mut lacking = false;
+        for (letter, sent) in answers {
+            let answer = match sent {
+                Ok(answer) => answer.await.map(drop),
+                Err(e) => Err(e),
+            };
+            let Err(e) = answer else { continue };
+            match e.kind() {
                 // Its subject is not empty: it was kept before.
-                Err(e) if e.kind() == PublishErrorKind::WrongLastSequence => {}
-                Err(e) if e.kind() == PublishErrorKind::StreamNotFound => {
-                    self.ensure().await.doing(doing)?;
-                    return Err(Error::nats(e).doing(doing()));
+                PublishErrorKind::WrongLastSequence => continue,
+                PublishErrorKind::MaxPayloadExceeded => left.refused.push(letter),
+                PublishErrorKind::Other if is_answer(&e) => left.refused.push(letter),
+                kind => {
+                    lacking |= kind == PublishErrorKind::StreamNotFound;
+                    left.unanswered.push(letter);
                 }
-                Err(e) => return Err(Error::nats(e).doing(doing())),
             }
+            left.why = Some(Error::nats(chain(&e)));
+        }
+        if lacking && let Err(e) = self.ensure().await {
+            left.why = Some(e);
+        }
+        left
+    }
+
+    /// Keeps letters in the folder; gives them back with the reason where it cannot.
+    async fn try_folder(
+        &self,
+        dataset: &DatasetName,
+        letters: Vec<Letter>,
+        nats: &Option<String>,
+        stats: &DatasetStats,
+    ) -> std::result::Result<(), (Vec<Letter>, String)> {
+        let Some(first) = letters.first() else {
+            return Ok(());
+        };
+        let Some(folder) = &self.folder else {
+            return Err((letters, "ingest.dead_letter_folder is empty".into()));
+        };
+        let letter = first.id();
+        if let Err(e) = folder.keep(letters.clone()).await {
+            return Err((letters, e.to_string()));
+        }
+        stats.dead_letters_in_files.add(letters.len() as u64);
+        if let Some(count) = stats.files_said.due(letters.len()) {
+            tracing::warn!(
+                %dataset, letters = count, letter, folder = %folder.path().display(), nats,
+                "the stream refuses dead letters: they are kept as files, which `mpsync dlq` reads too"
+            );
         }
         Ok(())
     }
 
-    fn message(&self, dataset: &DatasetName, letter: &DeadLetter) -> PublishMessage {
-        let mut message = PublishMessage::build()
-            .payload(letter.body.clone())
-            .expected_last_subject_sequence(0)
-            .header(REASON_HEADER, one_line(&letter.label))
-            .header(DETAIL_HEADER, one_line(&letter.reason))
-            .header(DATASET_HEADER, dataset.as_str())
-            .header(SUBJECT_HEADER, one_line(&letter.subject))
-            .header(STREAM_HEADER, self.origin.as_str())
-            .header(EPOCH_HEADER, letter.position.epoch.0.to_string())
-            .header(SEQUENCE_HEADER, letter.position.seq.to_string())
-            .header(STORED_AT_HEADER, letter.stored_at_nanos.to_string());
-        if let Some(id) = &letter.message_id {
-            message = message.header(MESSAGE_ID_HEADER, one_line(id));
-        }
-        message
+    fn is_connected(&self) -> bool {
+        self.jetstream.client().connection_state() == State::Connected
+    }
+
+    fn is_silent(&self) -> bool {
+        let until = *self.silent();
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn stop_asking(&self) {
+        *self.silent() = Some(Instant::now() + SILENCE);
+    }
+
+    fn silent(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.silent_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the server answered, with a refusal.
+fn is_answer(e: &PublishError) -> bool {
+    std::error::Error::source(e).is_some_and(|source| source.is::<jetstream::Error>())
+}
+
+/// A letter as its message, to be published where the last message of its subject has this sequence (0: none has).
+pub(super) fn message_of(letter: &Letter, last: u64) -> PublishMessage {
+    let message = PublishMessage::build()
+        .payload(letter.body.clone())
+        .expected_last_subject_sequence(last)
+        .header(REASON_HEADER, one_line(&letter.reason))
+        .header(DETAIL_HEADER, one_line(&letter.detail))
+        .header(DATASET_HEADER, letter.dataset.as_str())
+        .header(SUBJECT_HEADER, one_line(&letter.subject))
+        .header(STREAM_HEADER, one_line(&letter.stream))
+        .header(EPOCH_HEADER, letter.position.epoch.0.to_string())
+        .header(SEQUENCE_HEADER, letter.position.seq.to_string())
+        .header(STORED_AT_HEADER, letter.stored_at_nanos.to_string());
+    match &letter.message_id {
+        Some(id) => message.header(MESSAGE_ID_HEADER, one_line(id)),
+        None => message,
     }
 }
 
 /// A header's value has no line ends, and an end.
-pub(super) fn one_line(text: &str) -> String {
+fn one_line(text: &str) -> String {
     text.chars()
         .take(REASON_CHARS)
         .map(|c| if c.is_control() { ' ' } else { c })

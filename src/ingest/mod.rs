@@ -130,8 +130,7 @@ pub async fn run(
         subjects = datasets.iter().flat_map(|d| d.subjects.clone()).collect();
     }
     let stream = crate::nats::ensure_stream(&jetstream, &config.nats, &subjects).await?;
-    let dead_letters =
-        DeadLetters::open(&jetstream, &config.nats, &config.ingest.dead_letter_stream).await?;
+    let dead_letters = DeadLetters::open(&jetstream, config).await?;
     let drain_to = if options.drain {
         Some(stream::facts(&stream).await?.last_seq)
     } else {

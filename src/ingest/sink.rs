@@ -89,9 +89,10 @@ impl Sink {
             }
             self.stats.rows.add(rows as u64);
         }
+        let dead_letters = letters.len();
         self.dead_letters
-            .keep(&self.dataset.name, &letters, &self.stats)
-            .await?;
+            .keep(&self.dataset.name, letters, &self.stats)
+            .await;
         let acknowledged = batch.owed.pay(&self.client).await;
         if !acknowledged {
             tracing::warn!(
@@ -104,7 +105,7 @@ impl Sink {
         self.stats.settled_seq.set(batch.last_seq);
         tracing::debug!(
             dataset = %self.dataset.name, life = self.door.life(), messages = batch.messages, rows,
-            dead_letters = letters.len(), last_seq = batch.last_seq, duration = ?began.elapsed(), "batch landed"
+            dead_letters, last_seq = batch.last_seq, duration = ?began.elapsed(), "batch landed"
         );
         Ok(())
     }

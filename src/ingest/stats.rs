@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -26,6 +27,26 @@ impl Counter {
     }
 }
 
+/// Lets something be said seldom: at once, and then at most every ten seconds, with what came meanwhile.
+#[derive(Debug, Default)]
+pub(super) struct Seldom(Mutex<(Option<Instant>, u64)>);
+
+impl Seldom {
+    const EVERY: Duration = Duration::from_secs(10);
+
+    /// Adds `n`; how many there were since it was said last, where it is due.
+    pub(super) fn due(&self, n: usize) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.1 += n as u64;
+        if state.0.is_some_and(|last| last.elapsed() < Self::EVERY) {
+            return None;
+        }
+        let count = state.1;
+        *state = (Some(Instant::now()), 0);
+        Some(count)
+    }
+}
+
 /// The counters of one dataset.
 #[derive(Debug)]
 pub(super) struct DatasetStats {
@@ -45,6 +66,9 @@ pub(super) struct DatasetStats {
     pub(super) lag: Counter,
     pub(super) settled_seq: Counter,
     pub(super) rounded: Counter,
+    pub(super) dead_letters_in_files: Counter,
+    pub(super) letters_said: Seldom,
+    pub(super) files_said: Seldom,
     labelled: Mutex<Labelled>,
 }
 
@@ -73,6 +97,9 @@ impl DatasetStats {
             lag: Counter::default(),
             settled_seq: Counter::default(),
             rounded: Counter::default(),
+            dead_letters_in_files: Counter::default(),
+            letters_said: Seldom::default(),
+            files_said: Seldom::default(),
             labelled: Mutex::default(),
         }
     }
@@ -102,6 +129,7 @@ impl DatasetStats {
             already_held: self.already_held.get(),
             redelivered: self.redelivered.get(),
             dead_letters: labelled.dead_letters.clone(),
+            dead_letters_in_files: self.dead_letters_in_files.get(),
             batches: self.batches.get(),
             inserts: self.inserts.get(),
             insert_retries: self.insert_retries.get(),
@@ -189,6 +217,8 @@ pub struct DatasetReport {
     pub redelivered: u64,
     /// Messages that could not be rows, by reason.
     pub dead_letters: BTreeMap<String, u64>,
+    /// How many of them are kept as files, since JetStream refused them.
+    pub dead_letters_in_files: u64,
     /// Batches that were settled.
     pub batches: u64,
     /// Inserts that succeeded.

@@ -71,6 +71,7 @@ mod tests {
             kept_at: Timestamp::UNIX_EPOCH,
             body: Bytes::new(),
             sequences: vec![1],
+            filed: false,
         }
     }
 

@@ -6,12 +6,14 @@
 //! which positions are held. See [`replay()`].
 
 mod filter;
+mod folder;
 mod replay;
 mod store;
 
 pub use filter::LetterFilter;
+pub(super) use folder::LetterFolder;
 pub use replay::{Fate, Replayed, held_in, replay};
-pub use store::{Found, LetterStore};
+pub use store::{Found, LetterStore, Place};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -43,6 +45,8 @@ pub struct Letter {
     pub body: Bytes,
     /// Where the letter lies in its stream. More than one where a replay was ended while it wrote a new reason.
     pub(super) sequences: Vec<u64>,
+    /// Whether it lies in the folder of letters.
+    pub(super) filed: bool,
 }
 
 impl Letter {
@@ -53,6 +57,16 @@ impl Letter {
             "{}.{}.{}",
             self.dataset, self.position.epoch.0, self.position.seq
         )
+    }
+
+    /// Where it is kept: in the stream, in the folder, or, where an answer of the stream was lost, in both.
+    #[must_use]
+    pub fn kept_in(&self) -> &'static str {
+        match (self.sequences.is_empty(), self.filed) {
+            (true, _) => "folder",
+            (false, false) => "stream",
+            (false, true) => "stream and folder",
+        }
     }
 
     /// When the original was stored; `None` beyond the years that can be written.

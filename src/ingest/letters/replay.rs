@@ -285,7 +285,6 @@ impl Replay<'_> {
     /// are refused.
     async fn sink(&self) -> Result<Sink> {
         let name = &self.config.ingest.dead_letter_stream;
-        let nats = &self.config.nats;
         let stats = IngestStats::new([self.dataset.name.as_str()]);
         Ok(Sink {
             tier: self.hot.clone(),
@@ -293,7 +292,7 @@ impl Replay<'_> {
             live: self.live.clone(),
             door: self.door.clone(),
             holdings: Holdings::new(self.hot, self.dataset)?,
-            dead_letters: DeadLetters::open(&self.store.jetstream, nats, name).await?,
+            dead_letters: DeadLetters::open(&self.store.jetstream, self.config).await?,
             stream: crate::nats::find_stream(&self.store.jetstream, name)
                 .await?
                 .ok_or_else(|| Error::nats(format!("stream {name} is gone")))?,

@@ -1,4 +1,4 @@
-//! Where dead letters lie: the JetStream stream, read, changed and emptied.
+//! Where dead letters lie: the JetStream stream, and the folder of those that it refused; read, changed and emptied.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,14 +13,15 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 
-use super::{Letter, LetterFilter};
+use super::{Letter, LetterFilter, LetterFolder};
 use crate::config::Config;
 use crate::dataset::{DatasetName, Epoch, Position};
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Disposition, Error, Result};
 use crate::ingest::dead_letter::{
     ANSWER_TIMEOUT, DATASET_HEADER, DETAIL_HEADER, EPOCH_HEADER, MESSAGE_ID_HEADER, REASON_HEADER,
-    SEQUENCE_HEADER, STORED_AT_HEADER, STREAM_HEADER, SUBJECT_HEADER, one_line,
+    SEQUENCE_HEADER, STORED_AT_HEADER, STREAM_HEADER, SUBJECT_HEADER, message_of,
 };
+use crate::ingest::stream::is_no_message;
 
 /// Bytes of letters that are held at once, about.
 const BATCH_BYTES: usize = 32 << 20;
@@ -35,6 +36,23 @@ pub struct LetterStore {
     root: String,
     /// The last sequence when it was opened: what comes later is left to the next command.
     last_seq: u64,
+    folder: Option<LetterFolder>,
+    /// What lay in the folder when it was opened, in order.
+    filed: Vec<(DatasetName, Position)>,
+}
+
+/// Where to read on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// At a sequence of the stream.
+    Stream(u64),
+    /// At a letter of the folder, by its number.
+    Folder(usize),
+}
+
+impl Place {
+    /// Where all letters begin.
+    pub const START: Self = Self::Stream(0);
 }
 
 /// Some letters, and how to go on.
@@ -43,7 +61,7 @@ pub struct Found {
     /// In the order of their positions, dataset by dataset.
     pub letters: Vec<Letter>,
     /// Where to read on; `None` when that was all.
-    pub next: Option<u64>,
+    pub next: Option<Place>,
 }
 
 impl LetterStore {
@@ -60,25 +78,104 @@ impl LetterStore {
         let last_seq = stream
             .as_ref()
             .map_or(0, |stream| stream.cached_info().state.last_sequence);
+        let folder = config
+            .ingest
+            .dead_letter_folder
+            .as_ref()
+            .map(LetterFolder::new);
+        let filed = match &folder {
+            Some(folder) => folder.list().await?,
+            None => Vec::new(),
+        };
         Ok(Self {
             client,
             jetstream,
             stream,
             root: name.to_lowercase(),
             last_seq,
+            folder,
+            filed,
         })
     }
 
-    /// The letters that a filter allows, from a sequence of their stream on (0 for all), at most `limit` of them and
-    /// about 32 MiB. Cancel-safe.
+    /// The letters that a filter allows, from a place on, at most `limit` of them and about 32 MiB: first those of the
+    /// stream, then those that lie only in the folder. Cancel-safe.
     ///
-    /// A message of the stream that is no letter is passed over, with a warning.
-    pub async fn read(&self, from: u64, filter: &LetterFilter, limit: usize) -> Result<Found> {
+    /// What is no letter is passed over, with a warning.
+    pub async fn read(&self, from: Place, filter: &LetterFilter, limit: usize) -> Result<Found> {
+        match from {
+            Place::Stream(from) => self.read_stream(from, filter, limit).await,
+            Place::Folder(from) => self.read_folder(from, filter, limit).await,
+        }
+    }
+
+    /// The folder's first letter, where there is one.
+    fn begin_of_folder(&self) -> Option<Place> {
+        (!self.filed.is_empty()).then_some(Place::Folder(0))
+    }
+
+    fn is_filed(&self, letter: &Letter) -> bool {
+        let key = (letter.dataset.clone(), letter.position);
+        self.filed.binary_search(&key).is_ok()
+    }
+
+    async fn read_folder(&self, from: usize, filter: &LetterFilter, limit: usize) -> Result<Found> {
+        let Some(folder) = &self.folder else {
+            return Ok(Found {
+                letters: Vec::new(),
+                next: None,
+            });
+        };
+        let mut letters = Vec::new();
+        let mut bytes = 0;
+        for (number, (dataset, position)) in self.filed.iter().enumerate().skip(from) {
+            if letters.len() >= limit || bytes >= BATCH_BYTES {
+                return Ok(Found {
+                    letters,
+                    next: Some(Place::Folder(number)),
+                });
+            }
+            match folder.read(dataset, *position).await {
+                Ok(Some(letter)) if filter.allows(&letter) => {
+                    if !self.is_in_stream(&letter).await? {
+                        bytes += letter.body.len() + 500;
+                        letters.push(letter);
+                    }
+                }
+                Ok(_) => {}
+                Err(e) if e.disposition() == Disposition::Reject => {
+                    tracing::warn!(error = %e, "not a dead letter");
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(Found {
+            letters,
+            next: None,
+        })
+    }
+
+    /// Whether the stream has the letter too, so that it was read there.
+    async fn is_in_stream(&self, letter: &Letter) -> Result<bool> {
+        let Some(stream) = &self.stream else {
+            return Ok(false);
+        };
+        let subject = format!("{}.{}", self.root, letter.id());
+        match stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(message) => Ok(message.sequence <= self.last_seq),
+            Err(e) if is_no_message(&e.kind()) => Ok(false),
+            Err(e) => {
+                Err(Error::nats(e).doing(format!("looking for dead letter {}", letter.id())))
+            }
+        }
+    }
+
+    async fn read_stream(&self, from: u64, filter: &LetterFilter, limit: usize) -> Result<Found> {
         let doing = || format!("reading dead letters of {}", self.root);
         let Some(consumer) = self.consumer(from, filter).await.doing(doing)? else {
             return Ok(Found {
                 letters: Vec::new(),
-                next: None,
+                next: self.begin_of_folder(),
             });
         };
         let mut letters: BTreeMap<(DatasetName, Position), Letter> = BTreeMap::new();
@@ -107,8 +204,9 @@ impl LetterStore {
                 sequence,
                 kept_at,
             ) {
-                Ok(letter) if filter.allows(&letter) => {
+                Ok(mut letter) if filter.allows(&letter) => {
                     bytes += letter.body.len() + 500;
+                    letter.filed = self.is_filed(&letter);
                     add(&mut letters, letter);
                 }
                 Ok(_) => {}
@@ -122,13 +220,13 @@ impl LetterStore {
             if letters.len() >= limit || bytes >= BATCH_BYTES {
                 return Ok(Found {
                     letters: letters.into_values().collect(),
-                    next: Some(sequence + 1),
+                    next: Some(Place::Stream(sequence + 1)),
                 });
             }
         }
         Ok(Found {
             letters: letters.into_values().collect(),
-            next: None,
+            next: self.begin_of_folder(),
         })
     }
 
@@ -162,42 +260,40 @@ impl LetterStore {
         Ok((!empty).then_some(consumer))
     }
 
-    /// Takes a letter out of its stream. A letter that is gone already is gone.
+    /// Takes a letter out of where it is kept. A letter that is gone already is gone.
     pub async fn discard(&self, letter: &Letter) -> Result<()> {
-        let Some(stream) = &self.stream else {
-            return Ok(());
-        };
-        for &sequence in &letter.sequences {
-            delete(stream, sequence)
-                .await
-                .doing(|| format!("deleting dead letter {}", letter.id()))?;
+        if let Some(stream) = &self.stream {
+            for &sequence in &letter.sequences {
+                delete(stream, sequence)
+                    .await
+                    .doing(|| format!("deleting dead letter {}", letter.id()))?;
+            }
         }
-        Ok(())
+        self.remove_file(letter).await
+    }
+
+    async fn remove_file(&self, letter: &Letter) -> Result<()> {
+        match &self.folder {
+            Some(folder) if letter.filed => folder.remove(letter).await,
+            _ => Ok(()),
+        }
     }
 
     /// Writes a letter with a new reason in place of the old one. Ended in between, both are there, and are read as one.
     pub(super) async fn rewrite(&self, letter: &Letter, reason: &str, detail: &str) -> Result<()> {
+        let mut anew = letter.clone();
+        anew.reason = reason.to_owned();
+        anew.detail = detail.to_owned();
         let (Some(stream), Some(&last)) = (&self.stream, letter.sequences.last()) else {
-            return Ok(());
+            return match &self.folder {
+                Some(folder) if letter.filed => folder.replace(anew).await,
+                _ => Ok(()),
+            };
         };
         let doing = || format!("writing a new reason into dead letter {}", letter.id());
-        let mut message = jetstream::message::PublishMessage::build()
-            .payload(letter.body.clone())
-            .expected_last_subject_sequence(last)
-            .header(REASON_HEADER, one_line(reason))
-            .header(DETAIL_HEADER, one_line(detail))
-            .header(DATASET_HEADER, letter.dataset.as_str())
-            .header(SUBJECT_HEADER, one_line(&letter.subject))
-            .header(STREAM_HEADER, one_line(&letter.stream))
-            .header(EPOCH_HEADER, letter.position.epoch.0.to_string())
-            .header(SEQUENCE_HEADER, letter.position.seq.to_string())
-            .header(STORED_AT_HEADER, letter.stored_at_nanos.to_string());
-        if let Some(id) = &letter.message_id {
-            message = message.header(MESSAGE_ID_HEADER, one_line(id));
-        }
         let subject = Subject::from(format!("{}.{}", self.root, letter.id()));
         self.jetstream
-            .send_publish(subject, message)
+            .send_publish(subject, message_of(&anew, last))
             .await
             .map_err(Error::nats)
             .doing(doing)?
@@ -207,7 +303,7 @@ impl LetterStore {
         for &sequence in &letter.sequences {
             delete(stream, sequence).await.doing(doing)?;
         }
-        Ok(())
+        self.remove_file(letter).await
     }
 }
 
@@ -277,6 +373,7 @@ fn parse(
         kept_at,
         body: body.clone(),
         sequences: vec![sequence],
+        filed: false,
     })
 }
 
