@@ -4,6 +4,7 @@
 //! owner's. What would lose data (subjects that it does not take) is an error, what differs otherwise is logged.
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType, Stream};
@@ -75,6 +76,7 @@ async fn options(config: &NatsConfig) -> Result<ConnectOptions> {
             options.user_and_password(user.clone(), password.reveal().to_owned())
         }
         NatsAuth::Token(token) => options.token(token.reveal().to_owned()),
+        NatsAuth::Nkey(path) => options.nkey(nkey_seed(path)?),
         NatsAuth::Credentials(path) => {
             let text = tokio::fs::read_to_string(path).await.map_err(|e| {
                 Error::config(format!(
@@ -104,6 +106,26 @@ async fn options(config: &NatsConfig) -> Result<ConnectOptions> {
     Ok(options)
 }
 
+/// The seed of a user's nkey: the file's only line that is no comment. The library finds a wrong one only while it
+/// connects, and says so to nobody.
+fn nkey_seed(path: &Path) -> Result<String> {
+    let bad = |what: String| {
+        Error::config(format!(
+            "nats.nkey_seed_file: {} {what}",
+            path.display()
+        ))
+    };
+    let text = std::fs::read_to_string(path).map_err(|e| bad(format!("cannot be read: {e}")))?;
+    let mut lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    match (lines.next(), lines.next()) {
+        (Some(seed), None) if nkeys::KeyPair::from_seed(seed).is_ok() => Ok(seed.to_owned()),
+        _ => Err(bad("holds no seed of an nkey (SU...)".into())),
+    }
+}
+
 /// A failed connection in the words of the configuration.
 fn refused(error: &ConnectError, config: &NatsConfig) -> Error {
     let error_text = chain(error);
@@ -113,10 +135,11 @@ fn refused(error: &ConnectError, config: &NatsConfig) -> Error {
                 NatsAuth::None => "a client that names no user".to_owned(),
                 NatsAuth::UserPassword(user, _) => format!("user `{}`", user.escape_debug()),
                 NatsAuth::Token(_) => "the token".to_owned(),
+                NatsAuth::Nkey(path) => format!("the nkey in {}", path.display()),
                 NatsAuth::Credentials(path) => format!("the credentials in {}", path.display()),
             };
             Error::nats(format!("the server refuses {who} ({error_text})"))
-                .hint("check nats.user with nats.password, nats.token or nats.credentials_file")
+                .hint("check nats.user with nats.password, nats.token, nats.nkey_seed_file or nats.credentials_file")
         }
         ConnectErrorKind::Tls => Error::nats(error_text)
             .hint("check nats.tls_ca_file, and that the server's certificate names this host"),
@@ -294,6 +317,47 @@ pub fn overlaps(one: &str, other: &str) -> bool {
     }
 }
 
+/// The pattern of the subjects that match both; `None` where there is none. Both may hold wildcards.
+#[must_use]
+pub fn intersection(one: &str, other: &str) -> Option<String> {
+    let (mut one, mut other) = (one.split('.'), other.split('.'));
+    let mut shared: Vec<&str> = Vec::new();
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) => return Some(shared.join(".")),
+            (Some(">"), Some(token)) => {
+                shared.push(token);
+                shared.extend(other);
+                return Some(shared.join("."));
+            }
+            (Some(token), Some(">")) => {
+                shared.push(token);
+                shared.extend(one);
+                return Some(shared.join("."));
+            }
+            (Some(a), Some(b)) if a == b || b == "*" => shared.push(a),
+            (Some("*"), Some(b)) => shared.push(b),
+            _ => return None,
+        }
+    }
+}
+
+/// Whether a text is a pattern of subjects: tokens without spaces, `*` for one, `>` for the rest.
+#[must_use]
+pub fn is_pattern(text: &str) -> bool {
+    let mut tokens = text.split('.').peekable();
+    while let Some(token) = tokens.next() {
+        let is_last = tokens.peek().is_none();
+        let is_wildcard = token == "*" || (token == ">" && is_last);
+        let is_name = !token.is_empty()
+            && !token.contains(|c: char| c.is_whitespace() || c.is_control() || "*>".contains(c));
+        if !is_wildcard && !is_name {
+            return false;
+        }
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,6 +377,30 @@ mod tests {
         for (wide, narrow, covered, shared) in table {
             assert_eq!(covers(wide, narrow), covered, "{wide} covers {narrow}");
             assert_eq!(overlaps(wide, narrow), shared, "{wide} overlaps {narrow}");
+        }
+    }
+
+    #[test]
+    fn an_intersection_is_what_both_patterns_match() {
+        let table = [
+            ("trade.>", "*.okx.>", Some("trade.okx.>")),
+            ("trade.*.spot.*", "trade.okx.>", Some("trade.okx.spot.*")),
+            ("trade.>", ">", Some("trade.>")),
+            ("trade.*", "trade.a.b", None),
+            ("trade.okx.>", "trade.binance.>", None),
+            ("trade.>", "trade", None),
+            ("a.*.c", "a.b.*", Some("a.b.c")),
+        ];
+        for (one, other, both) in table {
+            assert_eq!(intersection(one, other).as_deref(), both);
+            assert_eq!(intersection(other, one).as_deref(), both);
+            assert_eq!(overlaps(one, other), both.is_some());
+        }
+        for good in [">", "a", "a.*.b", "*.okx.>"] {
+            assert!(is_pattern(good), "{good}");
+        }
+        for bad in ["", "a.", ".a", "a.>.b", "a b", "a*", "a..b"] {
+            assert!(!is_pattern(bad), "{bad}");
         }
     }
 

@@ -6,9 +6,11 @@ use bytes::Bytes;
 use clickhouse::insert_formatted::InsertFormatted;
 use clickhouse::query::{BytesCursor, Query};
 use clickhouse::{Client, Compression};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 
 use super::sql::{ident, table_name};
-use crate::config::{TierCompression, TierConfig};
+use crate::config::{TierCompression, TierConfig, Tls};
 use crate::dataset::TierRole;
 use crate::error::{Cause, Error, Result, chain};
 
@@ -55,7 +57,11 @@ impl Tier {
             TierCompression::Lz4 => Compression::Lz4,
             TierCompression::Zstd => Compression::zstd(),
         };
-        let mut client = Client::default()
+        let client = match &config.tls {
+            Some(tls) => trusting(tls),
+            None => Client::default(),
+        };
+        let mut client = client
             .with_url(&config.url)
             .with_user(&config.user)
             .with_password(config.password.reveal())
@@ -201,10 +207,31 @@ impl Tier {
     }
 
     fn transport(&self, text: String) -> Error {
+        let hint = match text.contains("certificate") {
+            true => "check clickhouse_tls_ca_file, and that the server's certificate names this host",
+            false => "is the server up, and is the address in the configuration right?",
+        };
         Error::new(Cause::Transport(text))
             .doing(format!("{} ClickHouse at {}", self.role, self.endpoint))
-            .hint("is the server up, and is the address in the configuration right?")
+            .hint(hint)
     }
+}
+
+/// A client whose connections are as it makes them by default, but trust other authorities.
+fn trusting(tls: &Tls) -> Client {
+    let mut http = HttpConnector::new();
+    http.set_keepalive(Some(Duration::from_mins(1)));
+    http.enforce_http(false);
+    let connector = hyper_rustls::HttpsConnectorBuilder::new()
+        .with_tls_config(tls.client())
+        .https_only()
+        .enable_http1()
+        .wrap_connector(http);
+    // ClickHouse closes idle connections after three seconds.
+    let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(Duration::from_secs(2))
+        .build(connector);
+    Client::with_http_client(client)
 }
 
 /// An insert that is under way.

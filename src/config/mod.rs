@@ -4,7 +4,9 @@
 //! The keys `nats.url`, `hot_storage.clickhouse_host` and so on are those of the system that mpsync replaces.
 
 mod raw;
+mod tls;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +15,7 @@ use serde::Deserialize;
 
 use crate::error::{Context as _, Error, Result};
 use raw::{Overlay as _, RawConfig, RawStorage};
+pub use tls::Tls;
 
 /// Text that no log, error or debug print shows.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -63,6 +66,8 @@ pub enum TierCompression {
 pub struct TierConfig {
     /// `http://host:port` or `https://host:port`, without user and password.
     pub url: String,
+    /// For `https`: authorities to trust instead of the system's.
+    pub tls: Option<Tls>,
     /// The user.
     pub user: String,
     /// The user's password.
@@ -93,6 +98,8 @@ pub enum NatsAuth {
     UserPassword(String, Secret),
     /// A token.
     Token(Secret),
+    /// A file with the seed of an nkey.
+    Nkey(PathBuf),
     /// A `.creds` file.
     Credentials(PathBuf),
 }
@@ -144,6 +151,34 @@ pub struct IngestConfig {
     pub dead_letter_stream: String,
     /// The folder of dead letters that JetStream refuses, one file each; `None`: their messages are held instead.
     pub dead_letter_folder: Option<PathBuf>,
+    /// Batches of single datasets that are to be other than `hot_storage` says.
+    pub batches: BTreeMap<String, BatchOverride>,
+    /// Among how many daemons the datasets are shared out, each whole.
+    pub shards: u32,
+    /// Which of them this one is, from 0.
+    pub shard_index: u32,
+    /// Patterns of the subjects that this daemon takes; all where there are none.
+    pub filters: Vec<String>,
+    /// What consumers and doors of these subjects are called.
+    pub filter_name: Option<String>,
+}
+
+/// How large and how old a batch gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Rows at most.
+    pub rows: usize,
+    /// How old its oldest row may get.
+    pub flush_interval: Duration,
+}
+
+/// What of a dataset's batches is other than `hot_storage` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BatchOverride {
+    /// Rows at most.
+    pub rows: Option<usize>,
+    /// How old the oldest row may get.
+    pub flush_interval: Option<Duration>,
 }
 
 /// When and how windows are transferred.
@@ -212,6 +247,16 @@ impl Config {
             }
         }
         Self::check(raw, base)
+    }
+
+    /// How large and how old a dataset's batches get.
+    #[must_use]
+    pub fn batch_limits(&self, dataset: &str) -> BatchLimits {
+        let own = self.ingest.batches.get(dataset).copied().unwrap_or_default();
+        BatchLimits {
+            rows: own.rows.unwrap_or(self.hot.batch_rows),
+            flush_interval: own.flush_interval.unwrap_or(self.hot.flush_interval),
+        }
     }
 
     /// Checks what was read; paths in a file are relative to the file.
@@ -306,6 +351,11 @@ impl Config {
                     Some(path) => (!path.as_os_str().is_empty()).then(|| relative(path)),
                     None => Some(PathBuf::from("mpsync-dead-letters")),
                 },
+                batches: batches(ingest.batches.unwrap_or_default())?,
+                shards: ingest.shards.unwrap_or(1),
+                shard_index: ingest.shard_index.unwrap_or(0),
+                filters: ingest.filters.unwrap_or_default(),
+                filter_name: ingest.filter_name,
             },
             sync: SyncConfig {
                 interval: hours("sync.interval_hours", sync.interval_hours.unwrap_or(1.0))?,
@@ -332,6 +382,12 @@ impl Config {
                 .map(relative)
                 .collect(),
         };
+        if config.ingest.shard_index >= config.ingest.shards {
+            return Err(Error::config(format!(
+                "ingest.shard_index: {} is not below ingest.shards ({}); the first one is 0",
+                config.ingest.shard_index, config.ingest.shards
+            )));
+        }
         if config.ingest.batch_bytes.saturating_mul(2) > config.ingest.memory_limit {
             return Err(Error::config(format!(
                 "ingest.batch_bytes ({}) must be at most half of ingest.memory_limit ({}), or no batch could ever be finished",
@@ -377,15 +433,17 @@ fn nats_auth(nats: &raw::RawNats, relative: impl Fn(PathBuf) -> PathBuf) -> Resu
     };
     let password = secret(&nats.password, &nats.password_file)?;
     let token = secret(&nats.token, &nats.token_file)?;
-    match (&nats.user, password, token, &nats.credentials_file) {
-        (None, None, None, None) => Ok(NatsAuth::None),
-        (Some(user), Some(password), None, None) => {
+    let (nkey, credentials) = (&nats.nkey_seed_file, &nats.credentials_file);
+    match (&nats.user, password, token, nkey, credentials) {
+        (None, None, None, None, None) => Ok(NatsAuth::None),
+        (Some(user), Some(password), None, None, None) => {
             Ok(NatsAuth::UserPassword(user.clone(), password))
         }
-        (None, None, Some(token), None) => Ok(NatsAuth::Token(token)),
-        (None, None, None, Some(file)) => Ok(NatsAuth::Credentials(relative(file.clone()))),
+        (None, None, Some(token), None, None) => Ok(NatsAuth::Token(token)),
+        (None, None, None, Some(file), None) => Ok(NatsAuth::Nkey(relative(file.clone()))),
+        (None, None, None, None, Some(file)) => Ok(NatsAuth::Credentials(relative(file.clone()))),
         _ => Err(Error::config(
-            "nats: say one of user with password, token, or credentials_file",
+            "nats: say one of user with password, token, nkey_seed_file, or credentials_file",
         )),
     }
 }
@@ -419,10 +477,21 @@ fn tier(
             .doing(|| format!("{section}.clickhouse_password_file"))?,
         (None, None) => Secret::default(),
     };
-    let flush_interval = raw.flush_interval.unwrap_or(1.0);
     let batch_size = raw.batch_size.unwrap_or(50_000);
     Ok(TierConfig {
         url: format!("{}://{host}:{port}", if secure { "https" } else { "http" }),
+        tls: match raw.clickhouse_tls_ca_file {
+            Some(_) if !secure => {
+                return Err(Error::config(format!(
+                    "{section}.clickhouse_tls_ca_file: without clickhouse_secure nothing is encrypted"
+                )));
+            }
+            Some(file) => Some(
+                Tls::from_ca_file(&relative(file))
+                    .doing(|| format!("{section}.clickhouse_tls_ca_file"))?,
+            ),
+            None => None,
+        },
         user: raw.clickhouse_user.unwrap_or_else(|| "default".into()),
         password,
         database: raw.clickhouse_database.unwrap_or_else(|| database.into()),
@@ -434,15 +503,37 @@ fn tier(
         )?),
         retention_days: raw.retention_days.unwrap_or(retention_days),
         batch_rows: bytes(&format!("{section}.batch_size"), u64::from(batch_size))?,
-        flush_interval: Duration::try_from_secs_f64(flush_interval)
-            .ok()
-            .filter(|d| !d.is_zero())
-            .ok_or_else(|| {
-                Error::config(format!(
-                    "{section}.flush_interval: {flush_interval} is no number of seconds above zero"
-                ))
-            })?,
+        flush_interval: seconds(
+            &format!("{section}.flush_interval"),
+            raw.flush_interval.unwrap_or(1.0),
+        )?,
     })
+}
+
+fn batches(raw: BTreeMap<String, raw::RawBatch>) -> Result<BTreeMap<String, BatchOverride>> {
+    raw.into_iter()
+        .map(|(dataset, raw)| {
+            let key = |name| format!("ingest.batches.{dataset}.{name}");
+            let limits = BatchOverride {
+                rows: raw
+                    .batch_size
+                    .map(|rows| bytes(&key("batch_size"), u64::from(rows)))
+                    .transpose()?,
+                flush_interval: raw
+                    .flush_interval
+                    .map(|secs| seconds(&key("flush_interval"), secs))
+                    .transpose()?,
+            };
+            Ok((dataset, limits))
+        })
+        .collect()
+}
+
+fn seconds(key: &str, value: f64) -> Result<Duration> {
+    Duration::try_from_secs_f64(value)
+        .ok()
+        .filter(|d| !d.is_zero())
+        .ok_or_else(|| Error::config(format!("{key}: {value} is no number of seconds above zero")))
 }
 
 fn positive(key: &str, value: u64) -> Result<u64> {

@@ -1,5 +1,6 @@
 //! The configuration as the YAML file and the environment say it: every key optional, nothing checked but its type.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -38,6 +39,8 @@ leaf!(
     f64,
     bool,
     Vec<PathBuf>,
+    Vec<String>,
+    BTreeMap<String, RawBatch>,
     PathBuf,
     super::TierCompression
 );
@@ -75,6 +78,7 @@ section!(
         password_file: PathBuf,
         token: String,
         token_file: PathBuf,
+        nkey_seed_file: PathBuf,
         credentials_file: PathBuf,
         tls_ca_file: PathBuf,
         duplicate_window_seconds: u64,
@@ -87,6 +91,7 @@ section!(
         clickhouse_host: String,
         clickhouse_http_port: u16,
         clickhouse_secure: bool,
+        clickhouse_tls_ca_file: PathBuf,
         clickhouse_user: String,
         clickhouse_password: String,
         clickhouse_password_file: PathBuf,
@@ -114,7 +119,23 @@ section!(
 
 section!(
     /// `ingest:`
-    RawIngest { memory_limit: u64, batch_bytes: u64, ack_wait_seconds: u64, dead_letter_stream: String, dead_letter_folder: PathBuf }
+    RawIngest {
+        memory_limit: u64,
+        batch_bytes: u64,
+        ack_wait_seconds: u64,
+        dead_letter_stream: String,
+        dead_letter_folder: PathBuf,
+        batches: BTreeMap<String, RawBatch>,
+        shards: u32,
+        shard_index: u32,
+        filters: Vec<String>,
+        filter_name: String,
+    }
+);
+
+section!(
+    /// One of `ingest.batches:`
+    RawBatch { batch_size: u32, flush_interval: f64 }
 );
 
 section!(

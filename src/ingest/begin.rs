@@ -3,21 +3,22 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use roaring::RoaringTreemap;
+
 use super::Ended;
 use super::ack::Owed;
 use super::budget::Share;
-use super::decode::Decoder;
+use super::decode::{DecodeCounters, Decoder};
 use super::epoch::EpochHistory;
 use super::hand::Hand;
 use super::life::Door;
 use super::order::Order;
 use super::pipeline::Pipeline;
-use super::recovery::{self, Holdings};
+use super::recovery::{Holdings, Recovery};
 use super::sink::Sink;
 use super::source::{AHEAD_MESSAGES, Source};
 use super::stream::{self, Durable};
 use crate::clickhouse::check_columns;
-use crate::dataset::PositionSet;
 use crate::error::{Error, Result};
 
 /// A life that has begun: everything that it must know is asked.
@@ -27,8 +28,8 @@ pub(super) struct Life {
     pub(super) source: Source,
     pub(super) hand: Hand,
     pub(super) history: EpochHistory,
-    /// Positions above the floor whose rows landed in an earlier life.
-    pub(super) held: PositionSet,
+    /// Sequences above the floor whose rows landed in an earlier life.
+    pub(super) held: RoaringTreemap,
     pub(super) order: Order,
     /// How often the connection had been made when the life began.
     pub(super) connects: u64,
@@ -38,12 +39,14 @@ pub(super) struct Life {
     pub(super) delivered: u64,
     /// How often it was asked.
     pub(super) asked: u32,
+    /// What of the decoder's counters is counted already.
+    pub(super) counted: DecodeCounters,
 }
 
 /// What a life finds out before it begins to ingest.
 struct Recovered {
     pub(super) history: EpochHistory,
-    pub(super) held: PositionSet,
+    pub(super) held: RoaringTreemap,
     pub(super) standing: stream::Standing,
     /// All messages of the dataset up to here are known to have been settled.
     pub(super) clear_to: u64,
@@ -69,13 +72,23 @@ impl Pipeline {
         let mut durable = Durable::open(
             &self.stream,
             &self.dataset,
+            &self.shard,
             &self.config.ingest,
             self.mode,
             self.max_ack_pending(),
         )
         .await?;
         let nanos = now_nanos()?;
-        let door = Door::open(&self.tier, &self.dataset, nanos / 1_000_000, lived).await?;
+        let live_shards = Durable::shards(&self.stream, &self.dataset).await?;
+        let door = Door::open(
+            &self.tier,
+            &self.dataset,
+            &self.shard,
+            live_shards,
+            nanos / 1_000_000,
+            lived,
+        )
+        .await?;
         let holdings = Holdings::new(&self.tier, &self.dataset)?;
         let Recovered {
             history,
@@ -123,6 +136,7 @@ impl Pipeline {
             clear_to,
             delivered: standing.delivery,
             asked: 1,
+            counted: DecodeCounters::default(),
         })
     }
 
@@ -137,15 +151,14 @@ impl Pipeline {
         let before = durable.standing().await?;
         let remembered = durable.remembered(facts.created)?;
         let known = remembered.clone();
-        let found = recovery::epochs(
+        let recovery = Recovery {
             holdings,
-            &self.stream,
-            &facts,
-            remembered,
-            before.floor,
-            now_nanos,
-        )
-        .await?;
+            stream: &self.stream,
+            facts: &facts,
+        };
+        let found = recovery
+            .epochs(remembered, before.floor, now_nanos)
+            .await?;
         let history = found.history;
         // Where the stream was rewound below the floor, what was issued again lies below it.
         let back_to = found.rewound_from.filter(|from| *from <= before.floor);
@@ -163,7 +176,7 @@ impl Pipeline {
         }
         let standing = durable.set_back(back_to).await?;
         let floor = standing.floor.min(before.floor);
-        let held = holdings.held_above(&history, floor).await?;
+        let held = recovery.held_above(&history, floor).await?;
         // A purge takes the floor along, and limits do so after a while; then only the rows say how far ingest had come.
         let clear_to = if facts.first_seq > before.floor + 1 {
             before.floor
@@ -200,7 +213,7 @@ impl Pipeline {
 
     /// What may be unacknowledged at once: a batch in the hand, one on its way, what is fetched ahead, and as much again.
     pub(super) fn max_ack_pending(&self) -> i64 {
-        let on_the_way = 2 * (self.config.hot.batch_rows + AHEAD_MESSAGES);
+        let on_the_way = 2 * (self.limits.rows + AHEAD_MESSAGES);
         i64::try_from(2 * on_the_way).unwrap_or(i64::MAX)
     }
 }

@@ -89,22 +89,6 @@ impl EpochHistory {
         }
         self.spans.push((from.max(1), epoch));
     }
-
-    /// For each epoch the sequences above `floor` that belong to it: after `.1`, up to and with `.2`.
-    pub(super) fn above(&self, floor: u64) -> Vec<(Epoch, u64, u64)> {
-        let ends = self
-            .spans
-            .iter()
-            .skip(1)
-            .map(|(from, _)| from - 1)
-            .chain([u64::MAX]);
-        self.spans
-            .iter()
-            .zip(ends)
-            .map(|(&(from, epoch), end)| (epoch, floor.max(from - 1), end))
-            .filter(|(_, after, end)| after < end)
-            .collect()
-    }
 }
 
 impl fmt::Display for EpochHistory {
@@ -161,16 +145,11 @@ mod tests {
     #[test]
     fn a_rewound_stream_keeps_the_epoch_of_what_it_kept() {
         let mut history = EpochHistory::new(Epoch(100));
-        assert_eq!(history.above(0), [(Epoch(100), 0, u64::MAX)]);
         history.begin(51, Epoch(200));
         assert_eq!(history.position(50).epoch, Epoch(100));
         assert_eq!(history.position(51).epoch, Epoch(200));
         assert_eq!(history.current(), Epoch(200));
-        assert_eq!(
-            history.above(40),
-            [(Epoch(100), 40, 50), (Epoch(200), 50, u64::MAX)]
-        );
-        assert_eq!(history.above(60), [(Epoch(200), 60, u64::MAX)]);
+        assert_eq!(history.current_from(), 51);
         let text = history.to_string();
         assert_eq!(text, "1:100,51:200");
         assert_eq!(EpochHistory::parse(&text).unwrap(), history);

@@ -22,6 +22,7 @@ mod budget;
 mod dead_letter;
 mod decode;
 mod delivery;
+mod doors;
 mod epoch;
 mod hand;
 pub mod letters;
@@ -30,13 +31,14 @@ mod order;
 mod pipeline;
 mod recovery;
 mod sample;
+mod scope;
 mod sink;
 mod source;
 mod stats;
 mod stream;
+mod summary;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_nats::jetstream;
 use tokio::task::JoinSet;
@@ -57,14 +59,12 @@ pub use stats::{DatasetReport, IngestReport, IngestStats};
 use crate::clickhouse::{Tier, check_columns};
 use crate::config::Config;
 use crate::dataset::Dataset;
-use crate::error::{Context as _, Disposition, Error, Result};
+use crate::error::{Cause, Context as _, Disposition, Error, Result};
 use budget::Budget;
 use dead_letter::{ANSWER_TIMEOUT, DeadLetters};
 use pipeline::Pipeline;
+use scope::Scope;
 use stream::AckMode;
-
-/// How often the counters are logged.
-const SUMMARY: Duration = Duration::from_secs(10);
 
 /// How an ingest runs.
 #[derive(Debug, Clone, Default)]
@@ -116,11 +116,12 @@ pub async fn run(
     shutdown: CancellationToken,
     options: Options,
 ) -> Result<IngestReport> {
+    let scopes = scope::of(&config.ingest, datasets)?;
     let stats = options
         .stats
         .clone()
         .unwrap_or_else(|| Arc::new(IngestStats::new(datasets.iter().map(|d| d.name.as_str()))));
-    check_tables(&hot, datasets).await?;
+    check_tables(&hot, &scopes).await?;
     let client = crate::nats::connect(&config.nats).await?;
     let jetstream = jetstream::context::ContextBuilder::new()
         .timeout(ANSWER_TIMEOUT)
@@ -141,10 +142,11 @@ pub async fn run(
     let config = Arc::new(config.clone());
     let ending = shutdown.child_token();
     let mut pipelines = JoinSet::new();
-    for dataset in datasets {
+    for Scope { dataset, shard } in scopes {
         let pipeline = Pipeline {
             config: config.clone(),
-            dataset: Arc::new((*dataset).clone()),
+            limits: config.batch_limits(dataset.name.as_str()),
+            shard,
             tier: hot.clone(),
             client: client.clone(),
             stream: stream.clone(),
@@ -157,67 +159,51 @@ pub async fn run(
                     dataset.name
                 ))
             })?,
+            dataset: Arc::new(dataset),
             shutdown: ending.clone(),
             drain_to,
         };
         pipelines.spawn(pipeline.run());
     }
-    let _summary = AbortOnDropHandle::new(tokio::spawn(summarize(stats.clone())));
+    let _summary = AbortOnDropHandle::new(tokio::spawn(summary::repeat(stats.clone())));
     let ended = join_all(pipelines, &ending).await;
     // What was published last, acknowledgements among it, must leave before the connection is closed.
     if let Err(e) = client.flush().await {
         tracing::debug!(error = %e, "the connection was gone at the end");
     }
+    let report = stats.snapshot();
+    summary::Fields::default().say(&report);
     ended?;
-    Ok(stats.snapshot())
+    Ok(report)
 }
 
 /// Refuses tables that are not there or do not fit, before anything is fetched.
-async fn check_tables(hot: &Tier, datasets: &[&Dataset]) -> Result<()> {
+async fn check_tables(hot: &Tier, scopes: &[Scope]) -> Result<()> {
     let version = hot.ping().await?;
     tracing::debug!(tier = %hot.role(), version, "server answers");
-    for dataset in datasets {
+    for Scope { dataset, .. } in scopes {
         let live = hot.describe_existing(&dataset.table).await?;
         check_columns(dataset, &live)?;
     }
     Ok(())
 }
 
-/// Waits for all; the first that fails ends the others in order.
+/// Waits for all; the first that fails ends the others in order. One that was superseded does not: its dataset is taken
+/// care of, and nobody else may take care of the others.
 async fn join_all(mut pipelines: JoinSet<Result<()>>, ending: &CancellationToken) -> Result<()> {
     let mut first: Option<Error> = None;
     while let Some(joined) = pipelines.join_next().await {
         let ended = joined
-            .map_err(|e| Error::new(crate::error::Cause::Io(std::io::Error::other(e))))
+            .map_err(|e| Error::new(Cause::Io(std::io::Error::other(e))))
             .doing(|| "running an ingest task")
             .and_then(|ended| ended);
         if let Err(e) = ended {
             tracing::error!(error = %e, "ingest of a dataset failed");
-            ending.cancel();
+            if !matches!(e.cause(), Cause::Busy(_)) {
+                ending.cancel();
+            }
             first.get_or_insert(e);
         }
     }
     first.map_or(Ok(()), Err)
-}
-
-/// Logs the counters from time to time.
-async fn summarize(stats: Arc<IngestStats>) {
-    let mut tick = tokio::time::interval(SUMMARY);
-    tick.tick().await;
-    let mut before = stats.snapshot();
-    loop {
-        tick.tick().await;
-        let now = stats.snapshot();
-        for (old, new) in before.datasets.iter().zip(&now.datasets) {
-            if old.messages != new.messages || new.lag > 0 {
-                tracing::info!(
-                    dataset = %new.dataset, messages = new.messages, rows = new.rows,
-                    rows_per_second = (new.rows - old.rows) / SUMMARY.as_secs(), lag = new.lag,
-                    dead_letters = new.dead_letters.values().sum::<u64>(), inserts = new.inserts, doubts = new.doubts,
-                    "ingest"
-                );
-            }
-        }
-        before = now;
-    }
 }

@@ -20,6 +20,7 @@ use super::dead_letter::{DeadLetter, DeadLetters};
 use super::decode::MessageMeta;
 use super::decode::Reason;
 use super::delivery::Delivery;
+use super::doors::Shard;
 use super::hand::Hand;
 use super::life::superseded;
 use super::order::Admission;
@@ -27,9 +28,9 @@ use super::sink::{Batch, LAST_FLUSH, message_id};
 use super::stats::DatasetStats;
 use super::stream::{self, AckMode};
 use crate::clickhouse::Tier;
-use crate::config::Config;
+use crate::config::{BatchLimits, Config};
 use crate::dataset::Dataset;
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::retry::Backoff;
 
 /// How often a life looks whether the connection was renewed, and, where it drains, whether it has come to the end.
@@ -46,7 +47,10 @@ const MOST_BATCH_BYTES: usize = 512 << 20;
 /// What all lives of a dataset's ingest work with.
 pub(super) struct Pipeline {
     pub(super) config: Arc<Config>,
+    /// With those of its subjects that this daemon takes.
     pub(super) dataset: Arc<Dataset>,
+    pub(super) shard: Shard,
+    pub(super) limits: BatchLimits,
     pub(super) tier: Tier,
     pub(super) client: Client,
     pub(super) stream: Stream,
@@ -64,30 +68,43 @@ impl Pipeline {
     pub(super) async fn run(self) -> Result<()> {
         let mut lived = None;
         let mut failed = 0;
+        let lives_before = self.stats.lives.get();
         loop {
             let landed_before = self.stats.batches.get();
-            match self.live(&mut lived).await {
+            let ended = match self.live(&mut lived).await {
                 Ok(()) => return Ok(()),
-                Err(Ended::Failed(e)) => {
-                    return Err(e.doing(format!("ingesting {}", self.dataset.name)));
+                Err(ended) => ended,
+            };
+            // A life that landed something ended for a reason of its own.
+            let progressed = self.stats.batches.get() > landed_before;
+            failed = if progressed { 1 } else { failed + 1 };
+            let pause = Backoff::DAEMON.pause(failed, rand::random());
+            match ended {
+                Ended::Failed(e) => {
+                    let has_lived = self.stats.lives.get() > lives_before;
+                    if !has_lived || self.drain_to.is_some() || is_final(&e) {
+                        return Err(e.doing(format!("ingesting {}", self.dataset.name)));
+                    }
+                    // The other datasets go on, and this one when somebody has helped it.
+                    tracing::error!(
+                        dataset = %self.dataset.name, error = %e, ?pause,
+                        "this dataset is stalled: its messages wait in the stream; will try again"
+                    );
+                    self.stats.stalled(Some(&e));
                 }
-                Err(Ended::Doubt(why)) => {
+                Ended::Doubt(why) => {
                     if self.gave_up().await {
                         return Err(Error::nats("the connection was lost and could not be made again").hint(
                             "nats.max_reconnect_attempts says how often it is tried; nothing was lost, the next start goes on",
                         ));
                     }
                     self.stats.doubts.add(1);
-                    // A life that landed something ended for a reason of its own.
-                    let progressed = self.stats.batches.get() > landed_before;
-                    failed = if progressed { 1 } else { failed + 1 };
-                    let pause = Backoff::DAEMON.pause(failed, rand::random());
                     tracing::warn!(dataset = %self.dataset.name, why, ?pause, "life ended in doubt, beginning a new one");
-                    tokio::select! {
-                        () = self.shutdown.cancelled() => return Ok(()),
-                        () = tokio::time::sleep(pause) => {}
-                    }
                 }
+            }
+            tokio::select! {
+                () = self.shutdown.cancelled() => return Ok(()),
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
@@ -100,8 +117,9 @@ impl Pipeline {
         };
         let mut life = begun?;
         self.stats.lives.add(1);
+        self.stats.stalled(None);
         let ended = self.ingest(&mut life).await;
-        self.stats.decoded(&life.hand.decoder.counters());
+        self.count_decoded(&mut life);
         if ended.is_ok()
             && let Err(e) = life.sink.door.close().await
         {
@@ -133,7 +151,7 @@ impl Pipeline {
                 }
                 continue;
             }
-            let due_at = life.hand.since.map(|since| since + self.flush_interval());
+            let due_at = life.hand.since.map(|since| since + self.limits.flush_interval);
             tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return self.finish(life, landing).await,
@@ -167,12 +185,15 @@ impl Pipeline {
         }
     }
 
-    fn flush_interval(&self) -> Duration {
-        self.config.hot.flush_interval
+    /// Counts what the decoder has seen since it was counted last.
+    fn count_decoded(&self, life: &mut Life) {
+        let now = life.hand.decoder.counters();
+        self.stats.decoded(&now, &life.counted);
+        life.counted = now;
     }
 
     fn is_full(&self, hand: &Hand) -> bool {
-        hand.decoder.rows() >= self.config.hot.batch_rows
+        hand.decoder.rows() >= self.limits.rows
             || hand.decoder.bytes() >= self.config.ingest.batch_bytes.min(MOST_BATCH_BYTES)
             || hand.dead_letters.len() >= DEAD_LETTERS_PER_BATCH
     }
@@ -181,7 +202,7 @@ impl Pipeline {
     fn is_due(&self, hand: &Hand, full: bool, lacking: bool) -> bool {
         let old = hand
             .since
-            .is_some_and(|since| since.elapsed() >= self.flush_interval());
+            .is_some_and(|since| since.elapsed() >= self.limits.flush_interval);
         full || old || (lacking && !hand.is_empty())
     }
 
@@ -221,7 +242,7 @@ impl Pipeline {
     ) -> Result<(), Ended> {
         let position = life.history.position(delivery.seq);
         let hand = &mut life.hand;
-        if life.held.contains(position) {
+        if life.held.contains(delivery.seq) {
             self.stats.already_held.add(1);
         } else {
             let meta = MessageMeta {
@@ -266,6 +287,7 @@ impl Pipeline {
             )));
         }
         life.asked = life.asked.wrapping_add(1);
+        self.count_decoded(life);
         let Ok(info) = life.durable.consumer.get_info().await else {
             // The connection's own events say when it is gone.
             return Ok(false);
@@ -328,6 +350,11 @@ impl Pipeline {
         let inbox = self.client.new_inbox();
         self.client.subscribe(inbox).await.is_err()
     }
+}
+
+/// Whether trying again cannot help: somebody else ingests the dataset now.
+fn is_final(e: &Error) -> bool {
+    matches!(e.cause(), Cause::Busy(_))
 }
 
 /// Sends the hand on its way into hot, as a task of its own, so that the next one is filled meanwhile.

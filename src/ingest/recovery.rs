@@ -1,6 +1,9 @@
 //! What was done is asked of the data: which positions hot holds, and whether the stream is still the one they came from.
 
+use std::collections::BTreeMap;
+
 use async_nats::jetstream;
+use roaring::RoaringTreemap;
 
 use super::epoch::{EpochHistory, Witness, witness};
 use super::stream::{Facts, message_nanos};
@@ -81,19 +84,6 @@ impl Holdings {
         Ok(held)
     }
 
-    /// Which positions above the floor are held, over the whole history of the stream.
-    pub(super) async fn held_above(
-        &self,
-        history: &EpochHistory,
-        floor: u64,
-    ) -> Result<PositionSet> {
-        let mut held = PositionSet::new();
-        for (epoch, after, upto) in history.above(floor) {
-            held.extend(&self.held(epoch, after, upto).await?);
-        }
-        Ok(held)
-    }
-
     async fn add_held(
         &self,
         table: &str,
@@ -169,15 +159,14 @@ impl Holdings {
             })
     }
 
-    /// The latest epoch that is held and that begins no earlier than `created`, with its lowest sequence.
-    async fn latest_epoch(&self, created: Epoch) -> Result<Option<(Epoch, u64)>> {
+    /// The epochs of a stream that are held, oldest first, each with its lowest sequence.
+    async fn epochs(&self, created: Epoch) -> Result<BTreeMap<Epoch, u64>> {
         let mut tables = vec![self.table.clone()];
         tables.extend(self.tables().await?);
-        let mut latest: Option<(Epoch, u64)> = None;
+        let mut epochs = BTreeMap::new();
         for table in tables {
             let sql = format!(
-                "SELECT {epoch}, min({}) FROM {} WHERE {epoch} > {{created:UInt64}} \
-                 GROUP BY {epoch} ORDER BY {epoch} DESC LIMIT 1",
+                "SELECT {epoch}, min({}) FROM {} WHERE {epoch} >= {{created:UInt64}} GROUP BY {epoch}",
                 ident(SEQ_COLUMN),
                 self.tier.table(&table),
                 epoch = ident(EPOCH_COLUMN),
@@ -186,22 +175,19 @@ impl Holdings {
                 .tier
                 .query(&sql)
                 .param("created", created.0)
-                .fetch_optional::<(u64, u64)>()
+                .fetch_all::<(u64, u64)>()
                 .await
                 .map_err(|e| {
                     self.tier
                         .error(e)
                         .doing(format!("asking which epochs {table} holds"))
                 })?;
-            if let Some((epoch, from)) = found {
-                latest = match latest {
-                    Some((known, low)) if known.0 == epoch => Some((known, low.min(from))),
-                    Some((known, low)) if known.0 > epoch => Some((known, low)),
-                    _ => Some((Epoch(epoch), from)),
-                };
+            for (epoch, from) in found {
+                let lowest = epochs.entry(Epoch(epoch)).or_insert(from);
+                *lowest = from.min(*lowest);
             }
         }
-        Ok(latest)
+        Ok(epochs)
     }
 }
 
@@ -216,96 +202,128 @@ pub(super) struct Epochs {
     pub(super) highest: Option<u64>,
 }
 
-/// Finds out which epochs the stream's sequences belong to, and whether it was rewound since.
-///
-/// `remembered` is what the durable consumer's metadata says. Where it says nothing (a consumer that was made anew) the
-/// tables are asked. `now_nanos` becomes the epoch of a rewind that is found.
-pub(super) async fn epochs(
-    holdings: &Holdings,
-    stream: &jetstream::stream::Stream,
-    facts: &Facts,
-    remembered: Option<EpochHistory>,
-    floor: u64,
-    now_nanos: u64,
-) -> Result<Epochs> {
-    let mut history = match remembered {
-        Some(history) => history,
-        None => EpochHistory::new(facts.created),
-    };
-    if let Some((epoch, from)) = holdings.latest_epoch(facts.created).await?
-        && epoch > history.current()
-    {
-        history.begin(from, epoch);
-    }
-    let epoch = history.current();
-    let near = floor
-        .min(facts.last_seq)
-        .saturating_sub(NEAR_SEQUENCES)
-        .max(history.current_from() - 1);
-    let mut top = holdings.highest(epoch, near, u64::MAX).await?;
-    if top.is_none() && near >= history.current_from() {
-        top = holdings
-            .highest(epoch, history.current_from() - 1, near)
-            .await?;
-    }
-    let rewound = match top {
-        Some(top) => testify(stream, facts, top)
-            .await?
-            .is_rewind()
-            .then_some(top),
-        None => None,
-    };
-    let Some(top) = rewound else {
-        return Ok(Epochs {
+/// What the tables hold of a stream, asked while a life begins.
+pub(super) struct Recovery<'a> {
+    pub(super) holdings: &'a Holdings,
+    pub(super) stream: &'a jetstream::stream::Stream,
+    pub(super) facts: &'a Facts,
+}
+
+impl Recovery<'_> {
+    /// Finds out which epochs the stream's sequences belong to, and whether it was rewound since.
+    ///
+    /// `remembered` is what the durable consumer's metadata says. Where it says nothing, or less than the tables (a
+    /// consumer that was made anew, or that the server lost), these are believed. `now_nanos` becomes the epoch of a
+    /// rewind that is found.
+    pub(super) async fn epochs(
+        &self,
+        remembered: Option<EpochHistory>,
+        floor: u64,
+        now_nanos: u64,
+    ) -> Result<Epochs> {
+        let mut history = remembered.unwrap_or_else(|| EpochHistory::new(self.facts.created));
+        let held = self.holdings.epochs(self.facts.created).await?;
+        if let Some((&latest, &lowest)) = held.last_key_value()
+            && latest > history.current()
+        {
+            // It began above what older epochs still have in the stream.
+            let from = self.last_same(held.range(..latest)).await?;
+            history.begin(from.map_or(lowest, |same| same + 1), latest);
+        }
+        let epoch = history.current();
+        let top = self.top(&history, floor).await?;
+        let rewound = match top {
+            Some(top) => self.testify(top).await?.is_rewind(),
+            None => false,
+        };
+        if !rewound {
+            return Ok(Epochs {
+                history,
+                rewound_from: None,
+                highest: top.map(|row| row.seq),
+            });
+        }
+        // A server that lost more this time than the last time issues sequences of older epochs again too.
+        let from = self.last_same(held.iter()).await?.unwrap_or(0) + 1;
+        history.begin(from, Epoch(now_nanos.max(epoch.0 + 1)));
+        Ok(Epochs {
             history,
-            rewound_from: None,
-            highest: top.map(|row| row.seq),
-        });
-    };
-    let from = divergence(holdings, stream, facts, &history, top.seq).await?;
-    history.begin(from, Epoch(now_nanos.max(epoch.0 + 1)));
-    Ok(Epochs {
-        history,
-        rewound_from: Some(from),
-        highest: None,
-    })
-}
+            rewound_from: Some(from),
+            highest: None,
+        })
+    }
 
-async fn testify(
-    stream: &jetstream::stream::Stream,
-    facts: &Facts,
-    row: HeldRow,
-) -> Result<Witness> {
-    let message = if row.seq > facts.last_seq {
-        None
-    } else {
-        message_nanos(stream, row.seq).await?
-    };
-    Ok(witness(
-        row.seq,
-        row.stored_at_nanos,
-        facts.last_seq,
-        message,
-    ))
-}
+    /// Which of the stream's messages above the floor are held, whichever epoch they landed in: those of an earlier epoch
+    /// are messages of the stream up to the last of them that it still has.
+    pub(super) async fn held_above(
+        &self,
+        history: &EpochHistory,
+        floor: u64,
+    ) -> Result<RoaringTreemap> {
+        let mut held = RoaringTreemap::new();
+        for epoch in self.holdings.epochs(self.facts.created).await?.into_keys() {
+            let upto = match epoch == history.current() {
+                true => u64::MAX,
+                false => self.last_same_of(epoch).await?.unwrap_or(0),
+            };
+            if upto > floor {
+                for (_, seqs) in self.holdings.held(epoch, floor, upto).await?.epochs() {
+                    held |= seqs;
+                }
+            }
+        }
+        Ok(held)
+    }
 
-/// The first sequence that was issued again: above the last held row whose message is still the same. By bisection, since
-/// what a server loses is a tail.
-async fn divergence(
-    holdings: &Holdings,
-    stream: &jetstream::stream::Stream,
-    facts: &Facts,
-    history: &EpochHistory,
-    top_seq: u64,
-) -> Result<u64> {
-    let mut same = history.current_from() - 1;
-    let mut end = top_seq.min(facts.last_seq);
-    while same < end {
-        let middle = same + (end - same).div_ceil(2);
-        match holdings.highest(history.current(), same, middle).await? {
-            Some(row) if testify(stream, facts, row).await?.is_rewind() => end = row.seq - 1,
-            _ => same = middle,
+    /// The held row of the current epoch with the highest sequence: near the floor, where it most likely is, then
+    /// everywhere.
+    async fn top(&self, history: &EpochHistory, floor: u64) -> Result<Option<HeldRow>> {
+        let (epoch, after) = (history.current(), history.current_from() - 1);
+        let near = floor
+            .min(self.facts.last_seq)
+            .saturating_sub(NEAR_SEQUENCES)
+            .max(after);
+        match self.holdings.highest(epoch, near, u64::MAX).await? {
+            None if near > after => self.holdings.highest(epoch, after, near).await,
+            found => Ok(found),
         }
     }
-    Ok(same + 1)
+
+    async fn testify(&self, row: HeldRow) -> Result<Witness> {
+        let last_seq = self.facts.last_seq;
+        let message = match row.seq > last_seq {
+            true => None,
+            false => message_nanos(self.stream, row.seq).await?,
+        };
+        Ok(witness(row.seq, row.stored_at_nanos, last_seq, message))
+    }
+
+    /// The highest sequence at which one of these epochs has a row whose message the stream still has.
+    async fn last_same(
+        &self,
+        epochs: impl Iterator<Item = (&Epoch, &u64)>,
+    ) -> Result<Option<u64>> {
+        let mut last = None;
+        for (&epoch, _) in epochs {
+            last = last.max(self.last_same_of(epoch).await?);
+        }
+        Ok(last)
+    }
+
+    /// The same of one epoch; by bisection, since what a server loses is a tail. A message that the stream dropped by its
+    /// limits counts as the same.
+    async fn last_same_of(&self, epoch: Epoch) -> Result<Option<u64>> {
+        let (mut low, mut high, mut last) = (0, self.facts.last_seq, None);
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            match self.holdings.highest(epoch, low, middle).await? {
+                Some(row) if self.testify(row).await?.is_rewind() => high = row.seq - 1,
+                found => {
+                    last = found.map(|row| row.seq).or(last);
+                    low = middle;
+                }
+            }
+        }
+        Ok(last)
+    }
 }

@@ -30,6 +30,8 @@ use crate::retry::Backoff;
 
 /// Partitions that one insert touches at most; ClickHouse refuses more than 100.
 const PARTITIONS_PER_INSERT: usize = 50;
+/// What ClickHouse says of an insert that touches more partitions than `max_partitions_per_insert_block`.
+const TOO_MANY_PARTITIONS: &str = "partitions for single INSERT block";
 /// Bytes of an insert's body that are sent at once.
 const SEND_BYTES: usize = 1 << 20;
 /// The label of dead letters that ClickHouse refused.
@@ -165,8 +167,9 @@ impl Sink {
             }
             return Ok(halves(&left));
         }
-        // Refused either for touching too many partitions, which waiting does not change, or because merges are behind.
-        if code == Some(TOO_MANY_PARTS) {
+        // One code for two cases: it touches too many partitions, which waiting does not change; or merges are behind,
+        // where smaller inserts would make it worse.
+        if code == Some(TOO_MANY_PARTS) && e.to_string().contains(TOO_MANY_PARTITIONS) {
             let hours = split_by_partition(&left, &self.dataset.time_column, 1)?.len();
             if hours > 1 {
                 tracing::info!(dataset = %self.dataset.name, hours, "splitting an insert that touches too many partitions");

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::decode::DecodeCounters;
+use crate::error::Error;
 
 /// A number that only grows, readable from anywhere.
 #[derive(Debug, Default)]
@@ -76,6 +77,7 @@ pub(super) struct DatasetStats {
 struct Labelled {
     dead_letters: BTreeMap<String, u64>,
     unknown_fields: BTreeMap<String, u64>,
+    stalled: Option<String>,
 }
 
 impl DatasetStats {
@@ -110,13 +112,20 @@ impl DatasetStats {
         *labelled.dead_letters.entry(label.to_owned()).or_default() += 1;
     }
 
-    /// Adds what a decoder counted since it was made.
-    pub(super) fn decoded(&self, counters: &DecodeCounters) {
-        self.rounded.add(counters.rounded);
+    /// Adds what a decoder has counted since `before`.
+    pub(super) fn decoded(&self, now: &DecodeCounters, before: &DecodeCounters) {
+        self.rounded.add(now.rounded - before.rounded);
         let mut labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
-        for (field, count) in &counters.unknown_fields {
-            *labelled.unknown_fields.entry(field.clone()).or_default() += count;
+        for (field, count) in &now.unknown_fields {
+            let counted = before.unknown_fields.get(field).copied().unwrap_or_default();
+            *labelled.unknown_fields.entry(field.clone()).or_default() += count - counted;
         }
+    }
+
+    /// Says that ingest of the dataset is stalled, or that it is not.
+    pub(super) fn stalled(&self, why: Option<&Error>) {
+        let mut labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
+        labelled.stalled = why.map(Error::to_string);
     }
 
     fn snapshot(&self) -> DatasetReport {
@@ -141,6 +150,7 @@ impl DatasetStats {
             settled_seq: self.settled_seq.get(),
             rounded: self.rounded.get(),
             unknown_fields: labelled.unknown_fields.clone(),
+            stalled: labelled.stalled.clone(),
         }
     }
 }
@@ -241,4 +251,7 @@ pub struct DatasetReport {
     pub rounded: u64,
     /// Fields that no column takes, with how often they came.
     pub unknown_fields: BTreeMap<String, u64>,
+    /// Why the dataset is not ingested now, where somebody must help it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stalled: Option<String>,
 }

@@ -1,20 +1,27 @@
 //! The stream and the durable consumers: what they are, and what they must be.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::stream::{RetentionPolicy, Stream};
 use async_nats::jetstream::{self, ErrorCode};
 
+use futures_util::TryStreamExt as _;
+
+use super::doors::{Shard, is_shard};
 use super::epoch::EpochHistory;
 use crate::config::IngestConfig;
 use crate::dataset::{Dataset, Epoch};
 use crate::error::{Context as _, Error, Result};
+use crate::nats::{covers, overlaps};
 
 /// Metadata key of the durable consumer: when its stream was created, nanoseconds since 1970.
 const CREATED_KEY: &str = "mpsync-stream-created";
 /// Metadata key of the durable consumer: the stream's [`EpochHistory`].
 const EPOCHS_KEY: &str = "mpsync-epochs";
+
+/// Metadata key of a durable consumer that was made anew: the sequence it begins at.
+const BEGAN_KEY: &str = "mpsync-began-at";
 
 /// How positions are acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,21 +121,28 @@ pub(super) struct Standing {
 }
 
 impl Durable {
-    /// The name of a dataset's durable.
-    pub(super) fn name(dataset: &Dataset) -> String {
-        format!("mpsync-{}", dataset.name)
+    /// The name of the durable of a dataset, or of a shard of it.
+    fn name(dataset: &Dataset, shard: &Shard) -> String {
+        match shard {
+            Some(shard) => format!("mpsync-{}-{shard}", dataset.name),
+            None => format!("mpsync-{}", dataset.name),
+        }
     }
 
     /// Opens or makes it. `max_ack_pending`: how many messages may be on the way at least.
+    ///
+    /// Refused where another consumer of the dataset takes some of the same subjects: both would land them.
     pub(super) async fn open(
         stream: &Stream,
         dataset: &Dataset,
+        shard: &Shard,
         config: &IngestConfig,
         mode: AckMode,
         max_ack_pending: i64,
     ) -> Result<Self> {
-        let name = Self::name(dataset);
+        let name = Self::name(dataset, shard);
         let doing = || format!("opening consumer {name}");
+        disjoint(&name, dataset, &of_dataset(stream, dataset).await?).doing(doing)?;
         let wanted = pull::Config {
             durable_name: Some(name.clone()),
             description: Some(format!("mpsync: {} to hot", dataset.name)),
@@ -145,15 +159,21 @@ impl Durable {
             Err(e) if is_no_consumer(&e) => None,
             Err(e) => return Err(Error::nats(e).doing(doing())),
         };
-        if let Some(info) = found {
-            check(&info.config, &wanted).doing(doing)?;
-        } else {
-            stream
-                .create_consumer(wanted)
-                .await
-                .map_err(Error::nats)
-                .doing(doing)?;
-            tracing::info!(consumer = %name, ack_policy = ?mode.policy(), "consumer created");
+        match found {
+            Some(info) if info.config.ack_policy != wanted.ack_policy => {
+                check(&info.config, &wanted, stream).doing(doing)?;
+                make_anew(stream, &info, wanted).await.doing(doing)?;
+            }
+            Some(info) => check(&info.config, &wanted, stream).doing(doing)?,
+            None => {
+                create(stream, wanted).await.doing(doing)?;
+                // Two that began at once see each other now, or one of them does.
+                let others = of_dataset(stream, dataset).await?;
+                if let Err(e) = disjoint(&name, dataset, &others) {
+                    stream.delete_consumer(&name).await.map_err(Error::nats)?;
+                    return Err(e.doing(doing()));
+                }
+            }
         }
         let consumer = stream
             .get_consumer::<pull::Config>(&name)
@@ -163,25 +183,36 @@ impl Durable {
         Ok(Self { consumer, mode })
     }
 
-    /// The durable as it is, or `None` where there is none; nothing is made and nothing is checked.
-    pub(super) async fn find(
-        stream: &Stream,
-        dataset: &Dataset,
-        mode: AckMode,
-    ) -> Result<Option<Self>> {
-        let name = Self::name(dataset);
-        let doing = || format!("looking for consumer {name}");
-        match stream.consumer_info(&name).await {
-            Ok(_) => {}
-            Err(e) if is_no_consumer(&e) => return Ok(None),
-            Err(e) => return Err(Error::nats(e).doing(doing())),
+    /// All durables of a dataset, as they are; nothing is made and nothing is checked.
+    pub(super) async fn of_dataset(stream: &Stream, dataset: &Dataset) -> Result<Vec<Self>> {
+        let mut all = Vec::new();
+        for (_, info) in of_dataset(stream, dataset).await? {
+            let consumer = stream
+                .get_consumer::<pull::Config>(&info.name)
+                .await
+                .map_err(Error::nats)
+                .doing(|| format!("asking for consumer {}", info.name))?;
+            // Nothing is acknowledged or set back: the mode does not matter.
+            all.push(Self {
+                consumer,
+                mode: AckMode::Each,
+            });
         }
-        let consumer = stream
-            .get_consumer::<pull::Config>(&name)
-            .await
-            .map_err(Error::nats)
-            .doing(doing)?;
-        Ok(Some(Self { consumer, mode }))
+        Ok(all)
+    }
+
+    /// Which shards of a dataset have a consumer.
+    pub(super) async fn shards(stream: &Stream, dataset: &Dataset) -> Result<BTreeSet<Shard>> {
+        let all = of_dataset(stream, dataset).await?;
+        Ok(all.into_iter().map(|(shard, _)| shard).collect())
+    }
+
+    /// Whether it takes messages of a subject; of an empty one nobody knows.
+    pub(super) fn takes(&self, subject: &str) -> bool {
+        let filters = filters(&self.consumer.cached_info().config);
+        subject.is_empty()
+            || filters.is_empty()
+            || filters.iter().any(|filter| covers(filter, subject))
     }
 
     /// How it acknowledges.
@@ -278,6 +309,110 @@ fn standing(info: &jetstream::consumer::Info) -> Standing {
     }
 }
 
+/// The consumers of a dataset, with their shards.
+async fn of_dataset(
+    stream: &Stream,
+    dataset: &Dataset,
+) -> Result<Vec<(Shard, jetstream::consumer::Info)>> {
+    let doing = || format!("listing the consumers of {}", dataset.name);
+    let whole = Durable::name(dataset, &None);
+    let mut found = Vec::new();
+    let mut all = stream.consumers();
+    while let Some(info) = all.try_next().await.map_err(Error::nats).doing(doing)? {
+        let shard = match info.name.strip_prefix(&whole) {
+            Some("") => None,
+            Some(rest) => match rest.strip_prefix('-').filter(|shard| is_shard(shard)) {
+                Some(shard) => Some(shard.to_owned()),
+                None => continue,
+            },
+            None => continue,
+        };
+        found.push((shard, info));
+    }
+    Ok(found)
+}
+
+/// Refuses a consumer whose subjects another one of the dataset takes too.
+fn disjoint(
+    name: &str,
+    dataset: &Dataset,
+    others: &[(Shard, jetstream::consumer::Info)],
+) -> Result<()> {
+    for (_, other) in others.iter().filter(|(_, other)| other.name != name) {
+        let theirs = filters(&other.config);
+        let shared: Vec<String> = dataset
+            .subjects
+            .iter()
+            .filter(|own| theirs.is_empty() || theirs.iter().any(|t| overlaps(t, own)))
+            .cloned()
+            .collect();
+        if !shared.is_empty() {
+            return Err(Error::schema(format!(
+                "consumer {name} would take {}, of which consumer {} takes {}: their messages would land twice",
+                shared.join(", "),
+                other.name,
+                match theirs.is_empty() {
+                    true => "everything".to_owned(),
+                    false => theirs.join(", "),
+                }
+            ))
+            .hint(format!(
+                "give each daemon other ingest.filters; or, where the daemon of {other} is gone for good, delete that consumer \
+                 (`nats consumer rm`): what it did not acknowledge is ingested then, and rows that are held are skipped",
+                other = other.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The subjects that a consumer takes; none where it takes all.
+fn filters(config: &jetstream::consumer::Config) -> Vec<String> {
+    let mut filters = config.filter_subjects.clone();
+    if !config.filter_subject.is_empty() {
+        filters.push(config.filter_subject.clone());
+    }
+    filters.sort_unstable();
+    filters
+}
+
+async fn create(stream: &Stream, wanted: pull::Config) -> Result<()> {
+    let (consumer, ack_policy) = (wanted.durable_name.clone(), wanted.ack_policy);
+    stream
+        .create_consumer(wanted)
+        .await
+        .map_err(Error::nats)?;
+    tracing::info!(consumer, ?ack_policy, "consumer created");
+    Ok(())
+}
+
+/// Makes a consumer anew that acknowledges in the other way, from the old one's floor: a consumer's ack policy cannot be
+/// changed. Ended in between, the next start makes one that begins at the stream's first message.
+async fn make_anew(
+    stream: &Stream,
+    found: &jetstream::consumer::Info,
+    mut wanted: pull::Config,
+) -> Result<()> {
+    let floor = found.ack_floor.stream_sequence;
+    tracing::warn!(
+        consumer = %found.name, floor, found = ?found.config.ack_policy, wanted = ?wanted.ack_policy,
+        "the server acknowledges in another way than when this consumer was made: it is made anew from its floor"
+    );
+    wanted.deliver_policy = DeliverPolicy::ByStartSequence {
+        start_sequence: floor + 1,
+    };
+    wanted.metadata = found.config.metadata.clone();
+    wanted.metadata.retain(|key, _| !key.starts_with("_nats."));
+    wanted
+        .metadata
+        .insert(BEGAN_KEY.into(), (floor + 1).to_string());
+    stream
+        .delete_consumer(&found.name)
+        .await
+        .map_err(Error::nats)?;
+    create(stream, wanted).await
+}
+
 fn is_no_consumer(e: &jetstream::context::ConsumerInfoError) -> bool {
     matches!(
         e.kind(),
@@ -287,18 +422,36 @@ fn is_no_consumer(e: &jetstream::context::ConsumerInfoError) -> bool {
 }
 
 /// Refuses a consumer that would lose or double something; says what differs otherwise. Nothing is changed silently.
-fn check(found: &jetstream::consumer::Config, wanted: &pull::Config) -> Result<()> {
+///
+/// Another ack policy is no difference where the consumer can be made anew without losing anything.
+fn check(
+    found: &jetstream::consumer::Config,
+    wanted: &pull::Config,
+    stream: &Stream,
+) -> Result<()> {
+    let retention = stream.cached_info().config.retention;
+    check_against(found, wanted, retention == RetentionPolicy::Limits)
+}
+
+fn check_against(
+    found: &jetstream::consumer::Config,
+    wanted: &pull::Config,
+    can_be_made_anew: bool,
+) -> Result<()> {
     let mut differences = Vec::new();
     if found.deliver_subject.is_some() {
         differences.push("it pushes, and mpsync pulls".to_owned());
     }
-    if found.ack_policy != wanted.ack_policy {
+    // Without a consumer, a stream of another retention forgets what nobody has acknowledged.
+    if found.ack_policy != wanted.ack_policy && !can_be_made_anew {
         differences.push(format!(
             "its ack_policy is {:?}, and with this server and stream it must be {:?}",
             found.ack_policy, wanted.ack_policy
         ));
     }
-    if found.deliver_policy != DeliverPolicy::All {
+    let from_its_floor = matches!(found.deliver_policy, DeliverPolicy::ByStartSequence { start_sequence }
+        if found.metadata.get(BEGAN_KEY) == Some(&start_sequence.to_string()));
+    if found.deliver_policy != DeliverPolicy::All && !from_its_floor {
         differences.push(format!(
             "its deliver_policy is {:?}, not All",
             found.deliver_policy
@@ -310,12 +463,8 @@ fn check(found: &jetstream::consumer::Config, wanted: &pull::Config) -> Result<(
             found.max_deliver
         ));
     }
-    let mut filters: Vec<&String> = found.filter_subjects.iter().collect();
-    if !found.filter_subject.is_empty() {
-        filters.push(&found.filter_subject);
-    }
-    let mut subjects: Vec<&String> = wanted.filter_subjects.iter().collect();
-    filters.sort_unstable();
+    let filters = filters(found);
+    let mut subjects = wanted.filter_subjects.clone();
     subjects.sort_unstable();
     if filters != subjects {
         differences.push(format!("it filters {filters:?}, not {subjects:?}"));
@@ -363,12 +512,20 @@ mod tests {
             max_deliver: -1,
             ..jetstream::consumer::Config::default()
         };
-        assert!(check(&found, &wanted).is_ok());
+        assert!(check_against(&found, &wanted, false).is_ok());
         found.ack_policy = AckPolicy::Explicit;
         found.filter_subject = "orderbook.>".into();
-        let text = check(&found, &wanted).unwrap_err().to_string();
+        let text = check_against(&found, &wanted, false)
+            .unwrap_err()
+            .to_string();
         for part in ["ack_policy", "orderbook.>"] {
             assert!(text.contains(part), "{text}");
         }
+        found.filter_subject = "trade.>".into();
+        assert!(check_against(&found, &wanted, true).is_ok());
+        found.deliver_policy = DeliverPolicy::ByStartSequence { start_sequence: 7 };
+        assert!(check_against(&found, &wanted, true).is_err());
+        found.metadata.insert(BEGAN_KEY.into(), "7".into());
+        assert!(check_against(&found, &wanted, true).is_ok());
     }
 }

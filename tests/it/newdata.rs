@@ -224,3 +224,28 @@ async fn a_sample_that_does_not_fit_is_told_field_by_field_and_exits_with_1() {
         "{told}"
     );
 }
+
+#[tokio::test]
+async fn a_sample_may_come_from_standard_input() {
+    use tokio::io::AsyncWriteExt as _;
+    let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/messages/deribit.jsonl");
+    let real = std::fs::read(real).expect("the fixture");
+    let mut child = tokio::process::Command::from(crate::support::mpsync())
+        .args(["schema", "check", "--sample", "-"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it starts");
+    let mut input = child.stdin.take().expect("its input");
+    let feeding = tokio::spawn(async move { input.write_all(&real).await });
+    let ended = tokio::time::timeout(crate::support::PATIENCE, child.wait_with_output()).await;
+    let output = ended.expect("it ends").expect("it runs");
+    feeding.await.expect("fed").expect("all was read");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}");
+    assert!(
+        told.contains("open_interests: 89 messages, 89 rows"),
+        "{told}"
+    );
+}

@@ -168,8 +168,8 @@ impl LetterFolder {
         let mut file = tempfile::Builder::new()
             .prefix(".letter-")
             .tempfile_in(&self.path)?;
-        let text = serde_json::to_vec(&Filed::of(letter))
-            .map_err(|e| Error::malformed(e.to_string()))?;
+        let text =
+            serde_json::to_vec(&Filed::of(letter)).map_err(|e| Error::malformed(e.to_string()))?;
         file.write_all(&text)?;
         file.as_file().sync_all()?;
         Ok(file)

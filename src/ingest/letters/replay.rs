@@ -16,7 +16,7 @@ use crate::ingest::life::Door;
 use crate::ingest::recovery::Holdings;
 use crate::ingest::sink::{REFUSED_LABEL, Sink};
 use crate::ingest::stats::IngestStats;
-use crate::ingest::stream::{AckMode, Durable, facts};
+use crate::ingest::stream::{Durable, facts};
 use crate::ingest::{Ended, epoch::EpochHistory};
 
 /// What became of a letter.
@@ -115,8 +115,9 @@ struct Replay<'a> {
     door: Door,
 }
 
-/// What ingest has acknowledged of a stream.
+/// What a consumer has acknowledged of a stream.
 struct Settled {
+    durable: Durable,
     history: EpochHistory,
     floor: u64,
 }
@@ -150,7 +151,7 @@ impl Replay<'_> {
 
     /// The letters whose originals ingest will not deliver again. Asked behind the door: a life that begins later shuts it.
     async fn settled(&self, letters: Vec<Letter>, done: &mut Vec<Replayed>) -> Result<Vec<Letter>> {
-        let mut streams: BTreeMap<String, Option<Settled>> = BTreeMap::new();
+        let mut streams: BTreeMap<String, Vec<Settled>> = BTreeMap::new();
         let mut settled = Vec::with_capacity(letters.len());
         for letter in letters {
             if !streams.contains_key(&letter.stream) {
@@ -158,11 +159,10 @@ impl Replay<'_> {
                 streams.insert(letter.stream.clone(), asked);
             }
             let position = letter.position;
-            let may_come = streams.get(&letter.stream).is_some_and(|stream| {
-                stream.as_ref().is_some_and(|s| {
-                    s.history.position(position.seq) == position && position.seq > s.floor
-                })
-            });
+            let consumers = streams.get(&letter.stream).into_iter().flatten();
+            let may_come = consumers
+                .filter(|c| c.durable.takes(&letter.subject))
+                .any(|c| c.history.position(position.seq) == position && position.seq > c.floor);
             if may_come {
                 done.push(replayed(
                     &letter,
@@ -177,29 +177,32 @@ impl Replay<'_> {
         Ok(settled)
     }
 
-    /// How far ingest has come in a stream; `None` where it has no consumer there.
-    async fn ask(&self, name: &str) -> Result<Option<Settled>> {
+    /// How far each of the dataset's consumers has come in a stream.
+    async fn ask(&self, name: &str) -> Result<Vec<Settled>> {
         let doing = || format!("asking how far ingest has come in stream {name}");
         let Some(stream) = crate::nats::find_stream(&self.store.jetstream, name)
             .await
             .doing(doing)?
         else {
-            return Ok(None);
-        };
-        // Nothing is acknowledged or set back here: the mode does not matter.
-        let found = Durable::find(&stream, self.dataset, AckMode::Each).await;
-        let Some(mut durable) = found.doing(doing)? else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
         let created: Epoch = facts(&stream).await.doing(doing)?.created;
-        let history = durable
-            .remembered(created)
+        let mut all = Vec::new();
+        for mut durable in Durable::of_dataset(&stream, self.dataset)
+            .await
             .doing(doing)?
-            .unwrap_or_else(|| EpochHistory::new(created));
-        Ok(Some(Settled {
-            history,
-            floor: durable.standing().await.doing(doing)?.floor,
-        }))
+        {
+            let history = durable
+                .remembered(created)
+                .doing(doing)?
+                .unwrap_or_else(|| EpochHistory::new(created));
+            all.push(Settled {
+                floor: durable.standing().await.doing(doing)?.floor,
+                durable,
+                history,
+            });
+        }
+        Ok(all)
     }
 
     /// Decodes letters, lands those that are rows, and writes new reasons into the others.

@@ -164,9 +164,7 @@ impl LetterStore {
         match stream.get_last_raw_message_by_subject(&subject).await {
             Ok(message) => Ok(message.sequence <= self.last_seq),
             Err(e) if is_no_message(&e.kind()) => Ok(false),
-            Err(e) => {
-                Err(Error::nats(e).doing(format!("looking for dead letter {}", letter.id())))
-            }
+            Err(e) => Err(Error::nats(e).doing(format!("looking for dead letter {}", letter.id()))),
         }
     }
 

@@ -5,8 +5,10 @@ use std::time::Duration;
 use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::Signal;
 
+use crate::support::clickhouse::ClickHouse;
 use crate::support::daemon::World;
-use crate::support::trades::{assert_no_doors, check_trades, publish_slowly};
+use crate::support::nats::{NatsServer, publish};
+use crate::support::trades::{assert_no_doors, check_trades, publish_slowly, trade};
 use crate::support::until;
 
 #[tokio::test]
@@ -150,4 +152,50 @@ async fn where_each_message_is_acknowledged_by_itself_a_killed_daemon_loses_and_
     publishing.await.expect("published");
     world.drain("trades").await;
     check_trades(&world, 10_000).await;
+}
+
+#[tokio::test]
+async fn on_an_older_server_nothing_is_lost_or_doubled_and_an_upgrade_keeps_the_place() {
+    let Some(nats) = NatsServer::start_old().await else {
+        println!("left out: scripts/tools has no older nats-server for this machine");
+        return;
+    };
+    let settings = [
+        ("MPSYNC__INGEST__ACK_WAIT_SECONDS", "2"),
+        ("MPSYNC__HOT_STORAGE__BATCH_SIZE", "500"),
+    ];
+    let clickhouse = ClickHouse::start().await;
+    let mut world = World::of(nats, clickhouse, &["trades"], &settings).await;
+    world.drain("trades").await;
+    let jetstream = world.nats.jetstream().await;
+    let publishing = publish_slowly(&jetstream, 10_000);
+    for wait in [300, 200, 400] {
+        let daemon = world.daemon(&["--dataset", "trades"]);
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        let log = daemon.log();
+        daemon.kill();
+        assert!(
+            log.is_empty() || log.contains("acknowledging each message by itself"),
+            "{log}"
+        );
+    }
+    publishing.await.expect("published");
+    world.drain("trades").await;
+    check_trades(&world, 10_000).await;
+    world.nats.upgrade().await;
+    let jetstream = world.nats.jetstream().await;
+    publish(&jetstream, (10_000..11_000).map(trade)).await;
+    let report = world.drain("trades").await;
+    assert_eq!(
+        (&report["rows"], &report["already_held"]),
+        (&1000.into(), &0.into()),
+        "{report}"
+    );
+    check_trades(&world, 11_000).await;
+    let stream = jetstream.get_stream("MARKET_DATA").await.expect("there");
+    let info = stream.consumer_info("mpsync-trades").await.expect("there");
+    assert_eq!(
+        info.config.ack_policy,
+        async_nats::jetstream::consumer::AckPolicy::All
+    );
 }

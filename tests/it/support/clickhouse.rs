@@ -4,6 +4,8 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::{free_port, until};
 
 /// An engine that can be killed and started again on the same port and folder.
@@ -64,6 +66,12 @@ impl ClickHouse {
             child.kill().expect("it can be killed");
             child.wait().expect("it ends");
         }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = self.child.as_ref().and_then(|c| i32::try_from(c.id()).ok());
+        let pid = pid.and_then(Pid::from_raw).expect("it runs");
+        kill_process(pid, signal).expect("the process is there");
     }
 
     pub(crate) fn port(&self) -> u16 {

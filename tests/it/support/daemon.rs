@@ -30,7 +30,8 @@ impl World {
         Self::of(nats, clickhouse, tables, settings).await
     }
 
-    async fn of(
+    /// With these servers; makes the tables of these datasets.
+    pub(crate) async fn of(
         nats: NatsServer,
         clickhouse: ClickHouse,
         tables: &[&str],
@@ -203,6 +204,10 @@ impl Daemon {
             .and_then(Pid::from_raw)
             .expect("a pid");
         kill_process(pid, signal)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Kills it at once.

@@ -11,6 +11,7 @@ use super::{PATIENCE, free_port, until};
 
 /// A nats-server that can be killed and started again on the same port and folder.
 pub(crate) struct NatsServer {
+    program: PathBuf,
     child: Option<Child>,
     folder: tempfile::TempDir,
     port: u16,
@@ -22,14 +23,16 @@ fn program() -> PathBuf {
     if let Some(path) = std::env::var_os("MPSYNC_NATS_SERVER") {
         return path.into();
     }
+    pinned("2.15.1").unwrap_or_else(|| "nats-server".into())
+}
+
+/// One that `scripts/tools` has fetched into the user's cache.
+fn pinned(version: &str) -> Option<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
-    let pinned = cache.map(|c| c.join("mpsync/nats-server-2.15.1/nats-server"));
-    match pinned.filter(|path| path.exists()) {
-        Some(path) => path,
-        None => "nats-server".into(),
-    }
+    let path = cache?.join(format!("mpsync/nats-server-{version}/nats-server"));
+    path.exists().then_some(path)
 }
 
 impl NatsServer {
@@ -38,22 +41,42 @@ impl NatsServer {
         Self::start_with(&[]).await
     }
 
+    /// Starts one that cannot set a consumer back, 2.10; `None` where `scripts/tools` has none for this machine.
+    pub(crate) async fn start_old() -> Option<Self> {
+        let mut server = Self::unstarted(&[]);
+        server.program = pinned("2.10.25")?;
+        server.launch().await;
+        Some(server)
+    }
+
     /// Starts one with more options.
     pub(crate) async fn start_with(options: &[&str]) -> Self {
-        let mut server = Self {
+        let mut server = Self::unstarted(options);
+        server.launch().await;
+        server
+    }
+
+    /// Ends it and starts the newest version on the same store.
+    pub(crate) async fn upgrade(&mut self) {
+        self.kill();
+        self.program = program();
+        self.launch().await;
+    }
+
+    fn unstarted(options: &[&str]) -> Self {
+        Self {
+            program: program(),
             child: None,
             folder: tempfile::tempdir().expect("a folder"),
             port: free_port(),
             options: options.iter().map(|&o| o.to_owned()).collect(),
-        };
-        server.launch().await;
-        server
+        }
     }
 
     /// Starts it again after [`NatsServer::kill`].
     pub(crate) async fn launch(&mut self) {
         let log = File::create(self.folder.path().join("log")).expect("a log file");
-        let child = Command::new(program())
+        let child = Command::new(&self.program)
             .args([
                 "--addr",
                 "127.0.0.1",

@@ -52,15 +52,9 @@ pub(super) fn dataset(name: &str) -> Dataset {
         .clone()
 }
 
-/// The table of a dataset, from the column lines of its DDL.
+/// The table of a dataset, from its DDL.
 pub(super) fn table_of(dataset: &Dataset) -> TableSchema {
-    let lines = dataset.ddl.lines().map(str::trim);
-    let columns: Vec<_> = lines
-        .filter_map(|line| line.strip_prefix('`')?.split_once('`'))
-        .map(|(name, rest)| (name, rest.split(" CODEC(").next().unwrap().trim()))
-        .collect();
-    assert_eq!(columns.len(), dataset.columns.len());
-    table(&columns)
+    TableSchema::of_ddl(dataset).unwrap()
 }
 
 pub(super) fn table(columns: &[(&str, &str)]) -> TableSchema {
