@@ -109,12 +109,8 @@ async fn options(config: &NatsConfig) -> Result<ConnectOptions> {
 /// The seed of a user's nkey: the file's only line that is no comment. The library finds a wrong one only while it
 /// connects, and says so to nobody.
 fn nkey_seed(path: &Path) -> Result<String> {
-    let bad = |what: String| {
-        Error::config(format!(
-            "nats.nkey_seed_file: {} {what}",
-            path.display()
-        ))
-    };
+    let bad =
+        |what: String| Error::config(format!("nats.nkey_seed_file: {} {what}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|e| bad(format!("cannot be read: {e}")))?;
     let mut lines = text
         .lines()
@@ -141,8 +137,10 @@ fn refused(error: &ConnectError, config: &NatsConfig) -> Error {
             Error::nats(format!("the server refuses {who} ({error_text})"))
                 .hint("check nats.user with nats.password, nats.token, nats.nkey_seed_file or nats.credentials_file")
         }
-        ConnectErrorKind::Tls => Error::nats(error_text)
-            .hint("check nats.tls_ca_file, and that the server's certificate names this host"),
+        kind if kind == ConnectErrorKind::Tls || error_text.contains("certificate") => {
+            Error::nats(error_text)
+                .hint("check nats.tls_ca_file, and that the server's certificate names this host")
+        }
         ConnectErrorKind::ServerParse => Error::config(format!("nats.url: {error_text}")),
         _ => Error::nats(format!("no server answers: {error_text}"))
             .hint("is nats-server running, and is nats.url right?"),

@@ -208,7 +208,9 @@ impl Tier {
 
     fn transport(&self, text: String) -> Error {
         let hint = match text.contains("certificate") {
-            true => "check clickhouse_tls_ca_file, and that the server's certificate names this host",
+            true => {
+                "check clickhouse_tls_ca_file, and that the server's certificate names this host"
+            }
             false => "is the server up, and is the address in the configuration right?",
         };
         Error::new(Cause::Transport(text))

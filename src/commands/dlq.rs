@@ -11,7 +11,9 @@ use crate::archive::Archive;
 use crate::cli::{DlqAction, DlqArgs, LetterSelection, Output};
 use crate::dataset::{Dataset, PositionSet, TierRole};
 use crate::error::{Cause, Context as _, Error, Result};
-use crate::ingest::letters::{Fate, Letter, LetterFilter, LetterStore, Place, Replayed, held_in, replay};
+use crate::ingest::letters::{
+    Fate, Letter, LetterFilter, LetterStore, Place, Replayed, held_in, replay,
+};
 use crate::transfer::parse_moment;
 
 /// How many are listed or shown where `--limit` does not say.

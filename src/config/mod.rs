@@ -252,7 +252,12 @@ impl Config {
     /// How large and how old a dataset's batches get.
     #[must_use]
     pub fn batch_limits(&self, dataset: &str) -> BatchLimits {
-        let own = self.ingest.batches.get(dataset).copied().unwrap_or_default();
+        let own = self
+            .ingest
+            .batches
+            .get(dataset)
+            .copied()
+            .unwrap_or_default();
         BatchLimits {
             rows: own.rows.unwrap_or(self.hot.batch_rows),
             flush_interval: own.flush_interval.unwrap_or(self.hot.flush_interval),

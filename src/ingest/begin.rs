@@ -72,7 +72,7 @@ impl Pipeline {
         let mut durable = Durable::open(
             &self.stream,
             &self.dataset,
-            &self.shard,
+            self.shard.as_deref(),
             &self.config.ingest,
             self.mode,
             self.max_ack_pending(),
@@ -83,7 +83,7 @@ impl Pipeline {
         let door = Door::open(
             &self.tier,
             &self.dataset,
-            &self.shard,
+            self.shard.as_deref(),
             live_shards,
             nanos / 1_000_000,
             lived,
@@ -156,9 +156,7 @@ impl Pipeline {
             stream: &self.stream,
             facts: &facts,
         };
-        let found = recovery
-            .epochs(remembered, before.floor, now_nanos)
-            .await?;
+        let found = recovery.epochs(remembered, before.floor, now_nanos).await?;
         let history = found.history;
         // Where the stream was rewound below the floor, what was issued again lies below it.
         let back_to = found.rewound_from.filter(|from| *from <= before.floor);

@@ -168,7 +168,10 @@ impl DeadLetters {
             }
             let nats = left.why.map(|e| e.to_string());
             letters = left.unanswered;
-            let folder = match self.try_folder(dataset, left.refused, &nats, stats).await {
+            let folder = match self
+                .try_folder(dataset, left.refused, nats.as_deref(), stats)
+                .await
+            {
                 Ok(()) => None,
                 Err((refused, why)) => {
                     letters.extend(refused);
@@ -235,7 +238,7 @@ impl DeadLetters {
         &self,
         dataset: &DatasetName,
         letters: Vec<Letter>,
-        nats: &Option<String>,
+        nats: Option<&str>,
         stats: &DatasetStats,
     ) -> std::result::Result<(), (Vec<Letter>, String)> {
         let Some(first) = letters.first() else {
@@ -280,7 +283,7 @@ impl DeadLetters {
 
 /// Whether the server answered, with a refusal.
 fn is_answer(e: &PublishError) -> bool {
-    std::error::Error::source(e).is_some_and(|source| source.is::<jetstream::Error>())
+    std::error::Error::source(e).is_some_and(<dyn std::error::Error>::is::<jetstream::Error>)
 }
 
 /// A letter as its message, to be published where the last message of its subject has this sequence (0: none has).

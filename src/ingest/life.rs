@@ -64,12 +64,12 @@ impl Door {
     pub(super) async fn open(
         tier: &Tier,
         dataset: &Dataset,
-        shard: &Shard,
+        shard: Option<&str>,
         live: BTreeSet<Shard>,
         now_millis: u64,
         lived: &mut Option<u64>,
     ) -> Result<Self> {
-        let mut door = Self::unopened(tier, dataset, shard.clone(), live);
+        let mut door = Self::unopened(tier, dataset, shard.map(str::to_owned), live);
         let name = dataset.name.as_str();
         loop {
             let newest = door.newest().await?;

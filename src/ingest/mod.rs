@@ -19,6 +19,7 @@ mod ack;
 mod batch;
 mod begin;
 mod budget;
+mod consumers;
 mod dead_letter;
 mod decode;
 mod delivery;
@@ -39,6 +40,7 @@ mod stream;
 mod summary;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::jetstream;
 use tokio::task::JoinSet;
@@ -65,6 +67,9 @@ use dead_letter::{ANSWER_TIMEOUT, DeadLetters};
 use pipeline::Pipeline;
 use scope::Scope;
 use stream::AckMode;
+
+/// How old a row gets at most where everything is drained.
+const DRAIN_FLUSH: Duration = Duration::from_secs(1);
 
 /// How an ingest runs.
 #[derive(Debug, Clone, Default)]
@@ -143,9 +148,14 @@ pub async fn run(
     let ending = shutdown.child_token();
     let mut pipelines = JoinSet::new();
     for Scope { dataset, shard } in scopes {
+        let mut limits = config.batch_limits(dataset.name.as_str());
+        if options.drain {
+            // What is left at the end waits for no company.
+            limits.flush_interval = limits.flush_interval.min(DRAIN_FLUSH);
+        }
         let pipeline = Pipeline {
             config: config.clone(),
-            limits: config.batch_limits(dataset.name.as_str()),
+            limits,
             shard,
             tier: hot.clone(),
             client: client.clone(),

@@ -151,7 +151,10 @@ impl Pipeline {
                 }
                 continue;
             }
-            let due_at = life.hand.since.map(|since| since + self.limits.flush_interval);
+            let due_at = life
+                .hand
+                .since
+                .map(|since| since + self.limits.flush_interval);
             tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return self.finish(life, landing).await,

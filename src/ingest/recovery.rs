@@ -159,14 +159,15 @@ impl Holdings {
             })
     }
 
-    /// The epochs of a stream that are held, oldest first, each with its lowest sequence.
+    /// The epochs of a stream that may be held, oldest first, each with its lowest sequence. That of its creation is always
+    /// among them, so that the rows of a stream which was never rewound, most of the table, need not be read.
     async fn epochs(&self, created: Epoch) -> Result<BTreeMap<Epoch, u64>> {
         let mut tables = vec![self.table.clone()];
         tables.extend(self.tables().await?);
-        let mut epochs = BTreeMap::new();
+        let mut epochs = BTreeMap::from([(created, 1)]);
         for table in tables {
             let sql = format!(
-                "SELECT {epoch}, min({}) FROM {} WHERE {epoch} >= {{created:UInt64}} GROUP BY {epoch}",
+                "SELECT {epoch}, min({}) FROM {} WHERE {epoch} > {{created:UInt64}} GROUP BY {epoch}",
                 ident(SEQ_COLUMN),
                 self.tier.table(&table),
                 epoch = ident(EPOCH_COLUMN),
@@ -299,10 +300,7 @@ impl Recovery<'_> {
     }
 
     /// The highest sequence at which one of these epochs has a row whose message the stream still has.
-    async fn last_same(
-        &self,
-        epochs: impl Iterator<Item = (&Epoch, &u64)>,
-    ) -> Result<Option<u64>> {
+    async fn last_same(&self, epochs: impl Iterator<Item = (&Epoch, &u64)>) -> Result<Option<u64>> {
         let mut last = None;
         for (&epoch, _) in epochs {
             last = last.max(self.last_same_of(epoch).await?);

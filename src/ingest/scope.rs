@@ -22,7 +22,7 @@ pub(super) struct Scope {
 /// its own, with a consumer of its own.
 pub(super) fn of(config: &IngestConfig, datasets: &[&Dataset]) -> Result<Vec<Scope>> {
     let (filters, shard) = (&config.filters, &config.filter_name);
-    check(filters, shard)?;
+    check(filters, shard.as_deref())?;
     let count = config.shards.max(1) as usize;
     let own = datasets.iter().enumerate();
     let own = own.filter(|(number, _)| number % count == config.shard_index as usize);
@@ -50,7 +50,7 @@ pub(super) fn of(config: &IngestConfig, datasets: &[&Dataset]) -> Result<Vec<Sco
     Ok(scopes)
 }
 
-fn check(filters: &[String], name: &Shard) -> Result<()> {
+fn check(filters: &[String], name: Option<&str>) -> Result<()> {
     for (number, filter) in filters.iter().enumerate() {
         if !is_pattern(filter) {
             return Err(Error::config(format!(
@@ -114,14 +114,28 @@ mod tests {
         let all: Vec<&Dataset> = builtin().iter().collect();
         let mut config = config();
         config.filters = vec!["*.okx.>".into(), "trade.binance.>".into()];
-        assert!(of(&config, &all).unwrap_err().to_string().contains("filter_name"));
+        assert!(
+            of(&config, &all)
+                .unwrap_err()
+                .to_string()
+                .contains("filter_name")
+        );
         config.filter_name = Some("okx".into());
         let scopes = of(&config, &all).unwrap();
         for scope in &scopes {
             assert_eq!(scope.shard.as_deref(), Some("okx"));
-            assert!(scope.dataset.subjects.iter().all(|s| s.contains(".okx.") || s.contains(".binance.")));
+            assert!(
+                scope
+                    .dataset
+                    .subjects
+                    .iter()
+                    .all(|s| s.contains(".okx.") || s.contains(".binance."))
+            );
         }
-        let trades = scopes.iter().find(|s| s.dataset.name.as_str() == "trades").unwrap();
+        let trades = scopes
+            .iter()
+            .find(|s| s.dataset.name.as_str() == "trades")
+            .unwrap();
         assert_eq!(trades.dataset.subjects, ["trade.okx.>", "trade.binance.>"]);
         for (filters, name) in [
             (vec!["trade.>", "*.okx.>"], Some("x")),

@@ -117,7 +117,11 @@ impl DatasetStats {
         self.rounded.add(now.rounded - before.rounded);
         let mut labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
         for (field, count) in &now.unknown_fields {
-            let counted = before.unknown_fields.get(field).copied().unwrap_or_default();
+            let counted = before
+                .unknown_fields
+                .get(field)
+                .copied()
+                .unwrap_or_default();
             *labelled.unknown_fields.entry(field.clone()).or_default() += count - counted;
         }
     }

@@ -12,9 +12,7 @@ fn book(n: u64, levels: u64) -> (String, Vec<u8>) {
     let side = |from: u64, step: i64| -> Vec<[String; 2]> {
         (0..levels)
             .map(|level| {
-                let price = from
-                    .cast_signed()
-                    .wrapping_add(step * level.cast_signed());
+                let price = from.cast_signed().wrapping_add(step * level.cast_signed());
                 [
                     format!("{price}.{:08}", n * 7 + level),
                     format!("{}.{:08}", level % 50, n * 13 + level),
@@ -172,9 +170,8 @@ async fn a_dataset_has_batches_of_its_own_where_the_configuration_says_so() {
     let jetstream = world.nats.jetstream().await;
     publish(&jetstream, (0..1050).map(trade)).await;
     let mut daemon = world.daemon(&["--dataset", "trades"]);
-    world.until_rows("trades", 1000).await;
-    // The rest waits for company, until the end.
-    assert_eq!(world.count("trades").await, 1000);
+    // With batches as they are otherwise, nothing would land for an hour. What is left at the end waits until it ends.
+    world.until_rows("trades", 500).await;
     daemon.signal(Signal::TERM);
     assert!(daemon.ended().await.success(), "{}", daemon.log());
     check_trades(&world, 1050).await;

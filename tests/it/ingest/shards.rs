@@ -29,7 +29,9 @@ async fn daemons_with_disjoint_filters_land_everything_once_together() {
     for _ in 0..3 {
         let killed = world.daemon(&["--dataset", "trades"]);
         let before = world.count("trades").await;
-        world.until_rows("trades", (before + 2000).min(19_000)).await;
+        world
+            .until_rows("trades", (before + 2000).min(19_000))
+            .await;
         killed.kill();
     }
     publishing.await.expect("published");

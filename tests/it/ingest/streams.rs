@@ -136,7 +136,10 @@ async fn a_consumer_that_acknowledges_in_another_way_is_made_anew_from_its_floor
     let stream = jetstream
         .create_stream(async_nats::jetstream::stream::Config {
             name: "MARKET_DATA".into(),
-            subjects: vec!["trade.>".into()],
+            subjects: mpsync::dataset::builtin()
+                .iter()
+                .flat_map(|d| d.subjects.clone())
+                .collect(),
             ..Default::default()
         })
         .await

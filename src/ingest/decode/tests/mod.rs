@@ -54,7 +54,11 @@ pub(super) fn dataset(name: &str) -> Dataset {
 
 /// The table of a dataset, from its DDL.
 pub(super) fn table_of(dataset: &Dataset) -> TableSchema {
-    TableSchema::of_ddl(dataset).unwrap()
+    TableSchema {
+        database: "hot".into(),
+        table: "t".into(),
+        ..TableSchema::of_ddl(dataset).unwrap()
+    }
 }
 
 pub(super) fn table(columns: &[(&str, &str)]) -> TableSchema {
