@@ -170,10 +170,12 @@ async fn a_dataset_has_batches_of_its_own_where_the_configuration_says_so() {
     let jetstream = world.nats.jetstream().await;
     publish(&jetstream, (0..1050).map(trade)).await;
     let mut daemon = world.daemon(&["--dataset", "trades"]);
-    // With batches as they are otherwise, nothing would land for an hour. What is left at the end waits until it ends.
+    // With batches as they are otherwise, nothing would land for an hour.
     world.until_rows("trades", 500).await;
     daemon.signal(Signal::TERM);
     assert!(daemon.ended().await.success(), "{}", daemon.log());
+    // Nor does what is left wait for company where everything is drained.
+    world.drain("trades").await;
     check_trades(&world, 1050).await;
     let output = {
         let mut world = world;
