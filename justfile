@@ -40,6 +40,11 @@ test-clients: tools build
 test-readers: tools build
     tests/readers/demo {{ mpsync }}
 
+# Measure (`just bench transfer`, `just bench decode`); benches/README.md keeps what was seen
+[group('test')]
+bench NAME *ARGS: tools
+    cargo bench --locked --bench {{ NAME }} -- {{ ARGS }}
+
 # Format the code
 [group('code')]
 fmt:

@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::column_sums::ColumnSums;
 use super::encoder::Encoder;
 use super::layout::GenerationId;
 use super::manifest::Chunk;
@@ -31,6 +32,15 @@ pub struct ChunkSchema {
     pub sorting_key: String,
 }
 
+/// What was written of a generation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Its chunks, in order.
+    pub chunks: Vec<Chunk>,
+    /// The sums of the hashes of exactly the values in them.
+    pub column_sums: ColumnSums,
+}
+
 enum Command {
     Batch(RecordBatch),
     Finish,
@@ -47,7 +57,7 @@ pub struct ChunkWriter(State);
 enum State {
     Open {
         commands: mpsc::Sender<Command>,
-        encoder: JoinHandle<Result<Option<Vec<Chunk>>>>,
+        encoder: JoinHandle<Result<Option<Written>>>,
     },
     Finished,
 }
@@ -85,7 +95,7 @@ impl ChunkWriter {
 
     /// Ends the last chunk. On return all chunks are whole and durable, and read back where `verify_after_write` asks
     /// for it. No rows give no chunks.
-    pub async fn finish(mut self) -> Result<Vec<Chunk>> {
+    pub async fn finish(mut self) -> Result<Written> {
         if let State::Open { commands, .. } = &self.0 {
             // An encoder that has ended tells why below.
             let _ = commands.send(Command::Finish).await;
@@ -103,14 +113,14 @@ impl ChunkWriter {
         }
     }
 
-    async fn end(&mut self) -> Result<Vec<Chunk>> {
+    async fn end(&mut self) -> Result<Written> {
         let State::Open { commands, encoder } = std::mem::replace(&mut self.0, State::Finished)
         else {
             return Err(finished());
         };
         drop(commands);
-        let chunks = encoder.await.map_err(std::io::Error::other)??;
-        chunks.ok_or_else(finished)
+        let written = encoder.await.map_err(std::io::Error::other)??;
+        written.ok_or_else(finished)
     }
 }
 
@@ -119,10 +129,7 @@ fn finished() -> Error {
 }
 
 /// The encoder's thread. `None` when the writer was dropped or aborted.
-fn encode(
-    mut encoder: Encoder,
-    mut commands: mpsc::Receiver<Command>,
-) -> Result<Option<Vec<Chunk>>> {
+fn encode(mut encoder: Encoder, mut commands: mpsc::Receiver<Command>) -> Result<Option<Written>> {
     loop {
         match commands.blocking_recv() {
             Some(Command::Batch(batch)) => {
@@ -279,7 +286,7 @@ mod tests {
         for batch in &batches {
             writer.write(batch.clone()).await.unwrap();
         }
-        let chunks = writer.finish().await.unwrap();
+        let chunks = writer.finish().await.unwrap().chunks;
         let mut read = Vec::new();
         for chunk in &chunks {
             read.push(read_all(&archive, &id(0), std::slice::from_ref(chunk)).await);
@@ -315,7 +322,7 @@ mod tests {
         writer.abort().await;
         assert!(archive.list(&id(0).folder()).await.unwrap().is_empty());
         let writer = ChunkWriter::new(&archive, id(0), 2, trades_schema(&batch)).unwrap();
-        assert_eq!(writer.finish().await.unwrap(), []);
+        assert_eq!(writer.finish().await.unwrap(), Written::default());
     }
 
     /// Rows of every shape that mpsync's tables have: text, decimals, NULLs, nested levels.
@@ -406,7 +413,7 @@ mod tests {
                 for offset in (0..batch.num_rows()).step_by(cuts.2) {
                     writer.write(batch.slice(offset, cuts.2.min(batch.num_rows() - offset))).await.unwrap();
                 }
-                let chunks = writer.finish().await.unwrap();
+                let chunks = writer.finish().await.unwrap().chunks;
                 read_all(&archive, &id(0), &chunks).await
             });
             prop_assert_eq!(read.columns(), batch.columns());
@@ -432,7 +439,7 @@ mod tests {
             let rows = 65_536.min(batch.num_rows() - offset);
             writer.write(batch.slice(offset, rows)).await.unwrap();
         }
-        let chunks = writer.finish().await.unwrap();
+        let chunks = writer.finish().await.unwrap().chunks;
         let written = started.elapsed();
         let bytes: u64 = chunks.iter().map(|c| c.bytes).sum();
         let started = std::time::Instant::now();
