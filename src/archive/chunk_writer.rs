@@ -419,44 +419,4 @@ mod tests {
             prop_assert_eq!(read.columns(), batch.columns());
         }
     }
-
-    /// With `MPSYNC_MEASURE_FOLDER` the archive stays there, with the same rows as an Arrow stream beside it, for other
-    /// readers to compare.
-    #[tokio::test(flavor = "multi_thread")]
-    #[ignore = "a measurement: run with --ignored --nocapture"]
-    #[expect(clippy::cast_precision_loss, reason = "bytes a row")]
-    async fn measure_the_writing_and_reading_of_a_million_trades() {
-        let temporary = tempfile::tempdir().unwrap();
-        let folder = std::env::var_os("MPSYNC_MEASURE_FOLDER");
-        let folder = folder.map_or_else(|| temporary.path().to_owned(), std::path::PathBuf::from);
-        let archive = Archive::open(&usual(&folder.join("archive")))
-            .await
-            .unwrap();
-        let batch = trades(1, 1_000_000);
-        let started = std::time::Instant::now();
-        let mut writer = ChunkWriter::new(&archive, id(0), 1, trades_schema(&batch)).unwrap();
-        for offset in (0..batch.num_rows()).step_by(65_536) {
-            let rows = 65_536.min(batch.num_rows() - offset);
-            writer.write(batch.slice(offset, rows)).await.unwrap();
-        }
-        let chunks = writer.finish().await.unwrap().chunks;
-        let written = started.elapsed();
-        let bytes: u64 = chunks.iter().map(|c| c.bytes).sum();
-        let started = std::time::Instant::now();
-        let read = read_all(&archive, &id(0), &chunks).await;
-        println!(
-            "{} chunks, {bytes} bytes, {:.2} bytes a row; written, durable and read back in {written:.2?} ({:.0} MB/s of \
-             Arrow); decoded in {:.2?}",
-            chunks.len(),
-            bytes as f64 / batch.num_rows() as f64,
-            batch.get_array_memory_size() as f64 / written.as_secs_f64() / 1e6,
-            started.elapsed()
-        );
-        assert_equal_values(&batch, &read);
-        let stream = std::fs::File::create(folder.join("rows.arrow")).unwrap();
-        let mut stream =
-            arrow::ipc::writer::StreamWriter::try_new(stream, &batch.schema()).unwrap();
-        stream.write(&batch).unwrap();
-        stream.finish().unwrap();
-    }
 }

@@ -27,13 +27,15 @@ const EXACT: [(&str, &str); 4] = [
 ];
 
 /// How rows come as Arrow: dictionaries as dictionaries, strings as the bytes that they are, nothing compressed (the
-/// archive compresses better, and the other end is near), and in the table's own order without sorting.
-const ARROW: [(&str, &str); 5] = [
+/// archive compresses better, and the other end is near), in the table's own order without sorting, and in blocks of half the
+/// usual size, of which several wait on their way through each window's pipeline.
+const ARROW: [(&str, &str); 6] = [
     ("output_format_arrow_low_cardinality_as_dictionary", "1"),
     ("output_format_arrow_string_as_string", "0"),
     ("output_format_arrow_compression_method", "none"),
     ("output_format_arrow_fixed_string_as_fixed_byte_array", "1"),
     ("optimize_read_in_order", "1"),
+    ("max_block_size", "32768"),
 ];
 
 /// Rows of one table: those of a window, a partition, a filter, or all.
