@@ -213,6 +213,7 @@ impl Bench {
     }
 
     /// All three routes over the same rows.
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
     fn compare(&self, table: &str, sql: &str, rows: u64) -> Result<()> {
         let state = self.fill(table, sql, rows)?;
         println!("{rows} {table}, {HOURS} hours");

@@ -129,7 +129,7 @@ fn each_hash(column: &ArrayRef, take: &mut impl FnMut(u64)) -> Result<()> {
             of_bytes(column.as_fixed_size_binary().iter(), take);
         }
         DataType::Boolean => {
-            for value in column.as_boolean().iter() {
+            for value in column.as_boolean() {
                 take(value.map_or(NULL_HASH, |b| XxHash3_64::oneshot(&[u8::from(b)])));
             }
         }
