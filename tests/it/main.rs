@@ -11,6 +11,7 @@ mod cli;
 mod demo;
 mod dlq;
 mod engine;
+mod generate;
 mod ingest;
 mod newdata;
 mod replay;
