@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod chaos;
 mod cli;
 mod demo;
 mod dlq;
