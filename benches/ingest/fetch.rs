@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::{self, stream};
 use futures_util::StreamExt as _;
+use mpsync::dataset::builtin;
 use mpsync::error::{Error, Result};
 
 use crate::servers::cpu_secs;
@@ -35,7 +36,7 @@ pub(crate) async fn fill(
     let _ = jetstream.delete_stream(STREAM).await;
     let config = stream::Config {
         name: STREAM.into(),
-        subjects: vec!["trade.>".into(), "orderbook.>".into()],
+        subjects: builtin().iter().flat_map(|d| d.subjects.clone()).collect(),
         ..stream::Config::default()
     };
     jetstream.create_stream(config).await.map_err(Error::nats)?;
@@ -53,10 +54,11 @@ pub(crate) async fn fill(
     Ok(())
 }
 
-/// Fetches everything, acknowledging each message or one in [`BATCH`].
+/// Fetches everything, acknowledging each message or one in [`BATCH`]; `filter` as mpsync's consumers have one, or empty.
 pub(crate) async fn fetch(
     jetstream: &jetstream::Context,
     policy: AckPolicy,
+    filter: &str,
     count: u64,
 ) -> Result<Took> {
     const NAME: &str = "raw";
@@ -65,6 +67,7 @@ pub(crate) async fn fetch(
     let config = pull::Config {
         durable_name: Some(NAME.into()),
         ack_policy: policy,
+        filter_subject: filter.to_owned(),
         max_ack_pending: 1_000_000,
         ..pull::Config::default()
     };

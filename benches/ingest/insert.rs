@@ -112,11 +112,10 @@ pub(crate) async fn end_to_end(
     let _ = stream.delete_consumer(&name).await;
     let servers_before = (nats.process.cpu_secs(), engine.process.cpu_secs());
     let child = mpsync()
-        .args(["run", "--dataset", dataset.name.as_str()])
+        .args(["run", "--log", "warn", "--dataset", dataset.name.as_str()])
         .env("MPSYNC__NATS__URL", &nats.url)
         .env("MPSYNC__HOT_STORAGE__CLICKHOUSE_HTTP_PORT", &engine.port)
         .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
         .spawn()
         .doing(|| "starting mpsync")?;
     let mut daemon = Process(child);

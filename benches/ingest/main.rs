@@ -108,11 +108,13 @@ impl Bench {
         let dataset = dataset(workload.dataset)?;
         fetch::fill(&self.jetstream, workload.subject, &workload.messages, count).await?;
         let bodies = insert::bodies(dataset, workload.subject, &workload.messages, count)?;
-        let (mut all, mut each, mut inserts) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut decodes, mut ends) = (Vec::new(), Vec::new());
+        let (mut all, mut filtered, mut each) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut inserts, mut decodes, mut ends) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..self.runs {
-            all.push(fetch::fetch(&self.jetstream, AckPolicy::All, count).await?);
-            each.push(fetch::fetch(&self.jetstream, AckPolicy::Explicit, count).await?);
+            let fetch = |policy, filter| fetch::fetch(&self.jetstream, policy, filter, count);
+            all.push(fetch(AckPolicy::All, "").await?);
+            filtered.push(fetch(AckPolicy::All, &dataset.subjects[0]).await?);
+            each.push(fetch(AckPolicy::Explicit, "").await?);
             inserts.push(insert::insert(&self.hot, dataset, &bodies, &self.engine).await?);
             decodes.push(shared::decode::measure(workload.dataset, &workload.messages)?.rows);
             let end = insert::end_to_end(
@@ -125,22 +127,26 @@ impl Bench {
             );
             ends.push(end.await?);
         }
-        self.print(workload, &all, &each, &inserts, &decodes, &ends);
+        let fetches = [
+            ("(a) fetch, one ack a batch", all),
+            ("(a) the same, with mpsync's filter", filtered),
+            ("(a) fetch, one ack a message", each),
+        ];
+        self.print(workload, &fetches, &inserts, &decodes, &ends);
         Ok(())
     }
 
     fn print(
         &self,
         workload: &Workload,
-        all: &[Took],
-        each: &[Took],
+        fetches: &[(&str, Vec<Took>)],
         inserts: &[Took],
         decodes: &[f64],
         ends: &[EndToEnd],
     ) {
         #[expect(clippy::cast_precision_loss, reason = "counts are small")]
         let (count, bytes) = (workload.count as f64, workload.messages[0].len() as f64);
-        let base = count / median(all.iter().map(|t| t.secs));
+        let base = count / median(fetches[0].1.iter().map(|t| t.secs));
         let mut table = Table::new();
         table.load_style(ASCII_MARKDOWN).set_header([
             workload.name,
@@ -167,10 +173,10 @@ impl Bench {
             )
         };
         let ends_took: Vec<Took> = ends.iter().map(|e| e.took).collect();
-        let (rate, cpu) = of(all);
-        row("(a) fetch, one ack a batch", rate, cpu, "the client");
-        let (rate, cpu) = of(each);
-        row("(a) fetch, one ack a message", rate, cpu, "the client");
+        for (what, took) in fetches {
+            let (rate, cpu) = of(took);
+            row(what, rate, cpu, "the client");
+        }
         let (rate, cpu) = of(inserts);
         row("(b) insert of ready bodies", rate, cpu, "the engine");
         row(

@@ -13,6 +13,7 @@ mod demo;
 mod dlq;
 mod engine;
 mod ingest;
+mod ingest_faults;
 mod newdata;
 mod replay;
 mod support;

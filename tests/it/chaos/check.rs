@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::{self, stream::Stream};
 use futures_util::StreamExt as _;
-use mpsync::ingest::SEQUENCE_HEADER;
+use mpsync::ingest::{DETAIL_HEADER, REASON_HEADER, SEQUENCE_HEADER, SUBJECT_HEADER};
 use serde_json::Value;
 
 use super::load::{Acknowledged, DATASETS, fingerprint, is_whole};
@@ -28,10 +28,17 @@ struct Published {
 pub(super) async fn all(world: &mut World, acknowledged: &Acknowledged) {
     let jetstream = world.nats.jetstream().await;
     let published = read(&jetstream, acknowledged).await;
+    let mut findings = check_dead_letters(&jetstream, &published.damaged).await;
     for (table, sequences) in &published.rows {
-        check_positions(world, table, sequences).await;
+        findings.extend(check_positions(world, table, sequences).await);
     }
-    check_dead_letters(&jetstream, &published.damaged).await;
+    if !findings.is_empty() {
+        // What was found out about the stream on the way.
+        for text in ["rewound", "dropped messages"] {
+            findings.extend(world.logged(text));
+        }
+        panic!("{}", findings.join("\n"));
+    }
     check_values(world, &published.samples).await;
     let doors: Vec<String> = world
         .ask("SELECT name FROM system.tables WHERE database = 'marketprism_hot' AND position(name, '_in_') > 0")
@@ -116,69 +123,87 @@ async fn each(stream: &Stream, count: u64, mut look: impl FnMut(u64, &async_nats
     }
 }
 
-/// Each sequence is there once, in one epoch, and no other.
-async fn check_positions(world: &World, table: &str, expected: &BTreeSet<u64>) {
+/// Each sequence is there once, in one epoch, and no other; says what is not so.
+async fn check_positions(world: &World, table: &str, expected: &BTreeSet<u64>) -> Vec<String> {
     let facts: Vec<(u64, u64, u64, u64, u64)> = world
         .ask(&format!(
             "SELECT count(), uniqExact(stream_epoch, stream_seq), min(stream_seq), max(stream_seq), \
              uniqExact(stream_epoch) FROM hot.{table}"
         ))
         .await;
-    let found: Vec<u64> = world
+    let rows: Vec<u64> = world
         .ask(&format!(
             "SELECT stream_seq FROM hot.{table} ORDER BY stream_seq"
         ))
         .await;
-    let doubled: Vec<u64> = found
+    let doubled: Vec<u64> = rows
         .windows(2)
         .filter(|w| w[0] == w[1])
         .map(|w| w[0])
         .collect();
-    let found: BTreeSet<u64> = found.into_iter().collect();
-    let missing: Vec<&u64> = expected.difference(&found).collect();
-    let foreign: Vec<&u64> = found.difference(expected).collect();
-    assert!(
-        doubled.is_empty() && missing.is_empty() && foreign.is_empty(),
-        "{table}: {} doubled {:?}, {} missing {:?}, {} foreign {:?}",
-        doubled.len(),
-        first(&doubled),
-        missing.len(),
-        first(&missing),
-        foreign.len(),
-        first(&foreign)
-    );
+    let found: BTreeSet<u64> = rows.into_iter().collect();
+    let missing: Vec<u64> = expected.difference(&found).copied().collect();
+    let foreign: Vec<u64> = found.difference(expected).copied().collect();
+    let mut findings = Vec::new();
+    for (what, some) in [
+        ("doubled", doubled),
+        ("missing", missing),
+        ("foreign", foreign),
+    ] {
+        if !some.is_empty() {
+            let first = &some[..some.len().min(10)];
+            findings.push(format!(
+                "{table}: {} {what}, the first {first:?}",
+                some.len()
+            ));
+        }
+    }
     let count = expected.len() as u64;
-    let ends = (
+    let (low, high) = (
         expected.first().expect("rows"),
         expected.last().expect("rows"),
     );
-    assert_eq!(facts, [(count, count, *ends.0, *ends.1, 1)], "{table}");
+    if facts != [(count, count, *low, *high, 1)] {
+        findings.push(format!(
+            "{table}: {facts:?} instead of {count} rows of one epoch, {low} to {high}"
+        ));
+    }
+    findings
 }
 
-fn first<T>(some: &[T]) -> &[T] {
-    &some[..some.len().min(10)]
-}
-
-/// Each damaged message is one dead letter, with its bytes.
-async fn check_dead_letters(jetstream: &jetstream::Context, damaged: &BTreeMap<u64, u64>) {
+/// Each damaged message is one dead letter, with its bytes; says what is not so.
+async fn check_dead_letters(
+    jetstream: &jetstream::Context,
+    damaged: &BTreeMap<u64, u64>,
+) -> Vec<String> {
     let (stream, count) = stream(jetstream, "MPSYNC_DEAD_LETTERS").await;
-    let mut found = BTreeMap::new();
+    let mut findings = Vec::new();
+    let mut found = BTreeSet::new();
     each(&stream, count, |_, letter| {
         let header = |name: &str| {
-            letter
-                .headers
-                .as_ref()
+            let headers = letter.headers.as_ref();
+            headers
                 .and_then(|h| h.get(name))
                 .expect("a header")
                 .as_str()
         };
         let seq: u64 = header(SEQUENCE_HEADER).parse().expect("a sequence");
-        let print = fingerprint(header(mpsync::ingest::SUBJECT_HEADER), &letter.payload);
-        let doubled = found.insert(seq, print);
-        assert!(doubled.is_none(), "message {seq} is a dead letter twice");
+        let print = fingerprint(header(SUBJECT_HEADER), &letter.payload);
+        if !found.insert(seq) || damaged.get(&seq) != Some(&print) {
+            let (reason, detail) = (header(REASON_HEADER), header(DETAIL_HEADER));
+            findings.push(format!(
+                "message {seq} is a dead letter that should not be: {reason}, {detail}"
+            ));
+        }
     })
     .await;
-    assert_eq!(&found, damaged);
+    let missing: Vec<&u64> = damaged.keys().filter(|seq| !found.contains(seq)).collect();
+    if !missing.is_empty() {
+        findings.push(format!(
+            "damaged messages that are no dead letters: {missing:?}"
+        ));
+    }
+    findings
 }
 
 /// The rows say what their messages say, read by other means than ours.

@@ -102,6 +102,18 @@ impl World {
         command
     }
 
+    /// The lines of all daemons so far that contain a text, each with the daemon's number.
+    pub(crate) fn logged(&self, text: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for number in 1..=self.started.get() {
+            let log = std::fs::read_to_string(self.logs.path().join(format!("{number}.log")));
+            let log = log.unwrap_or_default();
+            let lines = log.lines().filter(|line| line.contains(text));
+            found.extend(lines.map(|line| format!("daemon {number}: {line}")));
+        }
+        found
+    }
+
     /// Starts a daemon.
     pub(crate) fn daemon(&self, arguments: &[&str]) -> Daemon {
         self.started.set(self.started.get() + 1);
@@ -170,6 +182,11 @@ impl Drop for World {
         if !std::thread::panicking() {
             return;
         }
+        self.logs.disable_cleanup(true);
+        eprintln!(
+            "the daemons' logs are kept in {}",
+            self.logs.path().display()
+        );
         let started = self.started.get();
         for number in started.saturating_sub(LOGS_SHOWN) + 1..=started {
             let log = std::fs::read_to_string(self.logs.path().join(format!("{number}.log")));

@@ -68,7 +68,9 @@ impl NatsServer {
 
     /// Starts it again after [`NatsServer::kill`].
     pub(crate) async fn launch(&mut self) {
-        let log = File::create(self.folder.path().join("log")).expect("a log file");
+        let log = self.folder.path().join("log");
+        let log = File::options().create(true).append(true).open(log);
+        let log = log.expect("a log file");
         let child = Command::new(program())
             .args([
                 "--addr",
