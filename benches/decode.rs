@@ -28,12 +28,11 @@ fn run() -> mpsync::error::Result<()> {
 }
 
 fn measure(what: &str, dataset: &str, messages: &[String]) -> mpsync::error::Result<()> {
-    let speed = shared::decode::measure(dataset, messages)?;
-    println!(
-        "{what}: {} bytes a message, {:.0} rows/s, {:.0} MB/s",
-        messages[0].len(),
-        speed.rows,
-        speed.bytes / 1e6
-    );
+    let rows = shared::decode::measure(dataset, messages)?;
+    let bytes: usize = messages.iter().map(String::len).sum();
+    let bytes = bytes / messages.len();
+    #[expect(clippy::cast_precision_loss, reason = "a message is small")]
+    let megabytes = rows * bytes as f64 / 1e6;
+    println!("{what}: {bytes} bytes a message, {rows:.0} rows/s, {megabytes:.0} MB/s");
     Ok(())
 }

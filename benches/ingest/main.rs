@@ -116,7 +116,10 @@ impl Bench {
             filtered.push(fetch(AckPolicy::All, &dataset.subjects[0]).await?);
             each.push(fetch(AckPolicy::Explicit, "").await?);
             inserts.push(insert::insert(&self.hot, dataset, &bodies, &self.engine).await?);
-            decodes.push(shared::decode::measure(workload.dataset, &workload.messages)?.rows);
+            decodes.push(shared::decode::measure(
+                workload.dataset,
+                &workload.messages,
+            )?);
             let end = insert::end_to_end(
                 &self.hot,
                 dataset,
