@@ -12,8 +12,10 @@ use crate::servers::cpu_secs;
 
 /// Messages that are published before their acknowledgements are looked at.
 const IN_FLIGHT: usize = 4000;
-/// Messages of a pull request, and between two acknowledgements where one is for all.
+/// Messages of a pull request at most, and between two acknowledgements where one is for all.
 const BATCH: usize = 10_000;
+/// Bytes of a pull request, about: larger ones overrun what lies between server and client.
+const BATCH_BYTES: usize = 8 << 20;
 /// The name of the stream, mpsync's default.
 pub(crate) const STREAM: &str = "MARKET_DATA";
 
@@ -54,14 +56,16 @@ pub(crate) async fn fill(
     Ok(())
 }
 
-/// Fetches everything, acknowledging each message or one in [`BATCH`]; `filter` as mpsync's consumers have one, or empty.
+/// Fetches everything, acknowledging each message or one in a batch; `filter` as mpsync's consumers have one, or empty.
 pub(crate) async fn fetch(
     jetstream: &jetstream::Context,
     policy: AckPolicy,
     filter: &str,
     count: u64,
+    message_bytes: usize,
 ) -> Result<Took> {
     const NAME: &str = "raw";
+    let batch = BATCH.min(BATCH_BYTES / message_bytes.max(1));
     let stream = jetstream.get_stream(STREAM).await.map_err(Error::nats)?;
     let _ = stream.delete_consumer(NAME).await;
     let config = pull::Config {
@@ -75,7 +79,7 @@ pub(crate) async fn fetch(
     let (began, cpu) = (Instant::now(), cpu_secs("self"));
     let mut messages = consumer
         .stream()
-        .max_messages_per_batch(BATCH)
+        .max_messages_per_batch(batch)
         .expires(Duration::from_secs(5))
         .messages()
         .await
@@ -87,7 +91,7 @@ pub(crate) async fn fetch(
         let message = message.map_err(Error::nats)?;
         if n == count {
             message.double_ack().await.map_err(Error::nats)?;
-        } else if policy == AckPolicy::Explicit || n.is_multiple_of(BATCH as u64) {
+        } else if policy == AckPolicy::Explicit || n.is_multiple_of(batch as u64) {
             message.ack().await.map_err(Error::nats)?;
         }
     }

@@ -111,7 +111,9 @@ impl Bench {
         let (mut all, mut filtered, mut each) = (Vec::new(), Vec::new(), Vec::new());
         let (mut inserts, mut decodes, mut ends) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..self.runs {
-            let fetch = |policy, filter| fetch::fetch(&self.jetstream, policy, filter, count);
+            let bytes = workload.messages[0].len();
+            let fetch =
+                |policy, filter| fetch::fetch(&self.jetstream, policy, filter, count, bytes);
             all.push(fetch(AckPolicy::All, "").await?);
             filtered.push(fetch(AckPolicy::All, &dataset.subjects[0]).await?);
             each.push(fetch(AckPolicy::Explicit, "").await?);

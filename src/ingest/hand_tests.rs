@@ -121,7 +121,8 @@ impl Model {
     }
 
     fn floor(&self) -> u64 {
-        (1..).find(|seq| !self.acknowledged.contains(seq)).unwrap() - 1
+        let gap = (1..=self.at + 1).find(|seq| !self.acknowledged.contains(seq));
+        gap.unwrap() - 1
     }
 
     fn deliver(&mut self, seq: u64) {
