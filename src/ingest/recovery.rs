@@ -248,6 +248,9 @@ pub(super) async fn epochs(
             .highest(epoch, history.current_from() - 1, near)
             .await?;
     }
+    // A life that slept here may find rows that a newer one landed meanwhile, of messages that came after `facts` was asked:
+    // only what the stream says after the row was seen can testify against the row.
+    let facts = &asked_again(stream, facts).await?;
     let rewound = match top {
         Some(top) => testify(stream, facts, top)
             .await?
@@ -269,6 +272,16 @@ pub(super) async fn epochs(
         rewound_from: Some(from),
         highest: None,
     })
+}
+
+/// What the stream says now; an error that passes where it was made anew meanwhile.
+async fn asked_again(stream: &jetstream::stream::Stream, before: &Facts) -> Result<Facts> {
+    let facts = super::stream::facts(stream).await?;
+    if facts.created == before.created {
+        Ok(facts)
+    } else {
+        Err(Error::nats("the stream was made anew while it was asked"))
+    }
 }
 
 async fn testify(

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::Signal;
+
 use super::{free_port, until};
 
 /// An engine that can be killed and started again on the same port and folder.
@@ -64,6 +66,11 @@ impl ClickHouse {
             child.kill().expect("it can be killed");
             child.wait().expect("it ends");
         }
+    }
+
+    /// Stops it or lets it go on.
+    pub(crate) fn signal(&self, signal: Signal) {
+        super::signal(self.child.as_ref(), signal);
     }
 
     pub(crate) fn port(&self) -> u16 {
