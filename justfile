@@ -40,6 +40,16 @@ test-clients: tools build
 test-readers: tools build
     tests/readers/demo {{ mpsync }}
 
+# As the crash test in `just test`, with 1,000 kills and stalls; takes 15 minutes and more (MPSYNC_SEED repeats a run)
+[group('test')]
+soak KILLS="1000": tools build
+    MPSYNC_KILLS={{ KILLS }} cargo test --locked --test it -- chaos::whatever --nocapture
+
+# Measure (`just bench ingest`, `just bench decode`, `just bench ingest trades`); benches/README.md says what and how
+[group('test')]
+bench NAME *ARGS: tools
+    cargo bench --locked --bench {{ NAME }} -- {{ ARGS }}
+
 # Format the code
 [group('code')]
 fmt:

@@ -136,6 +136,12 @@ pub struct EngineArgs {
     /// Refuse queries beyond so much memory, such as 4G [default: 90 % of the machine's]
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     pub memory_limit: Option<u64>,
+    /// A name by which clients reach it, beside its addresses; may be repeated
+    #[arg(long = "allow-host", value_name = "NAME")]
+    pub allowed_hosts: Vec<String>,
+    /// Another folder that file() may read, such as the archive; may be repeated. DIR/user_files it reads and writes
+    #[arg(long = "user-files", value_name = "DIR")]
+    pub user_files: Vec<PathBuf>,
     /// Requests that run at once; further ones wait
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub max_requests: u32,

@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::column_sums::ColumnSums;
 use super::encoder::Encoder;
 use super::layout::GenerationId;
 use super::manifest::Chunk;
@@ -31,6 +32,15 @@ pub struct ChunkSchema {
     pub sorting_key: String,
 }
 
+/// What was written of a generation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Its chunks, in order.
+    pub chunks: Vec<Chunk>,
+    /// The sums of the hashes of exactly the values in them.
+    pub column_sums: ColumnSums,
+}
+
 enum Command {
     Batch(RecordBatch),
     Finish,
@@ -47,7 +57,7 @@ pub struct ChunkWriter(State);
 enum State {
     Open {
         commands: mpsc::Sender<Command>,
-        encoder: JoinHandle<Result<Option<Vec<Chunk>>>>,
+        encoder: JoinHandle<Result<Option<Written>>>,
     },
     Finished,
 }
@@ -85,7 +95,7 @@ impl ChunkWriter {
 
     /// Ends the last chunk. On return all chunks are whole and durable, and read back where `verify_after_write` asks
     /// for it. No rows give no chunks.
-    pub async fn finish(mut self) -> Result<Vec<Chunk>> {
+    pub async fn finish(mut self) -> Result<Written> {
         if let State::Open { commands, .. } = &self.0 {
             // An encoder that has ended tells why below.
             let _ = commands.send(Command::Finish).await;
@@ -103,14 +113,14 @@ impl ChunkWriter {
         }
     }
 
-    async fn end(&mut self) -> Result<Vec<Chunk>> {
+    async fn end(&mut self) -> Result<Written> {
         let State::Open { commands, encoder } = std::mem::replace(&mut self.0, State::Finished)
         else {
             return Err(finished());
         };
         drop(commands);
-        let chunks = encoder.await.map_err(std::io::Error::other)??;
-        chunks.ok_or_else(finished)
+        let written = encoder.await.map_err(std::io::Error::other)??;
+        written.ok_or_else(finished)
     }
 }
 
@@ -119,10 +129,7 @@ fn finished() -> Error {
 }
 
 /// The encoder's thread. `None` when the writer was dropped or aborted.
-fn encode(
-    mut encoder: Encoder,
-    mut commands: mpsc::Receiver<Command>,
-) -> Result<Option<Vec<Chunk>>> {
+fn encode(mut encoder: Encoder, mut commands: mpsc::Receiver<Command>) -> Result<Option<Written>> {
     loop {
         match commands.blocking_recv() {
             Some(Command::Batch(batch)) => {
@@ -279,7 +286,7 @@ mod tests {
         for batch in &batches {
             writer.write(batch.clone()).await.unwrap();
         }
-        let chunks = writer.finish().await.unwrap();
+        let chunks = writer.finish().await.unwrap().chunks;
         let mut read = Vec::new();
         for chunk in &chunks {
             read.push(read_all(&archive, &id(0), std::slice::from_ref(chunk)).await);
@@ -315,7 +322,7 @@ mod tests {
         writer.abort().await;
         assert!(archive.list(&id(0).folder()).await.unwrap().is_empty());
         let writer = ChunkWriter::new(&archive, id(0), 2, trades_schema(&batch)).unwrap();
-        assert_eq!(writer.finish().await.unwrap(), []);
+        assert_eq!(writer.finish().await.unwrap(), Written::default());
     }
 
     /// Rows of every shape that mpsync's tables have: text, decimals, NULLs, nested levels.
@@ -406,50 +413,10 @@ mod tests {
                 for offset in (0..batch.num_rows()).step_by(cuts.2) {
                     writer.write(batch.slice(offset, cuts.2.min(batch.num_rows() - offset))).await.unwrap();
                 }
-                let chunks = writer.finish().await.unwrap();
+                let chunks = writer.finish().await.unwrap().chunks;
                 read_all(&archive, &id(0), &chunks).await
             });
             prop_assert_eq!(read.columns(), batch.columns());
         }
-    }
-
-    /// With `MPSYNC_MEASURE_FOLDER` the archive stays there, with the same rows as an Arrow stream beside it, for other
-    /// readers to compare.
-    #[tokio::test(flavor = "multi_thread")]
-    #[ignore = "a measurement: run with --ignored --nocapture"]
-    #[expect(clippy::cast_precision_loss, reason = "bytes a row")]
-    async fn measure_the_writing_and_reading_of_a_million_trades() {
-        let temporary = tempfile::tempdir().unwrap();
-        let folder = std::env::var_os("MPSYNC_MEASURE_FOLDER");
-        let folder = folder.map_or_else(|| temporary.path().to_owned(), std::path::PathBuf::from);
-        let archive = Archive::open(&usual(&folder.join("archive")))
-            .await
-            .unwrap();
-        let batch = trades(1, 1_000_000);
-        let started = std::time::Instant::now();
-        let mut writer = ChunkWriter::new(&archive, id(0), 1, trades_schema(&batch)).unwrap();
-        for offset in (0..batch.num_rows()).step_by(65_536) {
-            let rows = 65_536.min(batch.num_rows() - offset);
-            writer.write(batch.slice(offset, rows)).await.unwrap();
-        }
-        let chunks = writer.finish().await.unwrap();
-        let written = started.elapsed();
-        let bytes: u64 = chunks.iter().map(|c| c.bytes).sum();
-        let started = std::time::Instant::now();
-        let read = read_all(&archive, &id(0), &chunks).await;
-        println!(
-            "{} chunks, {bytes} bytes, {:.2} bytes a row; written, durable and read back in {written:.2?} ({:.0} MB/s of \
-             Arrow); decoded in {:.2?}",
-            chunks.len(),
-            bytes as f64 / batch.num_rows() as f64,
-            batch.get_array_memory_size() as f64 / written.as_secs_f64() / 1e6,
-            started.elapsed()
-        );
-        assert_equal_values(&batch, &read);
-        let stream = std::fs::File::create(folder.join("rows.arrow")).unwrap();
-        let mut stream =
-            arrow::ipc::writer::StreamWriter::try_new(stream, &batch.schema()).unwrap();
-        stream.write(&batch).unwrap();
-        stream.finish().unwrap();
     }
 }

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 
+use super::column_sums::ColumnSums;
 use super::manifest::Manifest;
 use super::stored::{index_of, time_bounds};
 use crate::dataset::{EPOCH_COLUMN, Epoch, Position, PositionSet, SEQ_COLUMN};
@@ -44,6 +45,25 @@ impl Footer {
     }
 }
 
+/// What all chunks of a generation hold together.
+#[derive(Default)]
+pub(super) struct Held {
+    pub(super) positions: PositionSet,
+    pub(super) column_sums: ColumnSums,
+}
+
+impl Held {
+    /// The columns whose values are not those that the manifest names; none where it has no sums.
+    pub(super) fn other_columns(&self, manifest: &Manifest) -> Vec<String> {
+        let mut archived = ColumnSums::default();
+        if !archived.add_hex(&manifest.column_sums) {
+            return Vec::new();
+        }
+        self.column_sums
+            .differences(&archived, &manifest.schema.columns)
+    }
+}
+
 /// What the values of a chunk add up to.
 #[derive(Default)]
 pub(super) struct Values {
@@ -57,9 +77,10 @@ impl Values {
         &mut self,
         batch: &RecordBatch,
         manifest: &Manifest,
-        positions: &mut PositionSet,
+        held: &mut Held,
     ) -> Result<()> {
         self.rows += batch.num_rows() as u64;
+        held.column_sums.add(batch)?;
         let times = index_of(&batch.schema(), &manifest.schema.time_column)?;
         self.times = match (self.times, time_bounds(batch.column(times))?) {
             (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
@@ -81,7 +102,7 @@ impl Values {
                 epoch: Epoch(epoch),
                 seq,
             };
-            if !positions.insert(position) {
+            if !held.positions.insert(position) {
                 self.twice.insert(position);
             }
         }

@@ -3,7 +3,6 @@
 //!
 //! Memory is bounded by one row group, encoded, and two parts of an upload, however big the window is.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -20,10 +19,12 @@ use parquet::file::writer::SerializedFileWriter;
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 
-use super::chunk_writer::ChunkSchema;
+use super::chunk_writer::{ChunkSchema, Written};
+use super::column_sums::{self, ColumnSums};
 use super::encodings::{WRITER, properties};
 use super::layout::{GenerationId, chunk_file};
 use super::manifest::Chunk;
+use super::parallel::in_parallel;
 use super::store::Archive;
 use super::stored::{StoredSchema, Unstorable, index_of, time_bounds};
 use super::upload::Upload;
@@ -48,6 +49,7 @@ pub(super) struct Encoder {
     threads: usize,
     open: Option<OpenChunk>,
     done: Vec<Chunk>,
+    column_sums: ColumnSums,
 }
 
 impl Encoder {
@@ -72,6 +74,7 @@ impl Encoder {
             threads: threads.min(MAX_THREADS),
             open: None,
             done: Vec::new(),
+            column_sums: ColumnSums::default(),
         })
     }
 
@@ -109,9 +112,12 @@ impl Encoder {
     }
 
     /// Ends the last chunk and returns all.
-    pub(super) fn finish(mut self) -> Result<Vec<Chunk>> {
+    pub(super) fn finish(mut self) -> Result<Written> {
         match self.close_chunk() {
-            Ok(()) => Ok(std::mem::take(&mut self.done)),
+            Ok(()) => Ok(Written {
+                chunks: self.done,
+                column_sums: self.column_sums,
+            }),
             Err(e) => {
                 self.abort();
                 Err(e)
@@ -172,7 +178,10 @@ impl Encoder {
         let Some(open) = &mut self.open else {
             return Ok(());
         };
-        open.write(slice, times, self.threads)?;
+        let sums = open.write(slice, times, self.threads)?;
+        for (field, sum) in slice.schema_ref().fields().iter().zip(sums) {
+            self.column_sums.add_sum(field.name(), sum);
+        }
         let full = open.rows >= chunk_rows;
         if full
             || open.group_rows() >= row_group_rows
@@ -277,12 +286,13 @@ impl OpenChunk {
         bytes as u64
     }
 
+    /// Takes rows; gives for each column the sum of its values' hashes.
     fn write(
         &mut self,
         slice: &RecordBatch,
         times: Option<(Timestamp, Timestamp)>,
         threads: usize,
-    ) -> Result<()> {
+    ) -> Result<Vec<u64>> {
         let group = match &mut self.group {
             Some(group) => group,
             none => none.insert(Group::new(&self.columns, self.groups, &self.fields)?),
@@ -293,8 +303,9 @@ impl OpenChunk {
             .zip(slice.columns())
             .zip(&mut group.writers)
             .collect();
-        in_parallel(work, threads, |((field, column), writers)| {
-            write_column(field, column, writers)
+        let sums = in_parallel(work, threads, |((field, column), writers)| {
+            write_column(field, column, writers)?;
+            column_sums::sum(column)
         })?;
         let rows = slice.num_rows() as u64;
         group.rows += rows;
@@ -303,7 +314,7 @@ impl OpenChunk {
             (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
             (before, now) => before.or(now),
         };
-        Ok(())
+        Ok(sums)
     }
 
     /// Encodes what is left of the row group, and hands its bytes on.
@@ -425,41 +436,6 @@ fn write_column(field: &Field, column: &ArrayRef, writers: &mut [ArrowColumnWrit
         writer.write(leaf)?;
     }
     Ok(())
-}
-
-/// Does each piece of work on one of a few threads; the results are in the order of the work.
-fn in_parallel<W: Send, T: Send>(
-    work: Vec<W>,
-    threads: usize,
-    run: impl Fn(W) -> Result<T> + Sync,
-) -> Result<Vec<T>> {
-    let threads = threads.min(work.len());
-    if threads <= 1 {
-        return work.into_iter().map(run).collect();
-    }
-    let queue = Mutex::new(work.into_iter().enumerate());
-    let worker = || {
-        let mut mine = Vec::new();
-        // The lock is held for the taking only, which cannot panic.
-        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-        while let Some((index, piece)) = next() {
-            mine.push((index, run(piece)));
-        }
-        mine
-    };
-    let mut done: Vec<(usize, Result<T>)> = std::thread::scope(|scope| {
-        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(worker)).collect();
-        let mut done = worker();
-        for helper in helpers {
-            match helper.join() {
-                Ok(theirs) => done.extend(theirs),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        done
-    });
-    done.sort_by_key(|(index, _)| *index);
-    done.into_iter().map(|(_, result)| result).collect()
 }
 
 /// Where the file belongs and how it came about, for whoever finds it alone.

@@ -1,6 +1,6 @@
 //! How each column is encoded: chosen by its type and by a look at its first values.
 //!
-//! Measured on a million generated trades in the hot table's order (see the test below), zstd 3, row groups of 131,072,
+//! Measured on a million generated trades in the order of the hot table, zstd 3, row groups of 131,072,
 //! dependencies at `opt-level` 2, one of two busy cores; bytes a row and milliseconds for the million:
 //!
 //! | column | dictionary | plain | delta | byte-stream split | chosen |
@@ -180,28 +180,13 @@ fn sorting_columns(sorting_key: &str, leaves: &SchemaDescriptor) -> Option<Vec<S
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Instant;
 
     use arrow::array::RecordBatch;
-    use parquet::arrow::ArrowWriter;
     use parquet::schema::types::ColumnPath;
 
     use super::*;
     use crate::archive::stored::StoredSchema;
     use crate::archive::testing::{trades, trades_schema};
-
-    fn size(batch: &RecordBatch, builder: WriterPropertiesBuilder) -> (usize, f64) {
-        let properties = builder
-            .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).unwrap()))
-            .set_max_row_group_row_count(Some(131_072))
-            .build();
-        let started = Instant::now();
-        let mut writer =
-            ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
-        writer.write(batch).unwrap();
-        let bytes = writer.into_inner().unwrap().len();
-        (bytes, started.elapsed().as_secs_f64())
-    }
 
     /// Beside the trades: decimals that never repeat, of six digits and of eighteen.
     fn with_worst_case(batch: &RecordBatch) -> RecordBatch {
@@ -262,81 +247,5 @@ mod tests {
         assert!(chosen("price").0 && chosen("quantity").0 && chosen("symbol").0);
         // Behind an expression nothing is known of the order.
         assert_eq!(properties.sorting_columns().unwrap().len(), 1);
-    }
-
-    #[test]
-    #[ignore = "a measurement: run with --ignored --nocapture"]
-    #[expect(clippy::cast_precision_loss, reason = "bytes a row")]
-    fn measure_the_encodings_of_each_column() {
-        let rows = 1_000_000;
-        let sent = trades(1, rows);
-        let schema = trades_schema(&sent);
-        let stored = StoredSchema::new(&schema.arrow, &schema.columns).unwrap();
-        let batch = stored.convert(&sent).unwrap();
-        let batch = with_worst_case(&batch);
-        for (i, field) in batch.schema().fields().iter().enumerate() {
-            let column = batch.project(&[i]).unwrap();
-            let leaves = ArrowSchemaConverter::new()
-                .convert(&column.schema())
-                .unwrap();
-            let candidates: &[(&str, bool, Option<Encoding>)] =
-                match leaves.column(0).physical_type() {
-                    Physical::BOOLEAN => &[("plain", false, None)],
-                    Physical::INT32 | Physical::INT64 => &[
-                        ("dictionary", true, None),
-                        ("plain", false, None),
-                        ("delta", false, Some(Encoding::DELTA_BINARY_PACKED)),
-                        ("split", false, Some(Encoding::BYTE_STREAM_SPLIT)),
-                    ],
-                    Physical::BYTE_ARRAY => &[
-                        ("dictionary", true, None),
-                        ("plain", false, None),
-                        ("delta", false, Some(Encoding::DELTA_BYTE_ARRAY)),
-                        ("lengths", false, Some(Encoding::DELTA_LENGTH_BYTE_ARRAY)),
-                        ("dict256k+delta", true, Some(Encoding::DELTA_BYTE_ARRAY)),
-                    ],
-                    _ => &[
-                        ("dictionary", true, None),
-                        ("dict4M", true, None),
-                        ("plain", false, None),
-                        ("delta", false, Some(Encoding::DELTA_BYTE_ARRAY)),
-                        ("split", false, Some(Encoding::BYTE_STREAM_SPLIT)),
-                    ],
-                };
-            for (name, dictionary, encoding) in candidates {
-                let mut builder = WriterProperties::builder().set_dictionary_enabled(*dictionary);
-                if name.starts_with("dict4M") {
-                    builder = builder.set_dictionary_page_size_limit(4 << 20);
-                }
-                if name.starts_with("dict256k") {
-                    builder = builder.set_dictionary_page_size_limit(256 << 10);
-                }
-                if let Some(encoding) = encoding {
-                    builder = builder.set_encoding(*encoding);
-                }
-                let (bytes, seconds) = size(&column, builder);
-                println!(
-                    "{:14} {name:16} {:7.3} B/row {:7.1} ms",
-                    field.name(),
-                    bytes as f64 / rows as f64,
-                    seconds * 1000.0
-                );
-            }
-        }
-        let batch = stored.convert(&sent).unwrap();
-        let properties = properties(&batch, &schema.sorting_key, 3, Vec::new()).unwrap();
-        let (bytes, seconds) = size(&batch, properties.into_builder());
-        let raw = batch.get_array_memory_size();
-        println!(
-            "all, as chosen: {:.3} B/row, {:.0} MB/s of Arrow",
-            bytes as f64 / rows as f64,
-            raw as f64 / seconds / 1e6
-        );
-        let (bytes, seconds) = size(&batch, WriterProperties::builder());
-        println!(
-            "all, default:   {:.3} B/row, {:.0} MB/s of Arrow",
-            bytes as f64 / rows as f64,
-            raw as f64 / seconds / 1e6
-        );
     }
 }

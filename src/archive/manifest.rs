@@ -40,7 +40,8 @@ pub struct Manifest {
     pub schema: Schema,
     /// The fingerprint of exactly the rows in the chunks.
     pub fingerprint: Fingerprint,
-    /// For each column the sum of its values' hashes, in hex, so that a mismatch can name its column.
+    /// For each column the sum of its values' hashes, in hex, so that a mismatch can name its column: see
+    /// [`super::ColumnSums`]. Empty in manifests of earlier versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub column_sums: BTreeMap<String, String>,
     /// The exact set of positions; empty for a table that has none.

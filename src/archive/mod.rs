@@ -5,6 +5,7 @@
 
 mod chunk_reader;
 mod chunk_writer;
+mod column_sums;
 mod contents;
 mod encoder;
 mod encodings;
@@ -15,6 +16,7 @@ mod journal;
 pub mod layout;
 mod lease;
 mod manifest;
+mod parallel;
 mod probe;
 mod process;
 mod store;
@@ -29,7 +31,8 @@ mod faults;
 mod testing;
 
 pub use chunk_reader::{ChunkBatches, ChunkBytes};
-pub use chunk_writer::{ChunkSchema, ChunkWriter};
+pub use chunk_writer::{ChunkSchema, ChunkWriter, Written};
+pub use column_sums::ColumnSums;
 pub use generations::Committed;
 pub use layout::GenerationId;
 pub use lease::{Lease, LeaseRecord, Observer};

@@ -7,7 +7,6 @@
     reason = "generated numbers are small"
 )]
 
-use std::collections::BTreeMap;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
@@ -279,7 +278,7 @@ pub(super) async fn write(
         let rows = 333.min(batch.num_rows() - offset);
         writer.write(batch.slice(offset, rows)).await?;
     }
-    writer.finish().await
+    Ok(writer.finish().await?.chunks)
 }
 
 /// The manifest of chunks that hold a batch of trades.
@@ -299,6 +298,8 @@ pub(super) fn manifest(
             epoch: Epoch(EPOCH),
             seq,
         });
+    let mut sums = ColumnSums::default();
+    sums.add(batch).unwrap();
     Manifest {
         format: FORMAT,
         writer: "mpsync test".into(),
@@ -322,7 +323,7 @@ pub(super) fn manifest(
             rows: batch.num_rows() as u64,
             sum: seqs.len() as u64,
         },
-        column_sums: BTreeMap::new(),
+        column_sums: sums.to_hex(),
         positions: positions.collect(),
         chunks,
     }

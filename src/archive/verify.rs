@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::chunk_reader::RESTORE;
-use super::contents::{Footer, Values};
+use super::contents::{Footer, Held, Values};
 use super::generations::generation_id;
 use super::layout::{GenerationId, MANIFEST, SHA256SUMS};
 use super::manifest::{Chunk, Manifest};
@@ -53,6 +53,8 @@ pub enum FindingKind {
     Times,
     /// The positions in the chunks are not those that the manifest names, or one is there twice.
     Positions,
+    /// A column's values are not those of which the manifest has the checksum.
+    ColumnSums,
     /// A file that no manifest names.
     Orphan,
     /// Something could not be looked at: neither good nor bad.
@@ -216,12 +218,33 @@ impl Check<'_> {
         self.orphans(manifest.as_ref()).await;
         let manifest = manifest?;
         self.sums(&manifest).await;
-        let mut positions = PositionSet::new();
+        let mut held = Held::default();
         let mut whole = true;
         for chunk in &manifest.chunks {
-            whole &= self.chunk(&manifest, chunk, &mut positions).await;
+            whole &= self.chunk(&manifest, chunk, &mut held).await;
         }
-        if self.depth == Depth::Deep && whole && positions != manifest.positions {
+        if self.depth == Depth::Deep && whole {
+            self.compare(&manifest, &held);
+        }
+        Some(Some(manifest))
+    }
+
+    /// What all chunks hold together, against what the manifest says of them.
+    fn compare(&mut self, manifest: &Manifest, held: &Held) {
+        let columns = held.other_columns(manifest);
+        if !columns.is_empty() {
+            self.found(
+                FindingKind::ColumnSums,
+                Some(MANIFEST),
+                format!(
+                    "the chunks hold other values than the manifest says in: {}",
+                    columns.join(", ")
+                ),
+                RESTORE,
+            );
+        }
+        let positions = &held.positions;
+        if *positions != manifest.positions {
             let both = positions.intersection_len(&manifest.positions);
             self.found(
                 FindingKind::Positions,
@@ -234,7 +257,6 @@ impl Check<'_> {
                 RESTORE,
             );
         }
-        Some(Some(manifest))
     }
 
     async fn orphans(&mut self, manifest: Option<&Manifest>) {
@@ -270,12 +292,7 @@ impl Check<'_> {
     }
 
     /// Whether the chunk is right as far as was looked.
-    async fn chunk(
-        &mut self,
-        manifest: &Manifest,
-        chunk: &Chunk,
-        positions: &mut PositionSet,
-    ) -> bool {
+    async fn chunk(&mut self, manifest: &Manifest, chunk: &Chunk, held: &mut Held) -> bool {
         let before = self.findings.len();
         let file = Some(chunk.file.as_str());
         match self.archive.head(&self.id.file(&chunk.file)).await {
@@ -304,7 +321,7 @@ impl Check<'_> {
         {
             self.footer(manifest, chunk, bytes);
             if self.depth == Depth::Deep && self.findings.len() == before {
-                self.values(manifest, chunk, positions).await;
+                self.values(manifest, chunk, held).await;
             }
         }
         self.findings.len() == before
@@ -413,13 +430,13 @@ impl Check<'_> {
     }
 
     /// Every value of the chunk.
-    async fn values(&mut self, manifest: &Manifest, chunk: &Chunk, positions: &mut PositionSet) {
+    async fn values(&mut self, manifest: &Manifest, chunk: &Chunk, held: &mut Held) {
         let mut seen = Values::default();
         let id = self.id.clone();
         let read = async {
             let mut batches = self.archive.read_chunk(&id, chunk).await?;
             while let Some(batch) = batches.try_next().await? {
-                seen.add(&batch, manifest, positions)?;
+                seen.add(&batch, manifest, held)?;
             }
             Ok(())
         };

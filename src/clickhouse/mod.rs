@@ -4,6 +4,7 @@
 
 mod ddl;
 mod fingerprint;
+mod parts;
 mod schema;
 mod sql;
 mod table;
@@ -13,6 +14,7 @@ pub use crate::error::codes::{
     TABLE_ALREADY_EXISTS, TABLE_IS_DROPPED, TOO_MANY_PARTS, UNKNOWN_TABLE,
 };
 pub use fingerprint::{Fingerprint, HashedColumn, row_hash};
+pub use parts::{Part, Parts};
 pub use schema::check_columns;
 pub use sql::{ident, idents, literal, table_name};
 pub use table::{Partition, TableColumn, TableSchema};

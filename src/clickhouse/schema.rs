@@ -62,7 +62,8 @@ pub fn check_columns(dataset: &Dataset, live: &TableSchema) -> Result<()> {
             }
         }
     }
-    for column in live.stored_columns() {
+    let foreign = dataset.columns.is_empty();
+    for column in live.stored_columns().filter(|_| !foreign) {
         let filled = dataset.columns.iter().any(|(name, _)| *name == column.name);
         if !filled && column.default_kind.is_empty() && !column.column_type.is_nullable() {
             differences.push(format!(

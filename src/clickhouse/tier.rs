@@ -27,6 +27,9 @@ pub const STRICT_INSERT: [(&str, &str); 5] = [
     ("async_insert", "0"),
 ];
 
+/// How long a result may stand still at least: a server may have to sort before its first row.
+const RESULT_STANDS_STILL: Duration = Duration::from_mins(5);
+
 /// A ClickHouse server that holds one tier. Cheap to clone; clones share the connections.
 #[derive(Clone)]
 pub struct Tier {
@@ -139,6 +142,20 @@ impl Tier {
     /// The server can fail after it has begun to answer: only a cursor that ended without an error was complete.
     pub fn select(&self, query: Query, format: &str) -> Result<BytesCursor> {
         query.fetch_bytes(format).map_err(|e| self.error(e))
+    }
+
+    /// The next piece of a SELECT's result; `None` at its end. Not cancel-safe: a cancelled piece is lost.
+    ///
+    /// An error where the server sends nothing for five minutes, or for the tier's request time-out where that is longer: a
+    /// result may take as long as it likes, but not stand still.
+    pub async fn next_bytes(&self, cursor: &mut BytesCursor) -> Result<Option<Bytes>> {
+        let idle = self.request_timeout.max(RESULT_STANDS_STILL);
+        match tokio::time::timeout(idle, cursor.next()).await {
+            Ok(piece) => piece.map_err(|e| self.error(e)),
+            Err(_) => {
+                Err(self.transport(format!("the result stood still for {} s", idle.as_secs())))
+            }
+        }
     }
 
     /// Starts an insert of pre-formatted bytes, with [`STRICT_INSERT`].

@@ -25,6 +25,7 @@ pub(super) async fn run(args: &EngineArgs, shutdown: CancellationToken) -> Resul
     let mut options = Options::new(&args.data);
     options.memory_limit_bytes = args.memory_limit;
     options.requests_max = args.max_requests;
+    options.readable.clone_from(&args.user_files);
     let engine = tokio::task::spawn_blocking(move || Engine::open_with(&options))
         .await
         .map_err(|e| Error::engine(e.to_string()))??;
@@ -42,5 +43,6 @@ pub(super) async fn run(args: &EngineArgs, shutdown: CancellationToken) -> Resul
     writeln!(out, "listening on http://{}", listener.local_addr()?)?;
     out.flush()?;
     drop(out);
-    serve(listener, engine, auth, shutdown.cancelled_owned()).await
+    let hosts = args.allowed_hosts.clone();
+    serve(listener, engine, auth, hosts, shutdown.cancelled_owned()).await
 }

@@ -15,12 +15,14 @@ use crate::error::{Error, Result};
 #[serde(deny_unknown_fields)]
 pub(super) struct RawDataset {
     name: String,
+    #[serde(default)]
     subjects: Vec<String>,
     table: String,
     #[serde(default = "timestamp")]
     time_column: String,
     #[serde(default)]
     partition: TierPartition,
+    #[serde(default)]
     columns: Vec<RawColumn>,
     #[serde(default)]
     ignored_fields: Vec<String>,
@@ -80,8 +82,10 @@ impl RawDataset {
             columns.push((column, source));
         }
         let has = |wanted: &str| columns.iter().any(|(name, _)| name == wanted);
+        // Without subjects and columns nothing is ingested into it: somebody else fills the table, and mpsync transfers it.
+        let foreign = self.subjects.is_empty() && columns.is_empty();
         for wanted in [self.time_column.as_str(), EPOCH_COLUMN, SEQ_COLUMN] {
-            if !has(wanted) {
+            if !foreign && !has(wanted) {
                 return Err(fail(format!(
                     "it has no column `{wanted}`, which every row needs"
                 )));
@@ -96,8 +100,11 @@ impl RawDataset {
                 )));
             }
         }
-        if self.subjects.is_empty() {
-            return Err(fail("it has no subjects".into()));
+        if self.subjects.is_empty() && !foreign {
+            return Err(fail(
+                "it has columns and no subjects; a table that somebody else fills has neither"
+                    .into(),
+            ));
         }
         Ok(Dataset {
             name,

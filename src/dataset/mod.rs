@@ -189,7 +189,8 @@ impl Default for TierPartition {
 pub struct Dataset {
     /// Its name, which is also its folder in the archive.
     pub name: DatasetName,
-    /// The NATS subjects of its messages, wildcards allowed.
+    /// The NATS subjects of its messages, wildcards allowed; none where somebody else fills the table, and mpsync only
+    /// transfers it.
     pub subjects: Vec<String>,
     /// Its table, in either tier.
     pub table: String,
@@ -199,7 +200,7 @@ pub struct Dataset {
     pub partition: TierPartition,
     /// The `CREATE TABLE` statement with its placeholders, see [`Dataset::create_table`].
     pub ddl: String,
-    /// Every column with where its value comes from, in the table's order.
+    /// Every column with where its value comes from, in the table's order; none where somebody else fills the table.
     pub columns: Vec<(String, ColumnSource)>,
     /// Fields that messages carry and that no column takes, deliberately: not counted as unknown.
     pub ignored_fields: Vec<String>,

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
+use tokio::io::AsyncReadExt;
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{Notify, mpsc};
 
@@ -103,6 +104,36 @@ impl Body for AnswerBody {
             Self::Streamed { .. } => SizeHint::default(),
         }
     }
+}
+
+/// What is read of a file at once.
+const FILE_BYTES: usize = 256 << 10;
+/// Pieces between a file and the connection.
+const PIECES_AHEAD: usize = 4;
+
+/// Sends so many bytes of a file, from where it stands. One that is shorter breaks the answer off.
+pub(super) fn file_pieces(mut file: tokio::fs::File, length: u64) -> mpsc::Receiver<Piece> {
+    let (pieces, receiver) = mpsc::channel(PIECES_AHEAD);
+    tokio::spawn(async move {
+        let mut left = length;
+        while left > 0 {
+            let mut piece = BytesMut::with_capacity(FILE_BYTES);
+            let piece = match (&mut file).take(left).read_buf(&mut piece).await {
+                Ok(1..) => {
+                    left -= piece.len() as u64;
+                    Piece::Data(piece.freeze())
+                }
+                Ok(0) | Err(_) => {
+                    left = 0;
+                    Piece::LastWords(Bytes::new())
+                }
+            };
+            if pieces.send(piece).await.is_err() {
+                return;
+            }
+        }
+    });
+    receiver
 }
 
 /// What the headers of an answer tell, whatever becomes of it.

@@ -127,8 +127,12 @@ fn create_password(file: &Path) -> Result<()> {
 }
 
 /// Refuses requests that a browser sends for a page of somebody else's: a foreign `Origin`, or a `Host` by which this server is not
-/// reached (DNS rebinding). `bound` is the address at which the connection arrived.
-pub(super) fn check_origin(headers: &HeaderMap, bound: SocketAddr) -> Result<(), Exception> {
+/// reached (DNS rebinding). `bound` is the address at which the connection arrived, `hosts` what else it is called.
+pub(super) fn check_origin(
+    headers: &HeaderMap,
+    bound: SocketAddr,
+    hosts: &[String],
+) -> Result<(), Exception> {
     for name in ["host", "origin"] {
         for value in headers.get_all(name) {
             let host = value.to_str().ok().and_then(|text| match name {
@@ -137,7 +141,7 @@ pub(super) fn check_origin(headers: &HeaderMap, bound: SocketAddr) -> Result<(),
                     .strip_prefix("http://")
                     .or_else(|| text.strip_prefix("https://")),
             });
-            if !host.is_some_and(|host| is_own(host, bound)) {
+            if !host.is_some_and(|host| is_own(host, bound, hosts)) {
                 return Err(Exception::denied(format!(
                     "the {name} header names a foreign host"
                 )));
@@ -147,13 +151,15 @@ pub(super) fn check_origin(headers: &HeaderMap, bound: SocketAddr) -> Result<(),
     Ok(())
 }
 
-/// Whether `host[:port]` is a loopback name or the address at which the connection arrived.
-fn is_own(host: &str, bound: SocketAddr) -> bool {
+/// Whether `host[:port]` is a loopback name, one of `hosts`, or the address at which the connection arrived.
+fn is_own(host: &str, bound: SocketAddr, hosts: &[String]) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
     };
-    if name.eq_ignore_ascii_case("localhost") || name.eq_ignore_ascii_case("localhost.") {
+    let bare = name.strip_suffix('.').unwrap_or(name);
+    if bare.eq_ignore_ascii_case("localhost") || hosts.iter().any(|h| bare.eq_ignore_ascii_case(h))
+    {
         return true;
     }
     let literal = name
@@ -220,7 +226,7 @@ mod tests {
         let check = |name: &'static str, value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(name, value.parse().expect("value"));
-            check_origin(&headers, bound).is_ok()
+            check_origin(&headers, bound, &["hot-clickhouse".to_owned()]).is_ok()
         };
         for own in [
             "localhost:8123",
@@ -229,6 +235,7 @@ mod tests {
             "[::1]:8123",
             "10.1.2.3:8123",
             "LocalHost",
+            "hot-clickhouse:8123",
         ] {
             assert!(check("host", own), "{own}");
         }
@@ -236,6 +243,7 @@ mod tests {
             "evil.example",
             "10.1.2.4:8123",
             "localhost.evil.example",
+            "hot-clickhouse.evil.example",
             "127.0.0.1.evil.example",
             "",
         ] {

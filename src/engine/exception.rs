@@ -17,6 +17,11 @@ pub(super) mod code {
     pub(in crate::engine) const AUTHENTICATION_FAILED: u32 = 516;
     pub(in crate::engine) const QUERY_IS_TOO_LARGE: u32 = 266;
     pub(in crate::engine) const CLIENT_DISCONNECTED: u32 = 210;
+    pub(in crate::engine) const UNKNOWN_FORMAT: u32 = 73;
+    pub(in crate::engine) const FILE_DOESNT_EXIST: u32 = 107;
+    pub(in crate::engine) const FILE_ALREADY_EXISTS: u32 = 504;
+    pub(in crate::engine) const NOT_ENOUGH_SPACE: u32 = 243;
+    pub(in crate::engine) const CANNOT_WRITE_TO_FILE_DESCRIPTOR: u32 = 75;
 }
 
 /// An exception as ClickHouse words it.

@@ -1,6 +1,7 @@
 //! Running a statement on a connection: preparing it, inserts, and all that is answered whole.
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,15 +12,17 @@ use super::body::BodyReader;
 use super::compression::decoder;
 use super::exception::{Exception, code};
 use super::ffi::{Connection, Counts};
+use super::files::{self, Files};
 use super::guard;
 use super::open::Engine;
 use super::request::Request;
 use super::session::Lease;
+use super::spool::Spool;
 use super::statement::{self, Statement};
 
 /// The most that a statement may have in bytes, the data of an insert not counted.
 const STATEMENT_BYTES_MAX: usize = 64 << 20;
-/// What is read at once of a body.
+/// What is read at once of a statement.
 const READ_BYTES: usize = 256 << 10;
 
 /// A request whose statement is known: what remains to be done.
@@ -29,6 +32,8 @@ pub(super) struct Job {
     /// What was read of the body behind the statement's head, and the rest of it: the data of an insert.
     data: Vec<u8>,
     rest: Box<dyn Read + Send>,
+    /// Where the files that it names are served to it, and to nobody else.
+    pub(super) files: String,
     /// Names this run in the engine's process list, as a comment in the query's text.
     pub(super) tag: String,
     /// The client has gone: what has not begun need not.
@@ -49,125 +54,47 @@ pub(super) fn quoted(text: &str) -> String {
 
 impl Job {
     /// Reads the statement off the body. Blocks.
-    pub(super) fn read(request: Request, body: BodyReader, tag: String) -> Result<Self, Exception> {
+    pub(super) fn read(
+        engine: &Engine,
+        request: Request,
+        body: BodyReader,
+        tag: String,
+        address: SocketAddr,
+    ) -> Result<Self, Exception> {
         let mut rest = decoder(request.body_encoding, request.body_blocks, body)
             .map_err(|e| broken_body(&e))?;
-        let mut text = request.query.clone().into_bytes();
-        let gone = Arc::new(AtomicBool::new(false));
-        let mut buffer = vec![0; READ_BYTES];
-        let mut read =
-            |text: &mut Vec<u8>, rest: &mut Box<dyn Read + Send>| -> Result<bool, Exception> {
-                let n = rest.read(&mut buffer).map_err(|e| broken_body(&e))?;
-                text.extend_from_slice(&buffer[..n]);
-                Ok(n > 0)
-            };
-        // A statement in the query string is followed by a line end and the body.
-        let mut complete = false;
-        if !text.is_empty() {
-            let in_query = text.len();
-            if statement::begins_insert(&[&text[..], b" "].concat()) == Some(true) {
-                // The head is in the query string whole.
-                if let Some(Statement::Insert {
-                    head,
-                    format,
-                    data_at,
-                }) = statement::parse_insert(&text, true)?
-                {
-                    let data = text.split_off(data_at);
-                    // Data in the query string goes before the body's.
-                    let data = if data.iter().all(u8::is_ascii_whitespace) {
-                        Vec::new()
-                    } else {
-                        [&data[..], b"\n"].concat()
-                    };
-                    let statement = Statement::Insert {
-                        head,
-                        format,
-                        data_at: 0,
-                    };
-                    return Self {
-                        statement,
-                        request,
-                        data,
-                        rest,
-                        tag,
-                        gone,
-                    }
-                    .checked();
-                }
-            }
-            text.push(b'\n');
-            while read(&mut text, &mut rest)? {
-                too_large(&text)?;
-            }
-            if text.len() == in_query + 1 {
-                text.pop();
-            }
-            complete = true;
-        }
-        loop {
-            if statement::begins_insert(&text) == Some(true)
-                || (complete && begins_insert_whole(&text))
-            {
-                match statement::parse_insert(&text, complete)? {
-                    Some(Statement::Insert {
-                        head,
-                        format,
-                        data_at,
-                    }) => {
-                        let data = text.split_off(data_at);
-                        let statement = Statement::Insert {
-                            head,
-                            format,
-                            data_at: 0,
-                        };
-                        return Self {
-                            statement,
-                            request,
-                            data,
-                            rest,
-                            tag,
-                            gone,
-                        }
-                        .checked();
-                    }
-                    // INSERT … SELECT: no data, the statement is all there is.
-                    Some(_) => {
-                        while !complete {
-                            complete = !read(&mut text, &mut rest)?;
-                            too_large(&text)?;
-                        }
-                        break;
-                    }
-                    None => {}
-                }
-            }
-            if complete {
-                break;
-            }
-            complete = !read(&mut text, &mut rest)?;
-            too_large(&text)?;
-        }
+        let (statement, data) = read_statement(&request.query, &mut rest)?;
         Self {
-            statement: statement::parse(&text)?,
+            statement,
             request,
-            data: Vec::new(),
+            data,
             rest,
+            files: files::base(address, &tag),
             tag,
-            gone,
+            gone: Arc::new(AtomicBool::new(false)),
         }
-        .checked()
+        .checked(&engine.inner.files)
     }
 
-    fn checked(self) -> Result<Self, Exception> {
-        match &self.statement {
+    /// Refuses what would leave the engine's folder, and puts in place what names files within it. Blocks.
+    fn checked(mut self, files: &Files) -> Result<Self, Exception> {
+        let text = match &mut self.statement {
             Statement::Select { head, tail, .. } => {
-                guard::check(head)?;
-                guard::check(tail)?;
+                if !guard::check(tail)?.is_empty() {
+                    return Err(Exception::syntax("file() stands behind FORMAT"));
+                }
+                head
             }
-            Statement::Insert { head, .. } => guard::check(head)?,
-            Statement::Other { text, .. } => guard::check(text)?,
+            Statement::Insert { head, .. } => head,
+            Statement::Other { text, .. } => text,
+        };
+        guard::check_fields(&self.request, text)?;
+        let uses = guard::check(text)?;
+        if !uses.is_empty() {
+            let count = files.replace(text, &uses, &self.files)?;
+            make_room(&mut self.request.settings, text.len(), count);
         }
+        check_format(&self.answer_format())?;
         Ok(self)
     }
 
@@ -206,6 +133,8 @@ impl Job {
         permit: OwnedSemaphorePermit,
     ) -> Result<Outcome, Exception> {
         let started = Instant::now();
+        let data = self.take_data(engine)?;
+        self.allow_expressions(data.as_ref())?;
         let mut lease = engine
             .inner
             .sessions
@@ -215,20 +144,16 @@ impl Job {
         let format = self.answer_format();
         let comment = self.comment();
         let connection = lease.connection();
-        let outcome = match std::mem::replace(
-            &mut self.statement,
-            Statement::Other {
-                text: Vec::new(),
-                format: None,
-            },
-        ) {
-            Statement::Insert { head, format, .. } => self.insert(
+        let outcome = match &self.statement {
+            Statement::Insert { head, format, .. } => insert(
                 connection,
                 &[&head[..], comment.as_bytes()].concat(),
-                &format,
+                format,
+                &self.request.parameters,
+                data,
             ),
             Statement::Other { text, .. } | Statement::Select { head: text, .. } => {
-                let text = engine.inner.running.translate(connection, &text);
+                let text = engine.inner.running.translate(connection, text);
                 // Only statements that end in no literal data come here, so that a comment may follow.
                 connection
                     .query(
@@ -242,7 +167,7 @@ impl Job {
         restore(&mut lease, &undo);
         drop(lease);
         drop(permit);
-        let (body, counts) = outcome.map_err(|e| e.without(&comment))?;
+        let (body, counts) = outcome.map_err(|e| e.without(&comment).without(&self.files))?;
         Ok(Outcome {
             body,
             counts,
@@ -250,44 +175,160 @@ impl Job {
         })
     }
 
-    /// A body that breaks off cancels its insert: nothing is kept of it unless it was larger than a block (about a million rows or
-    /// 256 MiB), of which whole ones are in the table already, as on a server. A client that wants more than that whole raises
-    /// `min_insert_block_size_rows` and `_bytes` and pays with memory: eight times the block was seen.
-    fn insert(
-        &mut self,
-        connection: &mut Connection,
-        sql: &[u8],
-        format: &str,
-    ) -> Result<(Vec<u8>, Counts), Exception> {
-        let mut stream = connection.insert(sql, format, &self.request.parameters)?;
-        if !self.data.is_empty() {
-            stream.append(&std::mem::take(&mut self.data))?;
+    /// The data of an insert, whole: of a body that breaks off, nothing reaches the engine.
+    fn take_data(&mut self, engine: &Engine) -> Result<Option<Spool>, Exception> {
+        if !matches!(self.statement, Statement::Insert { .. }) {
+            return Ok(None);
         }
-        let mut buffer = vec![0; READ_BYTES];
-        loop {
-            // On an error the stream is dropped, which cancels it: nothing of a body that broke off is kept.
-            let n = fill(&mut self.rest, &mut buffer).map_err(|e| broken_body(&e))?;
-            if n == 0 {
-                break;
-            }
-            stream.append(&buffer[..n])?;
+        let first = std::mem::take(&mut self.data);
+        let folder = &engine.inner.temporary;
+        Spool::take(&first, &mut self.rest, folder, broken_body).map(Some)
+    }
+
+    /// Fields of the format Values may be expressions. They are interpreted where all of them could be looked at: in a body that
+    /// is held in memory. In a larger one they are plain values.
+    fn allow_expressions(&mut self, data: Option<&Spool>) -> Result<(), Exception> {
+        let Statement::Insert { format, .. } = &self.statement else {
+            return Ok(());
+        };
+        check_format(format)?;
+        let held = data.and_then(Spool::in_memory);
+        let Some(held) = held.filter(|_| format.eq_ignore_ascii_case("Values")) else {
+            return Ok(());
+        };
+        if guard::check_expressions(held)? {
+            let settings = guard::OWN_SETTINGS.map(|name| (name.to_owned(), "1".to_owned()));
+            self.request.settings.extend(settings);
         }
-        Ok((Vec::new(), stream.finish()?))
+        Ok(())
     }
 }
 
-/// Reads until the buffer is full or the body ends: few large pieces cost the engine less than many small ones.
-fn fill(from: &mut dyn Read, buffer: &mut [u8]) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match from.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
+/// Hands an insert's data over, at the engine's pace. An insert that fails for its content may have blocks in the table already,
+/// as on a server: of up to about a million rows or 256 MiB each. A client that wants more than one block whole or not at all
+/// raises `min_insert_block_size_rows` and `_bytes` and pays with memory: eight times the block was seen.
+fn insert(
+    connection: &mut Connection,
+    sql: &[u8],
+    format: &str,
+    parameters: &[(String, String)],
+    data: Option<Spool>,
+) -> Result<(Vec<u8>, Counts), Exception> {
+    let mut stream = connection.insert(sql, format, parameters)?;
+    if let Some(data) = data {
+        // On an error the stream is dropped, which cancels it.
+        data.each(|piece| stream.append(piece))?;
+    }
+    Ok((Vec::new(), stream.finish()?))
+}
+
+/// The limits that a long list of files would run into, where the client has set none.
+fn make_room(settings: &mut Vec<(String, String)>, text_bytes: usize, files: usize) {
+    const QUERY_BYTES: usize = 256 << 10;
+    let limits = [
+        ("max_query_size", text_bytes + QUERY_BYTES),
+        ("glob_expansion_max_elements", files.max(1000)),
+    ];
+    for (name, limit) in limits {
+        if !settings.iter().any(|(n, _)| n == name) {
+            settings.push((name.to_owned(), limit.to_string()));
         }
     }
-    Ok(filled)
+}
+
+/// A format's name goes into the statement's text.
+fn check_format(name: &str) -> Result<(), Exception> {
+    if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        return Ok(());
+    }
+    Err(Exception::new(
+        code::UNKNOWN_FORMAT,
+        "UNKNOWN_FORMAT",
+        "There is no format of that name",
+    ))
+}
+
+/// What stands at the beginning of a text.
+enum Cut {
+    /// An insert, and what there is of its data.
+    Insert(Statement, Vec<u8>),
+    /// An `INSERT … SELECT`: the text is the statement.
+    Query,
+    /// The head of an insert that goes on.
+    More,
+}
+
+fn cut_insert(text: &mut Vec<u8>, complete: bool) -> Result<Cut, Exception> {
+    Ok(match statement::parse_insert(text, complete)? {
+        Some(Statement::Insert {
+            head,
+            format,
+            data_at,
+        }) => {
+            let data = text.split_off(data_at);
+            let statement = Statement::Insert {
+                head,
+                format,
+                data_at: 0,
+            };
+            Cut::Insert(statement, data)
+        }
+        Some(_) => Cut::Query,
+        None => Cut::More,
+    })
+}
+
+/// Reads a statement off query string and body: of an insert no more than its head, and what came with it of its data.
+fn read_statement(query: &str, rest: &mut dyn Read) -> Result<(Statement, Vec<u8>), Exception> {
+    let mut buffer = vec![0; READ_BYTES];
+    // Appends what comes next; false at the end of the body.
+    let mut read = |text: &mut Vec<u8>| -> Result<bool, Exception> {
+        let n = rest.read(&mut buffer).map_err(|e| broken_body(&e))?;
+        text.extend_from_slice(&buffer[..n]);
+        too_large(text)?;
+        Ok(n > 0)
+    };
+    let mut text = query.as_bytes().to_vec();
+    let mut complete = false;
+    if !text.is_empty() {
+        if begins_insert_whole(&text)
+            && let Cut::Insert(statement, mut data) = cut_insert(&mut text, true)?
+        {
+            // Data in the query string goes before the body's.
+            if data.iter().all(u8::is_ascii_whitespace) {
+                data.clear();
+            } else {
+                data.push(b'\n');
+            }
+            return Ok((statement, data));
+        }
+        // Any other statement in the query string is followed by a line end and the body.
+        let in_query = text.len();
+        text.push(b'\n');
+        while read(&mut text)? {}
+        if text.len() == in_query + 1 {
+            text.pop();
+        }
+        complete = true;
+    }
+    loop {
+        if statement::begins_insert(&text) == Some(true) || (complete && begins_insert_whole(&text))
+        {
+            match cut_insert(&mut text, complete)? {
+                Cut::Insert(statement, data) => return Ok((statement, data)),
+                Cut::Query => {
+                    while !complete && read(&mut text)? {}
+                    break;
+                }
+                Cut::More => {}
+            }
+        }
+        if complete {
+            break;
+        }
+        complete = !read(&mut text)?;
+    }
+    Ok((statement::parse(&text)?, Vec::new()))
 }
 
 fn begins_insert_whole(text: &[u8]) -> bool {

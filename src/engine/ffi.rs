@@ -15,23 +15,25 @@ use super::exception::Exception;
 type RawConnection = *mut c_void;
 type RawResult = *mut c_void;
 type RawInsert = *mut c_void;
+/// Takes a statement, a format, and the names and values of parameters, each with its length.
+type RunStatement<T> = unsafe extern "C" fn(
+    RawConnection,
+    *const c_char,
+    usize,
+    *const c_char,
+    usize,
+    *const *const c_char,
+    *const usize,
+    *const *const c_char,
+    *const usize,
+    usize,
+) -> T;
 
 /// The functions of `libchdb` that are used, resolved once. The library is never unloaded: its threads outlive any handle.
 pub(super) struct Library {
     connect: unsafe extern "C" fn(c_int, *mut *mut c_char) -> *mut RawConnection,
     close: unsafe extern "C" fn(*mut RawConnection),
-    query: unsafe extern "C" fn(
-        RawConnection,
-        *const c_char,
-        usize,
-        *const c_char,
-        usize,
-        *const *const c_char,
-        *const usize,
-        *const *const c_char,
-        *const usize,
-        usize,
-    ) -> RawResult,
+    query: RunStatement<RawResult>,
     result_buffer: unsafe extern "C" fn(RawResult) -> *const c_char,
     result_length: unsafe extern "C" fn(RawResult) -> usize,
     result_error: unsafe extern "C" fn(RawResult) -> *const c_char,
@@ -42,18 +44,7 @@ pub(super) struct Library {
     result_rows_written: unsafe extern "C" fn(RawResult) -> u64,
     result_bytes_written: unsafe extern "C" fn(RawResult) -> u64,
     destroy_result: unsafe extern "C" fn(RawResult),
-    insert: unsafe extern "C" fn(
-        RawConnection,
-        *const c_char,
-        usize,
-        *const c_char,
-        usize,
-        *const *const c_char,
-        *const usize,
-        *const *const c_char,
-        *const usize,
-        usize,
-    ) -> RawInsert,
+    insert: RunStatement<RawInsert>,
     insert_append: unsafe extern "C" fn(RawInsert, *const c_void, usize) -> c_int,
     insert_done: unsafe extern "C" fn(RawInsert) -> RawResult,
     insert_cancel: unsafe extern "C" fn(RawInsert),
@@ -194,18 +185,20 @@ impl Connection {
         unsafe { *self.handle.as_ref() }
     }
 
-    /// Runs a statement to its end. Blocks the thread.
-    pub(super) fn query(
+    /// Calls one of the library's two functions of this signature.
+    fn call<T>(
         &mut self,
+        function: RunStatement<T>,
         sql: &[u8],
         format: &str,
         parameters: &[(String, String)],
-    ) -> Result<Answer, Exception> {
+    ) -> T {
         let p = Parameters::new(parameters);
-        // SAFETY: every pointer comes with the length of what it points to, and all of it lives until the call returns; the
-        // engine copies. The arrays have `parameters.len()` entries each.
-        let result = unsafe {
-            (self.library.query)(
+        // SAFETY: the function is the library's (the field's type says so), and the connection its own. Every pointer comes with
+        // the length of what it points to, and all of it lives until the call returns; the engine copies. The arrays have
+        // `parameters.len()` entries each.
+        unsafe {
+            function(
                 self.raw(),
                 sql.as_ptr().cast(),
                 sql.len(),
@@ -217,7 +210,17 @@ impl Connection {
                 p.value_lengths.as_ptr(),
                 parameters.len(),
             )
-        };
+        }
+    }
+
+    /// Runs a statement to its end. Blocks the thread.
+    pub(super) fn query(
+        &mut self,
+        sql: &[u8],
+        format: &str,
+        parameters: &[(String, String)],
+    ) -> Result<Answer, Exception> {
+        let result = self.call(self.library.query, sql, format, parameters);
         QueryResult::new(self.library, result)?.into_answer()
     }
 
@@ -228,22 +231,8 @@ impl Connection {
         format: &str,
         parameters: &[(String, String)],
     ) -> Result<InsertStream<'_>, Exception> {
-        let p = Parameters::new(parameters);
-        // SAFETY: as in `query`. The handle is never null by contract, and is checked all the same.
-        let handle = unsafe {
-            (self.library.insert)(
-                self.raw(),
-                sql.as_ptr().cast(),
-                sql.len(),
-                format.as_ptr().cast(),
-                format.len(),
-                p.names.as_ptr(),
-                p.name_lengths.as_ptr(),
-                p.values.as_ptr(),
-                p.value_lengths.as_ptr(),
-                parameters.len(),
-            )
-        };
+        let handle = self.call(self.library.insert, sql, format, parameters);
+        // Never null by contract, and checked all the same.
         if handle.is_null() {
             return Err(Exception::internal("the engine opened no insert"));
         }

@@ -31,6 +31,7 @@ use super::open::Engine;
 use super::request::{Request, form};
 use super::select;
 use super::statement::Statement;
+use super::{file_route, files};
 
 /// Bytes of request line and headers together.
 const HEAD_BYTES_MAX: usize = 1 << 20;
@@ -48,12 +49,15 @@ const STOP_DEADLINE: Duration = Duration::from_secs(10);
 /// Answers ClickHouse's HTTP interface on `listener` until `shutdown` resolves; then takes no more connections, lets running requests
 /// end for up to ten seconds, cancels the rest and closes the engine.
 ///
+/// `hosts` are names beside its addresses by which clients reach it; a request for any other host is refused.
+///
 /// Fails where authentication is off and the listener is not on loopback. Not cancel-safe: dropped, it leaves requests running and
 /// the engine open.
 pub async fn serve(
     listener: TcpListener,
     engine: Engine,
     auth: Auth,
+    hosts: Vec<String>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<()> {
     let address = listener.local_addr()?;
@@ -63,7 +67,7 @@ pub async fn serve(
             address.ip()
         )));
     }
-    let auth = Arc::new(auth);
+    let door = Arc::new(Door { auth, hosts });
     let (stop, stopping) = watch::channel(());
     let mut connections = JoinSet::new();
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
@@ -73,7 +77,7 @@ pub async fn serve(
             () = &mut shutdown => break,
             accepted = listener.accept() => match accepted {
                 Ok((socket, _)) => {
-                    connections.spawn(connection(socket, engine.clone(), Arc::clone(&auth), stopping.clone()));
+                    connections.spawn(connection(socket, engine.clone(), Arc::clone(&door), stopping.clone()));
                 }
                 Err(e) => {
                     // Out of file descriptors, or a client that went at once: neither is a reason to end.
@@ -101,10 +105,17 @@ pub async fn serve(
     Ok(())
 }
 
+/// Who is let in.
+struct Door {
+    auth: Auth,
+    /// Names by which clients reach the server, beside its addresses.
+    hosts: Vec<String>,
+}
+
 async fn connection(
     socket: TcpStream,
     engine: Engine,
-    auth: Arc<Auth>,
+    door: Arc<Door>,
     mut stopping: watch::Receiver<()>,
 ) {
     let Ok(bound) = socket.local_addr() else {
@@ -113,8 +124,8 @@ async fn connection(
     let _ = socket.set_nodelay(true);
     let (socket, flushed) = FlushSignalling::new(socket);
     let service = service_fn(move |request| {
-        let (engine, auth, flushed) = (engine.clone(), Arc::clone(&auth), Arc::clone(&flushed));
-        async move { Ok::<_, Infallible>(handle(request, engine, &auth, bound, flushed).await) }
+        let (engine, door, flushed) = (engine.clone(), Arc::clone(&door), Arc::clone(&flushed));
+        async move { Ok::<_, Infallible>(handle(request, engine, &door, bound, flushed).await) }
     });
     let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -137,13 +148,17 @@ async fn connection(
 async fn handle(
     request: hyper::Request<Incoming>,
     engine: Engine,
-    auth: &Auth,
+    door: &Door,
     bound: SocketAddr,
     flushed: Arc<Notify>,
 ) -> Answer {
-    if let Err(e) = check_origin(request.headers(), bound) {
+    if let Err(e) = check_origin(request.headers(), bound, &door.hosts) {
         tracing::warn!(error = %e, "a foreign request was refused");
         return plain_refusal(&e);
+    }
+    if request.uri().path().starts_with(files::ROUTE) {
+        let (parts, body) = request.into_parts();
+        return file_route::answer(&engine, &parts, body, flushed).await;
     }
     let bare = request.uri().query().is_none_or(str::is_empty);
     match (request.method(), request.uri().path()) {
@@ -171,7 +186,7 @@ async fn handle(
         Err(e) => return plain_refusal(&e),
     };
     let anonymous = fields.credentials.user.is_none() && fields.credentials.password.is_none();
-    if let Err(e) = auth.check(&fields.credentials) {
+    if let Err(e) = door.auth.check(&fields.credentials) {
         tracing::warn!("a request with a wrong user or password was refused");
         let mut answer = plain_refusal(&e);
         if anonymous {
@@ -190,7 +205,7 @@ async fn handle(
         fields.answer_encoding,
         fields.answer_blocks,
     )
-    .hiding(auth.secret());
+    .hiding(door.auth.secret());
     if parts.method == Method::HEAD {
         // `url()` and others probe with HEAD: nothing is run for it.
         let format = fields.default_format.as_deref().unwrap_or("TabSeparated");
@@ -200,7 +215,7 @@ async fn handle(
             &summary(&super::ffi::Counts::default(), Duration::ZERO),
         );
     }
-    match execute(fields, body, engine, &heading, flushed).await {
+    match execute(fields, body, engine, &heading, flushed, bound).await {
         Ok(answer) => answer,
         Err(exception) => {
             tracing::debug!(query_id = heading.query_id, error = %exception, "a query failed");
@@ -215,6 +230,7 @@ async fn execute(
     engine: Engine,
     heading: &Heading,
     flushed: Arc<Notify>,
+    bound: SocketAddr,
 ) -> Result<Answer, Exception> {
     let body = match fields.boundary.take() {
         Some(boundary) => {
@@ -233,7 +249,8 @@ async fn execute(
     let permit = engine.inner.permit().await?;
     let tag = format!("{:032x}", rand::random::<u128>());
     let registered = Registered::new(&engine, &tag, &heading.query_id);
-    let job = blocking(move || Job::read(fields, body, tag)).await?;
+    let reading = engine.clone();
+    let job = blocking(move || Job::read(&reading, fields, body, tag, bound)).await?;
     log_start(&job, heading);
     if matches!(job.statement, Statement::Select { .. }) {
         return select::answer(job, &engine, permit, heading.clone(), flushed, registered).await;

@@ -228,6 +228,18 @@ impl<'a> Tokens<'a> {
         self.list.get(i).is_some_and(|t| t.kind == Kind::Text)
     }
 
+    /// What a literal says, where its bytes are what they say: a heredoc, or a text in quotes without a backslash.
+    pub(super) fn plain_text(&self, i: usize) -> Option<&'a str> {
+        let token = self.list.get(i).filter(|t| t.kind == Kind::Text)?;
+        let text = std::str::from_utf8(self.bytes(token)).ok()?;
+        if let Some(tagged) = text.strip_prefix('$') {
+            let tag = tagged.find('$')? + 2;
+            return text.get(tag..text.len().checked_sub(tag)?);
+        }
+        let inner = text.strip_prefix('\'')?.strip_suffix('\'')?;
+        (!inner.contains(['\\', '\''])).then_some(inner)
+    }
+
     pub(super) fn bytes(&self, token: &Token) -> &'a [u8] {
         &self.text[token.start..token.end]
     }

@@ -12,21 +12,26 @@
 
 mod answer;
 mod auth;
+mod beneath;
 mod body;
 mod compression;
 mod exception;
 mod execute;
 mod ffi;
+mod file_route;
+mod files;
 mod flush;
 mod guard;
 mod http;
 mod lexer;
 mod library;
 mod open;
+mod pattern;
 mod request;
 mod running;
 mod select;
 mod session;
+mod spool;
 mod statement;
 
 pub use auth::Auth;

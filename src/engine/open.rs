@@ -15,6 +15,7 @@ use crate::error::{Context, Error, Result};
 
 use super::exception::Exception;
 use super::ffi::{Connection, Library};
+use super::files::Files;
 use super::running::Running;
 use super::session::Sessions;
 
@@ -25,13 +26,21 @@ const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
 /// The engine's own rules, in its own configuration: what is not granted here no statement gets at, however it is written. The
 /// table functions on files, sources other than HTTP and S3, executable dictionaries and the end of the process are revoked;
-/// settings that name files cannot be changed. What this does not reach is in `guard.rs`.
+/// settings that name files, or hold expressions or another language as text, cannot be changed. What this does not reach is in `guard.rs`.
 const USERS_XML: &str = "<clickhouse><profiles><default><constraints>\
 <format_schema><readonly/></format_schema>\
 <output_format_schema><readonly/></output_format_schema>\
 <format_template_row><readonly/></format_template_row>\
 <format_template_resultset><readonly/></format_template_resultset>\
-</constraints></default></profiles><quotas><default/></quotas><users><default>\
+<format_schema_source><readonly/></format_schema_source>\
+<dialect><readonly/></dialect>\
+<additional_result_filter><readonly/></additional_result_filter>\
+<additional_table_filters><readonly/></additional_table_filters>\
+<parallel_replicas_custom_key><readonly/></parallel_replicas_custom_key>\
+</constraints>\
+<input_format_values_interpret_expressions>0</input_format_values_interpret_expressions>\
+<input_format_values_deduce_templates_of_expressions>0</input_format_values_deduce_templates_of_expressions>\
+</default></profiles><quotas><default/></quotas><users><default>\
 <password></password><networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota><grants>\
 <query>GRANT ALL ON *.*</query>\
 <query>REVOKE SOURCES ON *.*</query>\
@@ -53,6 +62,8 @@ pub struct Options {
     pub memory_limit_bytes: Option<u64>,
     /// Requests that run at once; further ones wait.
     pub requests_max: u32,
+    /// Folders beside DIR/user_files that `file()` may read.
+    pub readable: Vec<PathBuf>,
 }
 
 impl Options {
@@ -62,6 +73,7 @@ impl Options {
             data_dir: data_dir.into(),
             memory_limit_bytes: None,
             requests_max: REQUESTS_MAX,
+            readable: Vec::new(),
         }
     }
 }
@@ -80,6 +92,7 @@ pub(super) struct Inner {
     /// Where answers are kept that wait for the end of their query.
     pub(super) temporary: PathBuf,
     pub(super) identity: Identity,
+    pub(super) files: Files,
     pub(super) sessions: Sessions,
     pub(super) running: Running,
     permits: Arc<Semaphore>,
@@ -127,6 +140,7 @@ impl Engine {
         for folder in [&data, &files, &pipes, &temporary] {
             make_folder(folder).doing(doing)?;
         }
+        let reachable = Files::new(&files, &options.readable)?;
         let (config, users) = (folder.join("engine.xml"), folder.join("users.xml"));
         fs::write(&config, "<clickhouse/>\n").doing(doing)?;
         fs::write(&users, USERS_XML).doing(doing)?;
@@ -160,6 +174,7 @@ impl Engine {
             pipes,
             temporary,
             identity,
+            files: reachable,
             sessions: Sessions::default(),
             running: Running::default(),
             permits: Arc::new(Semaphore::new(options.requests_max as usize)),

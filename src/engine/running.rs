@@ -31,6 +31,14 @@ impl Running {
             .remove(tag);
     }
 
+    /// Whether a query of this tag runs.
+    pub(super) fn knows(&self, tag: &str) -> bool {
+        self.ids
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(tag)
+    }
+
     fn tag_of(&self, query_id: &str) -> Option<String> {
         let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         ids.iter()

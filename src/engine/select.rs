@@ -15,7 +15,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 
-use super::answer::{Answer, AnswerBody, Heading, Piece, summary};
+use super::answer::{Answer, AnswerBody, Heading, Piece, file_pieces, summary};
 use super::compression::Encoder;
 use super::exception::Exception;
 use super::execute::{Job, prepare, quoted, restore};
@@ -160,7 +160,7 @@ fn run(
     drop(permit);
     answer
         .map(|a| (a.counts, started.elapsed()))
-        .map_err(|e| e.without(&comment).without(&outfile))
+        .map_err(|e| e.without(&comment).without(&outfile).without(&job.files))
 }
 
 /// Answers a SELECT. Dropped, it cancels the query.
@@ -294,26 +294,13 @@ async fn spooled(
         .await
         .map_err(io)?;
     file.flush().await.map_err(io)?;
+    let length = file.metadata().await.map_err(io)?.len();
     tokio::io::AsyncSeekExt::rewind(&mut file)
         .await
         .map_err(io)?;
-    let (pieces, receiver) = mpsc::channel(PIECES_AHEAD);
-    tokio::spawn(async move {
-        loop {
-            let mut piece = BytesMut::with_capacity(READ_BYTES);
-            let piece = match file.read_buf(&mut piece).await {
-                Ok(0) => return,
-                Ok(_) => Piece::Data(piece.freeze()),
-                Err(_) => Piece::LastWords(Bytes::new()),
-            };
-            if pieces.send(piece).await.is_err() {
-                return;
-            }
-        }
-    });
     Ok(heading.answer(
         format,
-        AnswerBody::streamed(receiver, flushed),
+        AnswerBody::streamed(file_pieces(file, length), flushed),
         &summary(&counts, elapsed),
     ))
 }

@@ -6,8 +6,6 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use roaring::RoaringTreemap;
 
 use super::Ended;
-use super::ack::Owed;
-use super::budget::Share;
 use super::decode::{DecodeCounters, Decoder};
 use super::epoch::EpochHistory;
 use super::hand::Hand;
@@ -118,15 +116,7 @@ impl Pipeline {
                 client: self.client.clone(),
                 stats: self.stats.clone(),
             }),
-            hand: Hand {
-                decoder,
-                dead_letters: Vec::new(),
-                owed: Owed::nothing(mode),
-                share: Share::default(),
-                messages: 0,
-                last_seq: standing.floor,
-                since: None,
-            },
+            hand: Hand::new(decoder, mode, standing.floor),
             order: Order::new(mode, &standing),
             durable,
             source,

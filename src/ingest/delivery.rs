@@ -1,5 +1,8 @@
 //! What JetStream says about a delivered message in its reply subject. Pure.
 
+/// Tokens after the prefix, at most.
+const MOST_TOKENS: usize = 10;
+
 /// Where a message stands in its stream and in its consumer's deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Delivery {
@@ -20,22 +23,21 @@ impl Delivery {
     /// `$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>`, or with domain and account
     /// hash before the stream and a random token at the end (ADR-15).
     pub(super) fn parse(reply: &str) -> Option<Self> {
-        let rest = reply.strip_prefix("$JS.ACK.")?;
-        let mut tokens = [""; 10];
-        let mut count = 0;
-        for token in rest.split('.') {
-            if count == tokens.len() {
-                return None;
-            }
-            tokens[count] = token;
-            count += 1;
+        let rest = reply.strip_prefix("$JS.ACK.")?.as_bytes();
+        // Where each token ends; one pass, since this is done for every message.
+        let mut ends = [0; MOST_TOKENS];
+        let mut dots = 0;
+        for (at, _) in rest.iter().enumerate().filter(|(_, byte)| **byte == b'.') {
+            *ends.get_mut(dots)? = at;
+            dots += 1;
         }
-        let first = match count {
+        *ends.get_mut(dots)? = rest.len();
+        let first = match dots + 1 {
             7 => 2,
             9 | 10 => 4,
             _ => return None,
         };
-        let field = |at: usize| tokens[first + at].parse::<u64>().ok();
+        let field = |at: usize| number(&rest[ends[first + at - 1] + 1..ends[first + at]]);
         Some(Self {
             seq: field(1)?,
             number: field(2)?,
@@ -43,6 +45,20 @@ impl Delivery {
             pending: field(4)?,
         })
     }
+}
+
+/// A decimal number without a sign.
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |sum, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        sum.checked_mul(10)?.checked_add(u64::from(digit))
+    })
 }
 
 #[cfg(test)]
@@ -69,6 +85,9 @@ mod tests {
             "_INBOX.x",
             "$JS.ACK.S.c.1.x.12.17.3",
             "$JS.ACK.S.c.1.2",
+            "$JS.ACK.S.c.1.4711.12.1760000000123456789.",
+            "$JS.ACK.S.c.1.18446744073709551616.12.1760000000123456789.3",
+            "$JS.ACK.S.c.1.+1.12.1760000000123456789.3",
             "$JS.ACK.1.2.3.4.5.6.7.8.9.10.11",
         ] {
             assert_eq!(Delivery::parse(reply), None, "{reply}");

@@ -4,27 +4,23 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_nats::Client;
 use async_nats::jetstream::stream::Stream;
-use async_nats::{Client, Message};
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Ended;
-use super::ack::Owed;
 use super::begin::Life;
 use super::budget::{Budget, Share};
-use super::dead_letter::{DeadLetter, DeadLetters};
-use super::decode::MessageMeta;
-use super::decode::Reason;
+use super::dead_letter::DeadLetters;
 use super::delivery::Delivery;
 use super::doors::Shard;
-use super::hand::Hand;
+use super::hand::Limits;
 use super::life::superseded;
 use super::order::Admission;
-use super::sink::{Batch, LAST_FLUSH, message_id};
+use super::sink::LAST_FLUSH;
 use super::stats::DatasetStats;
 use super::stream::{self, AckMode};
 use crate::clickhouse::Tier;
@@ -39,10 +35,6 @@ const LOOK: Duration = Duration::from_millis(100);
 const LOOKS_PER_QUESTION: u32 = 20;
 /// Every how many questions it looks whether a newer life began, which an idle one would not notice.
 const QUESTIONS_PER_DOOR: u32 = 5;
-/// Dead letters that a batch holds at most.
-const DEAD_LETTERS_PER_BATCH: usize = 2000;
-/// Bytes of a batch at most, whatever the configuration says: an Arrow array addresses two gigabytes.
-const MOST_BATCH_BYTES: usize = 512 << 20;
 
 /// What all lives of a dataset's ingest work with.
 pub(super) struct Pipeline {
@@ -132,12 +124,13 @@ impl Pipeline {
     async fn ingest(&self, life: &mut Life) -> Result<(), Ended> {
         let mut landing: Option<AbortOnDropHandle<Result<(), Ended>>> = None;
         let mut waiting: Option<BoxFuture<'static, Share>> = None;
+        let limits = self.hand_limits();
         let mut look = interval(LOOK);
         let mut looks = 0_u32;
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let full = self.is_full(&life.hand);
-            if landing.is_none() && self.is_due(&life.hand, full, waiting.is_some()) {
+            let full = life.hand.is_full(&limits);
+            if landing.is_none() && life.hand.is_due(&limits, Instant::now(), waiting.is_some()) {
                 landing = Some(launch(life)?);
                 continue;
             }
@@ -151,10 +144,7 @@ impl Pipeline {
                 }
                 continue;
             }
-            let due_at = life
-                .hand
-                .since
-                .map(|since| since + self.limits.flush_interval);
+            let due_at = life.hand.since.map(|since| since + limits.age);
             tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return self.finish(life, landing).await,
@@ -167,15 +157,13 @@ impl Pipeline {
                     waiting = None;
                     life.source.request(share).await?;
                 }
-                chunk = life.source.next(), if !full => {
-                    let chunk = chunk.ok_or_else(|| Ended::doubt("the connection to NATS was given up"))?;
-                    self.take(life, chunk)?;
+                come = life.source.come(), if !full => {
+                    come.ok_or_else(|| Ended::doubt("the connection to NATS was given up"))?;
+                    self.take(life, &limits)?;
                 }
                 () = sleep_until(due_at), if due_at.is_some() && landing.is_none() => {}
                 _ = look.tick() => {
-                    if self.connects() != life.connects {
-                        return Err(Ended::doubt("the connection to NATS was renewed"));
-                    }
+                    self.check_connection(life)?;
                     life.source.forget_expired(Instant::now());
                     looks = looks.wrapping_add(1);
                     let settled = landing.is_none() && life.hand.is_empty();
@@ -188,6 +176,11 @@ impl Pipeline {
         }
     }
 
+    /// How large and how old a batch of this dataset may get.
+    fn hand_limits(&self) -> Limits {
+        Limits::of(&self.limits, &self.config.ingest)
+    }
+
     /// Counts what the decoder has seen since it was counted last.
     fn count_decoded(&self, life: &mut Life) {
         let now = life.hand.decoder.counters();
@@ -195,23 +188,16 @@ impl Pipeline {
         life.counted = now;
     }
 
-    fn is_full(&self, hand: &Hand) -> bool {
-        hand.decoder.rows() >= self.limits.rows
-            || hand.decoder.bytes() >= self.config.ingest.batch_bytes.min(MOST_BATCH_BYTES)
-            || hand.dead_letters.len() >= DEAD_LETTERS_PER_BATCH
-    }
-
-    /// Whether the hand is to be landed: it is full or old, or the memory for more is lacking.
-    fn is_due(&self, hand: &Hand, full: bool, lacking: bool) -> bool {
-        let old = hand
-            .since
-            .is_some_and(|since| since.elapsed() >= self.limits.flush_interval);
-        full || old || (lacking && !hand.is_empty())
-    }
-
-    /// Takes what has come into the hand.
-    fn take(&self, life: &mut Life, chunk: Vec<Message>) -> Result<(), Ended> {
-        for message in chunk {
+    /// Takes what has come into the hand, until that is full.
+    fn take(&self, life: &mut Life, limits: &Limits) -> Result<(), Ended> {
+        // A server that was killed may have forgotten that this life set the consumer back: over the new connection it goes
+        // on behind messages that never came, under the very numbers that are expected. The client counts a connection
+        // before anything comes over it, so that asking after the messages are here is in time.
+        self.check_connection(life)?;
+        let now = Instant::now();
+        while !life.hand.is_full(limits)
+            && let Some(message) = life.source.pop()
+        {
             if let Some(status) = message.status.filter(|s| *s != async_nats::StatusCode::OK) {
                 life.source.status(status, &message)?;
                 continue;
@@ -226,54 +212,32 @@ impl Pipeline {
             self.stats.bytes.add(message.length as u64);
             self.stats.lag.set(delivery.pending);
             match life.order.admit(&delivery)? {
-                Admission::New => self.take_new(life, message, &delivery)?,
+                Admission::New => {
+                    let position = life.history.position(delivery.seq);
+                    if life.held.contains(delivery.seq) {
+                        self.stats.already_held.add(1);
+                    } else {
+                        life.hand.take(&message, &delivery, position)?;
+                    }
+                    life.hand.owe(message, &delivery, now);
+                }
                 Admission::Taken => self.stats.redelivered.add(1),
                 Admission::Settled => {
                     self.stats.redelivered.add(1);
-                    life.hand.owe(message, &delivery);
+                    life.hand.owe(message, &delivery, now);
                 }
             }
         }
         Ok(())
     }
 
-    fn take_new(
-        &self,
-        life: &mut Life,
-        message: Message,
-        delivery: &Delivery,
-    ) -> Result<(), Ended> {
-        let position = life.history.position(delivery.seq);
-        let hand = &mut life.hand;
-        if life.held.contains(delivery.seq) {
-            self.stats.already_held.add(1);
+    /// A life ends with the connection on which it began.
+    fn check_connection(&self, life: &Life) -> Result<(), Ended> {
+        if self.connects() == life.connects {
+            Ok(())
         } else {
-            let meta = MessageMeta {
-                subject: message.subject.as_str(),
-                position,
-                stored_at_nanos: delivery.stored_at_nanos,
-            };
-            if let Err(rejection) = hand.decoder.append(&meta, &message.payload) {
-                if matches!(rejection.reason, Reason::BatchFull) && hand.decoder.rows() > 0 {
-                    // What came is dropped and comes again in the next life, in smaller batches.
-                    return Err(Ended::doubt(
-                        "a batch outgrew what an Arrow array can address",
-                    ));
-                }
-                hand.dead_letters.push(DeadLetter {
-                    position,
-                    label: rejection.reason.label().to_owned(),
-                    reason: rejection.to_string(),
-                    subject: message.subject.to_string(),
-                    stored_at_nanos: delivery.stored_at_nanos,
-                    message_id: message_id(message.headers.as_ref()),
-                    // A copy: the original bytes lie in a buffer with all that was read at once.
-                    body: Bytes::copy_from_slice(&message.payload),
-                });
-            }
+            Err(Ended::doubt("the connection to NATS was renewed"))
         }
-        hand.owe(message, delivery);
-        Ok(())
     }
 
     /// Asks the server how things stand. `true`: everything that was to be drained is settled.
@@ -299,7 +263,7 @@ impl Pipeline {
         let delivered = info.delivered.consumer_sequence;
         let behind = life.order.misses(delivered);
         life.order.forget(info.ack_floor.stream_sequence);
-        if behind && life.delivered == delivered && !self.is_full(&life.hand) {
+        if behind && life.delivered == delivered && !life.hand.is_full(&self.hand_limits()) {
             return Err(Ended::doubt("messages were delivered to somebody else"));
         }
         life.delivered = delivered;
@@ -362,20 +326,7 @@ fn is_final(e: &Error) -> bool {
 
 /// Sends the hand on its way into hot, as a task of its own, so that the next one is filled meanwhile.
 fn launch(life: &mut Life) -> Result<AbortOnDropHandle<Result<(), Ended>>> {
-    let hand = &mut life.hand;
-    let rows = match hand.decoder.rows() {
-        0 => None,
-        _ => Some(hand.decoder.finish()?),
-    };
-    let batch = Batch {
-        rows,
-        dead_letters: std::mem::take(&mut hand.dead_letters),
-        owed: std::mem::replace(&mut hand.owed, Owed::nothing(life.durable.mode())),
-        share: std::mem::take(&mut hand.share),
-        messages: std::mem::take(&mut hand.messages),
-        last_seq: hand.last_seq,
-    };
-    hand.since = None;
+    let batch = life.hand.batch(life.durable.mode())?;
     life.order.launched();
     let sink = life.sink.clone();
     Ok(AbortOnDropHandle::new(tokio::spawn(async move {

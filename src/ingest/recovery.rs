@@ -233,8 +233,15 @@ impl Recovery<'_> {
         }
         let epoch = history.current();
         let top = self.top(&history, floor).await?;
+        // A life that slept here may find rows that a newer one landed meanwhile, of messages that came after the facts were
+        // asked: only what the stream says after the row was seen can testify against the row.
+        let facts = asked_again(self.stream, self.facts).await?;
+        let later = Recovery {
+            facts: &facts,
+            ..*self
+        };
         let rewound = match top {
-            Some(top) => self.testify(top).await?.is_rewind(),
+            Some(top) => later.testify(top).await?.is_rewind(),
             None => false,
         };
         if !rewound {
@@ -245,7 +252,7 @@ impl Recovery<'_> {
             });
         }
         // A server that lost more this time than the last time issues sequences of older epochs again too.
-        let from = self.last_same(held.iter()).await?.unwrap_or(0) + 1;
+        let from = later.last_same(held.iter()).await?.unwrap_or(0) + 1;
         history.begin(from, Epoch(now_nanos.max(epoch.0 + 1)));
         Ok(Epochs {
             history,
@@ -323,5 +330,15 @@ impl Recovery<'_> {
             }
         }
         Ok(last)
+    }
+}
+
+/// What the stream says now; an error that passes where it was made anew meanwhile.
+async fn asked_again(stream: &jetstream::stream::Stream, before: &Facts) -> Result<Facts> {
+    let facts = super::stream::facts(stream).await?;
+    if facts.created == before.created {
+        Ok(facts)
+    } else {
+        Err(Error::nats("the stream was made anew while it was asked"))
     }
 }

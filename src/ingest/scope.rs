@@ -42,7 +42,7 @@ pub(super) fn of(config: &IngestConfig, datasets: &[&Dataset]) -> Result<Vec<Sco
             });
         }
     }
-    if scopes.is_empty() {
+    if scopes.is_empty() && !datasets.is_empty() {
         return Err(Error::config(
             "ingest.shards and ingest.filters leave this daemon nothing of the chosen datasets",
         ));

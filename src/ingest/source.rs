@@ -45,6 +45,8 @@ pub(super) struct Source {
     consumer: PullConsumer,
     inbox: String,
     messages: ReadyChunks<Subscriber>,
+    /// What has come and was not asked for yet: a hand that is full leaves the rest.
+    ready: std::vec::IntoIter<Message>,
     requests: VecDeque<Request>,
     next_number: u64,
     least_bytes: usize,
@@ -65,6 +67,7 @@ impl Source {
             consumer: consumer.clone(),
             inbox,
             messages: subscriber.ready_chunks(CHUNK),
+            ready: Vec::new().into_iter(),
             requests: VecDeque::new(),
             next_number: 0,
             least_bytes,
@@ -108,9 +111,17 @@ impl Source {
         Ok(())
     }
 
-    /// What has come: messages and statuses, in order. `None` when the connection is given up. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Option<Vec<Message>> {
-        self.messages.next().await
+    /// Waits until something has come. `None` when the connection is given up. Cancel-safe.
+    pub(super) async fn come(&mut self) -> Option<()> {
+        if self.ready.as_slice().is_empty() {
+            self.ready = self.messages.next().await?.into_iter();
+        }
+        Some(())
+    }
+
+    /// The next of what has come: messages and statuses, in order.
+    pub(super) fn pop(&mut self) -> Option<Message> {
+        self.ready.next()
     }
 
     /// Books a message on the request that it answers, and moves its share of the budget into `to`.

@@ -1,19 +1,21 @@
 //! Hot → archive: one generation, the rows of a window that no earlier generation holds.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::road::{Road, SourceTable, difference, total};
-use super::rows::{Rows, archived_columns, have_positions};
+use super::evolution::window_columns;
+use super::road::{Road, SourceTable, total};
+use super::rows::{Rows, have_positions};
 use super::sift::Sift;
 use super::staging::Scratch;
 use super::stream::ArrowRows;
 use super::turn::Turn;
 use crate::archive::{
-    Chunk, ChunkSchema, ChunkWriter, Committed, FORMAT, GenerationId, Manifest, Schema, Source,
+    ChunkSchema, ChunkWriter, Committed, FORMAT, GenerationId, Manifest, Schema, Source, Written,
 };
-use crate::clickhouse::{Fingerprint, HashedColumn};
+use crate::clickhouse::{Fingerprint, HashedColumn, Parts};
 use crate::dataset::Window;
 use crate::error::{Error, Result};
 use crate::progress::Work;
@@ -41,21 +43,28 @@ pub(super) async fn export(
     turn: &mut Turn<'_>,
     work: &Work,
 ) -> Result<Exported> {
-    let rows = road.source_rows(source, window)?;
-    let columns = archived_columns(&road.hot()?.schema);
     work.step("comparing", 0);
-    let expected = if known.is_empty() {
-        rows.count().await?
-    } else {
-        let held = rows.fingerprint(&columns).await?;
-        if held == total(known) { 0 } else { held.rows }
-    };
+    let rows = road.source_rows(source, window)?;
+    let before = road.source_parts(source).await?;
     let mut exported = Exported::default();
-    if expected == 0 {
+    if let Some(parts) = &before
+        && (parts.rows() == 0 || road.evidence.is_archived(window, parts, known))
+    {
         exported.complete = true;
         return Ok(exported);
     }
-    check_known(window, known, &columns)?;
+    let columns = window_columns(&rows, known).await?;
+    let expected = if known.is_empty() {
+        source.rows
+    } else {
+        let held = rows.fingerprint(&columns).await?;
+        if held.rows == 0 || held == total(known) {
+            note_archived(road, source, window, before, known).await?;
+            exported.complete = true;
+            return Ok(exported);
+        }
+        held.rows
+    };
     if !turn.has_begun() {
         // Somebody else may have been at work until the lease was ours.
         turn.attempt().await?;
@@ -75,32 +84,33 @@ pub(super) async fn export(
     };
     match one.export(&mut exported.arrow_bytes).await? {
         // The fingerprints differ because hot holds some of the archived rows and nothing else.
-        None => exported.complete = true,
-        Some(committed) => exported.made = matches!(committed, Committed::Won(_)),
+        None => {
+            note_archived(road, source, window, before, known).await?;
+            exported.complete = true;
+        }
+        Some(Committed::Lost(_)) => {}
+        Some(Committed::Won(manifest)) => {
+            exported.made = true;
+            let generations = [known, &[manifest]].concat();
+            note_archived(road, source, window, before, &generations).await?;
+        }
     }
     Ok(exported)
 }
 
-/// Refuses a supplement whose columns or identity do not go with what is archived.
-fn check_known(window: Window, known: &[Manifest], columns: &[HashedColumn]) -> Result<()> {
-    let Some(first) = known.first() else {
-        return Ok(());
-    };
-    if first.schema.columns != columns {
-        return Err(Error::schema(format!(
-            "the table has other columns than {} has in the archive: {}",
-            first.id(),
-            difference(columns, &first.schema.columns)
-        ))
-        .hint(
-            "a window's generations must have the same columns; set the table back for this window",
-        ));
-    }
-    if !have_positions(columns) {
-        return Err(Error::schema(format!(
-            "{window} is archived and hot holds other rows of it, but the table has no stream_epoch and stream_seq by which \
-             late rows could be told from archived ones"
-        )));
+/// Notes that every row of the window in these parts was found to be archived, if they are still those that were there
+/// before the rows were read: parts that are the same before and after a query are the ones that it read.
+async fn note_archived(
+    road: &Road,
+    source: &SourceTable,
+    window: Window,
+    before: Option<Parts>,
+    generations: &[Manifest],
+) -> Result<()> {
+    if let Some(parts) = before
+        && road.source_parts(source).await?.as_ref() == Some(&parts)
+    {
+        road.evidence.note_archived(window, parts, generations);
     }
     Ok(())
 }
@@ -128,9 +138,39 @@ impl Generation<'_> {
 
     /// Writes the rows that are not archived, and commits them; `None` when there are none.
     async fn export(&self, arrow_bytes: &mut u64) -> Result<Option<Committed>> {
+        if have_positions(self.columns) {
+            return self
+                .write_new(Sift::by_position(self.known), None, arrow_bytes)
+                .await;
+        }
+        if self.known.is_empty() {
+            return self
+                .write_new(Sift::by_hash(HashMap::new()), None, arrow_bytes)
+                .await;
+        }
+        // Rows without a position are told from archived ones by their hash, beside the archived rows themselves.
+        let scratch =
+            Scratch::fill(self.road, self.window, self.known, self.attempt, self.work).await?;
+        let written = async {
+            let surplus = self.rows.surplus(&scratch.rows(), self.columns).await?;
+            let sift = Sift::by_hash(surplus);
+            self.write_new(sift, Some(&scratch.rows()), arrow_bytes)
+                .await
+        };
+        let written = written.await;
+        scratch.remove().await?;
+        written
+    }
+
+    /// Writes what the sieve lets through, and commits it; `None` when that is nothing.
+    async fn write_new(
+        &self,
+        mut sift: Sift,
+        archived: Option<&Rows<'_>>,
+        arrow_bytes: &mut u64,
+    ) -> Result<Option<Committed>> {
         let started = Instant::now();
-        let mut sift = Sift::new(self.known, have_positions(self.columns));
-        let query = self.rows.export_query(self.columns);
+        let query = self.rows.export_query(self.columns, archived);
         let mut stream = ArrowRows::start(self.rows.tier, query)?;
         let mut writer = None;
         let written = self.write(&mut stream, &mut sift, &mut writer).await;
@@ -149,9 +189,9 @@ impl Generation<'_> {
                 return Err(e.doing(format!("exporting {}", self.id()?)));
             }
         };
-        let chunks = writer.finish().await?;
+        let written = writer.finish().await?;
         let rows = sift.kept.rows;
-        let manifest = self.manifest(sift, chunks)?;
+        let manifest = self.manifest(sift, written)?;
         let id = manifest.id();
         tracing::info!(generation = %id, attempt = self.attempt, rows, arrow_bytes = stream.bytes(), duration = ?started.elapsed(), "exported");
         let committed = self.road.archive.commit(manifest.clone()).await?;
@@ -201,7 +241,7 @@ impl Generation<'_> {
         Ok(())
     }
 
-    fn manifest(&self, sift: Sift, chunks: Vec<Chunk>) -> Result<Manifest> {
+    fn manifest(&self, sift: Sift, written: Written) -> Result<Manifest> {
         let id = self.id()?;
         Ok(Manifest {
             format: FORMAT,
@@ -223,9 +263,9 @@ impl Generation<'_> {
                 sorting_key: self.rows.schema.sorting_key.clone(),
             },
             fingerprint: sift.kept,
-            column_sums: std::collections::BTreeMap::new(),
+            column_sums: written.column_sums.to_hex(),
             positions: sift.kept_positions,
-            chunks,
+            chunks: written.chunks,
         })
     }
 
@@ -233,7 +273,9 @@ impl Generation<'_> {
     ///
     /// Where all of them are there, their sum says it; of some of them, the archived chunks themselves have to say it.
     async fn check_seen(&self, seen: Fingerprint) -> Result<()> {
-        if seen.rows == 0 || seen == total(self.known) {
+        // Without positions, seen means that the hash is archived.
+        let told_by_hash = !have_positions(self.columns);
+        if seen.rows == 0 || told_by_hash || seen == total(self.known) {
             return Ok(());
         }
         let scratch =

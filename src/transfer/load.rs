@@ -10,18 +10,20 @@ use super::staging::{self, Purpose};
 use super::task::{Event, may_be_asleep};
 use super::turn::Turn;
 use crate::archive::Manifest;
-use crate::clickhouse::Fingerprint;
+use crate::clickhouse::{Fingerprint, Parts};
 use crate::dataset::Window;
 use crate::error::{Error, Result};
 use crate::progress::Work;
 
-/// Loads what cold does not hold of a window; `true` when something was moved into it.
+/// Loads what cold does not hold of a window; `true` when something was moved into it. `fresh` says that one of the
+/// generations was made a moment ago, so that cold need not be asked whether anything is to be done.
 ///
 /// When it returns `false`, cold holds exactly the generations: that is the proof of this side.
 pub(super) async fn load(
     road: &Road,
     window: Window,
     generations: &[Manifest],
+    fresh: bool,
     turn: &mut Turn<'_>,
     work: &Work,
 ) -> Result<bool> {
@@ -30,8 +32,12 @@ pub(super) async fn load(
         check_takes(&cold.schema, &first.schema.columns)?;
     }
     work.step("asking cold", 0);
+    if holds_what_was_moved(road, window, generations).await? {
+        return Ok(false);
+    }
     // What an attempt left that ended between its move and its clean-up is swept even where nothing is to be loaded.
-    if missing(road, window, generations).await?.is_empty()
+    if !fresh
+        && missing(road, window, generations).await?.1.is_empty()
         && !staging::left_behind(&cold.tier, &cold.schema.table, window).await?
     {
         return Ok(false);
@@ -41,7 +47,7 @@ pub(super) async fn load(
     staging::fence(&cold.tier, &cold.schema.table, window, attempt, &asleep).await?;
     turn.note(Event::Fenced).await?;
     // Only now is the answer final: nobody else can add to this window any more.
-    let missing = missing(road, window, generations).await?;
+    let (held, missing) = missing(road, window, generations).await?;
     if missing.is_empty() {
         return Ok(false);
     }
@@ -51,13 +57,43 @@ pub(super) async fn load(
     let filled = staging::fill(road, cold, &table, &missing, work).await;
     staging::keep_if_filled(&cold.tier, &table, filled).await?;
     work.step("moving", 0);
-    move_into_cold(road, &table, window, total(&missing)).await?;
+    let moved = move_into_cold(road, &table, window, total(&missing)).await?;
+    if let Some(parts) = moved
+        && held.rows == 0
+    {
+        road.evidence.note_loaded(window, parts, generations);
+    }
     cold.tier.drop_table(&table).await?;
     Ok(true)
 }
 
-/// The generations that cold does not hold; an integrity error where what it holds is no choice of generations.
-async fn missing(road: &Road, window: Window, generations: &[Manifest]) -> Result<Vec<Manifest>> {
+/// Whether cold's rows of the window are those that this run proved in a staging table and moved: its parts are all there,
+/// and cold counts no other rows in the window.
+async fn holds_what_was_moved(
+    road: &Road,
+    window: Window,
+    generations: &[Manifest],
+) -> Result<bool> {
+    let Some(moved) = road.evidence.loaded(window, generations) else {
+        return Ok(false);
+    };
+    let cold = road.cold()?;
+    let (engine, table) = (&cold.schema.engine, &cold.schema.table);
+    let now = cold.tier.parts(engine, table, moved.partition()).await?;
+    if !now.is_some_and(|now| now.contain(&moved)) {
+        return Ok(false);
+    }
+    let counted = road.window_rows(cold, window).count().await?;
+    Ok(counted == total(generations).rows)
+}
+
+/// What cold holds of the window, and the generations that it does not; an integrity error where what it holds is no choice
+/// of generations.
+async fn missing(
+    road: &Road,
+    window: Window,
+    generations: &[Manifest],
+) -> Result<(Fingerprint, Vec<Manifest>)> {
     let cold = road.cold()?;
     let rows = road.window_rows(cold, window);
     let held = match generations.first() {
@@ -69,25 +105,26 @@ async fn missing(road: &Road, window: Window, generations: &[Manifest]) -> Resul
     };
     let fingerprints: Vec<_> = generations.iter().map(|m| m.fingerprint).collect();
     match held_generations(held, &fingerprints) {
-        Some(flags) => Ok(generations
-            .iter()
-            .zip(flags)
-            .filter(|(_, held)| !held)
-            .map(|(m, _)| m.clone())
-            .collect()),
+        Some(flags) => {
+            let missing = generations.iter().zip(flags).filter(|(_, held)| !held);
+            Ok((held, missing.map(|(m, _)| m.clone()).collect()))
+        }
         None => Err(proof::explain(&rows, held, generations).await?),
     }
 }
 
-/// Moves the staging table's one partition into cold: atomic, and additive.
+/// Moves the staging table's one partition into cold: atomic, and additive. Gives the parts that were moved, where they tell
+/// what they hold.
 async fn move_into_cold(
     road: &Road,
     staging: &str,
     window: Window,
     expected: Fingerprint,
-) -> Result<()> {
+) -> Result<Option<Parts>> {
     let started = Instant::now();
     let cold = road.cold()?;
+    let engine = &cold.schema.engine;
+    let parts = cold.tier.parts(engine, staging, None).await?;
     let partitions = cold.tier.partitions(staging).await?;
     let [partition] = partitions.as_slice() else {
         return Err(Error::schema(format!(
@@ -107,5 +144,6 @@ async fn move_into_cold(
         .move_partition(&partition.id, staging, &cold.schema.table)
         .await?;
     tracing::info!(%window, staging, rows = partition.rows, duration = ?started.elapsed(), "moved into cold");
-    Ok(())
+    // Nobody but this attempt knows the table; parts that were merged since they were listed will not be found in cold.
+    Ok(parts.filter(|parts| parts.rows() == expected.rows))
 }

@@ -5,6 +5,8 @@
 //! to do: that round is the proof. State is facts: a process can stop at any instruction, and the same command started
 //! again ends in the same state.
 
+mod evidence;
+mod evolution;
 mod export;
 mod holdings;
 mod load;
@@ -45,6 +47,7 @@ use crate::config::SyncConfig;
 use crate::dataset::Dataset;
 use crate::error::{Cause, Error, Result};
 use crate::progress::Progress;
+use evidence::Evidence;
 use road::{Road, Side};
 use runner::Runner;
 
@@ -157,6 +160,7 @@ impl Road {
             filter: request.filter.clone(),
             holder: holder(),
             progress: context.progress.clone(),
+            evidence: Evidence::default(),
         };
         if request.goal != Goal::Import {
             let hot = side(&context.hot).await?;
@@ -260,6 +264,7 @@ async fn run_one(
         goal: request.goal,
         observer: context.observer.clone(),
         permits: Arc::clone(permits),
+        cleanups: Arc::new(Semaphore::new(request.jobs.max(1))),
         shutdown: context.shutdown.clone(),
     };
     if request.goal == Goal::Import {

@@ -8,7 +8,7 @@ use arrow::datatypes::UInt64Type;
 use super::road::total;
 use super::rows::{Rows, have_positions};
 use super::stream::ArrowRows;
-use crate::archive::Manifest;
+use crate::archive::{ColumnSums, Manifest};
 use crate::clickhouse::Fingerprint;
 use crate::dataset::{Epoch, Position, PositionSet};
 use crate::error::{Error, Result};
@@ -41,10 +41,36 @@ pub(super) async fn explain(
         }
         text.push_str(&compare(&there, twice, &ours));
     }
+    if held.rows == archived.rows {
+        let columns = differing_columns(rows, generations).await?;
+        if !columns.is_empty() {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "; other values in {}", columns.join(", "));
+        }
+    }
     Ok(Error::integrity(text).hint(
         "nothing was moved or cleaned; find out who wrote to the table; when the archive is proven by `mpsync verify`, drop \
          the window's rows from it and run `mpsync import`",
     ))
+}
+
+/// The columns in which rows hold other values than the archive, by the manifests' checksums; none where some manifest has
+/// no checksums.
+async fn differing_columns(rows: &Rows<'_>, generations: &[Manifest]) -> Result<Vec<String>> {
+    let mut archived = ColumnSums::default();
+    let all = generations.iter().all(|m| archived.add_hex(&m.column_sums));
+    let (Some(first), true) = (generations.first(), all) else {
+        return Ok(Vec::new());
+    };
+    let columns = &first.schema.columns;
+    let mut held = ColumnSums::default();
+    let mut stream = ArrowRows::start(rows.tier, rows.export_query(columns, None))?;
+    while let Some(batch) = stream.next().await? {
+        // The last column is the row's hash.
+        let values = batch.project(&(0..columns.len()).collect::<Vec<_>>())?;
+        held.add_sent(&values, columns)?;
+    }
+    Ok(held.differences(&archived, columns))
 }
 
 /// The positions of rows, and how many rows bear one that another has.

@@ -1,11 +1,12 @@
 //! One dataset on its way: where it is, where it goes, what its tables look like.
 
 use crate::archive::{Archive, Filter, Manifest};
-use crate::clickhouse::{Fingerprint, HashedColumn, TableSchema, Tier};
+use crate::clickhouse::{Fingerprint, HashedColumn, Parts, TableSchema, Tier};
 use crate::dataset::{Dataset, Window};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
+use super::evidence::Evidence;
 use super::rows::Rows;
 
 /// A tier with the live table of the dataset.
@@ -36,6 +37,8 @@ pub(super) struct Road {
     pub(super) holder: String,
     /// Where rows are counted.
     pub(super) progress: Progress,
+    /// What this run has proven.
+    pub(super) evidence: Evidence,
 }
 
 /// The table and partition from which a window is exported: hot's own, or a sealed one.
@@ -45,6 +48,8 @@ pub(super) struct SourceTable {
     pub(super) table: String,
     /// The partition's id.
     pub(super) partition: String,
+    /// The rows of the window in it, as they were counted when the work was planned.
+    pub(super) rows: u64,
 }
 
 impl Road {
@@ -56,6 +61,14 @@ impl Road {
     /// Cold, for a step that cannot do without.
     pub(super) fn cold(&self) -> Result<&Side> {
         self.cold.as_ref().ok_or_else(|| missing("cold"))
+    }
+
+    /// The parts of a source table's partition, where they tell what it holds.
+    pub(super) async fn source_parts(&self, source: &SourceTable) -> Result<Option<Parts>> {
+        let hot = self.hot()?;
+        hot.tier
+            .parts(&hot.schema.engine, &source.table, Some(&source.partition))
+            .await
     }
 
     /// The rows of a window in a source table.

@@ -1,5 +1,8 @@
 //! The rows of a window in a table, as SQL: which they are, their fingerprint, their export.
 
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
 use clickhouse::Row;
 use clickhouse::query::Query;
 use serde::Deserialize;
@@ -24,13 +27,15 @@ const EXACT: [(&str, &str); 4] = [
 ];
 
 /// How rows come as Arrow: dictionaries as dictionaries, strings as the bytes that they are, nothing compressed (the
-/// archive compresses better, and the other end is near), and in the table's own order without sorting.
-const ARROW: [(&str, &str); 5] = [
+/// archive compresses better, and the other end is near), in the table's own order without sorting, and in blocks of half the
+/// usual size, of which several wait on their way through each window's pipeline.
+const ARROW: [(&str, &str); 6] = [
     ("output_format_arrow_low_cardinality_as_dictionary", "1"),
     ("output_format_arrow_string_as_string", "0"),
     ("output_format_arrow_compression_method", "none"),
     ("output_format_arrow_fixed_string_as_fixed_byte_array", "1"),
     ("optimize_read_in_order", "1"),
+    ("max_block_size", "32768"),
 ];
 
 /// Rows of one table: those of a window, a partition, a filter, or all.
@@ -139,8 +144,13 @@ impl Rows<'_> {
 
     /// How many rows there are.
     pub(super) async fn count(&self) -> Result<u64> {
+        self.count_where("1").await
+    }
+
+    /// How many of the rows meet a further condition.
+    pub(super) async fn count_where(&self, condition: &str) -> Result<u64> {
         let sql = format!(
-            "SELECT count() FROM {} WHERE {}",
+            "SELECT count() FROM {} WHERE {} AND ({condition})",
             self.tier.table(self.table),
             self.condition()
         );
@@ -151,7 +161,13 @@ impl Rows<'_> {
     }
 
     /// The rows in the table's order, with each row's hash in a last column: `FORMAT ArrowStream`.
-    pub(super) fn export_query(&self, columns: &[HashedColumn]) -> Query {
+    ///
+    /// Where `archived` is given, only the rows of which it has fewer, told by their hash.
+    pub(super) fn export_query(
+        &self,
+        columns: &[HashedColumn],
+        archived: Option<&Rows<'_>>,
+    ) -> Query {
         let mut sql = format!(
             "SELECT {}, {} AS {HASH_COLUMN} FROM {} WHERE {}",
             idents(columns.iter().map(|c| c.name.as_str())),
@@ -159,6 +175,17 @@ impl Rows<'_> {
             self.tier.table(self.table),
             self.condition()
         );
+        if let Some(archived) = archived {
+            // Writing to a String cannot fail.
+            let _ = write!(
+                sql,
+                " AND ({hash} NOT IN (SELECT {theirs} FROM {table}) OR {hash} IN (SELECT hash FROM ({surplus})))",
+                hash = self.hash(columns),
+                theirs = archived.hash(columns),
+                table = archived.tier.table(archived.table),
+                surplus = self.surplus_sql(archived, columns),
+            );
+        }
         if !self.schema.sorting_key.is_empty() {
             // The server's own text of its own key.
             sql.push_str(" ORDER BY ");
@@ -169,6 +196,38 @@ impl Rows<'_> {
             .fold(self.bind(&sql), |query, (name, value)| {
                 query.with_setting(name, value)
             })
+    }
+
+    /// The hashes of which there are more rows here than in `archived`, which has at least one, and how many more.
+    fn surplus_sql(&self, archived: &Rows<'_>, columns: &[HashedColumn]) -> String {
+        format!(
+            "SELECT hash, toUInt64(here - there) AS more FROM \
+             (SELECT {} AS hash, count() AS here FROM {} WHERE {} GROUP BY hash) AS ours INNER JOIN \
+             (SELECT {} AS hash, count() AS there FROM {} GROUP BY hash) AS theirs USING (hash) WHERE here > there",
+            self.hash(columns),
+            self.tier.table(self.table),
+            self.condition(),
+            archived.hash(columns),
+            archived.tier.table(archived.table),
+        )
+    }
+
+    /// Of which archived rows there are more here, told by their hash, and how many more.
+    pub(super) async fn surplus(
+        &self,
+        archived: &Rows<'_>,
+        columns: &[HashedColumn],
+    ) -> Result<HashMap<u64, u64>> {
+        let more = self
+            .bind(&self.surplus_sql(archived, columns))
+            .fetch_all::<(u64, u64)>()
+            .await
+            .map_err(|e| {
+                self.tier
+                    .error(e)
+                    .doing(self.doing("comparing with the archive the rows of"))
+            })?;
+        Ok(more.into_iter().collect())
     }
 
     /// The positions of the rows, with their hashes: `FORMAT ArrowStream`, in no order.

@@ -32,7 +32,10 @@ pub(super) struct Runner {
     pub(super) road: Arc<Road>,
     pub(super) goal: Goal,
     pub(super) observer: Observer,
+    /// One for each window that may be under way.
     pub(super) permits: Arc<Semaphore>,
+    /// One for each cleanup that may be under way: it does not queue behind all the windows that are to be transferred.
+    pub(super) cleanups: Arc<Semaphore>,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -77,13 +80,15 @@ impl Runner {
         &self,
         planned: PlannedPartition,
     ) -> Result<(Vec<WindowReport>, PartitionReport)> {
-        let source = SourceTable {
-            table: self.road.hot()?.schema.table.clone(),
-            partition: planned.id.clone(),
-        };
+        let table = &self.road.hot()?.schema.table;
         let mut running = JoinSet::new();
-        for window in &planned.windows {
-            let (runner, source, window) = (self.clone(), source.clone(), window.window);
+        for planned_window in &planned.windows {
+            let source = SourceTable {
+                table: table.clone(),
+                partition: planned.id.clone(),
+                rows: planned_window.rows,
+            };
+            let (runner, window) = (self.clone(), planned_window.window);
             running.spawn(async move { runner.window(Some(source), window).await });
         }
         let mut windows = Vec::new();
@@ -208,11 +213,11 @@ impl Runner {
         let what = job.to_string();
         let mut tries = Tries::new(&what, Backoff::INTERACTIVE);
         loop {
-            let permit = self
-                .permits
-                .acquire()
-                .await
-                .map_err(std::io::Error::other)?;
+            let permits = match job {
+                Job::Drive { .. } => &self.permits,
+                Job::Clean { .. } => &self.cleanups,
+            };
+            let permit = permits.acquire().await.map_err(std::io::Error::other)?;
             if self.shutdown.is_cancelled() {
                 return Err(Error::new(Cause::Interrupted));
             }

@@ -3,6 +3,7 @@
 //! The sealed table's name bears the partition's span and the attempt, and is never used twice. One that a crash left is
 //! taken over under a new name, which shuts its maker out, and then finished or given back.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::Goal;
@@ -159,10 +160,11 @@ async fn finish(
     let mut cleaned = Cleaned::default();
     if let Some(partition) = only_partition(hot, sealed).await? {
         cleaned.rows = partition.rows;
-        for window in windows(road, sealed, &partition).await? {
+        for (window, rows) in windows(road, sealed, &partition).await? {
             let source = SourceTable {
                 table: sealed.table.clone(),
                 partition: partition.id.clone(),
+                rows,
             };
             let driven = prove(road, observer, sealed, &source, window, turn, work).await?;
             cleaned.windows.push((window, driven));
@@ -229,11 +231,17 @@ async fn only_partition(hot: &Side, sealed: &Sealed) -> Result<Option<Partition>
 }
 
 /// The windows in which a sealed partition has rows, all of them within the span that its name says.
-async fn windows(road: &Road, sealed: &Sealed, partition: &Partition) -> Result<Vec<Window>> {
+async fn windows(
+    road: &Road,
+    sealed: &Sealed,
+    partition: &Partition,
+) -> Result<BTreeMap<Window, u64>> {
     let hot = road.hot()?;
     let (hot_by, cold_by) = partitionings(road)?;
+    let unit = cut(hot_by, cold_by);
     let ids = [partition.id.clone()];
-    let hours = hours(&hot.tier, &sealed.table, &road.dataset.time_column, &ids).await?;
+    let time_column = &road.dataset.time_column;
+    let hours = hours(&hot.tier, &sealed.table, time_column, &ids, unit).await?;
     let counted: u64 = hours.iter().map(|h| h.rows).sum();
     if counted != partition.rows {
         return Err(Error::integrity(format!(
@@ -242,13 +250,7 @@ async fn windows(road: &Road, sealed: &Sealed, partition: &Partition) -> Result<
         ))
         .hint("rows may be masked by a DELETE or a row policy; mpsync drops nothing that it cannot see"));
     }
-    let rows = windows_of(
-        hours.iter(),
-        Some(sealed.span),
-        cut(hot_by, cold_by),
-        &partition.value,
-    )?;
-    Ok(rows.into_keys().collect())
+    windows_of(hours.iter(), Some(sealed.span), unit, &partition.value)
 }
 
 /// A last look before the drop: what was proven is what is there.

@@ -1,4 +1,9 @@
 //! Sifts exported rows: what is archived already is counted and dropped, the rest is fingerprinted and kept. Pure.
+//!
+//! Rows that bear a position are told by it. Of a table without positions the query itself leaves out the rows whose hash is
+//! archived, but for hashes of which hot holds more rows than the archive: of those, as many are kept as there are more.
+
+use std::collections::HashMap;
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -17,6 +22,8 @@ pub(super) struct Sift {
     archived: PositionSet,
     /// Whether rows bear a position.
     positions: bool,
+    /// Of a table without positions: how many rows with this hash are yet to be kept; all with a hash that is not here.
+    surplus: HashMap<u64, u64>,
     /// Positions of archived rows that turned up again.
     again: PositionSet,
     /// The fingerprint of archived rows that turned up again.
@@ -28,15 +35,23 @@ pub(super) struct Sift {
 }
 
 impl Sift {
-    /// Sifts against these generations; `positions` says whether rows bear one.
-    pub(super) fn new(known: &[Manifest], positions: bool) -> Self {
+    /// Sifts rows that bear a position against these generations.
+    pub(super) fn by_position(known: &[Manifest]) -> Self {
         let mut archived = PositionSet::new();
         for manifest in known {
             archived.extend(&manifest.positions);
         }
         Self {
             archived,
-            positions,
+            positions: true,
+            ..Self::default()
+        }
+    }
+
+    /// Sifts rows without positions: of these hashes only so many rows are kept.
+    pub(super) fn by_hash(surplus: HashMap<u64, u64>) -> Self {
+        Self {
+            surplus,
             ..Self::default()
         }
     }
@@ -48,8 +63,7 @@ impl Sift {
         let width = batch.num_columns() - 1;
         let rows = batch.project(&(0..width).collect::<Vec<_>>())?;
         if !self.positions {
-            self.kept = self.kept + fingerprint(hashes.iter().copied());
-            return Ok(rows);
+            return self.sift_by_hash(&rows, hashes);
         }
         let (epochs, seqs) = (numbers(batch, EPOCH_COLUMN)?, numbers(batch, SEQ_COLUMN)?);
         let positions = epochs
@@ -83,6 +97,32 @@ impl Sift {
             fresh.push(is_fresh);
         }
         Ok(filter_record_batch(&rows, &BooleanArray::from(fresh))?)
+    }
+
+    fn sift_by_hash(&mut self, rows: &RecordBatch, hashes: &[u64]) -> Result<RecordBatch> {
+        if self.surplus.is_empty() {
+            self.kept = self.kept + fingerprint(hashes.iter().copied());
+            return Ok(rows.clone());
+        }
+        let mut fresh = Vec::with_capacity(hashes.len());
+        for hash in hashes {
+            let is_fresh = match self.surplus.get_mut(hash) {
+                None => true,
+                Some(0) => false,
+                Some(left) => {
+                    *left -= 1;
+                    true
+                }
+            };
+            let into = if is_fresh {
+                &mut self.kept
+            } else {
+                &mut self.seen
+            };
+            *into = *into + fingerprint([*hash]);
+            fresh.push(is_fresh);
+        }
+        Ok(filter_record_batch(rows, &BooleanArray::from(fresh))?)
     }
 
     fn keep(&mut self, position: Position) -> Result<()> {
@@ -186,8 +226,18 @@ mod tests {
     }
 
     #[test]
-    fn rows_without_positions_are_all_kept() {
-        let mut sift = Sift::new(&[], false);
+    fn rows_without_positions_are_kept_as_often_as_there_are_more_of_them() {
+        let mut sift = Sift::by_hash(HashMap::from([(7, 2)]));
+        let (one, two) = (
+            batch(&[(1, 1, 7), (1, 1, 5), (1, 1, 7)]),
+            batch(&[(1, 1, 7)]),
+        );
+        assert_eq!(sift.sift(&one).unwrap().num_rows(), 3);
+        assert_eq!(sift.sift(&two).unwrap().num_rows(), 0);
+        assert_eq!(sift.kept, Fingerprint { rows: 3, sum: 19 });
+        assert_eq!(sift.seen, Fingerprint { rows: 1, sum: 7 });
+
+        let mut sift = Sift::by_hash(HashMap::new());
         assert_eq!(
             sift.sift(&batch(&[(1, 1, 5), (1, 1, 6)]))
                 .unwrap()

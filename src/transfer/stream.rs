@@ -42,7 +42,7 @@ impl ArrowRows {
             if let Some(batch) = decoded.doing(|| "decoding an Arrow stream")? {
                 return Ok(Some(batch));
             }
-            match self.cursor.next().await.map_err(|e| self.tier.error(e))? {
+            match self.tier.next_bytes(&mut self.cursor).await? {
                 Some(bytes) => {
                     self.bytes += bytes.len() as u64;
                     note_end(&mut self.last, &bytes);

@@ -1,10 +1,11 @@
 //! What hot holds, asked of hot itself: its partitions, and their rows by the hour.
 
 use clickhouse::Row;
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::moment::Range;
-use super::partitioning::Partitioning;
+use super::partitioning::{Partitioning, Unit, cut};
 use super::plan::{Facts, HourFacts, PartitionFacts};
 use super::road::Road;
 use crate::clickhouse::{Tier, ident};
@@ -19,25 +20,63 @@ struct HourRow {
     max_ms: i64,
 }
 
-/// The rows of some partitions of a table by the hour.
+/// The rows of some partitions of a table, by the hour where a partition has rows in more than one window of this unit.
 pub(super) async fn hours(
     tier: &Tier,
     table: &str,
     time_column: &str,
     partitions: &[String],
+    unit: Unit,
 ) -> Result<Vec<HourFacts>> {
-    let ms = format!(
-        "toUnixTimestamp64Milli(toDateTime64({}, 3))",
-        ident(time_column)
-    );
-    let sql = format!(
-        "SELECT _partition_id AS partition, count() AS rows, min({ms}) AS min_ms, max({ms}) AS max_ms FROM {} \
-         WHERE has({{partitions:Array(String)}}, _partition_id) \
-         GROUP BY partition, intDiv({ms}, 3600000) ORDER BY partition, min_ms",
+    // The first and the last time of a partition are in the parts' own indexes: no row is read for them. The times are
+    // converted after the aggregation, or the indexes would not answer.
+    let time = ident(time_column);
+    let whole = format!(
+        "SELECT _partition_id AS partition, count() AS rows, {} AS min_ms, {} AS max_ms FROM {} \
+         WHERE has({{partitions:Array(String)}}, _partition_id) GROUP BY partition ORDER BY partition",
+        milliseconds(&format!("min({time})")),
+        milliseconds(&format!("max({time})")),
         tier.table(table)
     );
+    let (mut known, mut open) = (Vec::new(), Vec::new());
+    for facts in count_times(tier, table, &whole, partitions).await? {
+        match in_one_window(&facts, unit) {
+            true => known.push(facts),
+            false => open.push(facts.partition),
+        }
+    }
+    if !open.is_empty() {
+        let ms = milliseconds(&time);
+        let by_hour = format!(
+            "SELECT _partition_id AS partition, count() AS rows, min({ms}) AS min_ms, max({ms}) AS max_ms FROM {} \
+             WHERE has({{partitions:Array(String)}}, _partition_id) \
+             GROUP BY partition, intDiv({ms}, 3600000) ORDER BY partition, min_ms",
+            tier.table(table)
+        );
+        known.extend(count_times(tier, table, &by_hour, &open).await?);
+    }
+    Ok(known)
+}
+
+fn milliseconds(expression: &str) -> String {
+    format!("toUnixTimestamp64Milli(toDateTime64({expression}, 3))")
+}
+
+/// Whether all rows that were counted are in one window.
+fn in_one_window(facts: &HourFacts, unit: Unit) -> bool {
+    let window = |ms| unit.window_at(Timestamp::from_millisecond(ms).ok()?).ok();
+    let first = window(facts.min_ms);
+    first.is_some() && first == window(facts.max_ms)
+}
+
+async fn count_times(
+    tier: &Tier,
+    table: &str,
+    sql: &str,
+    partitions: &[String],
+) -> Result<Vec<HourFacts>> {
     let rows = tier
-        .query(&sql)
+        .query(sql)
         .param("partitions", partitions)
         .fetch_all::<HourRow>()
         .await
@@ -84,7 +123,9 @@ pub(super) async fn survey(road: &Road, range: Range) -> Result<Facts> {
             .map_or(true, |span| span.is_none_or(|span| range.touches(span)))
     });
     let ids: Vec<_> = partitions.iter().map(|p| p.id.clone()).collect();
-    let hours = hours(&hot.tier, table, &road.dataset.time_column, &ids).await?;
+    let unit = cut(hot_partitioning, cold_partitioning);
+    let time_column = &road.dataset.time_column;
+    let hours = hours(&hot.tier, table, time_column, &ids, unit).await?;
     let archived = match span_of(&hours) {
         Some(span) => road.archive.windows(&road.dataset.name, Some(span)).await?,
         None => Vec::new(),

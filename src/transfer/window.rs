@@ -48,6 +48,7 @@ pub(super) async fn drive(
     };
     for round in 1..=ROUNDS {
         driven.generations = road.generations(window).await?;
+        let made_before = driven.made;
         let complete = match source {
             // The last round exports nothing more, so that rows which keep coming do not leave the others unproven.
             Some(_) if round == ROUNDS && !driven.generations.is_empty() => false,
@@ -63,7 +64,8 @@ pub(super) async fn drive(
             }
             continue;
         }
-        if load::load(road, window, &driven.generations, turn, work).await? {
+        let fresh = driven.made > made_before;
+        if load::load(road, window, &driven.generations, fresh, turn, work).await? {
             driven.reached(Stage::Loaded, turn).await?;
             continue;
         }

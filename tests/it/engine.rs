@@ -1,6 +1,7 @@
 //! `mpsync engine` as its clients see it: a process of its own, spoken to over HTTP.
 
 mod access;
+mod files;
 mod inserts;
 mod life;
 mod queries;

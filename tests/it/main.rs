@@ -7,11 +7,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod chaos;
 mod cli;
 mod demo;
 mod dlq;
 mod engine;
+mod generate;
 mod ingest;
+mod ingest_faults;
 mod newdata;
 mod replay;
 mod support;

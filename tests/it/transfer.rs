@@ -3,4 +3,6 @@
 mod cleanup;
 mod crash;
 mod damage;
+mod foreign;
+mod property;
 mod road;

@@ -14,7 +14,7 @@ mod refuse;
 mod rejection;
 mod strings;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod text;
 mod time;
 mod times;

@@ -150,6 +150,23 @@ fn pages_of_foreign_origin_are_refused() {
 }
 
 #[test]
+fn a_name_that_it_is_told_is_a_host_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = [
+        "--no-auth",
+        "--allow-host",
+        "hot-clickhouse",
+        "--allow-host",
+        "other",
+    ];
+    let engine = Engine::start(folder.path(), &options);
+    let status = |host: &str| engine.ask("/").host(host).send(b"SELECT 1").status;
+    assert_eq!(status("hot-clickhouse:8123"), 200);
+    assert_eq!(status("Other"), 200);
+    assert_eq!(status("cold-clickhouse:8123"), 403);
+}
+
+#[test]
 fn no_statement_gets_at_files_programs_or_the_process() {
     let (folder, engine) = open_engine();
     let outside = folder.path().join("outside");
@@ -166,6 +183,20 @@ fn no_statement_gets_at_files_programs_or_the_process() {
         format!("SELECT * FROM url(concat('fi', 'le://{outside}'), 'LineAsString', 'x String')"),
         format!("SELECT * FROM view(SELECT * FROM fileCluster('default', '{outside}'))"),
         format!("SELECT * FROM sqlite('{outside}', 't')"),
+        format!("SELECT arrayMap(file, ['{outside}'])"),
+        format!("SELECT arrayMap((`file`), ['{outside}'])"),
+        format!("SELECT arrayMap(`fi\\x6ce`, ['{outside}'])"),
+        format!("SELECT arrayMap(x -> file(x), ['{outside}'])"),
+        format!("WITH (SELECT file($${outside}$$)) AS x SELECT x"),
+        "CREATE FUNCTION leak AS x -> file(x)".to_owned(),
+        format!("SELECT * FROM filesystem('{}')", folder.path().display()),
+        format!("SELECT * FROM deltaLakeLocal('{}')", folder.path().display()),
+        format!("SELECT * FROM icebergLocal('{}')", folder.path().display()),
+        format!("ATTACH TABLE a FROM '{}/' (x UInt8) ENGINE = MergeTree ORDER BY x", folder.path().display()),
+        format!("SELECT 1 FROM numbers(1) SETTINGS additional_result_filter = 'throwIf(file(\\'{outside}\\') != \\'\\')'"),
+        format!("SELECT 1 FROM numbers(1) SETTINGS additional_table_filters = {{'numbers': 'throwIf(file(\\'{outside}\\') != \\'\\')'}}"),
+        format!("SELECT 1 FORMAT `Null; SELECT file('{outside}') INTO OUTFILE '{outside}.new'`"),
+        "SET dialect = 'prql'".to_owned(),
         format!("SELECT 1 INTO OUTFILE '{outside}.new'"),
         format!("SELECT 1 INTO OUTFILE '{outside}.new' FORMAT CSV"),
         format!("INSERT INTO FUNCTION file('{outside}.new', 'CSV', 'x UInt8') VALUES (1)"),
@@ -195,6 +226,44 @@ fn no_statement_gets_at_files_programs_or_the_process() {
             .code(),
         Some("452")
     );
+    for (path, sql) in [
+        (
+            "/?param_f=file".to_owned(),
+            format!("SELECT arrayMap({{f:Identifier}}, ['{outside}'])"),
+        ),
+        (
+            format!("/?param_p={outside}"),
+            "SELECT * FROM {p:Identifier}".to_owned(),
+        ),
+        (
+            format!("/?param_p={outside}"),
+            "SELECT * FROM file({p:String}, 'CSV')".to_owned(),
+        ),
+        (
+            "/?default_format=Null%3B%20SELECT%201".to_owned(),
+            "SELECT 1".to_owned(),
+        ),
+        (
+            "/?input_format_values_interpret_expressions=1".to_owned(),
+            "SELECT 1".to_owned(),
+        ),
+        (
+            "/?session_id=s".to_owned(),
+            "SET param_f = 'file'".to_owned(),
+        ),
+        (
+            "/?session_id=s".to_owned(),
+            format!("SELECT arrayMap({{f:Identifier}}, ['{outside}'])"),
+        ),
+    ] {
+        let answer = engine.ask(&path).send(sql.as_bytes());
+        assert_ne!(answer.status, 200, "{path} {sql}: {}", answer.text());
+        assert!(
+            !answer.text().contains("secret"),
+            "{path} {sql}: {}",
+            answer.text()
+        );
+    }
     let names: Vec<_> = std::fs::read_dir(folder.path())
         .expect("a folder")
         .map(|e| e.expect("an entry").file_name())

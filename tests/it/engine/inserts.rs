@@ -1,9 +1,10 @@
 //! Inserts: every format, every framing, and bodies that break off.
 
 use std::io::Write;
+use std::net::TcpStream;
 
 use super::open_engine;
-use crate::support::engine::{Answer, Engine, chunk, until};
+use crate::support::engine::{Answer, Engine, chunk};
 
 const COLUMNS: &str = "id UInt64, price Decimal(38, 18), symbol LowCardinality(String), at DateTime64(3, 'UTC'), \
                        note Nullable(String), levels Array(Tuple(Decimal(18, 8), Decimal(18, 8)))";
@@ -117,35 +118,137 @@ fn a_chunked_body_is_streamed_and_what_breaks_off_leaves_nothing() {
         let mut socket = open();
         socket.write_all(&chunk(&rows)).expect("sends");
         socket.write_all(ending).expect("sends");
-        until("the insert to run", || engine.running() == 1);
-        drop(socket);
-        until("the insert to end", || engine.running() == 0);
+        hang_up(socket);
         assert_eq!(count(&engine, "t"), "10000");
     }
-
-    // More rows than ClickHouse puts into one block, from a client that asks to keep them together.
-    let many: Vec<u8> = (0..3_000_000u32)
-        .flat_map(|n| format!("{n}\n").into_bytes())
-        .collect();
-    let path = "/?query=INSERT%20INTO%20t%20FORMAT%20TSV&min_insert_block_size_rows=100000000";
-    let mut socket = engine.ask(path).open("Transfer-Encoding: chunked\r\n");
-    socket.write_all(&chunk(&many)).expect("sends");
-    until("the insert to run", || engine.running() == 1);
-    drop(socket);
-    until("the insert to end", || engine.running() == 0);
-    assert_eq!(count(&engine, "t"), "10000");
 
     // A body that is shorter than its length says.
     let mut socket = engine
         .ask("/?query=INSERT%20INTO%20t%20FORMAT%20TSV")
         .open(&format!("Content-Length: {}\r\n", rows.len() + 10));
     socket.write_all(&rows).expect("sends");
+    hang_up(socket);
+    assert_eq!(count(&engine, "t"), "10000");
+}
+
+/// Ends what this side says in mid-body, and waits until the engine has had its say about it.
+fn hang_up(mut socket: TcpStream) {
     socket
         .shutdown(std::net::Shutdown::Write)
         .expect("shuts down");
-    drop(socket);
-    until("the insert to end", || engine.running() == 0);
-    assert_eq!(count(&engine, "t"), "10000");
+    // An answer or a broken connection: either way it is done with the body.
+    let _ = std::io::copy(&mut socket, &mut std::io::sink());
+}
+
+#[test]
+fn three_million_rows_that_break_off_leave_nothing_in_flat_memory() {
+    let (folder, engine) = open_engine();
+    engine.sql("CREATE TABLE t (x UInt64, s String) ENGINE = MergeTree ORDER BY x");
+    let sql = b"SELECT number, toString(cityHash64(number)) FROM numbers(3000000) FORMAT RowBinary";
+    let plain = engine.ask("/").send(sql).body;
+    assert!(
+        plain.len() > 64 << 20,
+        "it is larger than what is held in memory"
+    );
+    let leftovers = || {
+        std::fs::read_dir(folder.path().join("tmp"))
+            .expect("a folder")
+            .count()
+    };
+    let insert = "/?query=INSERT%20INTO%20t%20FORMAT%20RowBinary";
+    // What the engine itself takes for such an insert.
+    assert_eq!(engine.ask(insert).send(&plain).status, 200);
+    engine.sql("TRUNCATE TABLE t");
+    engine.reset_peak();
+    let (before, _) = engine.memory();
+    for encoding in ["", "gzip", "zstd"] {
+        let body = match encoding {
+            "" => plain.clone(),
+            _ => {
+                engine
+                    .ask("/?enable_http_compression=1")
+                    .header("Accept-Encoding", encoding)
+                    .send(sql)
+                    .body
+            }
+        };
+        let ask = || match encoding {
+            "" => engine.ask(insert),
+            _ => engine.ask(insert).header("Content-Encoding", encoding),
+        };
+        let most = &body[..body.len() - body.len() / 20];
+        let mut socket = ask().open("Transfer-Encoding: chunked\r\n");
+        socket.write_all(&chunk(most)).expect("sends");
+        hang_up(socket);
+        assert_eq!(
+            (count(&engine, "t"), leftovers()),
+            ("0".to_owned(), 0),
+            "{encoding}, chunked"
+        );
+
+        let mut socket = ask().open(&format!("Content-Length: {}\r\n", body.len()));
+        socket.write_all(most).expect("sends");
+        hang_up(socket);
+        assert_eq!(
+            (count(&engine, "t"), leftovers()),
+            ("0".to_owned(), 0),
+            "{encoding}, by length"
+        );
+        if !encoding.is_empty() {
+            // Its framing ends properly, and what it frames does not.
+            let answer = ask().send(most);
+            assert_ne!(answer.status, 200, "{encoding}");
+            assert_eq!(
+                (count(&engine, "t"), leftovers()),
+                ("0".to_owned(), 0),
+                "{encoding}, whole"
+            );
+        }
+    }
+    let (_, peak) = engine.memory();
+    let grown = peak.saturating_sub(before);
+    eprintln!("resident memory grew by {} MiB at the most", grown >> 20);
+    assert!(
+        grown < 128 << 20,
+        "resident memory grew by {} MiB",
+        grown >> 20
+    );
+
+    assert_eq!(engine.ask(insert).send(&plain).status, 200);
+    assert_eq!(
+        (count(&engine, "t"), leftovers()),
+        ("3000000".to_owned(), 0)
+    );
+}
+
+#[test]
+fn fields_of_values_may_be_expressions_but_not_ways_out() {
+    let (folder, engine) = open_engine();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "secret").expect("a file");
+    let secret = secret.to_str().expect("text");
+    engine.sql("CREATE TABLE t (s String, n Nullable(UInt8)) ENGINE = MergeTree ORDER BY s");
+    engine
+        .sql("INSERT INTO t VALUES (upper('a'), 1 + 1), (concat('b', 'file'), NULL), ('file(', 3)");
+    assert_eq!(
+        engine.sql("SELECT s, n FROM t ORDER BY s"),
+        "A\t2\nbfile\t\\N\nfile(\t3\n"
+    );
+    for sql in [
+        format!("INSERT INTO t VALUES (file('{secret}'), 1)"),
+        format!("INSERT INTO t VALUES ('x', 1), (arrayMap(file, ['{secret}'])[1], 1)"),
+        format!("INSERT INTO t FORMAT Values (`file`('{secret}'), 1)"),
+        format!(
+            "INSERT INTO t SELECT * FROM format(Values, 's String, n Nullable(UInt8)', $$(file('{secret}'), 1)$$)"
+        ),
+        format!(
+            "INSERT INTO t SETTINGS input_format_values_interpret_expressions = 1 VALUES (file('{secret}'), 1)"
+        ),
+    ] {
+        let answer = engine.ask("/").send(sql.as_bytes());
+        assert_ne!(answer.status, 200, "{sql}: {}", answer.text());
+        assert_eq!(count(&engine, "t"), "3", "{sql}");
+    }
 }
 
 #[test]

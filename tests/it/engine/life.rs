@@ -138,9 +138,15 @@ async fn an_engine_runs_within_the_program_too() {
         .expect("listens");
     let address = listener.local_addr().expect("an address");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(mpsync::engine::serve(listener, engine, auth, async {
-        let _ = stopped.await;
-    }));
+    let serving = tokio::spawn(mpsync::engine::serve(
+        listener,
+        engine,
+        auth,
+        Vec::new(),
+        async {
+            let _ = stopped.await;
+        },
+    ));
     let asked = tokio::task::spawn_blocking(move || {
         let mut socket = std::net::TcpStream::connect(address).expect("connects");
         std::io::Write::write_all(

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use super::{free_port, until};
 
@@ -68,10 +68,9 @@ impl ClickHouse {
         }
     }
 
+    /// Stops it or lets it go on.
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = self.child.as_ref().and_then(|c| i32::try_from(c.id()).ok());
-        let pid = pid.and_then(Pid::from_raw).expect("it runs");
-        kill_process(pid, signal).expect("the process is there");
+        super::signal(self.child.as_ref(), signal);
     }
 
     pub(crate) fn port(&self) -> u16 {

@@ -13,6 +13,9 @@ use super::clickhouse::ClickHouse;
 use super::nats::NatsServer;
 use super::{program, until};
 
+/// Of how many daemons a failed test shows the log.
+const LOGS_SHOWN: u32 = 8;
+
 /// Servers, tables and the settings that point to them.
 pub(crate) struct World {
     pub(crate) nats: NatsServer,
@@ -30,7 +33,7 @@ impl World {
         Self::of(nats, clickhouse, tables, settings).await
     }
 
-    /// With these servers; makes the tables of these datasets.
+    /// With servers that run already; makes the tables of these datasets.
     pub(crate) async fn of(
         nats: NatsServer,
         clickhouse: ClickHouse,
@@ -99,6 +102,18 @@ impl World {
         command
     }
 
+    /// The lines of all daemons so far that contain a text, each with the daemon's number.
+    pub(crate) fn logged(&self, text: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for number in 1..=self.started.get() {
+            let log = std::fs::read_to_string(self.logs.path().join(format!("{number}.log")));
+            let log = log.unwrap_or_default();
+            let lines = log.lines().filter(|line| line.contains(text));
+            found.extend(lines.map(|line| format!("daemon {number}: {line}")));
+        }
+        found
+    }
+
     /// Starts a daemon.
     pub(crate) fn daemon(&self, arguments: &[&str]) -> Daemon {
         self.started.set(self.started.get() + 1);
@@ -162,12 +177,18 @@ impl World {
 }
 
 impl Drop for World {
-    /// A failed test shows what its daemons said last.
+    /// A failed test shows what its last daemons said last.
     fn drop(&mut self) {
         if !std::thread::panicking() {
             return;
         }
-        for number in 1..=self.started.get() {
+        self.logs.disable_cleanup(true);
+        eprintln!(
+            "the daemons' logs are kept in {}",
+            self.logs.path().display()
+        );
+        let started = self.started.get();
+        for number in started.saturating_sub(LOGS_SHOWN) + 1..=started {
             let log = std::fs::read_to_string(self.logs.path().join(format!("{number}.log")));
             let log = log.unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
@@ -225,6 +246,11 @@ impl Daemon {
         })
         .await;
         status.expect("it ended")
+    }
+
+    /// Whether and how it has ended.
+    pub(crate) fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a status")
     }
 
     /// What it said.

@@ -8,8 +8,10 @@ pub(crate) mod trades;
 pub(crate) mod transfer;
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// How long anything may take before a test gives it up.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -51,6 +53,16 @@ pub(crate) async fn start_demo(folder: &std::path::Path, generate: u64) -> mpsyn
     mpsync::demo::Demo::start(program, options, datasets, config)
         .await
         .unwrap()
+}
+
+/// Sends a signal to a child that runs; nothing where it does not.
+pub(crate) fn signal(child: Option<&Child>, signal: Signal) {
+    let pid = child
+        .and_then(|child| i32::try_from(child.id()).ok())
+        .and_then(Pid::from_raw);
+    if let Some(pid) = pid {
+        kill_process(pid, signal).expect("the process is there");
+    }
 }
 
 /// A port that is free now, for a server that must come back on the same one.

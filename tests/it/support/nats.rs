@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use async_nats::jetstream;
 use async_nats::jetstream::message::PublishMessage;
+use rustix::process::Signal;
 
 use super::{PATIENCE, free_port, until};
 
@@ -73,9 +74,27 @@ impl NatsServer {
         }
     }
 
+    /// Starts one that has on disk what it acknowledges, so that `kill -9` loses none of it.
+    pub(crate) async fn start_syncing() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = folder.path().join("nats.conf");
+        std::fs::write(&config, "jetstream { sync_interval: always }\n").expect("written");
+        let mut server = Self {
+            program: program(),
+            child: None,
+            folder,
+            port: free_port(),
+            options: vec!["--config".into(), config.display().to_string()],
+        };
+        server.launch().await;
+        server
+    }
+
     /// Starts it again after [`NatsServer::kill`].
     pub(crate) async fn launch(&mut self) {
-        let log = File::create(self.folder.path().join("log")).expect("a log file");
+        let log = self.folder.path().join("log");
+        let log = File::options().create(true).append(true).open(log);
+        let log = log.expect("a log file");
         let child = Command::new(&self.program)
             .args([
                 "--addr",
@@ -105,6 +124,11 @@ impl NatsServer {
             child.kill().expect("it can be killed");
             child.wait().expect("it ends");
         }
+    }
+
+    /// Stops it or lets it go on.
+    pub(crate) fn signal(&self, signal: Signal) {
+        super::signal(self.child.as_ref(), signal);
     }
 
     /// Its store, for damage.

@@ -170,6 +170,12 @@ fn a_row_that_cold_lost_or_changed_halts_with_numbers_and_cleans_nothing() {
         &["verify", "--against", "cold", "--from", "2026-01-01T06"],
     );
     assert!(said.contains("1 things are wrong"), "{said}");
+    let told = world.run(&["verify", "--against", "cold", "--from", "2026-01-01T06"]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(
+        told.contains("some row has other values; other values in price"),
+        "{told}"
+    );
 }
 
 #[test]

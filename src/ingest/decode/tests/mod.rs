@@ -8,6 +8,7 @@ mod mutations;
 mod number;
 mod reasons;
 mod reference;
+mod scales;
 mod time;
 
 use std::fmt::Write as _;
@@ -24,7 +25,7 @@ use crate::dataset::{ColumnType, Dataset, Epoch, Position, builtin};
 pub(super) const STORED_AT_NANOS: i64 = 1_774_590_000_000_000_000;
 
 /// Property tests with the same cases at every run.
-pub(super) fn cases(count: u32) -> Config {
+pub(in crate::ingest) fn cases(count: u32) -> Config {
     Config {
         cases: count,
         rng_seed: RngSeed::Fixed(20_260_327),
@@ -44,7 +45,7 @@ pub(super) fn meta(subject: &str, seq: u64) -> MessageMeta<'_> {
     }
 }
 
-pub(super) fn dataset(name: &str) -> Dataset {
+pub(in crate::ingest) fn dataset(name: &str) -> Dataset {
     builtin()
         .iter()
         .find(|d| d.name.as_str() == name)
@@ -53,7 +54,7 @@ pub(super) fn dataset(name: &str) -> Dataset {
 }
 
 /// The table of a dataset, from its DDL.
-pub(super) fn table_of(dataset: &Dataset) -> TableSchema {
+pub(in crate::ingest) fn table_of(dataset: &Dataset) -> TableSchema {
     TableSchema {
         database: "hot".into(),
         table: "t".into(),

@@ -1,0 +1,4 @@
+//! What the benchmarks share.
+
+pub(crate) mod decode;
+pub(crate) mod messages;
