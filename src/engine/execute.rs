@@ -167,6 +167,11 @@ impl Job {
         restore(&mut lease, &undo);
         drop(lease);
         drop(permit);
+        let outcome = outcome.and_then(|done| {
+            let written = engine.inner.running.take_written(&self.tag);
+            written.into_iter().try_for_each(files::name)?;
+            Ok(done)
+        });
         let (body, counts) = outcome.map_err(|e| e.without(&comment).without(&self.files))?;
         Ok(Outcome {
             body,

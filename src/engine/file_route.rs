@@ -15,7 +15,7 @@ use super::body::BodyReader;
 use super::files::{Place, ROUTE};
 use super::open::Engine;
 
-/// Answers GET and HEAD with the file, or a range of it; takes a new file by POST, whole or not at all.
+/// Answers GET and HEAD with the file, or a range of it; takes a new file by POST, which gets its name when its query has ended well.
 pub(super) async fn answer(
     engine: &Engine,
     parts: &Parts,
@@ -28,8 +28,8 @@ pub(super) async fn answer(
         .strip_prefix(ROUTE)
         .and_then(|path| path.split_once('/'))
         .filter(|(tag, _)| engine.inner.running.knows(tag))
-        .and_then(|(_, path)| engine.inner.files.place_of_url(path));
-    let Some(place) = named else {
+        .and_then(|(tag, path)| Some((tag, engine.inner.files.place_of_url(path)?)));
+    let Some((tag, place)) = named else {
         return plain(
             StatusCode::FORBIDDEN,
             "Files are served to running queries only\n",
@@ -37,7 +37,7 @@ pub(super) async fn answer(
     };
     let done = match parts.method {
         Method::GET | Method::HEAD => send(engine, parts, place, flushed).await,
-        Method::POST => receive(engine, place, body).await,
+        Method::POST => receive(engine, tag.to_owned(), place, body).await,
         _ => {
             return plain(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -108,12 +108,15 @@ async fn send(
     Ok(answer)
 }
 
-async fn receive(engine: &Engine, place: Place, body: Incoming) -> io::Result<Answer> {
+async fn receive(engine: &Engine, tag: String, place: Place, body: Incoming) -> io::Result<Answer> {
     let (engine, mut body) = (engine.clone(), BodyReader::start(body));
     blocking(move || {
         let mut file = engine.inner.files.create(&place)?;
         io::copy(&mut body, &mut file.file)?;
-        file.finish()
+        if engine.inner.running.keep(&tag, file) {
+            return Ok(());
+        }
+        Err(io::Error::other("its query has ended"))
     })
     .await?;
     Ok(plain(StatusCode::OK, ""))

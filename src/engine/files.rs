@@ -194,7 +194,9 @@ impl Files {
             depth_max,
             found: Vec::new(),
         };
-        search.folder(&fixed).map_err(|e| not_opened(&pattern, &e))?;
+        search
+            .folder(&fixed)
+            .map_err(|e| not_opened(&pattern, &e))?;
         let mut found = search.found;
         if found.is_empty() {
             return Err(missing(&pattern));
@@ -287,6 +289,18 @@ impl Search<'_> {
 /// Where the files of this query are served.
 pub(super) fn base(address: SocketAddr, tag: &str) -> String {
     format!("http://{address}{ROUTE}{tag}/")
+}
+
+/// Gives a written file its name. Blocks.
+pub(super) fn name(file: NewFile) -> Result<(), Exception> {
+    file.finish().map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => Exception::new(
+            code::FILE_ALREADY_EXISTS,
+            "FILE_ALREADY_EXISTS",
+            "file(): another query has written a file of that name meanwhile",
+        ),
+        _ => Exception::internal(format!("file(): what was written could not be kept: {e}")),
+    })
 }
 
 fn missing(path: &str) -> Exception {

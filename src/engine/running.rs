@@ -4,45 +4,74 @@
 //! it or to look at it in `system.processes`, is given the engine's id in its place.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::beneath::NewFile;
 use super::execute::quoted;
 use super::ffi::Connection;
 use super::lexer::{Kind, Tokens};
 
-/// The clients' ids of what runs, by tag.
+/// What is known of a query that runs.
+struct Query {
+    /// The id that its client gave it.
+    id: String,
+    /// The files that it has written, which get their names when it has ended well.
+    written: Vec<NewFile>,
+}
+
+/// What runs, by tag.
 #[derive(Default)]
 pub(super) struct Running {
-    ids: Mutex<HashMap<String, String>>,
+    queries: Mutex<HashMap<String, Query>>,
 }
 
 impl Running {
-    pub(super) fn begin(&self, tag: &str, query_id: &str) {
-        self.ids
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(tag.to_owned(), query_id.to_owned());
+    fn queries(&self) -> MutexGuard<'_, HashMap<String, Query>> {
+        self.queries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn begin(&self, tag: &str, query_id: &str) {
+        let query = Query {
+            id: query_id.to_owned(),
+            written: Vec::new(),
+        };
+        self.queries().insert(tag.to_owned(), query);
+    }
+
+    /// The query has ended: files that it wrote and that have no name yet are gone.
     pub(super) fn end(&self, tag: &str) {
-        self.ids
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(tag);
+        self.queries().remove(tag);
     }
 
     /// Whether a query of this tag runs.
     pub(super) fn knows(&self, tag: &str) -> bool {
-        self.ids
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains_key(tag)
+        self.queries().contains_key(tag)
+    }
+
+    /// Keeps a file until its query has ended well. The engine ends a file properly even where the query fails, so that only
+    /// the query's outcome tells whether it is whole. False where the query has ended already.
+    pub(super) fn keep(&self, tag: &str, file: NewFile) -> bool {
+        match self.queries().get_mut(tag) {
+            Some(query) => {
+                query.written.push(file);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The files that a query has written.
+    pub(super) fn take_written(&self, tag: &str) -> Vec<NewFile> {
+        self.queries()
+            .get_mut(tag)
+            .map(|query| std::mem::take(&mut query.written))
+            .unwrap_or_default()
     }
 
     fn tag_of(&self, query_id: &str) -> Option<String> {
-        let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        ids.iter()
-            .find(|(_, id)| *id == query_id)
+        self.queries()
+            .iter()
+            .find(|(_, query)| query.id == query_id)
             .map(|(tag, _)| tag.clone())
     }
 
