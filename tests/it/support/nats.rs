@@ -57,9 +57,12 @@ impl NatsServer {
         server
     }
 
-    /// Ends it and starts the newest version on the same store.
+    /// Ends it in order, as an upgrade does, and starts the newest version on the same store.
     pub(crate) async fn upgrade(&mut self) {
-        self.kill();
+        self.signal(Signal::TERM);
+        if let Some(mut child) = self.child.take() {
+            child.wait().expect("it ends");
+        }
         self.program = program();
         self.launch().await;
     }
