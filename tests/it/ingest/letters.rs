@@ -72,6 +72,18 @@ async fn lines(world: &World, arguments: &[&str]) -> Vec<Value> {
         .collect()
 }
 
+/// Makes the stream of dead letters too full for any.
+async fn refuse_letters(jetstream: &async_nats::jetstream::Context) {
+    let full = Config {
+        name: "MPSYNC_DEAD_LETTERS".into(),
+        subjects: vec!["mpsync_dead_letters.>".into()],
+        max_bytes: 1,
+        discard: DiscardPolicy::New,
+        ..Config::default()
+    };
+    jetstream.update_stream(&full).await.expect("it is full");
+}
+
 /// The letters' files.
 fn files(folder: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(folder.join("letters")) else {
@@ -162,14 +174,7 @@ async fn where_stream_and_folder_refuse_the_message_is_held_until_one_takes_it()
     let world = world(folder.path()).await;
     let jetstream = world.nats.jetstream().await;
     only(&jetstream, 0).await;
-    let full = Config {
-        name: "MPSYNC_DEAD_LETTERS".into(),
-        subjects: vec!["mpsync_dead_letters.>".into()],
-        max_bytes: 1,
-        discard: DiscardPolicy::New,
-        ..Config::default()
-    };
-    jetstream.update_stream(&full).await.expect("it is full");
+    refuse_letters(&jetstream).await;
     // A file where the folder is to be: nobody's permissions matter.
     std::fs::write(folder.path().join("letters"), "").expect("written");
     let mut daemon = world.daemon(&["--dataset", "trades"]);
@@ -204,14 +209,7 @@ async fn a_letter_that_is_a_file_is_replayed_into_its_position_and_removed() {
     let world = world(folder.path()).await;
     let jetstream = world.nats.jetstream().await;
     only(&jetstream, 0).await;
-    let full = Config {
-        name: "MPSYNC_DEAD_LETTERS".into(),
-        subjects: vec!["mpsync_dead_letters.>".into()],
-        max_bytes: 1,
-        discard: DiscardPolicy::New,
-        ..Config::default()
-    };
-    jetstream.update_stream(&full).await.expect("it is full");
+    refuse_letters(&jetstream).await;
     let (subject, payload) = trade(1);
     let mut fine: Value = serde_json::from_slice(&payload).expect("JSON");
     fine["price"] = "0.12345678901234567891".into();
