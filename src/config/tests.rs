@@ -253,9 +253,9 @@ fn with_commented_keys(example: &str) -> (String, Vec<String>) {
         match key {
             Some((key, value)) if key.chars().all(|c| c.is_ascii_lowercase() || c == '_') => {
                 commented.push(format!("{section}.{key}"));
-                text.push_str(&format!("  {key}: {value}\n"));
+                text.extend(["  ", key, ": ", value, "\n"]);
             }
-            _ => text.push_str(&format!("{line}\n")),
+            _ => text.extend([line, "\n"]),
         }
     }
     (text, commented)
