@@ -166,13 +166,16 @@ async fn hostile_names_are_values_all_the_way_and_reach_no_path_and_no_statement
     let mut files = BTreeSet::new();
     walk(&archive, &mut files);
     let plain = |c: char| c.is_ascii_alphanumeric() || "=-_.@".contains(c);
-    let odd: Vec<_> = files.iter().filter(|name| !name.chars().all(plain)).collect();
+    let odd: Vec<_> = files
+        .iter()
+        .filter(|name| !name.chars().all(plain))
+        .collect();
     assert!(odd.is_empty(), "{odd:?}");
 
     // As filters on the command line, which a shell would not pass with a zero byte.
-    let filterable = names.iter().filter(|name| {
-        !name.is_empty() && name.len() < 1000 && !name.contains(['\0', ','])
-    });
+    let filterable = names
+        .iter()
+        .filter(|name| !name.is_empty() && name.len() < 1000 && !name.contains(['\0', ',']));
     for name in filterable {
         for filter in ["--symbol", "--exchange"] {
             let flag = format!("{filter}={name}");
@@ -196,7 +199,13 @@ async fn hostile_names_are_values_all_the_way_and_reach_no_path_and_no_statement
                 let message: serde_json::Value = serde_json::from_str(line).expect("JSON");
                 assert_eq!(message["payload"][field], name.as_str(), "{line}");
             }
-            assert_eq!(replayed.lines().count(), 1, "{flag}");
+            let landed = rows
+                .iter()
+                .filter(|(_, symbol, exchange)| {
+                    name == if field == "symbol" { symbol } else { exchange }
+                })
+                .count();
+            assert_eq!(replayed.lines().count(), landed, "{flag}");
         }
     }
 
