@@ -90,6 +90,33 @@ fn walk(folder: &std::path::Path, found: &mut BTreeSet<String>) {
     }
 }
 
+/// All trades, by their ids: what came in is what is there.
+async fn rows(world: &World) -> Vec<(String, String, String)> {
+    world
+        .ask("SELECT trade_id, toString(symbol), toString(exchange) FROM hot.trades")
+        .await
+}
+
+/// The name that the trade of this id was given, and in which field.
+fn given<'a>(names: &'a [String], id: &str) -> (&'static str, &'a str) {
+    let n: usize = id.parse().expect("a number");
+    let field = if n < names.len() {
+        "symbol"
+    } else {
+        "exchange"
+    };
+    (field, &names[n % names.len()])
+}
+
+/// The trades as messages again, under one subject.
+async fn replayed(world: &World, filter: &[&str]) -> Vec<serde_json::Value> {
+    let all = ["replay", "--into", "jsonl", "--dataset", "trades"];
+    let subject = ["--subject", "replay.{dataset}"];
+    let text = succeed(world, &[&all[..], &subject, filter].concat()).await;
+    let parse = |line: &str| serde_json::from_str(line).expect("JSON");
+    text.lines().map(parse).collect()
+}
+
 #[tokio::test]
 async fn hostile_names_are_values_all_the_way_and_reach_no_path_and_no_statement() {
     let names = hostile();
@@ -102,163 +129,92 @@ async fn hostile_names_are_values_all_the_way_and_reach_no_path_and_no_statement
         ("MPSYNC__ARCHIVE__PATH", archive.to_str().expect("text")),
     ];
     let world = World::of(nats, clickhouse, &["trades"], &settings).await;
-    let tables = "SELECT concat(database, '.', name) FROM system.tables WHERE startsWith(database, 'marketprism') ORDER BY 1";
-    succeed(
-        &world,
-        &["schema", "apply", "--tier", "cold", "--dataset", "trades"],
-    )
-    .await;
-    let before: Vec<String> = world.ask(tables).await;
+    let trades = ["--dataset", "trades"];
+    let apply = ["schema", "apply", "--tier", "cold"];
+    succeed(&world, &[&apply[..], &trades].concat()).await;
 
     // Into hot: each is a row with exactly its name, or a dead letter; none is something else.
     world.drain("trades").await;
     let sent = messages(&names);
     publish(&world.nats.jetstream().await, sent.clone()).await;
     let report = world.drain("trades").await;
-    let letters: u64 = report["dead_letters"]
-        .as_object()
-        .expect("reasons")
-        .values()
-        .map(|n| n.as_u64().expect("a count"))
-        .sum();
-    let rows: Vec<(String, String, String)> = world
-        .ask("SELECT trade_id, toString(symbol), toString(exchange) FROM hot.trades")
-        .await;
-    assert_eq!(rows.len() as u64 + letters, sent.len() as u64);
-    assert!(
-        rows.len() > names.len(),
-        "most of them can be rows: {report}"
-    );
-    for (id, symbol, exchange) in &rows {
-        let n: usize = id.parse().expect("a number");
-        let name = &names[n % names.len()];
-        assert_eq!(name, if n < names.len() { symbol } else { exchange });
+    let letters = report["dead_letters"].as_object().expect("reasons");
+    let letters: u64 = letters.values().filter_map(serde_json::Value::as_u64).sum();
+    let landed = rows(&world).await;
+    assert_eq!(landed.len() as u64 + letters, sent.len() as u64);
+    assert!(landed.len() > names.len(), "most can be rows: {report}");
+    for (id, symbol, exchange) in &landed {
+        let (field, name) = given(&names, id);
+        assert_eq!(name, if field == "symbol" { symbol } else { exchange });
     }
 
-    // To the archive and cold, and proven.
-    succeed(&world, &["sync", "--dataset", "trades"]).await;
-    succeed(
-        &world,
-        &[
-            "verify",
-            "--deep",
-            "--against",
-            "cold",
-            "--dataset",
-            "trades",
-        ],
-    )
-    .await;
-    let there: Vec<String> = world
-        .ask("SELECT name FROM system.tables WHERE database = 'marketprism_cold' AND engine != 'Null'")
-        .await;
-    assert_eq!(there, ["trades"]);
-    let hash = "sum(cityHash64(tuple(*)))";
-    let hot: Vec<(u64, u64)> = world
-        .ask(&format!("SELECT count(), {hash} FROM hot.trades"))
-        .await;
-    let cold: Vec<(u64, u64)> = world
-        .ask(&format!(
-            "SELECT count(), {hash} FROM marketprism_cold.trades"
-        ))
-        .await;
+    // To the archive and cold, and proven; nothing else is there afterwards.
+    succeed(&world, &[&["sync"][..], &trades].concat()).await;
+    let verify = ["verify", "--deep", "--against", "cold"];
+    succeed(&world, &[&verify[..], &trades].concat()).await;
+    let tables = "SELECT concat(database, '.', name) FROM system.tables \
+                  WHERE startsWith(database, 'marketprism') AND engine != 'Null' ORDER BY 1";
+    let tables: Vec<String> = world.ask(tables).await;
+    assert_eq!(
+        tables,
+        ["marketprism_cold.trades", "marketprism_hot.trades"]
+    );
+    let sums = "SELECT count(), sum(cityHash64(tuple(*))) FROM";
+    let hot: Vec<(u64, u64)> = world.ask(&format!("{sums} hot.trades")).await;
+    let cold: Vec<(u64, u64)> = world.ask(&format!("{sums} marketprism_cold.trades")).await;
     assert_eq!(hot, cold);
     let mut files = BTreeSet::new();
     walk(&archive, &mut files);
     let plain = |c: char| c.is_ascii_alphanumeric() || "=-_.@".contains(c);
-    let odd: Vec<_> = files
-        .iter()
-        .filter(|name| !name.chars().all(plain))
-        .collect();
-    assert!(odd.is_empty(), "{odd:?}");
+    files.retain(|name| !name.chars().all(plain));
+    assert!(files.is_empty(), "{files:?}");
 
-    // As filters on the command line, which a shell would not pass with a zero byte.
-    let filterable = names
+    // Out again.
+    let all = replayed(&world, &[]).await;
+    assert_eq!(all.len(), landed.len());
+    for message in &all {
+        assert_eq!(message["subject"], "replay.trades");
+        let payload = &message["payload"];
+        let (field, name) = given(&names, payload["trade_id"].as_str().expect("an id"));
+        assert_eq!(payload[field], name, "{message}");
+    }
+    filters(&world, &names, &landed).await;
+    subjects(&world).await;
+}
+
+/// As filters on the command line they find the rows that bear them, and no other.
+async fn filters(world: &World, names: &[String], landed: &[(String, String, String)]) {
+    // What a shell can pass: no zero byte; and a comma parts two names.
+    let passable = |name: &&String| name.len() < 1000 && !name.contains(['\0', ',']);
+    for name in names
         .iter()
-        .filter(|name| !name.is_empty() && name.len() < 1000 && !name.contains(['\0', ',']));
-    for name in filterable {
-        for filter in ["--symbol", "--exchange"] {
-            let flag = format!("{filter}={name}");
-            succeed(&world, &["sync", "--dry-run", "--dataset", "trades", &flag]).await;
-            let replayed = succeed(
-                &world,
-                &[
-                    "replay",
-                    "--into",
-                    "jsonl",
-                    "--dataset",
-                    "trades",
-                    "--subject",
-                    "replay.{dataset}",
-                    &flag,
-                ],
-            )
-            .await;
-            let field = filter.trim_start_matches('-');
-            for line in replayed.lines() {
-                let message: serde_json::Value = serde_json::from_str(line).expect("JSON");
-                assert_eq!(message["payload"][field], name.as_str(), "{line}");
-            }
-            let landed = rows
-                .iter()
-                .filter(|(_, symbol, exchange)| {
-                    name == if field == "symbol" { symbol } else { exchange }
-                })
-                .count();
-            assert_eq!(replayed.lines().count(), landed, "{flag}");
+        .filter(|name| !name.is_empty())
+        .filter(passable)
+    {
+        for field in ["symbol", "exchange"] {
+            let flag = format!("--{field}={name}");
+            let dry = ["sync", "--dry-run", "--dataset", "trades", &flag];
+            succeed(world, &dry).await;
+            let found = replayed(world, &[&flag]).await;
+            let bears = |m: &serde_json::Value| m["payload"][field] == name.as_str();
+            assert!(found.iter().all(bears), "{flag}: {found:?}");
+            let of = |row: &&(String, String, String)| {
+                name == if field == "symbol" { &row.1 } else { &row.2 }
+            };
+            assert_eq!(found.len(), landed.iter().filter(of).count(), "{flag}");
         }
     }
+}
 
-    // Out again, into another stream whose subjects no name can choose, and in again: the same values.
-    let replayed = succeed(
-        &world,
-        &[
-            "replay",
-            "--into",
-            "jsonl",
-            "--dataset",
-            "trades",
-            "--subject",
-            "replay.{dataset}",
-        ],
-    )
-    .await;
-    assert_eq!(replayed.lines().count(), rows.len());
-    for line in replayed.lines() {
-        let message: serde_json::Value = serde_json::from_str(line).expect("JSON");
-        assert_eq!(message["subject"], "replay.trades");
-        let n: usize = message["payload"]["trade_id"]
-            .as_str()
-            .expect("an id")
-            .parse()
-            .expect("a number");
-        let field = if n < names.len() {
-            "symbol"
-        } else {
-            "exchange"
-        };
-        assert_eq!(
-            message["payload"][field],
-            names[n % names.len()].as_str(),
-            "{line}"
-        );
-    }
-    // With the subjects made of names, a name that is none is refused or sent as one token: nothing goes elsewhere.
-    let output = mpsync(
-        &world,
-        &["replay", "--into", "jsonl", "--dataset", "trades"],
-    )
-    .await;
+/// In the subjects that are made of names, a name that is no token is refused or changed: nothing goes elsewhere.
+async fn subjects(world: &World) {
+    let arguments = ["replay", "--into", "jsonl", "--dataset", "trades"];
+    let output = mpsync(world, &arguments).await;
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let message: serde_json::Value = serde_json::from_str(line).expect("JSON");
         let subject = message["subject"].as_str().expect("text");
         assert!(subject.starts_with("trade."), "{subject}");
-        assert!(
-            !subject.contains(char::is_whitespace) && !subject.contains(['*', '>']),
-            "{subject}"
-        );
+        let is_odd = |c: char| c.is_whitespace() || c.is_control() || "*>".contains(c);
+        assert!(!subject.contains(is_odd), "{subject}");
     }
-    let after: Vec<String> = world.ask(tables).await;
-    let lost: Vec<_> = before.iter().filter(|name| !after.contains(name)).collect();
-    assert!(lost.is_empty(), "{lost:?}");
 }
