@@ -90,7 +90,7 @@ async function round(all = false) {
     asking = null;
     clearTimeout(timer);
     const busy = state.stats?.sync?.running?.length > 0 || state.failed.stats;
-    if (!document.hidden) timer = setTimeout(round, slowAt === 0 ? 0 : busy ? EVERY_WHILE_RUNNING_MS : EVERY_MS);
+    if (!document.hidden) timer = setTimeout(() => round(), slowAt === 0 ? 0 : busy ? EVERY_WHILE_RUNNING_MS : EVERY_MS);
   });
   return asking;
 }

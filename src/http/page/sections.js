@@ -21,7 +21,7 @@ function stream(ingest) {
     h("h3", {}, "Ingest"),
     h("p", { class: "big" }, figure(ingest.rows_per_second, rate(ingest.rows_per_second), { "data-figure": "ingest.rows_per_second" })),
     h("dl", {},
-      pair("rows behind", figure(ingest.lag, count(ingest.lag), { "data-figure": "ingest.lag" })),
+      pair("messages behind", figure(ingest.lag, count(ingest.lag), { "data-figure": "ingest.lag" })),
       pair("dead letters", figure(ingest.dead_letters, count(ingest.dead_letters), { "data-figure": "ingest.dead_letters" }))));
 }
 
