@@ -73,10 +73,15 @@ async function learnTasks() {
 let timer = null;
 let slowAt = 0;
 let asking = null;
+/** Whether somebody asked for everything while a round was under way. */
+let again = false;
 
 /** One round of questions at a time; the next one is set when it is over. `all` asks everything at once. */
 async function round(all = false) {
-  if (all) slowAt = 0;
+  if (all) {
+    slowAt = 0;
+    again = asking !== null;
+  }
   clearTimeout(timer);
   asking ??= (async () => {
     await learnFast();
@@ -89,10 +94,17 @@ async function round(all = false) {
   })().finally(() => {
     asking = null;
     clearTimeout(timer);
-    const busy = state.stats?.sync?.running?.length > 0 || state.failed.stats;
-    if (!document.hidden) timer = setTimeout(() => round(), slowAt === 0 ? 0 : busy ? EVERY_WHILE_RUNNING_MS : EVERY_MS);
+    const wait = again ? 0 : pause();
+    again = false;
+    if (!document.hidden) timer = setTimeout(() => round(), wait);
   });
   return asking;
+}
+
+/** How long until the next round: shorter while something moves, or while a silent daemon may come back. */
+function pause() {
+  const moving = state.stats?.sync?.running?.length > 0 || state.failed.stats;
+  return moving && !state.locked ? EVERY_WHILE_RUNNING_MS : EVERY_MS;
 }
 
 function draw() {
@@ -142,7 +154,7 @@ function drawPulse() {
   const error = state.failed.stats;
   const stale = Boolean(error) && (state.at === null || age > STALE_MS || error.status !== 0);
   pulse.className = stale ? "pulse bad" : "pulse good";
-  pulse.textContent = stale ? "■ stale" : state.at ? `● live ${clock(now())}` : "Asking…";
+  pulse.textContent = state.locked ? "■ locked" : stale ? "■ stale" : state.at ? `● live ${clock(now())}` : "Asking…";
   document.body.classList.toggle("is-stale", stale);
   const band = stale && !state.locked
     ? h("p", { class: "stale" }, h("strong", {}, "The daemon does not answer. "),
