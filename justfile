@@ -45,6 +45,21 @@ test-readers: tools build
 check-packaging: tools build
     tests/packaging/run {{ mpsync }}
 
+# Open the page of a running daemon in headless Chromium (installs Debian's where it is missing and this is root)
+[group('test')]
+test-page: tools build
+    tests/page/run {{ mpsync }}
+
+# Hostile HTTP against a running daemon, and schemathesis against its /openapi.json
+[group('test')]
+test-http: tools build
+    tests/http/run {{ mpsync }}
+
+# Make the screenshots under docs/images anew, from a running daemon
+[group('test')]
+screenshots: tools build
+    tests/page/run {{ mpsync }} screenshots
+
 # As the crash test in `just test`, with 1,000 kills and stalls; takes 15 minutes and more (MPSYNC_SEED repeats a run)
 [group('test')]
 soak KILLS="1000": tools build
