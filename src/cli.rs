@@ -1,6 +1,10 @@
 //! The command line: clap types only.
 
+mod tasks;
+
 use std::path::PathBuf;
+
+pub use tasks::{SubmitArgs, TaskListArgs, TasksAction, TasksArgs};
 
 use crate::dataset::TierRole;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -79,6 +83,8 @@ pub enum Command {
     Sync(TransferArgs),
     /// Prove that the archive is what it says, alone or against hot or cold
     Verify(VerifyArgs),
+    /// Look at transfers, have one tried again or left alone, ask for one
+    Tasks(TasksArgs),
     /// Send what the archive holds out again, as the stream of messages that it came from
     Replay(ReplayArgs),
     /// Look at what the archive holds
@@ -314,6 +320,9 @@ pub struct TransferArgs {
     /// How many windows at once
     #[arg(long, value_name = "N")]
     pub jobs: Option<usize>,
+    /// Only the last so many hours, as the schedule does; windows that halted are left alone, unlike with --from
+    #[arg(long, value_name = "HOURS", conflicts_with = "from", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub lookback: Option<u32>,
 }
 
 /// `mpsync verify`

@@ -17,6 +17,7 @@ mod inspect;
 mod replay;
 mod run;
 mod schema;
+mod tasks;
 mod transfer;
 mod verify;
 
@@ -80,6 +81,7 @@ pub async fn run(cli: Cli, shutdown: CancellationToken) -> Result<()> {
         Command::Import(args) => transfer::run(&context()?, &args, Goal::Import).await,
         Command::Sync(args) => transfer::run(&context()?, &args, Goal::Sync).await,
         Command::Verify(args) => verify::run(&context()?, &args).await,
+        Command::Tasks(args) => tasks::run(&context()?, &args).await,
         Command::Replay(args) => replay::run(&context()?, &args).await,
         Command::Inspect(args) => inspect::run(&context()?, &args).await,
         Command::Config(args) => {

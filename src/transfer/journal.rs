@@ -60,7 +60,10 @@ impl Journal {
     }
 
     /// The newest entries, until `enough` says of one that none before it is wanted.
-    pub(super) async fn newest(&self, mut enough: impl FnMut(u64, &Entry) -> bool) -> Result<Newest> {
+    pub(super) async fn newest(
+        &self,
+        mut enough: impl FnMut(u64, &Entry) -> bool,
+    ) -> Result<Newest> {
         let numbers = self.archive.numbers(&self.folder).await?;
         let mut newest = Newest {
             highest: numbers.last().copied().unwrap_or(0),
@@ -95,13 +98,8 @@ impl Journal {
         Ok(self.archive.highest(&self.folder).await?.unwrap_or(0))
     }
 
-    /// Removes an entry that says nothing any more.
-    pub(super) async fn remove(&self, number: u64) -> Result<()> {
-        self.archive.remove(&self.path(number)).await
-    }
-
     /// Where an entry lies.
-    pub(super) fn path(&self, number: u64) -> Path {
+    fn path(&self, number: u64) -> Path {
         self.folder.clone().join(numbered_file(number))
     }
 }

@@ -161,30 +161,6 @@ impl Standing {
     }
 }
 
-/// The numbers of journal entries that say nothing any more, of entries in order: neither which attempts may be asleep, nor
-/// what was last proven, nor whether the window may be worked on. The newest `keep` stay, as history.
-#[must_use]
-pub(super) fn outlived(journal: &[(u64, Entry)], keep: usize) -> Vec<u64> {
-    let fenced = journal.iter().filter(|(_, e)| e.event == Event::Fenced);
-    let Some(fenced) = fenced.map(|(_, e)| e.attempt).max() else {
-        return Vec::new();
-    };
-    let last = |holds: &dyn Fn(&Event) -> bool| {
-        let found = journal.iter().rev().find(|(_, e)| holds(&e.event));
-        found.map(|(number, _)| *number)
-    };
-    let needed = [
-        last(&|e| matches!(e, Event::Reached { .. })),
-        last(&|e| Standing::said_by(e).is_some()),
-    ];
-    let old = journal.len().saturating_sub(keep);
-    journal[..old]
-        .iter()
-        .filter(|(number, e)| e.attempt < fenced && !needed.contains(&Some(*number)))
-        .map(|(number, _)| *number)
-        .collect()
-}
-
 /// Which attempts before `attempt` may still be asleep somewhere with a staging table in mind.
 ///
 /// Those that ended cannot, nor those that a later attempt has already shut out.
@@ -249,49 +225,5 @@ mod tests {
             r#"{"attempt":2,"at":"1970-01-01T00:00:00Z","holder":"h","event":"reached","stage":"archived"}"#
         );
         assert_eq!(serde_json::from_str::<Entry>(&json).unwrap(), entry);
-    }
-
-    #[test]
-    fn what_is_removed_of_a_journal_changes_nothing_that_it_says() {
-        let ended = |status| Event::Ended {
-            status,
-            error: Some("e".into()),
-            hint: None,
-        };
-        let reached = |stage| Event::Reached { stage };
-        let journal: Vec<(u64, Entry)> = [
-            entry(1, ended(Status::Waiting)),
-            entry(2, Event::Fenced),
-            entry(2, reached(Stage::Loaded)),
-            entry(2, ended(Status::Done)),
-            entry(5, Event::Fenced),
-            entry(5, reached(Stage::Cleaned)),
-            entry(5, ended(Status::Halted)),
-            entry(6, Event::Fenced),
-        ]
-        .into_iter()
-        .zip(1..)
-        .map(|(entry, number)| (number, entry))
-        .collect();
-        let entries = |of: &[(u64, Entry)]| of.iter().map(|(_, e)| e.clone()).collect::<Vec<_>>();
-        for keep in 0..9 {
-            let gone = outlived(&journal, keep);
-            let mut left = journal.clone();
-            left.retain(|(number, _)| !gone.contains(number));
-            assert!(left.len() >= keep.min(journal.len()));
-            for attempt in 6..9 {
-                assert_eq!(
-                    may_be_asleep(attempt, &entries(&left)),
-                    may_be_asleep(attempt, &entries(&journal))
-                );
-            }
-            let said = |of: &[(u64, Entry)]| {
-                of.iter().rev().find_map(|(_, e)| Standing::said_by(&e.event))
-            };
-            assert_eq!(said(&left), said(&journal));
-            assert_eq!(left.last(), journal.last());
-        }
-        assert_eq!(outlived(&journal, 0), [1, 2, 3, 4, 5]);
-        assert_eq!(outlived(&journal[..1], 0), [0_u64; 0]);
     }
 }
