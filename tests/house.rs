@@ -55,7 +55,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "transfer",
         ],
     ),
-    ("cli", &["config", "dataset"]),
+    // The names of datasets, tasks and their states are read where they are typed.
+    ("cli", &["config", "dataset", "transfer"]),
     // What mpsync does: none of these knows another.
     ("engine", &["config", "error", "progress", "retry"]),
     (

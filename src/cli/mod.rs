@@ -6,6 +6,7 @@ mod generate;
 mod replay;
 mod run;
 mod schema;
+mod tasks;
 mod transfer;
 
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub use generate::{DemoArgs, GenerateArgs};
 pub use replay::{InspectArgs, InspectWhat, ReplayArgs, ReplayTarget};
 pub use run::{EngineArgs, Mode, RunArgs};
 pub use schema::{SchemaAction, SchemaArgs, SchemaCheckArgs, SchemaTarget};
+pub use tasks::{SubmitArgs, TaskListArgs, TasksAction, TasksArgs};
 pub use transfer::{Selection, TransferArgs, VerifyArgs};
 
 /// Tiered storage for market data: NATS JetStream to hot ClickHouse, Parquet archive and cold ClickHouse, proven row by row.
@@ -88,6 +90,8 @@ pub enum Command {
     Sync(TransferArgs),
     /// Prove that the archive is what it says, alone or against hot or cold
     Verify(VerifyArgs),
+    /// Look at transfers, have one tried again or left alone, ask for one
+    Tasks(TasksArgs),
     /// Send what the archive holds out again, as the stream of messages that it came from
     Replay(ReplayArgs),
     /// Look at what the archive holds

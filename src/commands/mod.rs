@@ -19,6 +19,7 @@ mod inspect;
 mod replay;
 mod run;
 mod schema;
+mod tasks;
 mod transfer;
 mod verify;
 
@@ -126,6 +127,7 @@ pub async fn run(cli: Cli, config: Config, shutdown: CancellationToken) -> Resul
         Command::Import(args) => transfer::run(&context()?, &args, Goal::Import).await,
         Command::Sync(args) => transfer::run(&context()?, &args, Goal::Sync).await,
         Command::Verify(args) => verify::run(&context()?, &args).await,
+        Command::Tasks(args) => tasks::run(&context()?, &args).await,
         Command::Replay(args) => replay::run(&context()?, &args).await,
         Command::Inspect(args) => inspect::run(&context()?, &args).await,
         Command::Config(args) => {

@@ -7,14 +7,16 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::Goal;
+use super::journal::Journal;
 use super::plan::{Cleanup, PlannedPartition};
 use super::report::{PartitionReport, WindowReport};
 use super::road::{Road, SourceTable};
 use super::seal::{self, Cleaned};
-use super::task::{Stage, Status};
+use super::task::{Stage, Standing, Status};
+use super::tasks::TaskId;
 use super::turn::Turn;
 use super::window::drive;
+use super::{Goal, Origin};
 use crate::archive::Observer;
 use crate::dataset::Window;
 use crate::error::{Cause, Context as _, Error, Result};
@@ -31,6 +33,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(250);
 pub(super) struct Runner {
     pub(super) road: Arc<Road>,
     pub(super) goal: Goal,
+    pub(super) origin: Origin,
     pub(super) observer: Observer,
     /// One for each window that may be under way.
     pub(super) permits: Arc<Semaphore>,
@@ -126,6 +129,17 @@ impl Runner {
             report.kept = Some("not all of its windows are proven".into());
             return report;
         }
+        match self.may_work_on(span).await {
+            Ok(true) => {}
+            Ok(false) => {
+                report.kept = Some("its cleanup was cancelled".into());
+                return report;
+            }
+            Err(e) => {
+                report.error = Some(e);
+                return report;
+            }
+        }
         let work = self
             .road
             .progress
@@ -154,8 +168,20 @@ impl Runner {
             source: source.as_ref(),
             window,
         };
-        let driven = self.patiently(job, &work).await;
+        let driven = match self.may_work_on(window).await {
+            Ok(true) => self.patiently(job, &work).await,
+            Ok(false) => {
+                report.status = Status::Cancelled;
+                return report;
+            }
+            Err(e) => Err(e),
+        };
         match driven {
+            // A person ended it: that is no failure.
+            Err(e) if matches!(e.cause(), Cause::Cancelled(_)) => {
+                tracing::info!(dataset = %self.road.dataset.name, %window, "cancelled");
+                report.status = Status::Cancelled;
+            }
             Ok(done) => {
                 for (_, driven) in &done.windows {
                     report.take(driven);
@@ -173,6 +199,26 @@ impl Runner {
         }
         report.seconds = started.elapsed().as_secs_f64();
         report
+    }
+
+    /// Whether a window is to be worked on: `false` where a person has cancelled it, and the integrity error again where
+    /// it has halted and this is a routine run, which tries nothing that cannot pass.
+    async fn may_work_on(&self, window: Window) -> Result<bool> {
+        let name = &self.road.dataset.name;
+        let journal = Journal::of(&self.road.archive, name, window);
+        match journal.decisive().await?.standing() {
+            Standing::Open => Ok(true),
+            Standing::Halted { .. } if self.origin == Origin::Explicit => Ok(true),
+            Standing::Cancelled => Ok(false),
+            Standing::Halted { error, .. } => {
+                let id = TaskId::new(name.clone(), window);
+                Err(Error::integrity(format!("it halted before, and was not tried again: {error}"))
+                    .hint(format!(
+                        "`mpsync tasks show {id}` says more; when the cause is mended, `mpsync tasks retry {id}`"
+                    ))
+                    .doing(format!("{name} {window}")))
+            }
+        }
     }
 
     /// One try at a job, under a lease of its own.
