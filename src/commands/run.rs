@@ -9,12 +9,6 @@ use crate::{daemon, http};
 
 pub(super) async fn run(context: &Context, args: &RunArgs) -> Result<()> {
     let datasets = select(&context.datasets, &args.datasets)?;
-    let known = |name: &String| context.datasets.iter().any(|d| d.name.as_str() == name);
-    if let Some(name) = context.config.ingest.batches.keys().find(|n| !known(n)) {
-        return Err(Error::config(format!(
-            "ingest.batches: there is no dataset `{name}`"
-        )));
-    }
     if !args.drain {
         let owned = datasets.into_iter().cloned().collect();
         let options = daemon::Options {

@@ -30,6 +30,8 @@ pub(crate) fn mpsync() -> Command {
     command
         .env_remove("MPSYNC_CONFIG")
         .env_remove("LOG_LEVEL")
+        .env_remove("ENVIRONMENT")
+        .env_remove("STORAGE_MODE")
         .env("COLUMNS", "120");
     command
 }
