@@ -15,6 +15,8 @@ use crate::transfer::{self, CleanupPolicy, Goal, Report, Request, TransferContex
 
 /// Of the interval, the part by which a run may come later: daemons that were started together spread out.
 const JITTER: f64 = 0.05;
+/// Between two runs at least.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
 
 /// The schedule, for people.
 pub(super) fn describe(sync: &SyncConfig) -> String {
@@ -44,7 +46,8 @@ pub(super) async fn run(world: &World) -> Result<()> {
             () = tokio::time::sleep(pause) => Manual::default(),
         };
         one(world, desk, &context, manual).await;
-        pause = world.config.sync.interval.mul_f64(1.0 + JITTER * rand::rng().random::<f64>());
+        let interval = world.config.sync.interval.max(PAUSE_MIN);
+        pause = interval.mul_f64(1.0 + JITTER * rand::rng().random::<f64>());
         if let Ok(next) = Timestamp::now().checked_add(pause) {
             desk.next_at(next);
         }

@@ -24,7 +24,7 @@ impl Metrics {
     }
 
     pub(super) fn answered(&self, route: &str, method: &str, status: u16, seconds: f64) {
-        self.requests.with_label_values(&[route, method, &status.to_string()]).inc();
+        self.requests.with_label_values(&[route, method, status.to_string().as_str()]).inc();
         self.seconds.with_label_values(&[route]).observe(seconds);
     }
 }
