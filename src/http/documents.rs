@@ -124,6 +124,8 @@ pub(super) struct IngestDataset {
     pub(super) unknown_fields: BTreeMap<String, u64>,
     /// Why the dataset is not ingested now, where somebody must help it.
     pub(super) stalled: Option<String>,
+    /// When an insert last landed, to within five seconds.
+    pub(super) last_insert_at: Option<Timestamp>,
     pub(super) settled_seq: u64,
     /// `[milliseconds since 1970, rows a second, lag]`, oldest first, one each five seconds.
     pub(super) history: Vec<(i64, f64, u64)>,
@@ -246,6 +248,10 @@ pub(super) struct RunningTask {
     pub(super) rows: u64,
     /// Rows that it will move, as far as is known.
     pub(super) rows_total: Option<u64>,
+    /// Bytes that the step has moved.
+    pub(super) bytes: u64,
+    /// How long the step has taken.
+    pub(super) seconds: f64,
 }
 
 /// `POST /sync`

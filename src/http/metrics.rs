@@ -4,7 +4,7 @@ use prometheus::{
     Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use super::state::State;
+use super::state::{State, lock};
 
 /// What this process measures of its HTTP interface.
 #[derive(Debug, Clone)]
@@ -106,7 +106,15 @@ fn ingest(page: &Page, state: &State) -> prometheus::Result<()> {
     let lag: Vec<_> = all.iter().map(|d| (label(d), d.lag)).collect();
     page.gauge("mpsync_ingest_lag_messages", "Messages that wait in the stream", &["dataset"], &lag)?;
     let stalled: Vec<_> = all.iter().map(|d| (label(d), u64::from(d.stalled.is_some()))).collect();
-    page.gauge("mpsync_ingest_stalled", "1 where somebody must help the dataset", &["dataset"], &stalled)
+    page.gauge("mpsync_ingest_stalled", "1 where somebody must help the dataset", &["dataset"], &stalled)?;
+    let history = lock(&state.0.history);
+    let last: Vec<_> = all
+        .iter()
+        .enumerate()
+        .filter_map(|(n, d)| Some((label(d), history.last_insert_at(n)?.as_second().unsigned_abs())))
+        .collect();
+    let help = "When an insert last landed";
+    page.gauge("mpsync_ingest_last_insert_timestamp_seconds", help, &["dataset"], &last)
 }
 
 fn stores(page: &Page, state: &State) -> prometheus::Result<()> {

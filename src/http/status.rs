@@ -109,6 +109,7 @@ fn ingest(state: &State) -> Option<Ingest> {
                 rounded: d.rounded,
                 unknown_fields: d.unknown_fields.clone(),
                 stalled: d.stalled.clone(),
+                last_insert_at: history.last_insert_at(number),
                 settled_seq: d.settled_seq,
                 history: history
                     .of(number)
@@ -151,5 +152,7 @@ fn running(work: &WorkSnapshot) -> Option<RunningTask> {
         step: work.step,
         rows: work.rows,
         rows_total: (work.expected > 0).then_some(work.expected),
+        bytes: work.bytes,
+        seconds: work.seconds,
     })
 }
