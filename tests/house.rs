@@ -93,7 +93,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("cli", &["config", "dataset"]),
     // What mpsync does: none of these knows another.
-    ("engine", &["access", "config", "error", "progress", "retry"]),
+    (
+        "engine",
+        &["access", "config", "error", "progress", "retry"],
+    ),
     (
         "generate",
         &["config", "dataset", "error", "nats", "progress", "retry"],

@@ -26,7 +26,9 @@ pub(super) async fn run(context: &Context, args: &RunArgs) -> Result<()> {
         return daemon::run(&context.config, &context.datasets, owned, options, shutdown).await;
     }
     if args.mode != Mode::Hot {
-        return Err(Error::usage("--drain is for --mode hot: only ingest has an end"));
+        return Err(Error::usage(
+            "--drain is for --mode hot: only ingest has an end",
+        ));
     }
     let options = Options {
         drain: true,

@@ -20,7 +20,10 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 
 /// The schedule, for people.
 pub(super) fn describe(sync: &SyncConfig) -> String {
-    format!("every {:#}", SignedDuration::try_from(sync.interval).unwrap_or(SignedDuration::MAX))
+    format!(
+        "every {:#}",
+        SignedDuration::try_from(sync.interval).unwrap_or(SignedDuration::MAX)
+    )
 }
 
 /// Transfers until the daemon is to end. The first run begins at once: what was missed while no daemon ran is caught up with.
@@ -64,7 +67,9 @@ async fn one(world: &World, desk: &Desk, context: &TransferContext, manual: Manu
     desk.began(context.progress.clone());
     let mut report = transfer::run(&context, &request).await;
     let halted = halted(&report);
-    let sum = |count: fn(&transfer::WindowReport) -> u64| report.datasets.iter().map(|d| d.sum(count)).sum::<u64>();
+    let sum = |count: fn(&transfer::WindowReport) -> u64| {
+        report.datasets.iter().map(|d| d.sum(count)).sum::<u64>()
+    };
     let (rows, bytes) = (sum(|w| w.rows), sum(|w| w.archive_bytes));
     let windows = report.datasets.iter().map(|d| d.windows.len() as u64).sum();
     let failure = report.take_failure();
@@ -79,7 +84,12 @@ async fn one(world: &World, desk: &Desk, context: &TransferContext, manual: Manu
     };
     match &run.error {
         None => tracing::info!(windows, rows, bytes, "sync done"),
-        Some(error) => tracing::error!(windows, halted, error, "sync failed; the next run tries again"),
+        Some(error) => tracing::error!(
+            windows,
+            halted,
+            error,
+            "sync failed; the next run tries again"
+        ),
     }
     desk.ended(run, halted);
 }
@@ -95,9 +105,10 @@ fn request(world: &World, manual: Manual, now: Timestamp) -> Request {
     let sync = &world.config.sync;
     let mut request = Request::new(Goal::Sync, sync);
     request.now = now;
-    request.range.from = manual
-        .lookback_hours
-        .and_then(|hours| now.checked_sub(SignedDuration::from_hours(hours.into())).ok());
+    request.range.from = manual.lookback_hours.and_then(|hours| {
+        now.checked_sub(SignedDuration::from_hours(hours.into()))
+            .ok()
+    });
     if sync.cleanup_enabled {
         request.cleanup = CleanupPolicy::OlderThan(transfer::stays_in_hot(&world.config.hot, sync));
     }

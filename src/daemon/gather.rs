@@ -48,7 +48,10 @@ async fn timed<T>(what: &str, work: impl Future<Output = Result<T>>) -> Result<(
     let started = Instant::now();
     match tokio::time::timeout(PATIENCE, work).await {
         Ok(done) => Ok((done?, started.elapsed().as_secs_f64())),
-        Err(_) => Err(Error::busy(format!("{what} did not answer within {} s", PATIENCE.as_secs()))),
+        Err(_) => Err(Error::busy(format!(
+            "{what} did not answer within {} s",
+            PATIENCE.as_secs()
+        ))),
     }
 }
 
@@ -98,7 +101,9 @@ async fn tier(world: &World, tier: &Tier) {
         Ok(((tables, disks), latency)) => {
             world.state.succeeded(&name, Some(latency));
             for disk in disks {
-                world.state.free(&format!("{name} {}", disk.name), disk.free);
+                world
+                    .state
+                    .free(&format!("{name} {}", disk.name), disk.free);
             }
             world.state.tier(tier.role(), figures(world, &tables));
         }
@@ -168,7 +173,9 @@ async fn archive(world: &World) {
         let started = Instant::now();
         match archive_figures(world).await {
             Ok(figures) => {
-                world.state.succeeded("archive", Some(started.elapsed().as_secs_f64()));
+                world
+                    .state
+                    .succeeded("archive", Some(started.elapsed().as_secs_f64()));
                 if let Some(free) = figures.free_bytes {
                     world.state.free("archive", free);
                 }
@@ -183,7 +190,10 @@ async fn archive(world: &World) {
 async fn archive_figures(world: &World) -> Result<ArchiveFigures> {
     let archive = Archive::open_read_only(&world.config.archive).await?;
     let mut figures = ArchiveFigures {
-        location: archive.root().map_or_else(|| "object store".to_owned(), |root| root.display().to_string()),
+        location: archive.root().map_or_else(
+            || "object store".to_owned(),
+            |root| root.display().to_string(),
+        ),
         free_bytes: archive.root().map(free_bytes).transpose()?,
         ..ArchiveFigures::default()
     };

@@ -20,7 +20,13 @@ pub(super) async fn run(world: &World, stats: Arc<IngestStats>) -> Result<()> {
         stream_subjects: world.all.iter().flat_map(|d| d.subjects.clone()).collect(),
         ..Options::default()
     };
-    let ingest = ingest::run(&world.config, &datasets, world.hot.clone(), world.shutdown.clone(), options);
+    let ingest = ingest::run(
+        &world.config,
+        &datasets,
+        world.hot.clone(),
+        world.shutdown.clone(),
+        options,
+    );
     tokio::select! {
         ended = ingest => ended.map(drop),
         never = look(world, &stats) => never,
@@ -32,11 +38,18 @@ async fn look(world: &World, stats: &IngestStats) -> Result<()> {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let all = stats.snapshot().datasets;
-        let stalled = all.iter().find_map(|d| Some((&d.dataset, d.stalled.as_ref()?)));
+        let stalled = all
+            .iter()
+            .find_map(|d| Some((&d.dataset, d.stalled.as_ref()?)));
         match stalled {
-            Some((dataset, why)) => world.state.failed("ingest", &format!("{dataset} is stalled: {why}")),
+            Some((dataset, why)) => world
+                .state
+                .failed("ingest", &format!("{dataset} is stalled: {why}")),
             None if all.iter().all(|d| d.lives > 0) => world.state.succeeded("ingest", None),
-            None => world.state.failed("ingest", &Error::nats("not all datasets are ingested yet").to_string()),
+            None => world.state.failed(
+                "ingest",
+                &Error::nats("not all datasets are ingested yet").to_string(),
+            ),
         }
     }
 }

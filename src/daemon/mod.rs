@@ -70,7 +70,9 @@ pub async fn run(
 ) -> Result<()> {
     let mode = options.mode;
     let ingested = datasets.iter().filter(|d| !d.subjects.is_empty());
-    let stats = mode.is_hot().then(|| Arc::new(IngestStats::new(ingested.map(|d| d.name.as_str()))));
+    let stats = mode
+        .is_hot()
+        .then(|| Arc::new(IngestStats::new(ingested.map(|d| d.name.as_str()))));
     let schedule = mode.is_cold().then(|| cold::describe(&config.sync));
     let world = World {
         config: Arc::new(config.clone()),
@@ -97,7 +99,13 @@ pub async fn run(
         let listening = Listening::on(address).await?;
         tracing::info!(address = %listening.address()?, "http listens");
         let ended = shutdown.clone().cancelled_owned();
-        tasks.spawn(serve(listening, world.state.clone(), access.clone(), Limits::default(), ended));
+        tasks.spawn(serve(
+            listening,
+            world.state.clone(),
+            access.clone(),
+            Limits::default(),
+            ended,
+        ));
     }
     tasks.spawn(gather::repeat(world.clone()));
     if let Some(stats) = stats {
@@ -120,7 +128,8 @@ pub async fn run(
         if let Err(e) = ended {
             // A part that panicked does not come back: the service manager starts the whole again.
             shutdown.cancel();
-            return Err(Error::new(Cause::Io(std::io::Error::other(e))).doing("running a part of the daemon"));
+            return Err(Error::new(Cause::Io(std::io::Error::other(e)))
+                .doing("running a part of the daemon"));
         }
         if shutdown.is_cancelled() {
             notify::stopping();
@@ -149,7 +158,12 @@ async fn keep_up(name: &'static str, world: &World, mut side: impl AsyncFnMut() 
         let pause = Backoff::DAEMON.pause(failed, rand::rng().random());
         tracing::error!(side = name, failed, pause = ?pause, error = why, "a side failed and is started again");
         world.state.failed(name, &why);
-        if world.shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+        if world
+            .shutdown
+            .run_until_cancelled(tokio::time::sleep(pause))
+            .await
+            .is_none()
+        {
             return;
         }
     }

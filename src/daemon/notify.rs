@@ -18,7 +18,11 @@ pub(super) async fn watchdog(shutdown: CancellationToken) {
     let Some(limit) = sd_notify::watchdog_enabled() else {
         return;
     };
-    while shutdown.run_until_cancelled(tokio::time::sleep(limit / 2)).await.is_some() {
+    while shutdown
+        .run_until_cancelled(tokio::time::sleep(limit / 2))
+        .await
+        .is_some()
+    {
         tell(&[NotifyState::Watchdog]);
     }
 }

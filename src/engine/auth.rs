@@ -62,7 +62,10 @@ impl Auth {
         let given_user = given.user.as_deref().unwrap_or("default");
         let given_password = given.password.as_deref().unwrap_or_default();
         let same_user = user.as_bytes().ct_eq(given_user.as_bytes());
-        let same_password = password.reveal().as_bytes().ct_eq(given_password.as_bytes());
+        let same_password = password
+            .reveal()
+            .as_bytes()
+            .ct_eq(given_password.as_bytes());
         if bool::from(same_user & same_password) {
             return Ok(());
         }

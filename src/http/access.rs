@@ -73,8 +73,14 @@ mod tests {
             Some("Bearer right right"),
             Some("Basic right"),
         ] {
-            assert!(!open.allows(&Method::POST, "/sync", &headers(wrong)), "{wrong:?}");
-            assert!(!open.allows(&Method::DELETE, "/health", &headers(wrong)), "{wrong:?}");
+            assert!(
+                !open.allows(&Method::POST, "/sync", &headers(wrong)),
+                "{wrong:?}"
+            );
+            assert!(
+                !open.allows(&Method::DELETE, "/health", &headers(wrong)),
+                "{wrong:?}"
+            );
         }
     }
 }

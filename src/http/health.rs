@@ -42,15 +42,26 @@ impl State {
     fn remarks(&self) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
         let gaps: u64 = self.0.ingest.as_ref().map_or(0, |stats| {
-            stats.snapshot().datasets.iter().map(|d| d.gap_sequences).sum()
+            stats
+                .snapshot()
+                .datasets
+                .iter()
+                .map(|d| d.gap_sequences)
+                .sum()
         });
         if gaps > 0 {
-            found.push(("gaps", format!("the stream's limits took {gaps} messages before they could be delivered")));
+            found.push((
+                "gaps",
+                format!("the stream's limits took {gaps} messages before they could be delivered"),
+            ));
         }
         if let Some(desk) = self.desk() {
             let state = desk.state();
             if state.halted > 0 {
-                found.push(("tasks", format!("{} windows halted in the last sync", state.halted)));
+                found.push((
+                    "tasks",
+                    format!("{} windows halted in the last sync", state.halted),
+                ));
             }
             if let Some(error) = state.last.as_ref().and_then(|run| run.error.clone()) {
                 found.push(("sync", format!("the last sync failed: {error}")));
@@ -73,7 +84,11 @@ impl State {
             let readings = self.readings();
             waits = ["cold", "archive"]
                 .into_iter()
-                .find(|name| readings.get(*name).is_none_or(|r| r.last_success_at.is_none()))
+                .find(|name| {
+                    readings
+                        .get(*name)
+                        .is_none_or(|r| r.last_success_at.is_none())
+                })
                 .map(|name| format!("{name} has not answered yet"));
         }
         Ready {
@@ -86,11 +101,15 @@ impl State {
 fn judge(name: String, reading: Reading, now: Instant) -> (Condition, Check) {
     let full = reading.free_bytes.filter(|free| *free < FREE_BYTES_MIN);
     let (condition, detail) = match (&reading.failing, full) {
-        (Some((since, why)), _) if now.duration_since(*since) < GRACE => (Condition::Degraded, Some(why.clone())),
+        (Some((since, why)), _) if now.duration_since(*since) < GRACE => {
+            (Condition::Degraded, Some(why.clone()))
+        }
         (Some((_, why)), _) => (Condition::Down, Some(why.clone())),
         (None, Some(free)) => (
             Condition::Down,
-            Some(format!("only {free} bytes are free; make room before it is full")),
+            Some(format!(
+                "only {free} bytes are free; make room before it is full"
+            )),
         ),
         (None, None) => (Condition::Ok, None),
     };

@@ -27,9 +27,7 @@ mod state;
 mod status;
 
 pub use access::Access;
-pub use documents::{
-    ArchiveDataset, ArchiveFigures, Mode, SyncRun, TierDataset, TierFigures,
-};
+pub use documents::{ArchiveDataset, ArchiveFigures, Mode, SyncRun, TierDataset, TierFigures};
 pub use health::GRACE;
 pub use metrics::Metrics;
 pub use server::{Limits, Listening, serve};

@@ -40,7 +40,10 @@ pub(super) fn router(rules: Arc<Rules>, body_bytes_max: usize) -> Router {
         .route("/metrics", get(exposition))
         .fallback(async || Problem::not_found("there is no such route"))
         .method_not_allowed_fallback(async || {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this route does not take this method")
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this route does not take this method",
+            )
         })
         .layer(DefaultBodyLimit::max(body_bytes_max))
         .layer(from_fn_with_state(rules, gate))
@@ -49,28 +52,48 @@ pub(super) fn router(rules: Arc<Rules>, body_bytes_max: usize) -> Router {
 
 async fn exposition(Extract(state): Extract<State>) -> Result<Response, Problem> {
     let text = metrics::text(&state).map_err(|e| Problem::unavailable(e.to_string()))?;
-    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+    Ok((
+        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        text,
+    )
+        .into_response())
 }
 
 async fn gate(Extract(rules): Extract<Arc<Rules>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("other", MatchedPath::as_str)
+        .to_owned();
     let mut answer = match refusal(&rules, &request) {
         Some(refusal) => refusal.into_response(),
         None => match tokio::time::timeout(rules.request_timeout, next.run(request)).await {
             Ok(answer) => answer,
-            Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response(),
+            Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "the request took too long")
+                .into_response(),
         },
     };
     let headers = answer.headers_mut();
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(
+        HeaderName::from_static("x-content-type-options"),
+        HeaderValue::from_static("nosniff"),
+    );
     let seconds = started.elapsed().as_secs_f64();
     // A method is whatever the client wrote: only known ones become labels.
-    let known = matches!(method.as_str(), "GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS" | "PATCH");
+    let known = matches!(
+        method.as_str(),
+        "GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS" | "PATCH"
+    );
     let method = if known { method.as_str() } else { "other" };
-    rules.state.metrics().answered(&route, method, answer.status().as_u16(), seconds);
+    rules
+        .state
+        .metrics()
+        .answered(&route, method, answer.status().as_u16(), seconds);
     answer
 }
 
@@ -78,15 +101,24 @@ fn refusal(rules: &Rules, request: &Request) -> Option<Problem> {
     let bound = request.extensions().get::<Bound>()?.0;
     if let Some(name) = foreign_header(request.headers(), bound, &rules.access.hosts) {
         return Some(
-            Problem::new(StatusCode::FORBIDDEN, format!("the {name} header names a foreign host"))
-                .hint("reach it by its address, or say --allow-host NAME"),
+            Problem::new(
+                StatusCode::FORBIDDEN,
+                format!("the {name} header names a foreign host"),
+            )
+            .hint("reach it by its address, or say --allow-host NAME"),
         );
     }
-    if rules.access.allows(request.method(), request.uri().path(), request.headers()) {
+    if rules
+        .access
+        .allows(request.method(), request.uri().path(), request.headers())
+    {
         return None;
     }
     let hint = match &rules.access.token_file {
-        Some(file) => format!("send `Authorization: Bearer TOKEN` with the token in {}", file.display()),
+        Some(file) => format!(
+            "send `Authorization: Bearer TOKEN` with the token in {}",
+            file.display()
+        ),
         None => "send `Authorization: Bearer TOKEN`".to_owned(),
     };
     Some(Problem::new(StatusCode::UNAUTHORIZED, "this needs the token").hint(hint))

@@ -68,7 +68,13 @@ impl Listening {
 }
 
 /// Answers on a bound address until `shutdown` resolves; then takes no more connections and lets requests end for five seconds.
-pub async fn serve(listening: Listening, state: State, access: Access, limits: Limits, shutdown: impl Future<Output = ()>) {
+pub async fn serve(
+    listening: Listening,
+    state: State,
+    access: Access,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) {
     let Listening(listener) = listening;
     let rules = Arc::new(Rules {
         access,
@@ -112,7 +118,12 @@ pub async fn serve(listening: Listening, state: State, access: Access, limits: L
     }
 }
 
-async fn connection(socket: TcpStream, routes: axum::Router, limits: Limits, mut stopping: watch::Receiver<()>) {
+async fn connection(
+    socket: TcpStream,
+    routes: axum::Router,
+    limits: Limits,
+    mut stopping: watch::Receiver<()>,
+) {
     let Ok(bound) = socket.local_addr() else {
         return;
     };
@@ -120,7 +131,9 @@ async fn connection(socket: TcpStream, routes: axum::Router, limits: Limits, mut
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(Bound(bound));
         let mut routes = routes.clone();
-        async move { tower_service::Service::call(&mut routes, request.map(axum::body::Body::new)).await }
+        async move {
+            tower_service::Service::call(&mut routes, request.map(axum::body::Body::new)).await
+        }
     });
     let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

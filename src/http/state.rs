@@ -90,7 +90,10 @@ impl State {
     /// A dependency did not answer, or a side ended. It fails since the first of such calls.
     pub fn failed(&self, name: &str, why: &str) {
         self.change(name, |reading| {
-            let since = reading.failing.take().map_or_else(Instant::now, |(since, _)| since);
+            let since = reading
+                .failing
+                .take()
+                .map_or_else(Instant::now, |(since, _)| since);
             reading.failing = Some((since, why.to_owned()));
         });
     }
@@ -98,12 +101,18 @@ impl State {
     /// How many bytes are free at a place that fills.
     pub fn free(&self, place: &str, bytes: u64) {
         self.succeeded(&format!("disk:{place}"), None);
-        self.change(&format!("disk:{place}"), |reading| reading.free_bytes = Some(bytes));
+        self.change(&format!("disk:{place}"), |reading| {
+            reading.free_bytes = Some(bytes)
+        });
     }
 
     /// What a tier holds.
     pub fn tier(&self, role: TierRole, figures: TierFigures) {
-        let mut all = self.0.figures.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self
+            .0
+            .figures
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         match role {
             TierRole::Hot => all.hot = Some(figures),
             TierRole::Cold => all.cold = Some(figures),
@@ -123,7 +132,11 @@ impl State {
 
     /// What the archive holds.
     pub fn archive(&self, figures: ArchiveFigures) {
-        self.0.figures.write().unwrap_or_else(PoisonError::into_inner).archive = Some(figures);
+        self.0
+            .figures
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .archive = Some(figures);
     }
 
     /// Takes a look at ingest's counters, for rates. To be called every five seconds.
@@ -136,15 +149,27 @@ impl State {
     }
 
     pub(super) fn figures(&self) -> Figures {
-        self.0.figures.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .figures
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(super) fn readings(&self) -> BTreeMap<String, Reading> {
-        self.0.readings.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .readings
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn change(&self, name: &str, change: impl FnOnce(&mut Reading)) {
-        let mut all = self.0.readings.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self
+            .0
+            .readings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         change(all.entry(name.to_owned()).or_default());
     }
 }

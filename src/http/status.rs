@@ -10,7 +10,9 @@ use hyper::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::documents::{Accepted, Condition, Ingest, IngestDataset, RunningTask, Stats, Sync, Tiers};
+use super::documents::{
+    Accepted, Condition, Ingest, IngestDataset, RunningTask, Stats, Sync, Tiers,
+};
 use super::problem::Problem;
 use super::state::{Desk, Manual, State, lock};
 use crate::dataset::Window;
@@ -66,7 +68,8 @@ pub(super) async fn ask_sync(
 ) -> Result<Response, Problem> {
     let Json(request) = body?;
     let desk = state.desk().ok_or_else(|| {
-        Problem::not_found("this daemon runs no transfers").hint("ask the daemon that runs with --mode cold or both")
+        Problem::not_found("this daemon runs no transfers")
+            .hint("ask the daemon that runs with --mode cold or both")
     })?;
     if request.lookback_hours == Some(0) {
         return Err(Problem::bad_request("lookback_hours must be at least 1"));
@@ -76,8 +79,10 @@ pub(super) async fn ask_sync(
     };
     match desk.ask(manual) {
         true => Ok((StatusCode::ACCEPTED, Json(Accepted { accepted: true })).into_response()),
-        false => Err(Problem::new(StatusCode::CONFLICT, "a sync waits to be run already")
-            .hint("wait until it has begun: /stats says so")),
+        false => Err(
+            Problem::new(StatusCode::CONFLICT, "a sync waits to be run already")
+                .hint("wait until it has begun: /stats says so"),
+        ),
     }
 }
 
@@ -128,7 +133,11 @@ fn ingest(state: &State) -> Option<Ingest> {
 
 fn sync(desk: &Desk) -> Sync {
     let state = desk.state();
-    let active = state.running.as_ref().map(|p| p.snapshot().active).unwrap_or_default();
+    let active = state
+        .running
+        .as_ref()
+        .map(|p| p.snapshot().active)
+        .unwrap_or_default();
     Sync {
         schedule: desk.schedule().to_owned(),
         next_at: state.next_at,
@@ -145,7 +154,11 @@ fn running(work: &WorkSnapshot) -> Option<RunningTask> {
     let window: Window = window.parse().ok()?;
     let compact = |t: Timestamp| t.strftime("%Y%m%dT%H%M%SZ").to_string();
     Some(RunningTask {
-        task: format!("{dataset}@{}-{}", compact(window.start()), compact(window.end())),
+        task: format!(
+            "{dataset}@{}-{}",
+            compact(window.start()),
+            compact(window.end())
+        ),
         dataset: dataset.to_owned(),
         start: window.start(),
         end: window.end(),

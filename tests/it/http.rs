@@ -23,9 +23,15 @@ fn ask(address: &str, method: &str, path: &str, headers: &str, body: &str) -> (u
     socket.write_all(head.as_bytes()).expect("sends");
     socket.write_all(body.as_bytes()).expect("sends");
     let mut answer = String::new();
-    BufReader::new(socket).read_to_string(&mut answer).expect("an answer");
+    BufReader::new(socket)
+        .read_to_string(&mut answer)
+        .expect("an answer");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|s| s.parse().ok())
+        .expect("a status");
     (status, body.to_owned())
 }
 
@@ -42,7 +48,9 @@ async fn world(archive: &std::path::Path) -> World {
     let port = world.clickhouse.port().to_string();
     world.set("MPSYNC__COLD_STORAGE__CLICKHOUSE_HTTP_PORT", &port);
     let cold = Tier::new(TierRole::Cold, &world.config().cold);
-    cold.apply_schema(&[dataset("trades")]).await.expect("the tables are made");
+    cold.apply_schema(&[dataset("trades")])
+        .await
+        .expect("the tables are made");
     world
 }
 
@@ -53,7 +61,10 @@ async fn a_daemon_of_both_sides_ingests_and_syncs_by_itself_and_says_so_over_htt
     let jetstream = world.nats.jetstream().await;
     let mut daemon = world.daemon(&["--mode", "both", "--dataset", "trades"]);
     let address = daemon.http().await[0].clone();
-    until("readiness", async || ask(&address, "GET", "/ready", "", "").0 == 200).await;
+    until("readiness", async || {
+        ask(&address, "GET", "/ready", "", "").0 == 200
+    })
+    .await;
     publish(&jetstream, (0..1000).map(trade)).await;
     until("all rows in the archive and in cold", async || {
         let stats = json(&address, "/stats");
@@ -89,26 +100,65 @@ async fn what_changes_something_needs_the_token_and_every_refusal_says_what_to_d
     world.set("MPSYNC__SYNC__INTERVAL_HOURS", "10");
     let daemon = world.daemon(&["--mode", "cold", "--dataset", "trades"]);
     let address = daemon.http().await[0].clone();
-    let (status, body) = ask(&address, "POST", "/sync", "Content-Type: application/json\r\n", "{}");
+    let (status, body) = ask(
+        &address,
+        "POST",
+        "/sync",
+        "Content-Type: application/json\r\n",
+        "{}",
+    );
     assert_eq!(status, 401, "{body}");
     let refusal: Value = serde_json::from_str(&body).expect("JSON");
-    assert!(refusal["hint"].as_str().is_some_and(|hint| hint.contains("Bearer")), "{body}");
-    let right = format!("Authorization: Bearer {}\r\nContent-Type: application/json\r\n", world.token());
-    until("the first run's end", async || json(&address, "/stats")["sync"]["last"]["ok"] == true).await;
+    assert!(
+        refusal["hint"]
+            .as_str()
+            .is_some_and(|hint| hint.contains("Bearer")),
+        "{body}"
+    );
+    let right = format!(
+        "Authorization: Bearer {}\r\nContent-Type: application/json\r\n",
+        world.token()
+    );
+    until("the first run's end", async || {
+        json(&address, "/stats")["sync"]["last"]["ok"] == true
+    })
+    .await;
     let before = json(&address, "/stats")["sync"]["last"]["started_at"].clone();
-    assert_eq!(ask(&address, "POST", "/sync", &right, r#"{"lookback_hours":24}"#).0, 202);
+    assert_eq!(
+        ask(
+            &address,
+            "POST",
+            "/sync",
+            &right,
+            r#"{"lookback_hours":24}"#
+        )
+        .0,
+        202
+    );
     until("a run that was asked for", async || {
         json(&address, "/stats")["sync"]["last"]["started_at"] != before
     })
     .await;
     for (method, path, headers, body, expected) in [
         ("POST", "/sync", right.as_str(), r#"{"lookback":24}"#, 400),
-        ("POST", "/sync", right.as_str(), r#"{"lookback_hours":0}"#, 400),
+        (
+            "POST",
+            "/sync",
+            right.as_str(),
+            r#"{"lookback_hours":0}"#,
+            400,
+        ),
         ("POST", "/sync", right.as_str(), "{", 400),
         ("PUT", "/sync", right.as_str(), "{}", 405),
         ("GET", "/nothing", "", "", 404),
         ("GET", "/stats", "Origin: https://evil.example\r\n", "", 403),
-        ("POST", "/sync", "Authorization: Bearer wrong\r\n", "{}", 401),
+        (
+            "POST",
+            "/sync",
+            "Authorization: Bearer wrong\r\n",
+            "{}",
+            401,
+        ),
     ] {
         let (status, text) = ask(&address, method, path, headers, body);
         assert_eq!(status, expected, "{method} {path}: {text}");

@@ -126,7 +126,13 @@ impl World {
         let log = self.logs.path().join(format!("{}.log", self.started.get()));
         let child = self
             .command(arguments)
-            .args(["--hot-listen", "127.0.0.1:0", "--cold-listen", "127.0.0.1:0", "--token-file"])
+            .args([
+                "--hot-listen",
+                "127.0.0.1:0",
+                "--cold-listen",
+                "127.0.0.1:0",
+                "--token-file",
+            ])
             .arg(self.logs.path().join("token"))
             .stdout(Stdio::null())
             .stderr(File::create(&log).expect("a log file"))
