@@ -5,7 +5,7 @@ use std::sync::Arc;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use indicatif::{HumanBytes, HumanCount};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
@@ -89,9 +89,7 @@ fn request(context: &Context, args: &TransferArgs, goal: Goal) -> Result<Request
     request.cleanup = if args.cleanup {
         CleanupPolicy::Now
     } else if sync.cleanup_enabled {
-        let days = SignedDuration::from_hours(i64::from(context.config.hot.retention_days) * 24);
-        let delay = SignedDuration::try_from(sync.cleanup_delay).unwrap_or(SignedDuration::MAX);
-        CleanupPolicy::OlderThan(days.max(delay))
+        CleanupPolicy::OlderThan(transfer::stays_in_hot(&context.config.hot, sync))
     } else {
         CleanupPolicy::Off
     };

@@ -47,7 +47,7 @@ pub use verify::{Against, VerifyReport, verify};
 
 use crate::archive::{Archive, Filter, Observer};
 use crate::clickhouse::Tier;
-use crate::config::SyncConfig;
+use crate::config::{SyncConfig, TierConfig};
 use crate::dataset::Dataset;
 use crate::error::{Cause, Error, Result};
 use crate::progress::Progress;
@@ -193,6 +193,14 @@ impl Road {
         }
         Ok(road)
     }
+}
+
+/// For how long proven rows stay in hot all the same: retention days and delay are floors, the longer one holds.
+#[must_use]
+pub fn stays_in_hot(hot: &TierConfig, sync: &SyncConfig) -> SignedDuration {
+    let days = SignedDuration::from_hours(i64::from(hot.retention_days) * 24);
+    let delay = SignedDuration::try_from(sync.cleanup_delay).unwrap_or(SignedDuration::MAX);
+    days.max(delay)
 }
 
 /// Who we are, for people that read leases and journals.
