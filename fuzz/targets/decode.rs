@@ -13,8 +13,8 @@ use std::path::Path;
 use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
 use arrow::util::display::array_value_to_string;
 use libfuzzer_sys::fuzz_target;
-use mpsync::clickhouse::{TableColumn, TableSchema};
-use mpsync::dataset::{ColumnType, Dataset, Epoch, Position, builtin};
+use mpsync::clickhouse::TableSchema;
+use mpsync::dataset::{Dataset, Epoch, Position, builtin};
 use mpsync::generate::{Generator, Kind, Options, read_messages};
 use mpsync::ingest::{Decoder, MessageMeta};
 use serde_json::value::RawValue;
@@ -43,32 +43,11 @@ fn targets() -> Vec<Target> {
             .iter()
             .find(takes)
             .expect("a built-in dataset takes it");
-        let decoder = Decoder::new(dataset, &table(dataset)).expect("its table fits");
+        let table = TableSchema::of_ddl(dataset).expect("its DDL reads");
+        let decoder = Decoder::new(dataset, &table).expect("its table fits");
         Target { kind, decoder }
     };
     Kind::ALL.into_iter().map(target).collect()
-}
-
-/// The table of a dataset, from the column lines of its DDL.
-fn table(dataset: &Dataset) -> TableSchema {
-    let lines = dataset.ddl.lines().map(str::trim);
-    let columns = lines
-        .filter_map(|line| line.strip_prefix('`')?.split_once('`'))
-        .map(|(name, rest)| TableColumn {
-            name: name.to_owned(),
-            column_type: ColumnType::parse(rest.split(" CODEC(").next().unwrap_or(rest).trim())
-                .expect("a type"),
-            default_kind: String::new(),
-        });
-    TableSchema {
-        database: "hot".into(),
-        table: dataset.table.clone(),
-        engine: "MergeTree".into(),
-        partition_key: String::new(),
-        sorting_key: String::new(),
-        create_query: String::new(),
-        columns: columns.collect(),
-    }
 }
 
 fuzz_target!(
