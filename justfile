@@ -65,6 +65,16 @@ screenshots: tools build
 soak KILLS="1000": tools build
     MPSYNC_KILLS={{ KILLS }} cargo test --locked --test it -- chaos::whatever --nocapture
 
+# Feed the decoder damaged messages for SECONDS; what it finds is in fuzz/artifacts (`just fuzz 60 FILE` tries one again)
+[group('test')]
+fuzz SECONDS="600" *FILES: build
+    cp Cargo.lock fuzz/Cargo.lock
+    RUSTC_WRAPPER="$PWD/fuzz/instrument" cargo build --manifest-path fuzz/Cargo.toml --target-dir {{ quote(target) }}
+    mkdir -p fuzz/corpus fuzz/artifacts
+    MPSYNC_SEEDS=fuzz/corpus {{ quote(target / "debug" / "fuzz-decode") }}
+    {{ quote(target / "debug" / "fuzz-decode") }} -max_total_time={{ SECONDS }} -max_len=4096 -dict=fuzz/json.dict \
+        -artifact_prefix=fuzz/artifacts/ {{ if FILES == "" { "fuzz/corpus" } else { FILES } }}
+
 # Measure (`just bench ingest`, `just bench decode`, `just bench ingest trades`); benches/README.md says what and how
 [group('test')]
 bench NAME *ARGS: tools
