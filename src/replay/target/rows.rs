@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::StreamWriter;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -66,7 +67,6 @@ impl RowTarget {
             FileFormat::Arrow => Sink::Arrow(ArrowFile {
                 out: Some(OutFile::open(path)?),
                 writer: None,
-                written: 0,
             }),
             FileFormat::Parquet => Sink::Parquet(Box::new(ParquetFile::new(path)?)),
         };
@@ -171,32 +171,39 @@ fn same_schema(expected: &arrow::datatypes::Schema, batch: &RecordBatch) -> Resu
     .hint("end the replay before that with --to, and begin a second file there; --into csv takes the same columns of other types"))
 }
 
-#[derive(Debug)]
 struct ArrowFile {
     out: Option<OutFile>,
-    writer: Option<StreamWriter<OutFile>>,
-    written: u64,
+    writer: Option<(SchemaRef, StreamWriter<OutFile>)>,
+}
+
+impl std::fmt::Debug for ArrowFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ArrowFile")
+            .field("out", &self.out)
+            .field("schema", &self.writer.as_ref().map(|(schema, _)| schema))
+            .finish_non_exhaustive()
+    }
 }
 
 impl ArrowFile {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let writer = match &mut self.writer {
+        let (schema, writer) = match &mut self.writer {
             Some(writer) => writer,
             empty => {
                 let Some(out) = self.out.take() else {
                     return Err(Error::malformed("the Arrow stream was ended"));
                 };
-                empty.insert(StreamWriter::try_new(out, batch.schema_ref())?)
+                let writer = StreamWriter::try_new(out, batch.schema_ref())?;
+                empty.insert((batch.schema(), writer))
             }
         };
-        same_schema(writer.schema(), batch)?;
+        same_schema(schema, batch)?;
         writer.write(batch)?;
-        self.written += batch.num_rows() as u64;
         Ok(())
     }
 
     fn end(&mut self) -> Result<()> {
-        if let Some(mut writer) = self.writer.take() {
+        if let Some((_, mut writer)) = self.writer.take() {
             writer.finish()?;
             writer.into_inner()?.sync()?;
         }
@@ -207,7 +214,7 @@ impl ArrowFile {
 /// A cut-out: written beside its place under another name, which it gets when it is whole.
 #[derive(Debug)]
 struct ParquetFile {
-    writer: Option<ArrowWriter<ParquetOut>>,
+    writer: Option<(SchemaRef, ArrowWriter<ParquetOut>)>,
     out: Option<ParquetOut>,
     path: PathBuf,
 }
@@ -253,7 +260,10 @@ impl ParquetFile {
 
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let writer = match &mut self.writer {
-            Some(writer) => writer,
+            Some((schema, writer)) => {
+                same_schema(schema, batch)?;
+                writer
+            }
             empty => {
                 let Some(out) = self.out.take() else {
                     return Err(Error::malformed("the Parquet file was ended"));
@@ -262,7 +272,9 @@ impl ParquetFile {
                     .set_created_by(concat!("mpsync ", env!("CARGO_PKG_VERSION")).into())
                     .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
                     .build();
-                empty.insert(ArrowWriter::try_new(out, batch.schema(), Some(properties))?)
+                let writer = ArrowWriter::try_new(out, batch.schema(), Some(properties))?;
+                let (_, writer) = empty.insert((batch.schema(), writer));
+                writer
             }
         };
         writer.write(batch)?;
@@ -274,7 +286,7 @@ impl ParquetFile {
 
     fn end(&mut self) -> Result<()> {
         let doing = || format!("writing {}", self.path.display());
-        let Some(writer) = self.writer.take() else {
+        let Some((_, writer)) = self.writer.take() else {
             tracing::warn!(file = %self.path.display(), "there was no row, so no file was made");
             return Ok(());
         };

@@ -80,7 +80,13 @@ async fn files_of_rows_hold_every_row_with_every_column_in_order() {
             succeed(
                 &archived.settings,
                 &[
-                    "replay", "--into", format, "--file", &file, "--dataset", dataset,
+                    "replay",
+                    "--into",
+                    format,
+                    "--file",
+                    &file,
+                    "--dataset",
+                    dataset,
                 ],
             );
             file
@@ -90,14 +96,13 @@ async fn files_of_rows_hold_every_row_with_every_column_in_order() {
                 .unwrap()
                 .map(Result::unwrap)
                 .collect();
-        let parquet: Vec<RecordBatch> = ParquetRecordBatchReaderBuilder::try_new(
-            std::fs::File::open(file("parquet")).unwrap(),
-        )
-        .unwrap()
-        .build()
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
+        let parquet: Vec<RecordBatch> =
+            ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(file("parquet")).unwrap())
+                .unwrap()
+                .build()
+                .unwrap()
+                .map(Result::unwrap)
+                .collect();
         let joined = |batches: &[RecordBatch]| {
             arrow::compute::concat_batches(batches[0].schema_ref(), batches).unwrap()
         };
@@ -134,7 +139,13 @@ async fn files_of_rows_hold_every_row_with_every_column_in_order() {
     }
     let refused = run(
         &archived.settings,
-        &["replay", "--into", "csv", "--file", &archived.file("all.csv")],
+        &[
+            "replay",
+            "--into",
+            "csv",
+            "--file",
+            &archived.file("all.csv"),
+        ],
     );
     assert_eq!(refused.status.code(), Some(2), "{}", told(&refused));
 }
