@@ -107,19 +107,20 @@ pub async fn run(
             ended,
         ));
     }
-    tasks.spawn(gather::repeat(world.clone()));
+    // Each on a thread of its own: what they await is theirs alone and need not be `Send`, and neither holds up the other.
+    let runtime = tokio::runtime::Handle::current();
+    let (gathering, on) = (world.clone(), runtime.clone());
+    tasks.spawn_blocking(move || on.block_on(gather::repeat(gathering)));
     if let Some(stats) = stats {
         let world = world.clone();
         tasks.spawn(async move {
-            let side = async || hot::run(&world, stats.clone()).await;
-            keep_up("ingest", &world, side).await;
+            keep_up("ingest", &world, || hot::run(&world, stats.clone())).await;
         });
     }
     if mode.is_cold() {
         let world = world.clone();
-        tasks.spawn(async move {
-            let side = async || cold::run(&world).await;
-            keep_up("transfers", &world, side).await;
+        tasks.spawn_blocking(move || {
+            runtime.block_on(keep_up("transfers", &world, || cold::run(&world)));
         });
     }
     notify::ready();
@@ -139,7 +140,10 @@ pub async fn run(
 }
 
 /// Runs a side again and again until the daemon is to end: each time that it fails after a longer pause.
-async fn keep_up(name: &'static str, world: &World, mut side: impl AsyncFnMut() -> Result<()>) {
+async fn keep_up<F>(name: &'static str, world: &World, mut side: impl FnMut() -> F)
+where
+    F: Future<Output = Result<()>>,
+{
     let mut failed = 0;
     loop {
         let started = Instant::now();
