@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Gathers until the daemon is to end.
-pub(super) async fn repeat(world: World) {
+pub(super) async fn repeat(world: &World) {
     let shutdown = world.shutdown.clone();
     let looks = async {
         loop {
@@ -31,15 +31,15 @@ pub(super) async fn repeat(world: World) {
     };
     let tiers = async {
         loop {
-            tokio::join!(tier(&world, &world.hot), async {
+            tokio::join!(tier(world, &world.hot), async {
                 if world.state.desk().is_some() {
-                    tier(&world, &world.cold).await;
+                    tier(world, &world.cold).await;
                 }
             });
             tokio::time::sleep(EVERY).await;
         }
     };
-    let all = async { tokio::join!(looks, tiers, broker(&world), archive(&world)) };
+    let all = async { tokio::join!(looks, tiers, broker(world), archive(world)) };
     let _: Option<((), (), (), ())> = shutdown.run_until_cancelled(all).await;
 }
 

@@ -90,60 +90,61 @@ pub async fn run(
         hosts: options.hosts.clone(),
     };
     tracing::info!(file = %options.token_file.display(), "the token for what changes something is in a file");
-    let mut tasks = JoinSet::new();
     let doors = [
         mode.is_hot().then_some(options.hot_listen),
         mode.is_cold().then_some(options.cold_listen),
     ];
+    let mut servers = JoinSet::new();
     for address in doors.into_iter().flatten() {
         let listening = Listening::on(address).await?;
         tracing::info!(address = %listening.address()?, "http listens");
         let ended = shutdown.clone().cancelled_owned();
-        tasks.spawn(serve(
+        let state = world.state.clone();
+        servers.spawn(serve(
             listening,
-            world.state.clone(),
+            state,
             access.clone(),
             Limits::default(),
             ended,
         ));
     }
-    // Each on a thread of its own: what they await is theirs alone and need not be `Send`, and neither holds up the other.
-    let runtime = tokio::runtime::Handle::current();
-    let (gathering, on) = (world.clone(), runtime.clone());
-    tasks.spawn_blocking(move || on.block_on(gather::repeat(gathering)));
-    if let Some(stats) = stats {
-        let world = world.clone();
-        tasks.spawn(async move {
-            keep_up("ingest", &world, || hot::run(&world, stats.clone())).await;
-        });
-    }
-    if mode.is_cold() {
-        let world = world.clone();
-        tasks.spawn_blocking(move || {
-            runtime.block_on(keep_up("transfers", &world, || cold::run(&world)));
-        });
-    }
     notify::ready();
-    tasks.spawn(notify::watchdog(shutdown.clone()));
-    while let Some(ended) = tasks.join_next().await {
-        if let Err(e) = ended {
-            // A part that panicked does not come back: the service manager starts the whole again.
-            shutdown.cancel();
-            return Err(Error::new(Cause::Io(std::io::Error::other(e)))
-                .doing("running a part of the daemon"));
+    // What the sides do they do in tasks of their own; what waits here for those tasks is one future.
+    let hot = async {
+        if let Some(stats) = stats {
+            let side = async || hot::run(&world, stats.clone()).await;
+            keep_up("ingest", &world, side).await;
         }
-        if shutdown.is_cancelled() {
-            notify::stopping();
+    };
+    let cold = async {
+        if mode.is_cold() {
+            keep_up("transfers", &world, async || cold::run(&world).await).await;
+        }
+    };
+    let served = all_served(servers, &shutdown);
+    let ending = async {
+        shutdown.cancelled().await;
+        notify::stopping();
+    };
+    let watched = notify::watchdog(&shutdown);
+    let gathered = gather::repeat(&world);
+    tokio::join!(served, hot, cold, gathered, watched, ending).0
+}
+
+/// Waits for the servers. One that panicked does not come back: the daemon ends, and the service manager starts it again.
+async fn all_served(mut servers: JoinSet<()>, shutdown: &CancellationToken) -> Result<()> {
+    let mut first = Ok(());
+    while let Some(ended) = servers.join_next().await {
+        if let Err(e) = ended {
+            shutdown.cancel();
+            first = Err(Error::new(Cause::Io(std::io::Error::other(e))).doing("serving HTTP"));
         }
     }
-    Ok(())
+    first
 }
 
 /// Runs a side again and again until the daemon is to end: each time that it fails after a longer pause.
-async fn keep_up<F>(name: &'static str, world: &World, mut side: impl FnMut() -> F)
-where
-    F: Future<Output = Result<()>>,
-{
+async fn keep_up(name: &'static str, world: &World, mut side: impl AsyncFnMut() -> Result<()>) {
     let mut failed = 0;
     loop {
         let started = Instant::now();

@@ -14,7 +14,7 @@ pub(super) fn stopping() {
 }
 
 /// Says that the runtime lives, at twice the pace that the service manager asks for, until the daemon is to end.
-pub(super) async fn watchdog(shutdown: CancellationToken) {
+pub(super) async fn watchdog(shutdown: &CancellationToken) {
     let Some(limit) = sd_notify::watchdog_enabled() else {
         return;
     };
