@@ -18,6 +18,7 @@ pub mod engine;
 pub mod error;
 pub mod generate;
 pub mod ingest;
+pub mod logging;
 pub mod nats;
 pub mod progress;
 pub mod replay;

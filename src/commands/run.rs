@@ -3,11 +3,12 @@
 use super::Context;
 use crate::cli::{Mode, Output, RunArgs};
 use crate::dataset::{TierRole, select};
-use crate::error::Result;
+use crate::error::{Cause, Error, Result};
 use crate::ingest::{self, Options};
 
 pub(super) async fn run(context: &Context, args: &RunArgs) -> Result<()> {
     let Mode::Hot = args.mode;
+    super::reload::on_hangup(context)?;
     let datasets = select(&context.datasets, &args.datasets)?;
     let options = Options {
         drain: args.drain,
@@ -41,6 +42,10 @@ pub(super) async fn run(context: &Context, args: &RunArgs) -> Result<()> {
                 );
             }
         }
+    }
+    if context.shutdown.is_cancelled() {
+        // In order, but not because there was nothing left to do: the exit code tells a supervisor which signal it was.
+        return Err(Error::new(Cause::Interrupted));
     }
     Ok(())
 }
