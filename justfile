@@ -20,6 +20,12 @@ tools:
 build:
     cargo build --locked
 
+# Build a release and install program, man pages and completions below PREFIX
+[group('run')]
+install PREFIX="/usr/local":
+    cargo build --release --locked
+    scripts/install {{ target / "release" / "mpsync" }} {{ quote(PREFIX) }}
+
 # Send real and generated messages down the whole road on this machine (`just demo --keep` leaves it running)
 [group('run')]
 demo *ARGS: tools build

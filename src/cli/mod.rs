@@ -55,7 +55,7 @@ pub struct GlobalArgs {
     /// What is written to standard output
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,
-    /// What is logged: error, warn, info, debug, trace, or a filter such as `mpsync=debug` [env: LOG_LEVEL] [default: info]
+    /// What is logged, such as warn or `mpsync=debug`, instead of what LOG_LEVEL or logging.level says
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log: Option<String>,
 }
@@ -104,6 +104,12 @@ pub enum Command {
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+    /// Write the man pages to a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder
+        folder: PathBuf,
     },
 }
 

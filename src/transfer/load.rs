@@ -150,7 +150,7 @@ async fn move_into_cold(
     cold.tier
         .move_partition(&partition.id, staging, &cold.schema.table)
         .await?;
-    tracing::info!(%window, staging, rows = partition.rows, duration = ?started.elapsed(), "moved into cold");
+    tracing::info!(staging, rows = partition.rows, duration = ?started.elapsed(), "moved into cold");
     // Nobody but this attempt knows the table; parts that were merged since they were listed will not be found in cold.
     Ok(parts.filter(|parts| parts.rows() == expected.rows))
 }

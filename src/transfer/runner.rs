@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::journal::Journal;
 use super::plan::{Cleanup, PlannedPartition};
@@ -148,12 +149,18 @@ impl Runner {
             partition: &planned.id,
             span,
         };
-        let cleaned = self.patiently(job, &work).await;
+        let task = self.task(span);
+        let cleaned = self.patiently(job, &work).instrument(task).await;
         match cleaned {
             Ok(done) => take_cleaned(&mut report, windows, done),
             Err(e) => report.error = Some(e),
         }
         report
+    }
+
+    /// What every log line of a task bears, whatever the level.
+    fn task(&self, window: Window) -> tracing::Span {
+        tracing::error_span!("task", dataset = %self.road.dataset.name, %window)
     }
 
     /// Drives one window to the goal.
@@ -168,14 +175,16 @@ impl Runner {
             source: source.as_ref(),
             window,
         };
+        let task = self.task(window);
         let driven = match self.may_work_on(window).await {
-            Ok(true) => self.patiently(job, &work).await,
+            Ok(true) => self.patiently(job, &work).instrument(task.clone()).await,
             Ok(false) => {
                 report.status = Status::Cancelled;
                 return report;
             }
             Err(e) => Err(e),
         };
+        let _entered = task.enter();
         match driven {
             // A person ended it: that is no failure.
             Err(e) if matches!(e.cause(), Cause::Cancelled(_)) => {
@@ -193,7 +202,7 @@ impl Runner {
                 };
             }
             Err(e) => {
-                tracing::error!(dataset = %self.road.dataset.name, %window, error = %e, "window halted");
+                tracing::error!(error = %e, "window halted");
                 report.halt(e);
             }
         }
