@@ -55,6 +55,11 @@ test-http: tools build
 screenshots: tools build
     tests/page/run {{ mpsync }} screenshots
 
+# Check Dockerfile, Compose file, units, alert rules, dashboard, and that the documents are true to the program
+[group('test')]
+check-packaging: tools build
+    tests/packaging/run {{ mpsync }}
+
 # As the crash test in `just test`, with 1,000 kills and stalls; takes 15 minutes and more (MPSYNC_SEED repeats a run)
 [group('test')]
 soak KILLS="1000": tools build
@@ -85,7 +90,7 @@ advisories:
 
 # What CI runs
 [group('code')]
-ci: check test test-clients test-readers
+ci: check test test-clients test-readers check-packaging
 
 # Remove what was built; the fetched tools stay
 [group('code')]
