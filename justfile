@@ -51,6 +51,7 @@ test-readers: tools build
 check-packaging: tools build
     tests/packaging/run {{ mpsync }}
 
+
 # Open the page of a running daemon in headless Chromium (installs Debian's where it is missing and this is root)
 [group('test')]
 test-page: tools build

@@ -94,9 +94,8 @@ pub async fn submit(archive: &Archive, wish: &Wish) -> Result<String> {
     let when = wish.at.strftime("%Y%m%dT%H%M%SZ");
     let id = format!("{when}-{:08x}", rand::rng().random::<u32>());
     match archive.create(&path(&id), json.into()).await? {
-        Created::Yes => Ok(id),
-        // The store repeated our own request, or a chance of one in four thousand million within a second.
-        Created::AlreadyThere => Ok(id),
+        // There already: the store repeated our own request, or a chance of one in four thousand million within a second.
+        Created::Yes | Created::AlreadyThere => Ok(id),
     }
 }
 

@@ -142,7 +142,6 @@ impl Standing {
     pub(super) fn said_by(event: &Event) -> Option<Self> {
         match event {
             Event::Reached { .. } | Event::Fenced => None,
-            Event::Retried => Some(Self::Open),
             Event::Cancelled
             | Event::Ended {
                 status: Status::Cancelled,
@@ -156,7 +155,7 @@ impl Standing {
                 error: error.clone().unwrap_or_default(),
                 hint: hint.clone(),
             }),
-            Event::Ended { .. } => Some(Self::Open),
+            Event::Retried | Event::Ended { .. } => Some(Self::Open),
         }
     }
 }

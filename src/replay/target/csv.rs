@@ -90,7 +90,7 @@ fn comma(at: usize, out: &mut Vec<u8>) {
 
 fn push_cell(cell: &[u8], is_text: bool, out: &mut Vec<u8>) {
     let is_special = |b: &u8| matches!(b, b'"' | b',' | b'\n' | b'\r');
-    if !cell.iter().any(is_special) && !(is_text && cell.is_empty()) {
+    if !(cell.iter().any(is_special) || is_text && cell.is_empty()) {
         return out.extend_from_slice(cell);
     }
     out.push(b'"');

@@ -34,7 +34,7 @@ enum Sink {
     /// A table for each dataset.
     Tables(Vec<TableSink>),
     Csv(CsvWriter),
-    Arrow(ArrowFile),
+    Arrow(Box<ArrowFile>),
     Parquet(Box<ParquetFile>),
 }
 
@@ -64,10 +64,10 @@ impl RowTarget {
     pub fn file(path: &Path, format: FileFormat) -> Result<Self> {
         let sink = match format {
             FileFormat::Csv => Sink::Csv(CsvWriter::new(OutFile::open(path)?)),
-            FileFormat::Arrow => Sink::Arrow(ArrowFile {
+            FileFormat::Arrow => Sink::Arrow(Box::new(ArrowFile {
                 out: Some(OutFile::open(path)?),
                 writer: None,
-            }),
+            })),
             FileFormat::Parquet => Sink::Parquet(Box::new(ParquetFile::new(path)?)),
         };
         Ok(Self {
@@ -153,10 +153,9 @@ impl RowTarget {
                 }
                 Ok(())
             }
-            Sink::Csv(_) => Ok(()),
             Sink::Arrow(file) => file.end(),
             Sink::Parquet(file) if is_whole => file.end(),
-            Sink::Parquet(_) => Ok(()),
+            Sink::Csv(_) | Sink::Parquet(_) => Ok(()),
         }
     }
 }
