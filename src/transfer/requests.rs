@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::moment::Range;
 use crate::archive::layout::requests_folder;
-use crate::archive::{Archive, Created, Filter};
+use crate::archive::{Archive, Filter};
 use crate::dataset::{Dataset, DatasetName, Window};
 use crate::error::{Error, Result};
 
@@ -93,10 +93,9 @@ pub async fn submit(archive: &Archive, wish: &Wish) -> Result<String> {
     json.push(b'\n');
     let when = wish.at.strftime("%Y%m%dT%H%M%SZ");
     let id = format!("{when}-{:08x}", rand::rng().random::<u32>());
-    match archive.create(&path(&id), json.into()).await? {
-        // There already: the store repeated our own request, or a chance of one in four thousand million within a second.
-        Created::Yes | Created::AlreadyThere => Ok(id),
-    }
+    // Where it is there already, the store repeated our own request.
+    archive.create(&path(&id), json.into()).await?;
+    Ok(id)
 }
 
 /// The wishes that nobody has done yet, oldest first. One that cannot be read is passed over and logged.

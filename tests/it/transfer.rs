@@ -7,3 +7,4 @@ mod foreign;
 mod property;
 mod road;
 mod tasks;
+mod workers;
