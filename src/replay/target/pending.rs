@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::compute::interleave_record_batch;
+use arrow::compute::{cast, interleave_record_batch};
+use arrow::datatypes::{DataType, FieldRef, Schema};
 
 use crate::error::Result;
 
@@ -51,6 +52,31 @@ impl Pending {
         self.batches.clear();
         self.places.clear();
         self.rows.clear();
-        Ok(Some(taken))
+        without_dictionaries(&taken).map(Some)
     }
+}
+
+/// The same rows with every text spelled out: putting dictionaries together can give one with a value twice in it, which
+/// ClickHouse refuses.
+fn without_dictionaries(batch: &RecordBatch) -> Result<RecordBatch> {
+    let fields = batch.schema_ref().fields().iter();
+    let fields: Vec<FieldRef> = fields.map(spelled_out).collect();
+    let columns = batch.columns().iter().zip(&fields);
+    let columns = columns
+        .map(|(column, field)| cast(column, field.data_type()))
+        .collect::<std::result::Result<Vec<_>, _>>()?;
+    Ok(RecordBatch::try_new(
+        Arc::new(Schema::new(fields)),
+        columns,
+    )?)
+}
+
+fn spelled_out(field: &FieldRef) -> FieldRef {
+    let plain = match field.data_type() {
+        DataType::Dictionary(_, value) => value.as_ref().clone(),
+        DataType::List(item) => DataType::List(spelled_out(item)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(spelled_out).collect()),
+        other => other.clone(),
+    };
+    Arc::new(field.as_ref().clone().with_data_type(plain))
 }
