@@ -3,6 +3,7 @@
 //! Order of strength: environment (`MPSYNC__SECTION__KEY`), file, default. Flags are laid over it by the commands.
 //! The keys `nats.url`, `hot_storage.clickhouse_host` and so on are those of the system that mpsync replaces.
 
+mod archive;
 mod raw;
 mod tls;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::error::{Context as _, Error, Result};
+pub use archive::{ArchiveConfig, ArchivePlace, S3Config, S3Credentials, S3Key};
 use raw::{Overlay as _, RawConfig, RawStorage};
 pub use tls::Tls;
 
@@ -119,23 +121,6 @@ pub struct NatsConfig {
     pub tls_ca_file: Option<PathBuf>,
     /// Within which time JetStream refuses a message id twice, for a stream that mpsync creates.
     pub duplicate_window: Duration,
-}
-
-/// How the archive is laid down.
-#[derive(Debug, Clone)]
-pub struct ArchiveConfig {
-    /// Its folder.
-    pub path: PathBuf,
-    /// zstd level of the Parquet pages.
-    pub zstd_level: i32,
-    /// Rows of a chunk at most.
-    pub chunk_rows: u64,
-    /// Bytes of a chunk, about, at most.
-    pub chunk_bytes: u64,
-    /// Rows of a row group at most.
-    pub row_group_rows: u64,
-    /// Whether every chunk is read back and hashed before the manifest is written.
-    pub verify_after_write: bool,
 }
 
 /// How messages become rows.
@@ -314,9 +299,12 @@ impl Config {
             hot,
             cold,
             archive: ArchiveConfig {
-                path: archive
-                    .path
-                    .map_or_else(|| PathBuf::from("mpsync-archive"), relative),
+                place: ArchivePlace::Folder(
+                    archive
+                        .path
+                        .map_or_else(|| PathBuf::from("mpsync-archive"), relative),
+                ),
+                upload_bytes_per_second: None,
                 zstd_level: i32::try_from(zstd_level)
                     .ok()
                     .filter(|level| (1..=22).contains(level))
@@ -628,7 +616,8 @@ mod tests {
         let read = Config::load(Some(&example), []).unwrap();
         let mut defaults = Config::load(None, []).unwrap();
         let beside = example.parent().unwrap();
-        defaults.archive.path = beside.join(defaults.archive.path);
+        let folder = defaults.archive.place.folder().map(|path| beside.join(path));
+        defaults.archive.place = ArchivePlace::Folder(folder.unwrap());
         let letters = defaults.ingest.dead_letter_folder.take().unwrap();
         defaults.ingest.dead_letter_folder = Some(beside.join(letters));
         assert_eq!(format!("{read:#?}"), format!("{defaults:#?}"));
