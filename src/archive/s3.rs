@@ -146,7 +146,10 @@ async fn try_to_create(archive: &Archive, folder: &Path, path: &Path) -> Result<
     let (Some(winner), 1) = (winner, winners) else {
         return Err(no_store(
             archive,
-            &format!("it let {winners} of {} writers create one and the same object", created.len()),
+            &format!(
+                "it let {winners} of {} writers create one and the same object",
+                created.len()
+            ),
         ));
     };
     let content = archive.read(path).await.doing(doing)?;
@@ -158,7 +161,10 @@ async fn try_to_create(archive: &Archive, folder: &Path, path: &Path) -> Result<
     }
     let listed = archive.list(folder).await.doing(doing)?;
     if !listed.iter().any(|object| object.location == *path) {
-        return Err(no_store(archive, "it does not list an object that it has just taken"));
+        return Err(no_store(
+            archive,
+            "it does not list an object that it has just taken",
+        ));
     }
     Ok(())
 }

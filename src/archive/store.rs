@@ -427,7 +427,10 @@ mod tests {
             source: Box::new(std::io::Error::other(full())),
         };
         let root = FilePath::new("/nas/archive");
-        for e in [explain(deep, &ArchivePlace::Folder(root.to_owned())), explain_io(full(), Some(root))] {
+        for e in [
+            explain(deep, &ArchivePlace::Folder(root.to_owned())),
+            explain_io(full(), Some(root)),
+        ] {
             let text = e.to_string();
             assert!(
                 text.contains("free space at /nas/archive; nothing was lost"),

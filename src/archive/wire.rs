@@ -55,8 +55,10 @@ impl Wire {
             None => builder
                 .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
                 .map_err(|e| {
-                    Error::config(format!("the system's certificate authorities cannot be read: {e}"))
-                        .hint("install ca-certificates, or set archive.s3_tls_ca_file")
+                    Error::config(format!(
+                        "the system's certificate authorities cannot be read: {e}"
+                    ))
+                    .hint("install ca-certificates, or set archive.s3_tls_ca_file")
                 })?,
         };
         let connector = builder.https_or_http().enable_http1().wrap_connector(tcp);
@@ -89,7 +91,10 @@ impl HttpService for Wire {
             pacer: self.pacer.clone(),
             booked: None,
         };
-        let mut answer = Box::pin(self.client.request(hyper::Request::from_parts(parts, outgoing)));
+        let mut answer = Box::pin(
+            self.client
+                .request(hyper::Request::from_parts(parts, outgoing)),
+        );
         let answer = loop {
             let last = moved.last();
             match tokio::time::timeout_at(last + self.stands_still, &mut answer).await {

@@ -226,12 +226,16 @@ impl Config {
             None => RawConfig::default(),
         };
         let base = file.and_then(Path::parent).unwrap_or(Path::new(""));
+        // What the AWS tools read of the environment counts where the configuration says nothing.
+        let mut aws = BTreeMap::new();
         for (name, value) in environment {
-            if let Some(key) = name.strip_prefix(ENV_PREFIX) {
+            if name.starts_with("AWS_") && !value.is_empty() {
+                aws.insert(name, value);
+            } else if let Some(key) = name.strip_prefix(ENV_PREFIX) {
                 raw = raw.overlay(from_environment(&name, key, &value)?);
             }
         }
-        Self::check(raw, base)
+        Self::check(raw, base, &aws)
     }
 
     /// How large and how old a dataset's batches get.
@@ -250,7 +254,7 @@ impl Config {
     }
 
     /// Checks what was read; paths in a file are relative to the file.
-    fn check(raw: RawConfig, base: &Path) -> Result<Self> {
+    fn check(raw: RawConfig, base: &Path, aws: &BTreeMap<String, String>) -> Result<Self> {
         let relative = |path: PathBuf| {
             if path.is_absolute() {
                 path
@@ -283,7 +287,6 @@ impl Config {
                 hot.url, hot.database
             )));
         }
-        let zstd_level = archive.zstd_level.unwrap_or(3);
         let config = Self {
             nats: NatsConfig {
                 url: nats.url.unwrap_or_else(|| "nats://127.0.0.1:4222".into()),
@@ -298,35 +301,7 @@ impl Config {
             },
             hot,
             cold,
-            archive: ArchiveConfig {
-                place: ArchivePlace::Folder(
-                    archive
-                        .path
-                        .map_or_else(|| PathBuf::from("mpsync-archive"), relative),
-                ),
-                upload_bytes_per_second: None,
-                zstd_level: i32::try_from(zstd_level)
-                    .ok()
-                    .filter(|level| (1..=22).contains(level))
-                    .ok_or_else(|| {
-                        Error::config(format!(
-                            "archive.zstd_level: {zstd_level} is not within 1 to 22"
-                        ))
-                    })?,
-                chunk_rows: positive(
-                    "archive.chunk_rows",
-                    archive.chunk_rows.unwrap_or(4_000_000),
-                )?,
-                chunk_bytes: positive(
-                    "archive.chunk_bytes",
-                    archive.chunk_bytes.unwrap_or(256 << 20),
-                )?,
-                row_group_rows: positive(
-                    "archive.row_group_rows",
-                    archive.row_group_rows.unwrap_or(131_072),
-                )?,
-                verify_after_write: archive.verify_after_write.unwrap_or(true),
-            },
+            archive: archive::check(archive, relative, aws)?,
             ingest: IngestConfig {
                 memory_limit: bytes(
                     "ingest.memory_limit",
@@ -616,7 +591,11 @@ mod tests {
         let read = Config::load(Some(&example), []).unwrap();
         let mut defaults = Config::load(None, []).unwrap();
         let beside = example.parent().unwrap();
-        let folder = defaults.archive.place.folder().map(|path| beside.join(path));
+        let folder = defaults
+            .archive
+            .place
+            .folder()
+            .map(|path| beside.join(path));
         defaults.archive.place = ArchivePlace::Folder(folder.unwrap());
         let letters = defaults.ingest.dead_letter_folder.take().unwrap();
         defaults.ingest.dead_letter_folder = Some(beside.join(letters));

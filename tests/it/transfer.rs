@@ -6,3 +6,4 @@ mod damage;
 mod foreign;
 mod property;
 mod road;
+mod s3;

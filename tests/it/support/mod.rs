@@ -4,6 +4,7 @@ pub(crate) mod clickhouse;
 pub(crate) mod daemon;
 pub(crate) mod engine;
 pub(crate) mod nats;
+pub(crate) mod s3;
 pub(crate) mod trades;
 pub(crate) mod transfer;
 
