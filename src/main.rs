@@ -10,7 +10,17 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    init_tracing(&cli.global.log);
+    let config = match mpsync::commands::load(&cli) {
+        Ok(config) => config,
+        Err(e) => {
+            eprintln!("error: {e}");
+            return ExitCode::from(e.exit_code() as u8);
+        }
+    };
+    init_tracing(&config.logging.filter);
+    for warning in config.settings.warnings() {
+        tracing::warn!("insecure: {warning}");
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -20,7 +30,7 @@ fn main() -> ExitCode {
     };
     let shutdown = CancellationToken::new();
     runtime.spawn(watch_signals(shutdown.clone()));
-    let done = runtime.block_on(mpsync::commands::run(cli, shutdown));
+    let done = runtime.block_on(mpsync::commands::run(cli, config, shutdown));
     // Threads that wait for a terminal or a file system must not hold up the end.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     match done {
@@ -58,11 +68,6 @@ async fn watch_signals(shutdown: CancellationToken) {
 
 /// Text on a terminal, JSON lines elsewhere, always to standard error: standard output is for results.
 fn init_tracing(level: &str) {
-    // The level names of the system that mpsync replaces.
-    let level = match level {
-        "WARNING" => "warn",
-        other => other,
-    };
     let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     // The ClickHouse and NATS clients tell every failed request themselves; ours say what it was for.
     let filter = ["clickhouse=off", "async_nats=off"]

@@ -1,19 +1,77 @@
-//! `mpsync config check`: everything that can be wrong in it was found by loading it.
+//! `mpsync config`: what is wrong with it was found by loading it; what holds is shown.
+
+use comfy_table::Table;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use serde_json::json;
 
 use super::Context;
 use crate::cli::{ConfigAction, ConfigArgs, Output};
+use crate::config::Setting;
 
 pub(super) fn run(context: &Context, args: &ConfigArgs) {
     match args.action {
-        ConfigAction::Check => match context.output {
-            Output::Text => println!(
-                "the configuration is well-formed; {} datasets",
-                context.datasets.len()
-            ),
-            Output::Json => println!(
-                "{}",
-                serde_json::json!({"ok": true, "datasets": context.datasets.len()})
-            ),
-        },
+        ConfigAction::Check => check(context),
+        ConfigAction::Show => show(context),
+    }
+}
+
+fn check(context: &Context) {
+    let warnings = context.config.settings.warnings();
+    let datasets = context.datasets.len();
+    match context.output {
+        Output::Text => {
+            for warning in warnings {
+                println!("insecure: {warning}");
+            }
+            println!("the configuration is well-formed; {datasets} datasets");
+        }
+        Output::Json => {
+            let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+            let report = json!({"ok": true, "datasets": datasets, "warnings": warnings});
+            println!("{report}");
+        }
+    }
+}
+
+fn show(context: &Context) {
+    let settings = context.config.settings.all();
+    match context.output {
+        Output::Text => {
+            let mut table = Table::new();
+            table
+                .load_style(UTF8_FULL_CONDENSED)
+                .set_header(["key", "value", "from", "reload"]);
+            for setting in settings {
+                let reload = if setting.is_live { "yes" } else { "restart" };
+                table.add_row([
+                    setting.key.clone(),
+                    shown(setting),
+                    setting.origin.to_string(),
+                    reload.to_owned(),
+                ]);
+            }
+            println!("{table}");
+        }
+        Output::Json => {
+            let one = |s: &Setting| {
+                json!({
+                    "key": s.key,
+                    "value": s.value,
+                    "source": s.origin.to_string(),
+                    "reload": s.is_live,
+                })
+            };
+            let all: Vec<_> = settings.iter().map(one).collect();
+            println!("{}", json!({ "settings": all }));
+        }
+    }
+}
+
+/// A value as a person reads it.
+fn shown(setting: &Setting) -> String {
+    match &setting.value {
+        serde_json::Value::Null => "–".to_owned(),
+        serde_json::Value::String(text) => text.escape_debug().to_string(),
+        other => other.to_string(),
     }
 }

@@ -1,9 +1,11 @@
 //! One thin file a verb: wire, run, print.
 
+use std::path::Path;
+
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command, GlobalArgs, Output};
-use crate::config::Config;
+use crate::config::{Config, Flag, Problems, Sources};
 use crate::dataset::{Dataset, TierRole, builtin};
 use crate::error::{Error, Result};
 use crate::transfer::Goal;
@@ -35,23 +37,12 @@ pub struct Context {
 
 impl Context {
     /// Reads the configuration and the datasets that it names.
-    pub fn load(global: &GlobalArgs, shutdown: CancellationToken) -> Result<Self> {
-        let config = Config::load(global.config.as_deref(), std::env::vars())?;
-        let mut datasets = builtin().to_vec();
-        for path in &config.dataset_files {
-            let read = |path: &std::path::Path| {
-                std::fs::read_to_string(path)
-                    .map_err(|e| Error::config(format!("cannot read {}: {e}", path.display())))
-            };
-            let ddl = read(&path.with_extension("sql"))?;
-            let dataset = Dataset::from_yaml(&path.display().to_string(), &read(path)?, ddl)?;
-            datasets.retain(|known| known.name != dataset.name);
-            datasets.push(dataset);
-        }
+    pub fn load(output: Output, config: Config, shutdown: CancellationToken) -> Result<Self> {
+        let datasets = datasets(&config)?;
         Ok(Self {
             config,
             datasets,
-            output: global.output,
+            output,
             shutdown,
         })
     }
@@ -67,9 +58,64 @@ impl Context {
     }
 }
 
+/// The built-in datasets and the configured ones; all that is wrong with the latter in one error.
+fn datasets(config: &Config) -> Result<Vec<Dataset>> {
+    let mut datasets = builtin().to_vec();
+    let mut problems = Problems::default();
+    for path in &config.dataset_files {
+        match dataset(path) {
+            Ok(dataset) => {
+                datasets.retain(|known| known.name != dataset.name);
+                datasets.push(dataset);
+            }
+            Err(e) => {
+                let origin = config.settings.origin("datasets.files");
+                problems.add(origin, "datasets.files", e.to_string());
+            }
+        }
+    }
+    // A file that cannot be read may be the one that names the dataset.
+    if problems.is_empty() {
+        let known: Vec<&str> = datasets.iter().map(|d| d.name.as_str()).collect();
+        config.check_datasets(&known, &mut problems);
+    }
+    problems.into_result()?;
+    Ok(datasets)
+}
+
+fn dataset(path: &Path) -> Result<Dataset> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path)
+            .map_err(|e| Error::config(format!("cannot read {}: {e}", path.display())))
+    };
+    let ddl = read(&path.with_extension("sql"))?;
+    Dataset::from_yaml(&path.display().to_string(), &read(path)?, ddl)
+}
+
+/// The configuration of a command line; a completion script is written whatever it says.
+pub fn load(cli: &Cli) -> Result<Config> {
+    match cli.command {
+        Command::Completions { .. } => Sources::default().load([]),
+        _ => sources(&cli.global).load(crate::config::environment()?),
+    }
+}
+
+fn sources(global: &GlobalArgs) -> Sources {
+    let level = global.log.as_ref().map(|level| Flag {
+        name: "--log",
+        key: "logging.level",
+        value: level.clone(),
+    });
+    Sources {
+        file: global.config.clone(),
+        flags: level.into_iter().collect(),
+    }
+}
+
 /// Runs what the command line says.
-pub async fn run(cli: Cli, shutdown: CancellationToken) -> Result<()> {
-    let context = || Context::load(&cli.global, shutdown.clone());
+pub async fn run(cli: Cli, config: Config, shutdown: CancellationToken) -> Result<()> {
+    let output = cli.global.output;
+    let context = || Context::load(output, config, shutdown.clone());
     match cli.command {
         Command::Generate(args) => generate::run(&context()?, &args).await,
         Command::Schema(args) => schema::run(&context()?, &args).await,

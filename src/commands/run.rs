@@ -3,18 +3,12 @@
 use super::Context;
 use crate::cli::{Mode, Output, RunArgs};
 use crate::dataset::{TierRole, select};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ingest::{self, Options};
 
 pub(super) async fn run(context: &Context, args: &RunArgs) -> Result<()> {
     let Mode::Hot = args.mode;
     let datasets = select(&context.datasets, &args.datasets)?;
-    let known = |name: &String| context.datasets.iter().any(|d| d.name.as_str() == name);
-    if let Some(name) = context.config.ingest.batches.keys().find(|n| !known(n)) {
-        return Err(Error::config(format!(
-            "ingest.batches: there is no dataset `{name}`"
-        )));
-    }
     let options = Options {
         drain: args.drain,
         // One stream for all datasets, whichever of them this process ingests.

@@ -1,12 +1,12 @@
-//! The archive: where it lies, how it is laid down, who we are there.
+//! `archive:`
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
-use super::raw::RawArchive;
-use super::{Secret, Tls, positive};
-use crate::error::{Context as _, Error, Result};
+use super::Tls;
+use super::reader::Section;
+use super::secret::Secret;
+use crate::error::{Error, Result};
 
 /// Where the archive lies.
 #[derive(Debug, Clone)]
@@ -138,153 +138,118 @@ pub struct ArchiveConfig {
 /// Bytes a second below which a limit would make every request time out.
 const SLOWEST: u64 = 64 << 10;
 
-/// Checks `archive:`; `aws` is what the AWS tools read of the environment.
-pub(super) fn check(
-    raw: RawArchive,
-    relative: impl Fn(PathBuf) -> PathBuf,
-    aws: &BTreeMap<String, String>,
-) -> Result<ArchiveConfig> {
-    let zstd_level = raw.zstd_level.unwrap_or(3);
-    let rate = raw.upload_bytes_per_second.unwrap_or(0);
-    if (1..SLOWEST).contains(&rate) {
-        return Err(Error::config(format!(
-            "archive.upload_bytes_per_second: {rate} is below {SLOWEST}; 0 is no limit"
-        )));
+impl ArchiveConfig {
+    pub(super) fn read(s: &mut Section<'_>) -> Self {
+        let rate = s.key("upload_bytes_per_second").integer(0, 0..=u64::MAX);
+        if (1..SLOWEST).contains(&rate) {
+            s.wrong(
+                "upload_bytes_per_second",
+                format!("{rate} is below {SLOWEST}; 0 is no limit"),
+            );
+        }
+        Self {
+            place: place(s),
+            zstd_level: s.key("zstd_level").integer(3, 1..=22),
+            chunk_rows: s.key("chunk_rows").integer(4_000_000, 1..=u64::MAX),
+            chunk_bytes: s.key("chunk_bytes").bytes(256 << 20, 1..=u64::MAX),
+            row_group_rows: s.key("row_group_rows").integer(131_072, 1..=u64::MAX),
+            verify_after_write: s.key("verify_after_write").flag(true),
+            upload_bytes_per_second: NonZeroU64::new(rate),
+        }
     }
-    Ok(ArchiveConfig {
-        zstd_level: i32::try_from(zstd_level)
-            .ok()
-            .filter(|level| (1..=22).contains(level))
-            .ok_or_else(|| {
-                Error::config(format!(
-                    "archive.zstd_level: {zstd_level} is not within 1 to 22"
-                ))
-            })?,
-        chunk_rows: positive("archive.chunk_rows", raw.chunk_rows.unwrap_or(4_000_000))?,
-        chunk_bytes: positive("archive.chunk_bytes", raw.chunk_bytes.unwrap_or(256 << 20))?,
-        row_group_rows: positive(
-            "archive.row_group_rows",
-            raw.row_group_rows.unwrap_or(131_072),
-        )?,
-        verify_after_write: raw.verify_after_write.unwrap_or(true),
-        upload_bytes_per_second: NonZeroU64::new(rate),
-        place: place(raw, relative, aws)?,
-    })
 }
 
-fn place(
-    raw: RawArchive,
-    relative: impl Fn(PathBuf) -> PathBuf,
-    aws: &BTreeMap<String, String>,
-) -> Result<ArchivePlace> {
-    let Some(url) = &raw.url else {
-        let path = raw.path.map(relative);
-        return Ok(ArchivePlace::Folder(
-            path.unwrap_or_else(|| PathBuf::from("mpsync-archive")),
-        ));
-    };
-    if raw.path.is_some() {
-        return Err(Error::config("archive: say path or url, not both"));
+fn place(s: &mut Section<'_>) -> ArchivePlace {
+    let url = s.key("url").optional_text();
+    let s3 = s3(s, url.as_deref());
+    match (url, s3) {
+        (None, _) => ArchivePlace::Folder(s.key("path").path("mpsync-archive")),
+        (Some(_), s3) => {
+            if s.key("path").optional_path().is_some() {
+                s.wrong("path", "say path or url, not both");
+            }
+            // What is wrong with it has been told.
+            s3.map_or_else(
+                || ArchivePlace::Folder(PathBuf::new()),
+                |s3| ArchivePlace::S3(Box::new(s3)),
+            )
+        }
     }
-    let bad = |what: &str| {
-        Error::config(format!(
-            "archive.url: {what}; it is like s3://bucket/prefix"
-        ))
+}
+
+/// Reads all keys, so that each is known; gives a store where there is a URL and nothing is wrong.
+fn s3(s: &mut Section<'_>, url: Option<&str>) -> Option<S3Config> {
+    let endpoint = s.key("s3_endpoint").optional_text();
+    let allow_http = s.key("s3_allow_http").flag(false);
+    let region = s.key("s3_region").text("us-east-1");
+    let virtual_host = s.key("s3_virtual_host").flag(false);
+    let tls = s
+        .key("s3_tls_ca_file")
+        .optional_path()
+        .map(|file| Tls::from_ca_file(&file).map_err(|e| s.wrong("s3_tls_ca_file", e.to_string())));
+    let credentials = credentials(s);
+    let Some(place) = url?.strip_prefix("s3://") else {
+        s.wrong("url", "it must be like s3://bucket/prefix");
+        return None;
     };
-    let place = url
-        .strip_prefix("s3://")
-        .ok_or_else(|| bad("it does not begin with s3://"))?;
     let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
     if bucket.is_empty() || bucket.contains(['@', ':', '?']) {
-        return Err(bad("it names no bucket"));
+        s.wrong(
+            "url",
+            "it names no bucket: it must be like s3://bucket/prefix",
+        );
+        return None;
     }
-    let endpoint = raw.s3_endpoint.clone();
-    match &endpoint {
-        Some(e) if e.starts_with("https://") && !e.contains('@') => {}
-        Some(e) if e.starts_with("http://") && !e.contains('@') => {
-            if raw.s3_allow_http != Some(true) {
-                return Err(Error::config(
-                    "archive.s3_endpoint: what goes over http:// can be read and changed by others on its way",
-                )
-                .hint("use https://, or set archive.s3_allow_http where the network is your own"));
-            }
+    if let Some(endpoint) = &endpoint {
+        let is_plain = endpoint.starts_with("http://");
+        if endpoint.contains('@') || !(is_plain || endpoint.starts_with("https://")) {
+            s.wrong(
+                "s3_endpoint",
+                "it must be https://host:port, without user and password",
+            );
+        } else if is_plain && !allow_http {
+            s.wrong(
+                "s3_endpoint",
+                "what goes over http:// can be read and changed on its way: use https://, or set s3_allow_http where the \
+                 network is your own",
+            );
         }
-        Some(_) => {
-            return Err(Error::config(
-                "archive.s3_endpoint: it must be https://host:port, without user and password",
-            ));
-        }
-        None => {}
     }
-    let tls = raw
-        .s3_tls_ca_file
-        .clone()
-        .map(|file| Tls::from_ca_file(&relative(file)).doing(|| "archive.s3_tls_ca_file"));
-    let region = [
-        &raw.s3_region,
-        &aws.get("AWS_REGION").cloned(),
-        &aws.get("AWS_DEFAULT_REGION").cloned(),
-    ]
-    .into_iter()
-    .find_map(Clone::clone);
-    Ok(ArchivePlace::S3(Box::new(S3Config {
+    let credentials = match credentials {
+        Ok(credentials) => credentials,
+        Err(what) => {
+            s.wrong("s3_access_key_id", what);
+            return None;
+        }
+    };
+    Some(S3Config {
         bucket: bucket.to_owned(),
         prefix: prefix.trim_matches('/').to_owned(),
         endpoint: endpoint.map(|e| e.trim_end_matches('/').to_owned()),
-        region: region.unwrap_or_else(|| "us-east-1".to_owned()),
-        virtual_host: raw.s3_virtual_host.unwrap_or(false),
-        tls: tls.transpose()?,
-        credentials: credentials(raw, relative, aws)?,
-    })))
+        region,
+        virtual_host,
+        tls: tls.transpose().ok()?,
+        credentials,
+    })
 }
 
-/// Who we are: the configuration's key, its credentials file, or what the AWS tools' environment says, in this order.
-fn credentials(
-    raw: RawArchive,
-    relative: impl Fn(PathBuf) -> PathBuf,
-    aws: &BTreeMap<String, String>,
-) -> Result<S3Credentials> {
-    let secret = match (raw.s3_secret_access_key, raw.s3_secret_access_key_file) {
-        (Some(_), Some(_)) => {
-            return Err(Error::config(
-                "archive: say s3_secret_access_key or s3_secret_access_key_file, not both",
-            ));
-        }
-        (Some(text), None) => Some(Secret::new(text)),
-        (None, Some(file)) => {
-            Some(Secret::from_file(&relative(file)).doing(|| "archive.s3_secret_access_key_file")?)
-        }
-        (None, None) => None,
-    };
-    let profile = raw.s3_profile.or_else(|| aws.get("AWS_PROFILE").cloned());
-    let profile = profile.unwrap_or_else(|| "default".to_owned());
-    let of_environment = |name: &str| aws.get(name).cloned();
-    match (raw.s3_access_key_id, secret, raw.s3_credentials_file) {
-        (Some(id), Some(secret), None) => Ok(S3Credentials::Key(S3Key {
-            id,
-            secret,
-            token: raw.s3_session_token.map(Secret::new),
-        })),
-        (None, None, Some(file)) => Ok(S3Credentials::File(relative(file), profile)),
-        (None, None, None) => match (
-            of_environment("AWS_ACCESS_KEY_ID"),
-            of_environment("AWS_SECRET_ACCESS_KEY"),
-            of_environment("AWS_SHARED_CREDENTIALS_FILE"),
-        ) {
-            (Some(id), Some(secret), _) => Ok(S3Credentials::Key(S3Key {
-                id,
-                secret: Secret::new(secret),
-                token: of_environment("AWS_SESSION_TOKEN").map(Secret::new),
-            })),
-            (_, _, Some(file)) => Ok(S3Credentials::File(PathBuf::from(file), profile)),
-            _ => Err(Error::config("archive: nothing says who we are at the S3 store").hint(
-                "set archive.s3_access_key_id and s3_secret_access_key_file, archive.s3_credentials_file, or \
-                 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-            )),
-        },
-        _ => Err(Error::config(
-            "archive: say s3_access_key_id with its secret, or s3_credentials_file",
-        )),
+/// Who we are; or what is wrong with what is said of it.
+fn credentials(s: &mut Section<'_>) -> Result<S3Credentials, &'static str> {
+    let id = s.key("s3_access_key_id").optional_text();
+    let secret = s.secret("s3_secret_access_key");
+    let token = s.key("s3_session_token").secret_text();
+    let file = s.key("s3_credentials_file").optional_path();
+    let profile = s.key("s3_profile").text("default");
+    match (id, secret, file) {
+        (Some(id), Some(secret), None) => Ok(S3Credentials::Key(S3Key { id, secret, token })),
+        (None, None, Some(file)) => Ok(S3Credentials::File(file, profile)),
+        (None, None, None) => Err(
+            "nothing says who we are at the store: set it with s3_secret_access_key_file, or s3_credentials_file, or \
+             AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY in the environment",
+        ),
+        _ => Err(
+            "say it with its secret, or s3_credentials_file (AWS_… in the environment counts, too)",
+        ),
     }
 }
 
@@ -305,30 +270,39 @@ mod tests {
     }
 
     fn load(yaml: &str, environment: &[(&str, &str)]) -> Result<ArchiveConfig> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.yaml");
+        std::fs::write(&file, format!("archive: {{{yaml}}}\n")).unwrap();
         let environment = environment
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        let raw = serde_saphyr::from_str(yaml).unwrap();
-        check(raw, |path| path, &environment.collect())
+        Ok(super::super::Config::load(Some(&file), environment)?.archive)
     }
 
     #[test]
     fn an_archive_lies_in_a_folder_or_a_bucket_and_who_we_are_comes_from_file_or_environment() {
-        assert_eq!(load("path: x", &[]).unwrap().place.to_string(), "x");
+        assert!(
+            load("path: x", &[])
+                .unwrap()
+                .place
+                .folder()
+                .unwrap()
+                .ends_with("x")
+        );
         let aws = [
             ("AWS_ACCESS_KEY_ID", "i"),
             ("AWS_SECRET_ACCESS_KEY", "sss"),
             ("AWS_REGION", "r"),
         ];
-        let archive = load("url: s3://b/p/q/\ns3_endpoint: https://h:1/", &aws).unwrap();
+        let archive = load("url: 's3://b/p/q/', s3_endpoint: 'https://h:1/'", &aws).unwrap();
         assert_eq!(archive.place.to_string(), "s3://b/p/q at https://h:1");
         assert!(!format!("{archive:?}").contains("sss"), "{archive:?}");
         for (yaml, said) in [
-            ("url: s3://b", "who we are"),
-            ("url: ftp://b", "s3://bucket/prefix"),
-            ("url: s3://b\npath: x", "not both"),
-            ("url: s3://b\ns3_endpoint: http://h", "s3_allow_http"),
-            ("url: s3://b\ns3_access_key_id: i", "with its secret"),
+            ("url: 's3://b'", "who we are"),
+            ("url: 'ftp://b'", "s3://bucket/prefix"),
+            ("url: 's3://b', path: x", "not both"),
+            ("url: 's3://b', s3_endpoint: 'http://h'", "s3_allow_http"),
+            ("url: 's3://b', s3_access_key_id: i", "with its secret"),
             ("upload_bytes_per_second: 5", "below 65536"),
         ] {
             let e = load(yaml, &[]).unwrap_err();

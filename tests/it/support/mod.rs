@@ -25,12 +25,16 @@ pub(crate) fn program() -> PathBuf {
 /// The program under test, its environment without what a developer's shell may say.
 pub(crate) fn mpsync() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mpsync"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MPSYNC__")) {
+    for (name, _) in std::env::vars()
+        .filter(|(name, _)| name.starts_with("MPSYNC__") || name.starts_with("AWS_"))
+    {
         command.env_remove(name);
     }
     command
         .env_remove("MPSYNC_CONFIG")
         .env_remove("LOG_LEVEL")
+        .env_remove("ENVIRONMENT")
+        .env_remove("STORAGE_MODE")
         .env("COLUMNS", "120");
     command
 }

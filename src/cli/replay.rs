@@ -1,0 +1,108 @@
+//! `mpsync replay` and `mpsync inspect`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::transfer::Selection;
+use crate::config::parse_bytes;
+
+/// Where a replay goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReplayTarget {
+    /// NATS JetStream, every message acknowledged
+    Jetstream,
+    /// NATS without acknowledgements: a stream that listens loses what it cannot take
+    Core,
+    /// JSON lines, as `generate --from` publishes them
+    Jsonl,
+    /// Nowhere, to measure everything before
+    Null,
+}
+
+/// `mpsync replay`
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
+pub struct ReplayArgs {
+    /// Which rows
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Only these exchanges
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub exchange: Vec<String>,
+    /// Only these symbols
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub symbol: Vec<String>,
+    /// Where the messages go
+    #[arg(long, value_enum, default_value_t = ReplayTarget::Jetstream)]
+    pub into: ReplayTarget,
+    /// The file of `--into jsonl` (`-` for standard output)
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub file: PathBuf,
+    /// The JetStream stream, made if it is absent, instead of nats.stream
+    #[arg(long, value_name = "NAME")]
+    pub stream: Option<String>,
+    /// The subjects instead of the original ones: text with {subject}, {dataset} or {column} in it, such as 'replay.{subject}'
+    #[arg(long, value_name = "TEMPLATE")]
+    pub subject: Option<String>,
+    /// How many messages may wait for JetStream's acknowledgement at once
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    pub in_flight: u32,
+    /// How fast event time passes: 1, 10, 0.5, or max
+    #[arg(long, value_name = "SPEED", default_value = "max")]
+    pub speed: String,
+    /// Begin again at the end, until interrupted
+    #[arg(long = "loop")]
+    pub endless: bool,
+    /// Move all times so that the first message's event time is now
+    #[arg(long)]
+    pub shift_to_now: bool,
+    /// Keep the place that was reached in this file, and continue there
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: Option<PathBuf>,
+    /// Pass over what is damaged and list it, instead of ending with exit code 3
+    #[arg(long)]
+    pub skip_damaged: bool,
+    /// Do not check the SHA-256 of what is read
+    #[arg(long)]
+    pub no_verify: bool,
+    /// What sorted rows may occupy in memory, over all datasets
+    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_bytes)]
+    pub memory: u64,
+    /// Say what would be replayed, and replay nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `mpsync inspect`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct InspectArgs {
+    /// Which windows
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Every day, not only every dataset
+    #[arg(long)]
+    pub days: bool,
+    /// What to look at, instead of everything
+    #[command(subcommand)]
+    pub what: Option<InspectWhat>,
+}
+
+/// One object of the archive.
+#[derive(Debug, Subcommand)]
+pub enum InspectWhat {
+    /// The first rows of a chunk
+    Chunk {
+        /// The Parquet file, by its path within the archive or its place on the disk
+        path: PathBuf,
+        /// How many rows
+        #[arg(long, default_value_t = 10, value_name = "N")]
+        rows: usize,
+    },
+    /// A manifest in readable form
+    Manifest {
+        /// The manifest, by its path within the archive or its place on the disk
+        path: PathBuf,
+    },
+}

@@ -1,0 +1,47 @@
+//! `sync:`
+
+use std::time::Duration;
+
+use super::reader::Section;
+
+/// When and how windows are transferred.
+#[derive(Debug, Clone)]
+pub struct SyncConfig {
+    /// How often.
+    pub interval: Duration,
+    /// How many hours one run transfers at most, for each dataset.
+    pub batch_hours: u32,
+    /// Whether proven windows are cleaned out of hot.
+    pub cleanup_enabled: bool,
+    /// For how long a proven window stays in hot all the same.
+    pub cleanup_delay: Duration,
+    /// How long after its end a window is exported at the earliest: late messages.
+    pub grace: Duration,
+    /// How many windows are transferred at once.
+    pub max_concurrent_transfers: usize,
+}
+
+/// A hundred years, in hours: longer than anything is meant to be.
+const MOST_HOURS: f64 = 876_600.0;
+
+impl SyncConfig {
+    pub(super) fn read(s: &mut Section<'_>) -> Self {
+        Self {
+            interval: s.key("interval_hours").live().hours(1.0, 0.0..=MOST_HOURS),
+            batch_hours: s.key("batch_hours").live().integer(24, 1..=u32::MAX),
+            cleanup_enabled: s.key("cleanup_enabled").live().flag(false),
+            cleanup_delay: s
+                .key("cleanup_delay_hours")
+                .live()
+                .hours(24.0, 0.0..=MOST_HOURS),
+            grace: s
+                .key("grace_minutes")
+                .live()
+                .minutes(10.0, 0.0..=MOST_HOURS),
+            max_concurrent_transfers: s
+                .key("max_concurrent_transfers")
+                .live()
+                .integer(2, 1..=1024),
+        }
+    }
+}
