@@ -40,6 +40,11 @@ test-clients: tools build
 test-readers: tools build
     tests/readers/demo {{ mpsync }}
 
+# Check Dockerfile, Compose file, units, alert rules, dashboard, and that the documents are true to the program
+[group('test')]
+check-packaging: tools build
+    tests/packaging/run {{ mpsync }}
+
 # As the crash test in `just test`, with 1,000 kills and stalls; takes 15 minutes and more (MPSYNC_SEED repeats a run)
 [group('test')]
 soak KILLS="1000": tools build
@@ -70,7 +75,7 @@ advisories:
 
 # What CI runs
 [group('code')]
-ci: check test test-clients test-readers
+ci: check test test-clients test-readers check-packaging
 
 # Remove what was built; the fetched tools stay
 [group('code')]

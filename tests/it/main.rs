@@ -17,5 +17,6 @@ mod ingest;
 mod ingest_faults;
 mod newdata;
 mod replay;
+mod security;
 mod support;
 mod transfer;

@@ -1,0 +1,73 @@
+//! Secrets are in no process list, no log and no error; the archive is its owner's.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
+
+use crate::support::transfer::{World, told};
+use crate::support::{mpsync, nats::NatsServer};
+
+#[test]
+fn an_archive_is_closed_to_all_but_its_owner() {
+    let world = World::new();
+    world.insert_trades("trades", "2026-01-01 05", 1, 100);
+    world.succeed(&["sync", "--dataset", "trades"]);
+    let mode = std::fs::metadata(world.archive())
+        .expect("the archive")
+        .permissions()
+        .mode();
+    assert_eq!(
+        mode & 0o777,
+        0o700,
+        "nobody else passes through the folder: {mode:o}"
+    );
+}
+
+#[tokio::test]
+async fn a_password_is_in_no_command_line_no_log_and_no_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("password");
+    std::fs::write(&file, "s3cretPassw0rd\n").expect("written");
+    let nats = NatsServer::start().await;
+    // Nobody listens there: everything that can be said about the connection is said.
+    let port = crate::support::free_port().to_string();
+    let run = |arguments: &[&str]| {
+        let mut command = mpsync();
+        command
+            .envs([
+                ("MPSYNC__NATS__URL", nats.url()),
+                ("MPSYNC__HOT_STORAGE__CLICKHOUSE_HTTP_PORT", port.clone()),
+                (
+                    "MPSYNC__HOT_STORAGE__CLICKHOUSE_PASSWORD_FILE",
+                    file.display().to_string(),
+                ),
+                (
+                    "MPSYNC__COLD_STORAGE__CLICKHOUSE_PASSWORD",
+                    "s3cretPassw0rd".to_owned(),
+                ),
+                ("MPSYNC__COLD_STORAGE__CLICKHOUSE_HTTP_PORT", port.clone()),
+            ])
+            .args(["--log", "trace"])
+            .args(arguments)
+            .stdin(Stdio::null());
+        command
+    };
+    for arguments in [
+        &["schema", "apply", "--tier", "hot"][..],
+        &["schema", "apply", "--tier", "cold"],
+        &["export", "--dataset", "trades"],
+        &["config", "check"],
+    ] {
+        let output = run(arguments).output().expect("it runs");
+        let text = told(&output);
+        assert!(!text.contains("s3cretPassw0rd"), "{arguments:?}: {text}");
+    }
+    let mut daemon = run(&["run", "--mode", "hot", "--dataset", "trades"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let line = std::fs::read(format!("/proc/{}/cmdline", daemon.id())).expect("it lives");
+    assert!(!String::from_utf8_lossy(&line).contains("s3cret"));
+    daemon.kill().expect("it can be killed");
+    daemon.wait().expect("it ends");
+}
