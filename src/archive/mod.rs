@@ -10,20 +10,25 @@ mod contents;
 mod encoder;
 mod encodings;
 mod exclusive;
+mod explain;
 mod generations;
 mod held;
 mod journal;
 pub mod layout;
 mod lease;
 mod manifest;
+mod pace;
+mod pacer;
 mod parallel;
 mod probe;
 mod process;
+mod s3;
 mod store;
 mod stored;
 mod sweep;
 mod upload;
 mod verify;
+mod wire;
 
 #[cfg(test)]
 mod faults;

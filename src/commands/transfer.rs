@@ -1,7 +1,5 @@
 //! `mpsync export`, `import`, `sync`: wire, run, print.
 
-use std::sync::Arc;
-
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use indicatif::{HumanBytes, HumanCount};
@@ -22,22 +20,16 @@ use crate::transfer::{
 pub(super) async fn run(context: &Context, args: &TransferArgs, goal: Goal) -> Result<()> {
     let request = request(context, args, goal)?;
     let datasets = select(&context.datasets, &args.selection.datasets)?;
-    let open = if args.dry_run {
-        Archive::open_read_only(&context.config.archive).await
+    let archive = if args.dry_run {
+        // Nothing may have been archived yet: a plan needs no archive, and makes none.
+        Archive::open_to_plan(&context.config.archive).await?
     } else {
-        Archive::open(&context.config.archive).await
+        Archive::open(&context.config.archive).await?
     };
     let transfer = TransferContext {
         hot: context.tier(TierRole::Hot),
         cold: context.tier(TierRole::Cold),
-        archive: match open {
-            // Nothing was archived yet: a plan needs no folder, and makes none.
-            Err(_) if args.dry_run && !context.config.archive.path.exists() => {
-                let nothing = Arc::new(object_store::memory::InMemory::new());
-                Archive::with_store(nothing, &context.config.archive)
-            }
-            open => open?,
-        },
+        archive,
         datasets: datasets.into_iter().cloned().collect(),
         progress: Progress::default(),
         shutdown: context.shutdown.clone(),

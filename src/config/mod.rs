@@ -33,7 +33,7 @@ use key::Choice;
 use reader::{Reader, Strictness};
 use source::Said;
 
-pub use archive::ArchiveConfig;
+pub use archive::{ArchiveConfig, ArchivePlace, S3Config, S3Credentials, S3Key};
 pub use ingest::{BatchLimits, BatchOverride, IngestConfig};
 pub use key::parse_bytes;
 pub use live::{Live, Reloaded};

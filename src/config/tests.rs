@@ -193,7 +193,10 @@ fn a_flag_is_stronger_than_the_environment() {
 fn paths_of_the_file_are_beside_it_and_others_are_not() {
     let yaml = "archive: {path: a}\ndatasets: {files: [x.yaml, /y.yaml]}\n";
     let config = load(yaml, &[("MPSYNC__INGEST__DEAD_LETTER_FOLDER", "d")]).unwrap();
-    assert_eq!(config.archive.path, Path::new("/etc/mpsync/a"));
+    assert_eq!(
+        config.archive.place.folder(),
+        Some(Path::new("/etc/mpsync/a"))
+    );
     assert_eq!(
         config.ingest.dead_letter_folder.as_deref(),
         Some(Path::new("d"))
