@@ -99,10 +99,9 @@ pub async fn run(
         let listening = Listening::on(address).await?;
         tracing::info!(address = %listening.address()?, "http listens");
         let ended = shutdown.clone().cancelled_owned();
-        let readings = world.state.clone();
         servers.spawn(serve(
             listening,
-            readings,
+            world.state.clone(),
             access.clone(),
             Limits::default(),
             ended,

@@ -6,6 +6,7 @@ use prometheus::{
 };
 
 use super::state::{State, lock};
+use crate::ingest::DatasetReport;
 
 /// What this process measures of its HTTP interface.
 #[derive(Debug, Clone)]
@@ -107,13 +108,14 @@ pub(super) fn text(state: &State) -> prometheus::Result<String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
+type Count = fn(&DatasetReport) -> u64;
+
 fn ingest(page: &Page, state: &State) -> prometheus::Result<()> {
-    type Count = fn(&crate::ingest::DatasetReport) -> u64;
-    let Some(counted) = &state.0.ingest else {
+    let Some(counters) = &state.0.ingest else {
         return Ok(());
     };
-    let all = counted.snapshot().datasets;
-    let counters: [(&str, &str, Count); 11] = [
+    let all = counters.snapshot().datasets;
+    let kinds: [(&str, &str, Count); 11] = [
         ("messages", "Messages that JetStream delivered", |d| {
             d.messages
         }),
@@ -144,8 +146,8 @@ fn ingest(page: &Page, state: &State) -> prometheus::Result<()> {
         ),
         ("rounded", "Numbers that were rounded", |d| d.rounded),
     ];
-    let label = |d: &crate::ingest::DatasetReport| vec![d.dataset.clone()];
-    for (name, help, count) in counters {
+    let label = |d: &DatasetReport| vec![d.dataset.clone()];
+    for (name, help, count) in kinds {
         let values: Vec<_> = all.iter().map(|d| (label(d), count(d))).collect();
         page.counter(
             &format!("mpsync_ingest_{name}_total"),

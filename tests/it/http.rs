@@ -67,30 +67,30 @@ async fn a_daemon_of_both_sides_ingests_and_syncs_by_itself_and_says_so_over_htt
     .await;
     publish(&jetstream, (0..1000).map(trade)).await;
     until("all rows in the archive and in cold", async || {
-        let stats = json(&address, "/stats");
-        stats["archive"]["rows"] == 1000 && stats["tiers"]["cold"]["rows"] == 1000
+        let figures = json(&address, "/stats");
+        figures["archive"]["rows"] == 1000 && figures["tiers"]["cold"]["rows"] == 1000
     })
     .await;
-    let stats = json(&address, "/stats");
-    assert_eq!(stats["ingest"]["datasets"][0]["rows"], 1000, "{stats}");
-    assert_eq!(stats["sync"]["halted"], 0, "{stats}");
-    assert_eq!(stats["sync"]["last"]["ok"], true, "{stats}");
-    assert!(stats["sync"]["next_at"].is_string(), "{stats}");
-    let (code, health) = ask(&address, "GET", "/health", "", "");
-    assert_eq!(code, 200, "{health}");
-    let (code, exposed) = ask(&address, "GET", "/metrics", "", "");
-    assert_eq!(code, 200);
+    let figures = json(&address, "/stats");
+    assert_eq!(figures["ingest"]["datasets"][0]["rows"], 1000, "{figures}");
+    assert_eq!(figures["sync"]["halted"], 0, "{figures}");
+    assert_eq!(figures["sync"]["last"]["ok"], true, "{figures}");
+    assert!(figures["sync"]["next_at"].is_string(), "{figures}");
+    let (status, health) = ask(&address, "GET", "/health", "", "");
+    assert_eq!(status, 200, "{health}");
+    let (status, metrics) = ask(&address, "GET", "/metrics", "", "");
+    assert_eq!(status, 200);
     for line in [
         "mpsync_ingest_rows_total{dataset=\"trades\"} 1000",
         "mpsync_tier_rows{dataset=\"trades\",tier=\"cold\"} 1000",
         "mpsync_nats_up 1",
     ] {
-        assert!(exposed.contains(line), "{line} is not in {exposed}");
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
     check_trades(&world, 1000).await;
     daemon.signal(rustix::process::Signal::TERM);
-    let ended = daemon.ended().await;
-    assert!(ended.success() || ended.code() == Some(143), "{ended}");
+    let status = daemon.ended().await;
+    assert!(status.success() || status.code() == Some(143), "{status}");
 }
 
 #[tokio::test]
