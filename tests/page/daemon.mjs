@@ -55,7 +55,8 @@ export class Daemon {
       await self.#servers();
       await self.#configure(settings);
       for (const tier of ["hot", "cold"]) await self.mpsync("schema", "apply", "--tier", tier);
-      self.spawn(process.env.MPSYNC, ["--config", self.config, "run", "--mode", "both"], "daemon.log");
+      self.spawn(process.env.MPSYNC, ["--config", self.config, "run", "--mode", "both",
+        "--hot-listen", self.listen[0], "--cold-listen", self.listen[1], "--token-file", join(self.folder, "token")], "daemon.log");
       await until("the daemon is ready", async () => (await fetch(`${self.url}/ready`)).ok);
     } catch (error) {
       const log = await readFile(join(self.folder, "daemon.log"), "utf8").catch(() => "");
@@ -88,8 +89,8 @@ export class Daemon {
   }
 
   async #configure(settings) {
-    const [port, other] = [await freePort(), await freePort()];
-    this.url = `http://127.0.0.1:${port}`;
+    this.listen = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`];
+    this.url = `http://${this.listen[0]}`;
     this.token = "page-test-token-0123456789abcdef";
     await writeFile(join(this.folder, "token"), this.token, { mode: 0o600 });
     const tier = (name) => `
@@ -110,10 +111,6 @@ ingest:
   dead_letter_folder: ${join(this.folder, "letters")}
 sync:
   grace_minutes: 0
-http:
-  hot_listen: 127.0.0.1:${port}
-  cold_listen: 127.0.0.1:${other}
-  token_file: ${join(this.folder, "token")}
 ${settings}`, { mode: 0o600 });
   }
 

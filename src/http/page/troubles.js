@@ -31,7 +31,7 @@ export function troubles({ stats, health, tasks, failed, busy }, now) {
     ...some(waiting, tasks?.waiting?.next, (t) => task(t, "warn", "waits", now, busy)),
     ...some(cancelled, tasks?.cancelled?.next, (t) => task(t, "note", "cancelled", now, busy)),
     ...(failed.health ? [card("health", "warn", "The state of the dependencies cannot be read", plain(failed.health.message), failed.health.hint)] : []),
-    ...(failed.tasks && stats.sync ? [card("tasks", "warn", "The list of transfers cannot be read", plain(failed.tasks.message), failed.tasks.hint)] : []),
+    ...(failed.tasks && failed.tasks.status !== 404 && stats.sync ? [card("tasks", "warn", "The list of transfers cannot be read", plain(failed.tasks.message), failed.tasks.hint)] : []),
   ];
 }
 
