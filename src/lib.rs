@@ -21,6 +21,7 @@ pub mod error;
 pub mod generate;
 pub mod http;
 pub mod ingest;
+pub mod logging;
 pub mod nats;
 pub mod progress;
 pub mod replay;

@@ -3,11 +3,12 @@
 use super::Context;
 use crate::cli::{Mode, Output, RunArgs};
 use crate::dataset::{TierRole, select};
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::ingest::{self, Options};
 use crate::{daemon, http};
 
 pub(super) async fn run(context: &Context, args: &RunArgs) -> Result<()> {
+    super::reload::on_hangup(context)?;
     let datasets = select(&context.datasets, &args.datasets)?;
     if !args.drain {
         let owned = datasets.into_iter().cloned().collect();
@@ -23,7 +24,8 @@ pub(super) async fn run(context: &Context, args: &RunArgs) -> Result<()> {
             hosts: args.allowed_hosts.clone(),
         };
         let shutdown = context.shutdown.clone();
-        return daemon::run(&context.config, &context.datasets, owned, options, shutdown).await;
+        daemon::run(&context.config, &context.datasets, owned, options, shutdown).await?;
+        return ended(context);
     }
     if args.mode != Mode::Hot {
         return Err(Error::usage(
@@ -62,6 +64,14 @@ pub(super) async fn run(context: &Context, args: &RunArgs) -> Result<()> {
                 );
             }
         }
+    }
+    ended(context)
+}
+
+/// In order, but not because there was nothing left to do: the exit code tells a supervisor which signal it was.
+fn ended(context: &Context) -> Result<()> {
+    if context.shutdown.is_cancelled() {
+        return Err(Error::new(Cause::Interrupted));
     }
     Ok(())
 }

@@ -99,10 +99,10 @@ pub async fn run(
         let listening = Listening::on(address).await?;
         tracing::info!(address = %listening.address()?, "http listens");
         let ended = shutdown.clone().cancelled_owned();
-        let state = world.state.clone();
+        let readings = world.state.clone();
         servers.spawn(serve(
             listening,
-            state,
+            readings,
             access.clone(),
             Limits::default(),
             ended,

@@ -16,7 +16,7 @@ impl State {
         let mut status = Condition::Ok;
         let mut checks = Vec::new();
         for (name, reading) in self.readings() {
-            let (condition, check) = judge(name, reading, now);
+            let (condition, check) = judge(name, &reading, now);
             status = status.max(condition);
             checks.push(check);
         }
@@ -98,7 +98,7 @@ impl State {
     }
 }
 
-fn judge(name: String, reading: Reading, now: Instant) -> (Condition, Check) {
+fn judge(name: String, reading: &Reading, now: Instant) -> (Condition, Check) {
     let full = reading.free_bytes.filter(|free| *free < FREE_BYTES_MIN);
     let (condition, detail) = match (&reading.failing, full) {
         (Some((since, why)), _) if now.duration_since(*since) < GRACE => {

@@ -108,11 +108,11 @@ pub(super) fn text(state: &State) -> prometheus::Result<String> {
 }
 
 fn ingest(page: &Page, state: &State) -> prometheus::Result<()> {
-    let Some(stats) = &state.0.ingest else {
+    type Count = fn(&crate::ingest::DatasetReport) -> u64;
+    let Some(counted) = &state.0.ingest else {
         return Ok(());
     };
-    let all = stats.snapshot().datasets;
-    type Count = fn(&crate::ingest::DatasetReport) -> u64;
+    let all = counted.snapshot().datasets;
     let counters: [(&str, &str, Count); 11] = [
         ("messages", "Messages that JetStream delivered", |d| {
             d.messages

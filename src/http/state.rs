@@ -102,7 +102,7 @@ impl State {
     pub fn free(&self, place: &str, bytes: u64) {
         self.succeeded(&format!("disk:{place}"), None);
         self.change(&format!("disk:{place}"), |reading| {
-            reading.free_bytes = Some(bytes)
+            reading.free_bytes = Some(bytes);
         });
     }
 

@@ -76,21 +76,21 @@ async fn a_daemon_of_both_sides_ingests_and_syncs_by_itself_and_says_so_over_htt
     assert_eq!(stats["sync"]["halted"], 0, "{stats}");
     assert_eq!(stats["sync"]["last"]["ok"], true, "{stats}");
     assert!(stats["sync"]["next_at"].is_string(), "{stats}");
-    let (status, health) = ask(&address, "GET", "/health", "", "");
-    assert_eq!(status, 200, "{health}");
-    let (status, metrics) = ask(&address, "GET", "/metrics", "", "");
-    assert_eq!(status, 200);
+    let (code, health) = ask(&address, "GET", "/health", "", "");
+    assert_eq!(code, 200, "{health}");
+    let (code, exposed) = ask(&address, "GET", "/metrics", "", "");
+    assert_eq!(code, 200);
     for line in [
         "mpsync_ingest_rows_total{dataset=\"trades\"} 1000",
         "mpsync_tier_rows{dataset=\"trades\",tier=\"cold\"} 1000",
         "mpsync_nats_up 1",
     ] {
-        assert!(metrics.contains(line), "{line} is not in {metrics}");
+        assert!(exposed.contains(line), "{line} is not in {exposed}");
     }
     check_trades(&world, 1000).await;
     daemon.signal(rustix::process::Signal::TERM);
-    let status = daemon.ended().await;
-    assert!(status.success() || status.code() == Some(143), "{status}");
+    let ended = daemon.ended().await;
+    assert!(ended.success() || ended.code() == Some(143), "{ended}");
 }
 
 #[tokio::test]
