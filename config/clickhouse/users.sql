@@ -27,9 +27,10 @@ GRANT CREATE DATABASE, CREATE TABLE, SHOW TABLES, SHOW COLUMNS ON marketprism_co
 GRANT TABLE ENGINE ON MergeTree, TABLE ENGINE ON ReplicatedMergeTree TO mpsync_schema;
 GRANT SELECT ON system.tables, SELECT ON system.columns, SELECT ON system.databases TO mpsync_schema;
 
--- What mpsync asks the server of itself: which tables, columns and parts there are, and whether an insert still runs.
-GRANT SELECT ON system.tables, SELECT ON system.columns, SELECT ON system.parts, SELECT ON system.processes TO mpsync_hot_ingest;
-GRANT SELECT ON system.tables, SELECT ON system.columns, SELECT ON system.parts, SELECT ON system.processes TO mpsync_transfer;
+-- What mpsync asks the server of itself: which tables, columns and parts there are, whether an insert still runs, how much
+-- space is free.
+GRANT SELECT ON system.tables, SELECT ON system.columns, SELECT ON system.parts, SELECT ON system.processes, SELECT ON system.disks TO mpsync_hot_ingest;
+GRANT SELECT ON system.tables, SELECT ON system.columns, SELECT ON system.parts, SELECT ON system.processes, SELECT ON system.disks TO mpsync_transfer;
 
 -- Ingest: inserts through doors that it makes and drops, reads which positions are held (in sealed tables too). It can neither
 -- change nor delete a row, nor drop a table of data.
