@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rand::RngExt as _;
 
+use super::explain::explain_io;
 use super::layout::INTERNAL;
-use super::store::explain_io;
 use crate::error::{Context as _, Error, Result};
 
 /// A folder that an archive lies in.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
@@ -12,9 +12,11 @@ use object_store::{
     ListResult, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
 };
 
-use super::{exclusive, probe};
-use crate::config::ArchiveConfig;
-use crate::error::{Error, Result};
+use super::explain::{explain, explain_io};
+use super::pacer::Pacer;
+use super::{exclusive, probe, s3};
+use crate::config::{ArchiveConfig, ArchivePlace};
+use crate::error::{Cause, Error, Result};
 
 /// What became of a create-if-absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,12 +37,21 @@ pub struct Archive(Arc<Inner>);
 struct Inner {
     store: Arc<dyn ObjectStore>,
     options: ArchiveConfig,
+    /// What a folder can do, where the archive lies in one.
     local: Option<probe::Local>,
     part_bytes: usize,
+    /// The pace of uploads, where the store's own client does not keep to it.
+    pacer: Option<Pacer>,
 }
 
 /// The bytes of a part of an upload.
 const PART_BYTES: usize = 8 << 20;
+/// The same where uploads are paced part by part.
+const PACED_PART_BYTES: usize = 1 << 20;
+/// How often a store may refuse an object that it does not have.
+const CONFLICTS: u32 = 8;
+/// How long to wait at most before it is asked again.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(200);
 
 impl fmt::Debug for Archive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,47 +63,91 @@ impl fmt::Debug for Archive {
 }
 
 impl Archive {
-    /// Opens the archive for reading and writing: makes the folder where there is none (0700), and finds out what the
-    /// file system can do (hard links, fsync).
+    /// Opens the archive for reading and writing, and finds out what its place can do.
     ///
-    /// Files get the mode that the process's umask leaves; the folder of mode 0700 keeps them from others. A folder that
-    /// is there keeps its mode, so that an archive can be shared on purpose.
+    /// A folder is made where there is none (0700); files get the mode that the process's umask leaves, and a folder that
+    /// is there keeps its mode, so that an archive can be shared on purpose. A bucket must be there, and its store must
+    /// know conditional writes: one that takes a second object of one name is refused.
     pub async fn open(config: &ArchiveConfig) -> Result<Self> {
         let started = Instant::now();
-        let root = config.path.clone();
-        let local = blocking(move || probe::prepare(&root)).await?;
-        let archive = Self::local(config, local)?;
-        tracing::debug!(local = ?archive.0.local, duration = ?started.elapsed(), "archive opened");
+        let archive = match &config.place {
+            ArchivePlace::Folder(root) => {
+                let root = root.clone();
+                Self::local(config, blocking(move || probe::prepare(&root)).await?)?
+            }
+            ArchivePlace::S3(_) => {
+                let archive = Self::remote(config)?;
+                s3::probe(&archive).await?;
+                archive
+            }
+        };
+        tracing::debug!(place = %config.place, local = ?archive.0.local, duration = ?started.elapsed(), "archive opened");
         Ok(archive)
     }
 
     /// Opens an archive that is there for reading only: nothing is made and nothing is tried, so a read-only mount will do.
     pub async fn open_read_only(config: &ArchiveConfig) -> Result<Self> {
-        let root = config.path.clone();
-        let local = blocking(move || probe::existing(&root)).await?;
-        Self::local(config, local)
+        match &config.place {
+            ArchivePlace::Folder(root) => {
+                let root = root.clone();
+                Self::local(config, blocking(move || probe::existing(&root)).await?)
+            }
+            ArchivePlace::S3(_) => Self::remote(config),
+        }
+    }
+
+    /// The same for a plan, which makes no archive: an empty one where there is none.
+    pub async fn open_to_plan(config: &ArchiveConfig) -> Result<Self> {
+        match &config.place {
+            ArchivePlace::Folder(root) if !root.exists() => {
+                let nothing = Arc::new(object_store::memory::InMemory::new());
+                Ok(Self::with_store(nothing, config))
+            }
+            _ => Self::open_read_only(config).await,
+        }
     }
 
     pub(super) fn local(config: &ArchiveConfig, local: probe::Local) -> Result<Self> {
         let store = object_store::local::LocalFileSystem::new_with_prefix(&local.root)
-            .map_err(|e| explain(e, Some(&local.root)))?
+            .map_err(|e| explain(e, &config.place))?
             .with_fsync(local.fsync);
+        Ok(Self::new(Arc::new(store), config, Some(local)))
+    }
+
+    fn remote(config: &ArchiveConfig) -> Result<Self> {
+        let ArchivePlace::S3(place) = &config.place else {
+            return Err(Error::usage("the archive lies in a folder"));
+        };
+        let pacer = config.upload_bytes_per_second.map(Pacer::new);
+        let store = s3::connect(place, pacer.map(Arc::new))?;
         Ok(Self(Arc::new(Inner {
-            store: Arc::new(store),
+            store,
             options: config.clone(),
-            local: Some(local),
+            local: None,
             part_bytes: PART_BYTES,
+            // The client itself keeps to it, and more smoothly than part by part.
+            pacer: None,
         })))
     }
 
     /// An archive in any store that has conditional writes.
     #[must_use]
     pub fn with_store(store: Arc<dyn ObjectStore>, config: &ArchiveConfig) -> Self {
+        Self::new(store, config, None)
+    }
+
+    fn new(
+        store: Arc<dyn ObjectStore>,
+        config: &ArchiveConfig,
+        local: Option<probe::Local>,
+    ) -> Self {
+        let pacer = config.upload_bytes_per_second.map(Pacer::new);
         Self(Arc::new(Inner {
             store,
             options: config.clone(),
-            local: None,
-            part_bytes: PART_BYTES,
+            local,
+            part_bytes: pacer.as_ref().map_or(PART_BYTES, |_| PACED_PART_BYTES),
+            pacer,
         }))
     }
 
@@ -108,6 +163,7 @@ impl Archive {
             options: config.clone(),
             local: None,
             part_bytes,
+            pacer: None,
         }))
     }
 
@@ -128,6 +184,19 @@ impl Archive {
         &self.0.options
     }
 
+    /// Waits until so many bytes may be uploaded.
+    pub(super) async fn paced(&self, bytes: usize) {
+        if let Some(pacer) = &self.0.pacer {
+            pacer.wait(bytes).await;
+        }
+    }
+
+    /// Where it lies, for people.
+    #[must_use]
+    pub fn place(&self) -> &ArchivePlace {
+        &self.0.options.place
+    }
+
     /// Its folder, where it lies in one.
     #[must_use]
     pub fn root(&self) -> Option<&FilePath> {
@@ -139,19 +208,51 @@ impl Archive {
     /// Not cancel-safe in the sense that a cancelled call may still take effect; an error, too, leaves it open whether
     /// the object is there. Repeating it settles that.
     pub async fn create(&self, path: &Path, content: Bytes) -> Result<Created> {
-        if let Some(local) = &self.0.local
-            && !local.hard_links
-        {
-            let file = file_of(&local.root, path);
-            let fsync = local.fsync;
-            let root = local.root.clone();
-            return blocking(move || {
-                exclusive::create(&file, &content, fsync).map_err(|e| {
-                    explain_io(e, Some(&root)).doing(format!("creating {}", file.display()))
-                })
-            })
-            .await;
+        match &self.0.local {
+            Some(local) if !local.hard_links => self.create_exclusively(local, path, content).await,
+            Some(_) => self.create_once(path, content).await,
+            None => self.create_settled(path, content).await,
         }
+    }
+
+    /// By `O_EXCL` claims, where the file system has no hard links.
+    async fn create_exclusively(
+        &self,
+        local: &probe::Local,
+        path: &Path,
+        content: Bytes,
+    ) -> Result<Created> {
+        let file = file_of(&local.root, path);
+        let fsync = local.fsync;
+        let root = local.root.clone();
+        blocking(move || {
+            exclusive::create(&file, &content, fsync).map_err(|e| {
+                explain_io(e, Some(&root)).doing(format!("creating {}", file.display()))
+            })
+        })
+        .await
+    }
+
+    /// By a conditional write. A store that is busy with two writers at once may refuse both ("conflict"), which is told
+    /// apart from "there is one" by looking.
+    async fn create_settled(&self, path: &Path, content: Bytes) -> Result<Created> {
+        for _ in 0..CONFLICTS {
+            if self.create_once(path, content.clone()).await? == Created::Yes {
+                return Ok(Created::Yes);
+            }
+            if self.head(path).await?.is_some() {
+                return Ok(Created::AlreadyThere);
+            }
+            tokio::time::sleep(CONFLICT_PAUSE.mul_f64(rand::random())).await;
+        }
+        Err(Error::new(Cause::Io(std::io::Error::new(
+            std::io::ErrorKind::ResourceBusy,
+            "the store keeps refusing the object, and does not have it",
+        )))
+        .doing(format!("creating {path}")))
+    }
+
+    async fn create_once(&self, path: &Path, content: Bytes) -> Result<Created> {
         let options = PutOptions::from(PutMode::Create);
         match self
             .0
@@ -229,7 +330,7 @@ impl Archive {
 
     /// Puts an error of the store into words that say what to do.
     pub(super) fn explain(&self, e: object_store::Error) -> Error {
-        explain(e, self.root())
+        explain(e, self.place())
     }
 }
 
@@ -247,65 +348,6 @@ fn file_of(root: &FilePath, path: &Path) -> PathBuf {
     let mut file = root.to_path_buf();
     file.extend(path.parts().map(|part| part.as_ref().to_owned()));
     file
-}
-
-/// Puts an error of a store into words that say what to do.
-pub(super) fn explain(e: object_store::Error, root: Option<&FilePath>) -> Error {
-    let hint = io_cause(&e).and_then(|io| hint_for(io, root));
-    let error = Error::from(e);
-    match hint {
-        Some(hint) => error.hint(hint),
-        None => error,
-    }
-}
-
-/// Puts an error of the operating system into words that say what to do.
-pub(super) fn explain_io(e: std::io::Error, root: Option<&FilePath>) -> Error {
-    let hint = hint_for(&e, root);
-    let error = Error::from(e);
-    match hint {
-        Some(hint) => error.hint(hint),
-        None => error,
-    }
-}
-
-/// The operating system's error below a store's.
-fn io_cause(e: &object_store::Error) -> Option<&std::io::Error> {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(e);
-    while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return Some(innermost(io));
-        }
-        next = error.source();
-    }
-    None
-}
-
-/// An error of the operating system can wrap another without naming it as its source.
-fn innermost(io: &std::io::Error) -> &std::io::Error {
-    io.get_ref()
-        .and_then(|inner| inner.downcast_ref::<std::io::Error>())
-        .map_or(io, innermost)
-}
-
-fn hint_for(e: &std::io::Error, root: Option<&FilePath>) -> Option<String> {
-    use std::io::ErrorKind;
-    let place = root.map_or_else(|| "the store".to_owned(), |root| root.display().to_string());
-    match e.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some(format!(
-            "the archive's disk is full: free space at {place}; nothing was lost, run the same command again"
-        )),
-        ErrorKind::PermissionDenied => Some(format!(
-            "this user may not do that at {place}: check the owner and mode of the folder, or set archive.path"
-        )),
-        ErrorKind::ReadOnlyFilesystem => Some(format!(
-            "{place} is mounted read-only: mount it for writing, or set archive.path"
-        )),
-        ErrorKind::StaleNetworkFileHandle => Some(format!(
-            "{place} was mounted anew or its export changed: mount it again, then run the same command again"
-        )),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -385,7 +427,10 @@ mod tests {
             source: Box::new(std::io::Error::other(full())),
         };
         let root = FilePath::new("/nas/archive");
-        for e in [explain(deep, Some(root)), explain_io(full(), Some(root))] {
+        for e in [
+            explain(deep, &ArchivePlace::Folder(root.to_owned())),
+            explain_io(full(), Some(root)),
+        ] {
             let text = e.to_string();
             assert!(
                 text.contains("free space at /nas/archive; nothing was lost"),

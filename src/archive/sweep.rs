@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use object_store::ObjectMeta;
 
+use super::explain::explain_io;
 use super::generations::generation_id;
 use super::layout::INTERNAL;
-use super::store::{Archive, blocking, explain_io};
+use super::store::{Archive, blocking};
 use crate::dataset::DatasetName;
 use crate::error::{Error, Result};
 

@@ -19,7 +19,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use super::*;
 use crate::clickhouse::{Fingerprint, HashedColumn};
-use crate::config::ArchiveConfig;
+use crate::config::{ArchiveConfig, ArchivePlace};
 use crate::dataset::{Epoch, Position};
 use crate::error::Result;
 
@@ -28,7 +28,8 @@ pub(super) const EPOCH: u64 = 1_767_000_000_000_000_000;
 /// Small chunks of small row groups.
 pub(super) fn small(path: &FilePath) -> ArchiveConfig {
     ArchiveConfig {
-        path: path.to_owned(),
+        place: ArchivePlace::Folder(path.to_owned()),
+        upload_bytes_per_second: None,
         zstd_level: 3,
         chunk_rows: 1000,
         chunk_bytes: 1 << 20,

@@ -67,7 +67,10 @@ impl Upload {
     fn complete(&mut self) -> Result<()> {
         let rest = self.take(usize::MAX);
         if self.multipart.is_none() {
-            let put = self.archive.store().put(&self.path, rest);
+            let put = async {
+                self.archive.paced(rest.content_length()).await;
+                self.archive.store().put(&self.path, rest).await
+            };
             return self
                 .runtime
                 .block_on(put)
@@ -108,6 +111,8 @@ impl Upload {
                 .block_on(self.archive.store().put_multipart(&self.path))
                 .map_err(|e| self.told(e))?,
         };
+        self.runtime
+            .block_on(self.archive.paced(part.content_length()));
         self.in_flight
             .push_back(self.runtime.spawn(upload.put_part(part)));
         self.multipart = Some(upload);

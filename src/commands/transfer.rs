@@ -1,7 +1,5 @@
 //! `mpsync export`, `import`, `sync`: wire, run, print.
 
-use std::sync::Arc;
-
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use indicatif::{HumanBytes, HumanCount};
@@ -15,29 +13,23 @@ use crate::dataset::{TierRole, select};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::transfer::{
-    self, CleanupPolicy, DatasetReport, Goal, Range, Report, Request, TransferContext,
+    self, CleanupPolicy, DatasetReport, Goal, Origin, Range, Report, Request, TransferContext,
     describe_plan, parse_moment,
 };
 
 pub(super) async fn run(context: &Context, args: &TransferArgs, goal: Goal) -> Result<()> {
     let request = request(context, args, goal)?;
     let datasets = select(&context.datasets, &args.selection.datasets)?;
-    let open = if args.dry_run {
-        Archive::open_read_only(&context.config.archive).await
+    let archive = if args.dry_run {
+        // Nothing may have been archived yet: a plan needs no archive, and makes none.
+        Archive::open_to_plan(&context.config.archive).await?
     } else {
-        Archive::open(&context.config.archive).await
+        Archive::open(&context.config.archive).await?
     };
     let transfer = TransferContext {
         hot: context.tier(TierRole::Hot),
         cold: context.tier(TierRole::Cold),
-        archive: match open {
-            // Nothing was archived yet: a plan needs no folder, and makes none.
-            Err(_) if args.dry_run && !context.config.archive.path.exists() => {
-                let nothing = Arc::new(object_store::memory::InMemory::new());
-                Archive::with_store(nothing, &context.config.archive)
-            }
-            open => open?,
-        },
+        archive,
         datasets: datasets.into_iter().cloned().collect(),
         progress: Progress::default(),
         shutdown: context.shutdown.clone(),
@@ -63,6 +55,15 @@ fn request(context: &Context, args: &TransferArgs, goal: Goal) -> Result<Request
     let sync = &context.config.sync;
     let mut request = Request::new(goal, sync);
     request.range = range(&args.selection, request.now)?;
+    // `export` and `import` are typed by people, and so is a time.
+    let named = request.range != Range::default() || !args.exchange.is_empty();
+    if named || !args.symbol.is_empty() || goal != Goal::Sync {
+        request.origin = Origin::Explicit;
+    }
+    if let Some(hours) = args.lookback {
+        let from = request.now - SignedDuration::from_hours(i64::from(hours));
+        request.range.from = Some(from);
+    }
     if !args.exchange.is_empty() || !args.symbol.is_empty() {
         request.filter = Some(Filter {
             exchanges: args.exchange.clone(),
@@ -80,9 +81,7 @@ fn request(context: &Context, args: &TransferArgs, goal: Goal) -> Result<Request
     request.cleanup = if args.cleanup {
         CleanupPolicy::Now
     } else if sync.cleanup_enabled {
-        let days = SignedDuration::from_hours(i64::from(context.config.hot.retention_days) * 24);
-        let delay = SignedDuration::try_from(sync.cleanup_delay).unwrap_or(SignedDuration::MAX);
-        CleanupPolicy::OlderThan(days.max(delay))
+        CleanupPolicy::OlderThan(transfer::stays_in_hot(&context.config.hot, sync))
     } else {
         CleanupPolicy::Off
     };

@@ -73,10 +73,16 @@ pub(super) struct Said {
 /// How the names of the environment variables that say a key begin; `__` stands between its parts.
 const PREFIX: &str = "MPSYNC__";
 
-/// Variables that the system which mpsync replaces knew, with the key that each says.
+/// Variables that the system which mpsync replaces and the AWS tools know, with the key that each says.
 const OLD_VARIABLES: &[(&str, &str)] = &[
     ("LOG_LEVEL", "logging.level"),
     ("ENVIRONMENT", "environment"),
+    ("AWS_ACCESS_KEY_ID", "archive.s3_access_key_id"),
+    ("AWS_SECRET_ACCESS_KEY", "archive.s3_secret_access_key"),
+    ("AWS_SESSION_TOKEN", "archive.s3_session_token"),
+    ("AWS_SHARED_CREDENTIALS_FILE", "archive.s3_credentials_file"),
+    ("AWS_PROFILE", "archive.s3_profile"),
+    ("AWS_REGION", "archive.s3_region"),
 ];
 
 /// A flag that says a key.

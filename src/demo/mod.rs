@@ -6,7 +6,6 @@
 //! it: it is written down before the transfer begins.
 
 mod account;
-pub mod servers;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,16 +17,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::archive::{Archive, Observer};
 use crate::clickhouse::{Fingerprint, Tier};
-use crate::config::Config;
+use crate::config::{ArchivePlace, Config};
 use crate::dataset::{Dataset, TierRole};
 use crate::error::{Cause, Context as _, Error, Result};
 use crate::generate::{self, Message, PublishOptions};
 use crate::ingest;
 use crate::nats;
 use crate::progress::Progress;
+use crate::servers::{EngineServer, NatsServer};
 use crate::transfer::{self, CleanupPolicy, Goal, TransferContext};
 use account::{Account, Counter};
-use servers::{EngineServer, NatsServer};
 
 /// The generated messages spread over three hours: three windows.
 const GENERATED_SPAN_MS: u32 = 3 * 3_600_000;
@@ -130,7 +129,7 @@ impl Demo {
             tier.url.clone_from(&engine.url);
             tier.password = engine.password.clone();
         }
-        config.archive.path = folder.join("archive");
+        config.archive.place = ArchivePlace::Folder(folder.join("archive"));
         let hot = Tier::new(TierRole::Hot, &config.hot);
         let cold = Tier::new(TierRole::Cold, &config.cold);
         tracing::info!(nats = nats.url, clickhouse = engine.url, folder = %folder.display(), "servers are up");
@@ -393,7 +392,7 @@ impl Demo {
     pub fn json(&self, report: &Report) -> Result<String> {
         let document = serde_json::json!({
             "report": report,
-            "archive": self.config.archive.path,
+            "archive": self.config.archive.place.folder(),
             "nats": self.nats.url,
             "clickhouse": {
                 "url": self.engine.url,
@@ -413,7 +412,7 @@ impl Demo {
             "archive     {}\nnats        {}\nclickhouse  {} (user default, password in {})\n\n  curl -s '{}/?user=default' \
              -H \"X-ClickHouse-Key: $(cat {})\" \\\n    --data 'SELECT symbol, count(), min(price), max(price) FROM {}.trades \
              GROUP BY symbol ORDER BY count() DESC LIMIT 10 FORMAT PrettyCompact'\n",
-            self.config.archive.path.display(),
+            self.config.archive.place,
             self.nats.url,
             self.engine.url,
             self.engine.password_file.display(),

@@ -6,3 +6,6 @@ mod damage;
 mod foreign;
 mod property;
 mod road;
+mod s3;
+mod tasks;
+mod workers;

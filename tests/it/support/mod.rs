@@ -4,6 +4,7 @@ pub(crate) mod clickhouse;
 pub(crate) mod daemon;
 pub(crate) mod engine;
 pub(crate) mod nats;
+pub(crate) mod s3;
 pub(crate) mod trades;
 pub(crate) mod transfer;
 
@@ -24,7 +25,9 @@ pub(crate) fn program() -> PathBuf {
 /// The program under test, its environment without what a developer's shell may say.
 pub(crate) fn mpsync() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mpsync"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MPSYNC__")) {
+    for (name, _) in std::env::vars()
+        .filter(|(name, _)| name.starts_with("MPSYNC__") || name.starts_with("AWS_"))
+    {
         command.env_remove(name);
     }
     command

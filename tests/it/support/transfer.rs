@@ -43,15 +43,27 @@ pub(crate) struct World {
 impl World {
     /// Databases with the built-in tables, and an empty archive.
     pub(crate) fn new() -> Self {
-        let world = Self::bare("");
+        Self::bare("").with_tables()
+    }
+
+    /// The same with another archive than a folder: what the configuration says of it, and what else it says.
+    pub(crate) fn on(archive: &str, more: &str) -> Self {
+        Self::made(Some(archive), more).with_tables()
+    }
+
+    fn with_tables(self) -> Self {
         for tier in ["hot", "cold"] {
-            world.succeed(&["schema", "apply", "--tier", tier]);
+            self.succeed(&["schema", "apply", "--tier", tier]);
         }
-        world
+        self
     }
 
     /// No database yet; `more` is further configuration.
     pub(crate) fn bare(more: &str) -> Self {
+        Self::made(None, more)
+    }
+
+    fn made(archive: Option<&str>, more: &str) -> Self {
         let shared = shared();
         let folder = tempfile::tempdir().expect("a folder");
         let number = WORLDS.fetch_add(1, Ordering::Relaxed);
@@ -69,11 +81,8 @@ impl World {
                 world.database(tier)
             );
         }
-        let _ = writeln!(
-            config,
-            "archive: {{path: {}}}\n{more}",
-            world.archive().display()
-        );
+        let folder = format!("{{path: {}}}", world.archive().display());
+        let _ = writeln!(config, "archive: {}\n{more}", archive.unwrap_or(&folder));
         std::fs::write(world.config(), config).expect("the configuration is written");
         world
     }
