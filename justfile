@@ -20,6 +20,12 @@ tools:
 build:
     cargo build --locked
 
+# Build a release and install program, man pages and completions below PREFIX
+[group('run')]
+install PREFIX="/usr/local":
+    cargo build --release --locked
+    scripts/install {{ target / "release" / "mpsync" }} {{ quote(PREFIX) }}
+
 # Send real and generated messages down the whole road on this machine (`just demo --keep` leaves it running)
 [group('run')]
 demo *ARGS: tools build
@@ -45,10 +51,36 @@ test-readers: tools build
 check-packaging: tools build
     tests/packaging/run {{ mpsync }}
 
+
+# Open the page of a running daemon in headless Chromium (installs Debian's where it is missing and this is root)
+[group('test')]
+test-page: tools build
+    tests/page/run {{ mpsync }}
+
+# Hostile HTTP against a running daemon, and schemathesis against its /openapi.json
+[group('test')]
+test-http: tools build
+    tests/http/run {{ mpsync }}
+
+# Make the screenshots under docs/images anew, from a running daemon
+[group('test')]
+screenshots: tools build
+    tests/page/run {{ mpsync }} screenshots
+
 # As the crash test in `just test`, with 1,000 kills and stalls; takes 15 minutes and more (MPSYNC_SEED repeats a run)
 [group('test')]
 soak KILLS="1000": tools build
     MPSYNC_KILLS={{ KILLS }} cargo test --locked --test it -- chaos::whatever --nocapture
+
+# Feed the decoder damaged messages for SECONDS; what it finds is in fuzz/artifacts (`just fuzz 60 FILE` tries one again)
+[group('test')]
+fuzz SECONDS="600" *FILES: build
+    cp Cargo.lock fuzz/Cargo.lock
+    RUSTC_WRAPPER="$PWD/fuzz/instrument" cargo build --manifest-path fuzz/Cargo.toml --target-dir {{ quote(target) }}
+    mkdir -p fuzz/corpus fuzz/artifacts
+    MPSYNC_SEEDS=fuzz/corpus {{ quote(target / "debug" / "fuzz-decode") }}
+    {{ quote(target / "debug" / "fuzz-decode") }} -max_total_time={{ SECONDS }} -max_len=4096 -dict=fuzz/json.dict \
+        -artifact_prefix=fuzz/artifacts/ {{ if FILES == "" { "fuzz/corpus" } else { FILES } }}
 
 # Measure (`just bench ingest`, `just bench decode`, `just bench ingest trades`); benches/README.md says what and how
 [group('test')]

@@ -82,6 +82,9 @@ pub enum Cause {
     /// The user or a signal ended it.
     #[error("interrupted")]
     Interrupted,
+    /// A person said that this piece of work is not to be done.
+    #[error("{0}")]
+    Cancelled(String),
 }
 
 /// The crate's error: what was being done, why it failed, what to do next.
@@ -158,6 +161,23 @@ impl Error {
         self
     }
 
+    /// What to do next, where it is not plain.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// What was being done and why it failed, without what to do next.
+    #[must_use]
+    pub fn what(&self) -> String {
+        let mut text = String::new();
+        for step in self.0.doing.iter().rev() {
+            text.push_str(step);
+            text.push_str(": ");
+        }
+        text + &self.0.cause.to_string()
+    }
+
     /// Why it failed.
     #[must_use]
     pub fn cause(&self) -> &Cause {
@@ -188,7 +208,8 @@ impl Error {
             | Cause::Integrity(_)
             | Cause::Busy(_)
             | Cause::Engine(_)
-            | Cause::Interrupted => Disposition::Halt,
+            | Cause::Interrupted
+            | Cause::Cancelled(_) => Disposition::Halt,
         }
     }
 
@@ -205,10 +226,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for step in self.0.doing.iter().rev() {
-            write!(f, "{step}: ")?;
-        }
-        write!(f, "{}", self.0.cause)?;
+        f.write_str(&self.what())?;
         if let Some(hint) = &self.0.hint {
             write!(f, "\n  hint: {hint}")?;
         }

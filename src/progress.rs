@@ -52,8 +52,23 @@ pub struct WorkSnapshot {
     pub step: &'static str,
     /// Rows that the step has moved.
     pub rows: u64,
+    /// Bytes that the step has moved.
+    pub bytes: u64,
     /// Rows that the step will move, as far as is known; 0 where it is not.
     pub expected: u64,
+    /// How long the step has taken.
+    pub seconds: f64,
+    #[serde(skip)]
+    since: Instant,
+}
+
+impl WorkSnapshot {
+    fn now(&self) -> Self {
+        Self {
+            seconds: self.since.elapsed().as_secs_f64(),
+            ..self.clone()
+        }
+    }
 }
 
 /// How far it is.
@@ -102,7 +117,10 @@ impl Progress {
             what,
             step: "waiting",
             rows: 0,
+            bytes: 0,
             expected: 0,
+            seconds: 0.0,
+            since: Instant::now(),
         };
         active.work.insert(id, snapshot);
         drop(active);
@@ -122,7 +140,7 @@ impl Progress {
             rows: count(&self.0.rows),
             bytes: count(&self.0.bytes),
             seconds: self.0.started.elapsed().as_secs_f64(),
-            active: self.active().work.values().cloned().collect(),
+            active: self.active().work.values().map(WorkSnapshot::now).collect(),
         }
     }
 
@@ -219,7 +237,9 @@ impl Work {
         self.change(|work| {
             work.step = step;
             work.rows = 0;
+            work.bytes = 0;
             work.expected = expected;
+            work.since = Instant::now();
         });
     }
 
@@ -227,7 +247,10 @@ impl Work {
     pub fn add(&self, rows: u64, bytes: u64) {
         self.progress.0.rows.fetch_add(rows, Ordering::Relaxed);
         self.progress.0.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.change(|work| work.rows += rows);
+        self.change(|work| {
+            work.rows += rows;
+            work.bytes += bytes;
+        });
     }
 
     fn change(&self, change: impl FnOnce(&mut WorkSnapshot)) {

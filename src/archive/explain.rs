@@ -30,7 +30,7 @@ pub(super) fn explain(e: object_store::Error, place: &ArchivePlace) -> Error {
                     )
                 }),
             };
-            with_hint(Error::from(plain(e)), hint)
+            with_hint(Error::from(plain(&e)), hint)
         }
     }
 }
@@ -49,11 +49,8 @@ fn with_hint(e: Error, hint: Option<String>) -> Error {
 }
 
 /// The same error, its text without the XML that S3 answers with, and with what caused it.
-fn plain(e: object_store::Error) -> object_store::Error {
-    let text = without_xml(
-        &e.source()
-            .map_or_else(|| e.to_string(), |source| chain(source)),
-    );
+fn plain(e: &object_store::Error) -> object_store::Error {
+    let text = without_xml(&e.source().map_or_else(|| e.to_string(), chain));
     object_store::Error::Generic {
         store: "S3",
         source: text.into(),

@@ -6,6 +6,7 @@
 //!                                         manifest.json             written last: it makes the generation exist
 //! _mpsync/tasks/{dataset}/{window}/{number}.json
 //! _mpsync/leases/{dataset}/{window}/{number}.json
+//! _mpsync/requests/{when}-{number}.json                             what a person asked to be transferred
 //! ```
 //!
 //! The folders are Hive-style, so that DuckDB, Polars, Spark and ClickHouse read the archive as it stands; names that
@@ -102,11 +103,40 @@ pub fn leases_folder(dataset: &DatasetName, window: Window) -> Path {
     internal_folder("leases", dataset, window)
 }
 
+/// The folder of the journals of all windows, or of all leases, below which each dataset has its own.
+#[must_use]
+pub fn tasks_root() -> Path {
+    Path::from(INTERNAL).join("tasks")
+}
+
+/// See [`tasks_root`].
+#[must_use]
+pub fn leases_root() -> Path {
+    Path::from(INTERNAL).join("leases")
+}
+
+/// The folder of what people asked to be transferred.
+#[must_use]
+pub fn requests_folder() -> Path {
+    Path::from(INTERNAL).join("requests")
+}
+
+/// Reads the folder of a window's journal or leases back; `None` for any other name.
+#[must_use]
+pub fn parse_internal_window(folder: &str) -> Option<Window> {
+    let window = folder.parse().ok().or_else(|| parse_span(folder))?;
+    (internal_name(window) == folder).then_some(window)
+}
+
+fn internal_name(window: Window) -> String {
+    window.id().replace(':', "")
+}
+
 fn internal_folder(kind: &str, dataset: &DatasetName, window: Window) -> Path {
     Path::from(INTERNAL)
         .join(kind)
         .join(dataset.as_str())
-        .join(window.id().replace(':', ""))
+        .join(internal_name(window))
 }
 
 /// The file of a numbered object: padded, so that a listing is in order.
@@ -230,7 +260,12 @@ mod tests {
                 window: window.parse().unwrap(),
                 generation: 12,
             };
-            assert_eq!(parse_manifest(&id.manifest()), Some(id));
+            assert_eq!(parse_manifest(&id.manifest()), Some(id.clone()));
+            let tasks = tasks_folder(&id.dataset, id.window);
+            assert_eq!(
+                parse_internal_window(tasks.filename().unwrap()),
+                Some(id.window)
+            );
         }
         for path in [
             "trades/date=2026-01-01/hour=5/gen=0/manifest.json",

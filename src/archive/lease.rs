@@ -54,6 +54,76 @@ impl LeaseRecord {
     }
 }
 
+/// Whether the holder of a lease looks alive, for people: who wants the window watches it, see [`Observer`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Liveness {
+    /// It was written within [`Observer::PATIENCE`], by the store's clock and ours.
+    Beating,
+    /// It was not given back, and not written for longer than that.
+    Silent,
+    /// It was not given back, and its process is gone.
+    Gone,
+    /// It was given back.
+    Released,
+}
+
+/// A lease as one look shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseView {
+    /// Its number: the attempt.
+    pub attempt: u64,
+    /// Who holds it, or held it.
+    pub holder: String,
+    /// When it was taken, by the holder's clock.
+    pub acquired_at: Timestamp,
+    /// Whether the holder looks alive.
+    pub liveness: Liveness,
+}
+
+impl Archive {
+    /// The highest lease of a window, as it looks at `now`; `None` where nobody ever held one, or it cannot be read.
+    pub async fn look_at_lease(
+        &self,
+        dataset: &DatasetName,
+        window: Window,
+        now: Timestamp,
+    ) -> Result<Option<LeaseView>> {
+        let mut objects = self
+            .list_folder(&leases_folder(dataset, window))
+            .await?
+            .objects;
+        objects.sort_by(|a, b| a.location.cmp(&b.location));
+        let Some(newest) = objects.pop() else {
+            return Ok(None);
+        };
+        let Some(record) = self
+            .read(&newest.location)
+            .await?
+            .as_deref()
+            .and_then(parse)
+        else {
+            return Ok(None);
+        };
+        let age_ms = now.as_millisecond() - newest.last_modified.timestamp_millis();
+        let patience_ms = i64::try_from(Observer::PATIENCE.as_millis()).unwrap_or(i64::MAX);
+        let liveness = if record.released {
+            Liveness::Released
+        } else if record.process.as_ref().is_some_and(Process::is_gone) {
+            Liveness::Gone
+        } else if age_ms > patience_ms {
+            Liveness::Silent
+        } else {
+            Liveness::Beating
+        };
+        Ok(Some(LeaseView {
+            attempt: record.attempt,
+            holder: record.holder,
+            acquired_at: record.acquired_at,
+            liveness,
+        }))
+    }
+}
+
 /// What an observer thinks of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {

@@ -40,7 +40,7 @@ pub use chunk_writer::{ChunkSchema, ChunkWriter, Written};
 pub use column_sums::ColumnSums;
 pub use generations::Committed;
 pub use layout::GenerationId;
-pub use lease::{Lease, LeaseRecord, Observer};
+pub use lease::{Lease, LeaseRecord, LeaseView, Liveness, Observer};
 pub use manifest::{Chunk, FORMAT, Filter, Manifest, Schema, Source};
 pub use store::{Archive, Created};
 pub use verify::{Depth, Finding, FindingKind, Severity, verify};

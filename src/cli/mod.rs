@@ -6,6 +6,7 @@ mod generate;
 mod replay;
 mod run;
 mod schema;
+mod tasks;
 mod transfer;
 
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub use generate::{DemoArgs, GenerateArgs};
 pub use replay::{InspectArgs, InspectWhat, ReplayArgs, ReplayTarget};
 pub use run::{EngineArgs, Mode, RunArgs};
 pub use schema::{SchemaAction, SchemaArgs, SchemaCheckArgs, SchemaTarget};
+pub use tasks::{SubmitArgs, TaskListArgs, TasksAction, TasksArgs};
 pub use transfer::{Selection, TransferArgs, VerifyArgs};
 
 /// Tiered storage for market data: NATS JetStream to hot ClickHouse, Parquet archive and cold ClickHouse, proven row by row.
@@ -53,7 +55,7 @@ pub struct GlobalArgs {
     /// What is written to standard output
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,
-    /// What is logged: error, warn, info, debug, trace, or a filter such as `mpsync=debug` [env: LOG_LEVEL] [default: info]
+    /// What is logged, such as warn or `mpsync=debug`, instead of what LOG_LEVEL or logging.level says
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log: Option<String>,
 }
@@ -88,6 +90,8 @@ pub enum Command {
     Sync(TransferArgs),
     /// Prove that the archive is what it says, alone or against hot or cold
     Verify(VerifyArgs),
+    /// Look at transfers, have one tried again or left alone, ask for one
+    Tasks(TasksArgs),
     /// Send what the archive holds out again, as the stream of messages that it came from
     Replay(ReplayArgs),
     /// Look at what the archive holds
@@ -100,6 +104,12 @@ pub enum Command {
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+    /// Write the man pages to a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder
+        folder: PathBuf,
     },
 }
 

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::transfer::Selection;
 use crate::config::parse_bytes;
+use crate::dataset::TierRole;
 
 /// Where a replay goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -16,8 +17,33 @@ pub enum ReplayTarget {
     Core,
     /// JSON lines, as `generate --from` publishes them
     Jsonl,
+    /// Tables of a tier, each position once: what a table holds already is passed over and counted
+    Clickhouse,
+    /// CSV of one dataset, every column
+    Csv,
+    /// An Arrow IPC stream of one dataset, every column
+    Arrow,
+    /// A Parquet file of one dataset, every column
+    Parquet,
     /// Nowhere, to measure everything before
     Null,
+}
+
+impl ReplayTarget {
+    /// Whether it is a file or standard output.
+    #[must_use]
+    pub fn is_file(self) -> bool {
+        matches!(self, Self::Jsonl | Self::Csv | Self::Arrow | Self::Parquet)
+    }
+
+    /// Whether it takes the archive's rows, not messages.
+    #[must_use]
+    pub fn takes_rows(self) -> bool {
+        matches!(
+            self,
+            Self::Clickhouse | Self::Csv | Self::Arrow | Self::Parquet
+        )
+    }
 }
 
 /// `mpsync replay`
@@ -36,9 +62,15 @@ pub struct ReplayArgs {
     /// Where the messages go
     #[arg(long, value_enum, default_value_t = ReplayTarget::Jetstream)]
     pub into: ReplayTarget,
-    /// The file of `--into jsonl` (`-` for standard output)
+    /// The file of `--into jsonl`, `csv`, `arrow` and `parquet` (`-` for standard output)
     #[arg(long, value_name = "FILE", default_value = "-")]
     pub file: PathBuf,
+    /// The tier of `--into clickhouse`
+    #[arg(long, value_enum, default_value_t = TierRole::Hot)]
+    pub tier: TierRole,
+    /// The table of `--into clickhouse`, made where there is none: text in which {table} is the dataset's own, such as '{table}_again'
+    #[arg(long, value_name = "NAME")]
+    pub table: Option<String>,
     /// The JetStream stream, made if it is absent, instead of nats.stream
     #[arg(long, value_name = "NAME")]
     pub stream: Option<String>,

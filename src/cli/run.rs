@@ -11,6 +11,10 @@ use crate::config::parse_bytes;
 pub enum Mode {
     /// Ingest
     Hot,
+    /// Transfer on schedule
+    Cold,
+    /// Both in one process
+    Both,
 }
 
 /// `mpsync run`
@@ -25,6 +29,18 @@ pub struct RunArgs {
     /// Stop when everything that is in the stream now is in hot
     #[arg(long)]
     pub drain: bool,
+    /// Where HTTP listens for the hot side; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8085", value_name = "ADDRESS")]
+    pub hot_listen: std::net::SocketAddr,
+    /// Where HTTP listens for the cold side
+    #[arg(long, default_value = "127.0.0.1:8086", value_name = "ADDRESS")]
+    pub cold_listen: std::net::SocketAddr,
+    /// The file with the token that HTTP asks of who changes something; made where it is not there
+    #[arg(long, default_value = "mpsync-token", value_name = "FILE")]
+    pub token_file: PathBuf,
+    /// A name by which HTTP is reached, beside its addresses; may be repeated
+    #[arg(long = "allow-host", value_name = "NAME")]
+    pub allowed_hosts: Vec<String>,
 }
 
 /// `mpsync engine`

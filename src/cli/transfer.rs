@@ -39,6 +39,9 @@ pub struct TransferArgs {
     /// How many windows at once
     #[arg(long, value_name = "N")]
     pub jobs: Option<usize>,
+    /// Only the last so many hours, as the schedule does; windows that halted are left alone, unlike with --from
+    #[arg(long, value_name = "HOURS", conflicts_with = "from", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub lookback: Option<u32>,
 }
 
 /// `mpsync verify`

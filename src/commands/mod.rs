@@ -1,13 +1,15 @@
 //! One thin file a verb: wire, run, print.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command, GlobalArgs, Output};
-use crate::config::{Config, Flag, Problems, Sources};
+use crate::config::{Config, Flag, Live, Problems, Sources};
 use crate::dataset::{Dataset, TierRole, builtin};
 use crate::error::{Error, Result};
+use crate::logging::Logs;
 use crate::transfer::Goal;
 
 mod config;
@@ -16,9 +18,12 @@ mod dlq;
 mod engine;
 mod generate;
 mod inspect;
+mod man;
+mod reload;
 mod replay;
 mod run;
 mod schema;
+mod tasks;
 mod transfer;
 mod verify;
 
@@ -31,18 +36,30 @@ pub struct Context {
     pub datasets: Vec<Dataset>,
     /// What standard output is for.
     pub output: Output,
+    /// The configuration where it changes while the process runs.
+    pub live: Arc<Live>,
+    /// The log, whose level can change; none where somebody else has set it up.
+    pub logs: Option<Logs>,
     /// Cancelled by the first signal: finish what must not be left half done, and return.
     pub shutdown: CancellationToken,
 }
 
 impl Context {
     /// Reads the configuration and the datasets that it names.
-    pub fn load(output: Output, config: Config, shutdown: CancellationToken) -> Result<Self> {
+    pub fn load(
+        output: Output,
+        live: Arc<Live>,
+        logs: Option<Logs>,
+        shutdown: CancellationToken,
+    ) -> Result<Self> {
+        let config = Config::clone(&live.now());
         let datasets = datasets(&config)?;
         Ok(Self {
             config,
             datasets,
             output,
+            live,
+            logs,
             shutdown,
         })
     }
@@ -92,11 +109,13 @@ fn dataset(path: &Path) -> Result<Dataset> {
     Dataset::from_yaml(&path.display().to_string(), &read(path)?, ddl)
 }
 
-/// The configuration of a command line; a completion script is written whatever it says.
-pub fn load(cli: &Cli) -> Result<Config> {
+/// The configuration of a command line; completions and man pages are written whatever it says.
+pub fn load(cli: &Cli) -> Result<Live> {
     match cli.command {
-        Command::Completions { .. } => Sources::default().load([]),
-        _ => sources(&cli.global).load(crate::config::environment()?),
+        Command::Completions { .. } | Command::Man { .. } => {
+            Live::load(Sources::default(), Vec::new())
+        }
+        _ => Live::load(sources(&cli.global), crate::config::environment()?),
     }
 }
 
@@ -113,9 +132,9 @@ fn sources(global: &GlobalArgs) -> Sources {
 }
 
 /// Runs what the command line says.
-pub async fn run(cli: Cli, config: Config, shutdown: CancellationToken) -> Result<()> {
+pub async fn run(cli: Cli, live: Live, logs: Logs, shutdown: CancellationToken) -> Result<()> {
     let output = cli.global.output;
-    let context = || Context::load(output, config, shutdown.clone());
+    let context = || Context::load(output, Arc::new(live), Some(logs), shutdown.clone());
     match cli.command {
         Command::Generate(args) => generate::run(&context()?, &args).await,
         Command::Schema(args) => schema::run(&context()?, &args).await,
@@ -126,6 +145,7 @@ pub async fn run(cli: Cli, config: Config, shutdown: CancellationToken) -> Resul
         Command::Import(args) => transfer::run(&context()?, &args, Goal::Import).await,
         Command::Sync(args) => transfer::run(&context()?, &args, Goal::Sync).await,
         Command::Verify(args) => verify::run(&context()?, &args).await,
+        Command::Tasks(args) => tasks::run(&context()?, &args).await,
         Command::Replay(args) => replay::run(&context()?, &args).await,
         Command::Inspect(args) => inspect::run(&context()?, &args).await,
         Command::Config(args) => {
@@ -133,6 +153,7 @@ pub async fn run(cli: Cli, config: Config, shutdown: CancellationToken) -> Resul
             Ok(())
         }
         Command::Dlq(args) => dlq::run(&context()?, &args).await,
+        Command::Man { folder } => man::run(&folder),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
             clap_complete::generate(shell, &mut command, "mpsync", &mut std::io::stdout());

@@ -14,7 +14,8 @@ use crate::error::{Cause, Error, Result};
 use crate::nats;
 use crate::progress::Progress;
 use crate::replay::{
-    self, CoreTarget, FileTarget, JetStreamTarget, Options, Plan, Report, Speed, Target, WireForm,
+    self, CoreTarget, FileFormat, FileTarget, JetStreamTarget, Options, Plan, Report, RowTarget,
+    Speed, TableSink, TableTarget, Target, WireForm,
 };
 
 pub(super) async fn run(context: &Context, args: &ReplayArgs) -> Result<()> {
@@ -28,8 +29,12 @@ pub(super) async fn run(context: &Context, args: &ReplayArgs) -> Result<()> {
         let plan = replay::plan(&archive, &datasets, &options).await?;
         return show_plan(context.output, &plan, options.speed);
     }
-    let is_stdout = args.into == ReplayTarget::Jsonl && args.file.as_os_str() == "-";
-    let mut target = target(context, args, &datasets).await?;
+    let is_stdout = args.into.is_file() && args.file.as_os_str() == "-";
+    let mut target = if args.into.takes_rows() {
+        rows(context, args, &archive, &datasets, &options).await?
+    } else {
+        messages(context, args, &datasets).await?
+    };
     let progress = Progress::default();
     let shown = CancellationToken::new();
     let show = tokio::spawn(progress.clone().show(shown.clone()));
@@ -96,13 +101,89 @@ fn options(args: &ReplayArgs) -> Result<Options> {
     })
 }
 
-async fn target(context: &Context, args: &ReplayArgs, datasets: &[Dataset]) -> Result<Target> {
+/// What cannot be with a target of rows.
+fn check_rows(args: &ReplayArgs, datasets: &[Dataset]) -> Result<()> {
+    let flags = [
+        (args.subject.is_some(), "--subject"),
+        (args.shift_to_now, "--shift-to-now"),
+        (args.endless, "--loop"),
+    ];
+    if let Some((_, flag)) = flags.iter().find(|(is_set, _)| *is_set) {
+        return Err(Error::usage(format!(
+            "{flag} is for targets of messages: rows go out as they are, once"
+        )));
+    }
+    if args.into != ReplayTarget::Clickhouse && datasets.len() != 1 {
+        return Err(
+            Error::usage("a file of rows holds one dataset: each has columns of its own")
+                .hint("say which one with --dataset"),
+        );
+    }
+    Ok(())
+}
+
+async fn rows(
+    context: &Context,
+    args: &ReplayArgs,
+    archive: &Archive,
+    datasets: &[Dataset],
+    options: &Options,
+) -> Result<Target> {
+    check_rows(args, datasets)?;
+    let format = match args.into {
+        ReplayTarget::Csv => FileFormat::Csv,
+        ReplayTarget::Arrow => FileFormat::Arrow,
+        ReplayTarget::Parquet => FileFormat::Parquet,
+        _ => return tables(context, args, archive, datasets, options).await,
+    };
+    let rows = RowTarget::file(&args.file, format)?;
+    if args.checkpoint.is_some() && !rows.can_resume() {
+        return Err(
+            Error::usage("such a file is written in one go and cannot be continued")
+                .hint("leave --checkpoint away, or replay into csv"),
+        );
+    }
+    Ok(Target::Rows(Box::new(rows)))
+}
+
+async fn tables(
+    context: &Context,
+    args: &ReplayArgs,
+    archive: &Archive,
+    datasets: &[Dataset],
+    options: &Options,
+) -> Result<Target> {
+    let plan = replay::plan(archive, datasets, options).await?;
+    let mut tables = Vec::new();
+    for (dataset, lane) in datasets.iter().zip(&plan.lanes) {
+        let table = match &args.table {
+            Some(template) => template.replace("{table}", &dataset.table),
+            None => dataset.table.clone(),
+        };
+        let target = TableTarget {
+            tier: context.tier(args.tier),
+            table,
+        };
+        tables.push(TableSink::open(&target, dataset, &lane.schemas).await?);
+    }
+    if args.table.as_ref().is_some_and(|t| !t.contains("{table}")) && tables.len() > 1 {
+        return Err(Error::usage("--table names one table for several datasets")
+            .hint("say a name with {table} in it, such as '{table}_again', or one --dataset"));
+    }
+    Ok(Target::Rows(Box::new(RowTarget::tables(tables))))
+}
+
+async fn messages(context: &Context, args: &ReplayArgs, datasets: &[Dataset]) -> Result<Target> {
     let mut config = context.config.nats.clone();
     if let Some(stream) = &args.stream {
         config.stream.clone_from(stream);
     }
     Ok(match args.into {
-        ReplayTarget::Null => Target::Null,
+        ReplayTarget::Null
+        | ReplayTarget::Csv
+        | ReplayTarget::Arrow
+        | ReplayTarget::Parquet
+        | ReplayTarget::Clickhouse => Target::Null,
         ReplayTarget::Jsonl => Target::File(FileTarget::open(&args.file)?),
         ReplayTarget::Core => Target::Core(CoreTarget::new(nats::connect(&config).await?)),
         ReplayTarget::Jetstream => {
@@ -186,7 +267,7 @@ fn summary(report: &Report) -> String {
     };
     if report.duplicates > 0 {
         line(format!(
-            "  {} of them JetStream had already",
+            "  {} of them were there already",
             HumanCount(report.duplicates)
         ));
     }

@@ -1,16 +1,39 @@
-//! `mpsync run`: ingest into hot until a signal, or until everything is drained.
+//! `mpsync run`: the daemon until a signal, or ingest until everything is drained.
 
 use super::Context;
 use crate::cli::{Mode, Output, RunArgs};
 use crate::dataset::{TierRole, select};
-use crate::error::Result;
+use crate::error::{Cause, Error, Result};
 use crate::ingest::{self, Options};
+use crate::{daemon, http};
 
 pub(super) async fn run(context: &Context, args: &RunArgs) -> Result<()> {
-    let Mode::Hot = args.mode;
+    super::reload::on_hangup(context)?;
     let datasets = select(&context.datasets, &args.datasets)?;
+    if !args.drain {
+        let owned = datasets.into_iter().cloned().collect();
+        let options = daemon::Options {
+            mode: match args.mode {
+                Mode::Hot => http::Mode::Hot,
+                Mode::Cold => http::Mode::Cold,
+                Mode::Both => http::Mode::Both,
+            },
+            hot_listen: args.hot_listen,
+            cold_listen: args.cold_listen,
+            token_file: args.token_file.clone(),
+            hosts: args.allowed_hosts.clone(),
+        };
+        let shutdown = context.shutdown.clone();
+        daemon::run(&context.config, &context.datasets, owned, options, shutdown).await?;
+        return ended(context);
+    }
+    if args.mode != Mode::Hot {
+        return Err(Error::usage(
+            "--drain is for --mode hot: only ingest has an end",
+        ));
+    }
     let options = Options {
-        drain: args.drain,
+        drain: true,
         // One stream for all datasets, whichever of them this process ingests.
         stream_subjects: context
             .datasets
@@ -41,6 +64,14 @@ pub(super) async fn run(context: &Context, args: &RunArgs) -> Result<()> {
                 );
             }
         }
+    }
+    ended(context)
+}
+
+/// In order, but not because there was nothing left to do: the exit code tells a supervisor which signal it was.
+fn ended(context: &Context) -> Result<()> {
+    if context.shutdown.is_cancelled() {
+        return Err(Error::new(Cause::Interrupted));
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::dataset::{TierRole, select};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::transfer::{
-    self, CleanupPolicy, DatasetReport, Goal, Range, Report, Request, TransferContext,
+    self, CleanupPolicy, DatasetReport, Goal, Origin, Range, Report, Request, TransferContext,
     describe_plan, parse_moment,
 };
 
@@ -55,6 +55,15 @@ fn request(context: &Context, args: &TransferArgs, goal: Goal) -> Result<Request
     let sync = &context.config.sync;
     let mut request = Request::new(goal, sync);
     request.range = range(&args.selection, request.now)?;
+    // `export` and `import` are typed by people, and so is a time.
+    let named = request.range != Range::default() || !args.exchange.is_empty();
+    if named || !args.symbol.is_empty() || goal != Goal::Sync {
+        request.origin = Origin::Explicit;
+    }
+    if let Some(hours) = args.lookback {
+        let from = request.now - SignedDuration::from_hours(i64::from(hours));
+        request.range.from = Some(from);
+    }
     if !args.exchange.is_empty() || !args.symbol.is_empty() {
         request.filter = Some(Filter {
             exchanges: args.exchange.clone(),
@@ -72,9 +81,7 @@ fn request(context: &Context, args: &TransferArgs, goal: Goal) -> Result<Request
     request.cleanup = if args.cleanup {
         CleanupPolicy::Now
     } else if sync.cleanup_enabled {
-        let days = SignedDuration::from_hours(i64::from(context.config.hot.retention_days) * 24);
-        let delay = SignedDuration::try_from(sync.cleanup_delay).unwrap_or(SignedDuration::MAX);
-        CleanupPolicy::OlderThan(days.max(delay))
+        CleanupPolicy::OlderThan(transfer::stays_in_hot(&context.config.hot, sync))
     } else {
         CleanupPolicy::Off
     };

@@ -1,14 +1,63 @@
 //! `logging:`
 
+use std::path::PathBuf;
+
 use tracing_subscriber::EnvFilter;
 
+use super::key::Choice;
 use super::reader::Section;
 
-/// What is logged.
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON document a line.
+    Json,
+}
+
+impl Choice for LogFormat {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("text", Self::Text),
+        ("json", Self::Json),
+    ];
+}
+
+/// When a new log file begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogRotation {
+    /// At midnight, UTC.
+    Daily,
+    /// At every full hour, UTC.
+    Hourly,
+    /// Never.
+    Never,
+}
+
+impl Choice for LogRotation {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("daily", Self::Daily),
+        ("hourly", Self::Hourly),
+        ("never", Self::Never),
+    ];
+}
+
+/// What is logged, how and where.
 #[derive(Debug, Clone)]
 pub struct LoggingConfig {
     /// A level or a filter, in the words of `tracing`.
     pub filter: String,
+    /// How a line is written.
+    pub format: LogFormat,
+    /// The file; standard error where there is none.
+    pub file: Option<PathBuf>,
+    /// When a new file begins.
+    pub rotation: LogRotation,
+    /// How many files are kept, the newest among them.
+    pub keep_files: usize,
 }
 
 impl LoggingConfig {
@@ -20,6 +69,10 @@ impl LoggingConfig {
         );
         Self {
             filter: level(&said).map_or(said.clone(), str::to_owned),
+            format: s.key("format").choice(LogFormat::Auto),
+            file: s.key("file").optional_path(),
+            rotation: s.key("rotation").choice(LogRotation::Daily),
+            keep_files: s.key("keep_files").integer(14, 1..=10_000),
         }
     }
 }

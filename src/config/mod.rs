@@ -10,6 +10,7 @@
 mod archive;
 mod ingest;
 mod key;
+mod live;
 mod logging;
 mod nats;
 mod problems;
@@ -35,7 +36,8 @@ use source::Said;
 pub use archive::{ArchiveConfig, ArchivePlace, S3Config, S3Credentials, S3Key};
 pub use ingest::{BatchLimits, BatchOverride, IngestConfig};
 pub use key::parse_bytes;
-pub use logging::LoggingConfig;
+pub use live::{Live, Reloaded};
+pub use logging::{LogFormat, LogRotation, LoggingConfig};
 pub use nats::{NatsAuth, NatsConfig};
 pub use problems::{Problem, Problems};
 pub use secret::Secret;
@@ -183,6 +185,7 @@ impl Config {
         config.settings = Settings {
             all: reader.settings.into(),
             warnings: reader.warnings.into_sorted().into(),
+            said: Arc::new(reader.said),
         };
         Ok(config)
     }

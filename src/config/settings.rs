@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::problems::Problem;
-use super::source::Origin;
+use super::source::{Origin, Said};
 
 /// One key as it holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +24,7 @@ pub struct Setting {
 pub struct Settings {
     pub(super) all: Arc<[Setting]>,
     pub(super) warnings: Arc<[Problem]>,
+    pub(super) said: Arc<Said>,
 }
 
 impl Settings {

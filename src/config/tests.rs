@@ -241,6 +241,47 @@ fn tiers_that_are_one_and_the_same_are_refused() {
     assert!(refused(yaml, &[]).contains("the only copy"));
 }
 
+#[test]
+fn a_reload_takes_over_what_can_change_and_nothing_of_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("c.yaml");
+    let write = |yaml: &str| std::fs::write(&file, yaml).unwrap();
+    write("hot_storage: {batch_size: 5, clickhouse_host: a}\n");
+    let sources = Sources {
+        file: Some(file.clone()),
+        flags: Vec::new(),
+    };
+    let live = Live::load(sources, Vec::new()).unwrap();
+    let mut watch = live.watch();
+    let reload = || live.reload(|_| Ok(()));
+    assert_eq!(reload().unwrap(), Reloaded::default());
+    assert!(!watch.has_changed().unwrap());
+    write("hot_storage: {batch_size: 6, clickhouse_host: b}\nsync: {cleanup_enabled: true}\n");
+    let done = reload().unwrap();
+    assert_eq!(
+        done.changed,
+        ["hot_storage.batch_size", "sync.cleanup_enabled"]
+    );
+    assert_eq!(done.kept, ["hot_storage.clickhouse_host"]);
+    let now = watch.borrow_and_update().clone();
+    assert_eq!(
+        (now.hot.batch_rows, now.hot.url.as_str()),
+        (6, "http://a:8123")
+    );
+    assert!(now.sync.cleanup_enabled);
+    write("hot_storage: {batch_size: 0, clickhouse_hots: b}\nsync: {cleanup_enabled: false}\n");
+    let text = reload().unwrap_err().to_string();
+    assert!(text.contains("2 mistakes"), "{text}");
+    let _ = live.reload(|_| Err(Error::config("no"))).unwrap_err();
+    assert!(!watch.has_changed().unwrap() && live.now().sync.cleanup_enabled);
+    write("");
+    assert_eq!(
+        reload().unwrap().changed,
+        ["hot_storage.batch_size", "sync.cleanup_enabled"]
+    );
+    assert_eq!(live.now().hot.batch_rows, 50_000);
+}
+
 /// The example's text with the keys that are commented out said too, and which those are.
 fn with_commented_keys(example: &str) -> (String, Vec<String>) {
     let (mut text, mut commented, mut section) = (String::new(), Vec::new(), String::new());

@@ -6,7 +6,6 @@
 //! it: it is written down before the transfer begins.
 
 mod account;
-pub mod servers;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,9 +24,9 @@ use crate::generate::{self, Message, PublishOptions};
 use crate::ingest;
 use crate::nats;
 use crate::progress::Progress;
+use crate::servers::{EngineServer, NatsServer};
 use crate::transfer::{self, CleanupPolicy, Goal, TransferContext};
 use account::{Account, Counter};
-use servers::{EngineServer, NatsServer};
 
 /// The generated messages spread over three hours: three windows.
 const GENERATED_SPAN_MS: u32 = 3 * 3_600_000;

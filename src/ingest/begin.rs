@@ -201,7 +201,7 @@ impl Pipeline {
 
     /// What may be unacknowledged at once: a batch in the hand, one on its way, what is fetched ahead, and as much again.
     pub(super) fn max_ack_pending(&self) -> i64 {
-        let on_the_way = 2 * (self.limits.rows + AHEAD_MESSAGES);
+        let on_the_way = 2 * (self.limits.now().rows + AHEAD_MESSAGES);
         i64::try_from(2 * on_the_way).unwrap_or(i64::MAX)
     }
 }

@@ -1,6 +1,6 @@
 //! What was taken from the stream and is not yet on its way into hot.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_nats::Message;
 use bytes::Bytes;
@@ -11,38 +11,14 @@ use super::budget::Share;
 use super::dead_letter::DeadLetter;
 use super::decode::{Decoder, MessageMeta, Reason, Rejection};
 use super::delivery::Delivery;
+use super::limits::Limits;
 use super::sink::{Batch, message_id};
 use super::stream::AckMode;
-use crate::config::{BatchLimits, IngestConfig};
 use crate::dataset::Position;
 use crate::error::Result;
 
 /// Dead letters that a batch holds at most.
 const DEAD_LETTERS_PER_BATCH: usize = 2000;
-/// Bytes of a batch at most, whatever the configuration says: an Arrow array addresses two gigabytes.
-const MOST_BATCH_BYTES: usize = 512 << 20;
-
-/// How large and how old a batch may get.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    /// Rows at most.
-    pub(super) rows: usize,
-    /// Bytes from which on nothing more is taken.
-    pub(super) bytes: usize,
-    /// How long its oldest message waits for it to fill.
-    pub(super) age: Duration,
-}
-
-impl Limits {
-    /// What the configuration says.
-    pub(super) fn of(batch: &BatchLimits, ingest: &IngestConfig) -> Self {
-        Self {
-            rows: batch.rows,
-            bytes: ingest.batch_bytes.min(MOST_BATCH_BYTES),
-            age: batch.flush_interval,
-        }
-    }
-}
 
 /// What was taken and is not yet on its way into hot.
 pub(super) struct Hand {

@@ -1,6 +1,7 @@
 //! Messages pushed, batches landed, lost and failed in any order: nothing is lost, and the limits hold.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use arrow::array::AsArray as _;
 use arrow::datatypes::UInt64Type;

@@ -28,6 +28,7 @@ mod epoch;
 mod hand;
 pub mod letters;
 mod life;
+mod limits;
 mod order;
 mod pipeline;
 mod recovery;
@@ -40,9 +41,9 @@ mod stream;
 mod summary;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_nats::jetstream;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -56,7 +57,7 @@ pub use decode::{
     Appended, DecodeCounters, Decoder, MAX_PAYLOAD_BYTES, MessageMeta, Place, Reason, Rejection,
 };
 pub use sample::{SampleCheck, SampleReport};
-pub use stats::{DatasetReport, IngestReport, IngestStats};
+pub use stats::{DatasetReport, Durations, IngestReport, IngestStats};
 
 use crate::clickhouse::{Tier, check_columns};
 use crate::config::Config;
@@ -64,12 +65,10 @@ use crate::dataset::Dataset;
 use crate::error::{Cause, Context as _, Disposition, Error, Result};
 use budget::Budget;
 use dead_letter::{ANSWER_TIMEOUT, DeadLetters};
+use limits::CurrentLimits;
 use pipeline::Pipeline;
 use scope::Scope;
 use stream::AckMode;
-
-/// How old a row gets at most where everything is drained.
-const DRAIN_FLUSH: Duration = Duration::from_secs(1);
 
 /// How an ingest runs.
 #[derive(Debug, Clone, Default)]
@@ -81,6 +80,9 @@ pub struct Options {
     pub stats: Option<Arc<IngestStats>>,
     /// The subjects of the stream where it must be made; those of the ingested datasets when not given.
     pub stream_subjects: Vec<String>,
+    /// The configuration as it stands, where it can change while ingest runs. Its limits of batches (rows, bytes, age) hold
+    /// at once; nothing else of it is looked at.
+    pub reloaded: Option<watch::Receiver<Arc<Config>>>,
 }
 
 /// Why a life ended before its time.
@@ -155,14 +157,14 @@ pub async fn run(
     let ending = shutdown.child_token();
     let mut pipelines = JoinSet::new();
     for Scope { dataset, shard } in scopes {
-        let mut limits = config.batch_limits(dataset.name.as_str());
-        if options.drain {
-            // What is left at the end waits for no company.
-            limits.flush_interval = limits.flush_interval.min(DRAIN_FLUSH);
-        }
         let pipeline = Pipeline {
             config: config.clone(),
-            limits,
+            limits: CurrentLimits::new(
+                &config,
+                options.reloaded.clone(),
+                dataset.name.as_str(),
+                options.drain,
+            ),
             shard,
             tier: hot.clone(),
             client: client.clone(),

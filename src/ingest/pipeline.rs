@@ -17,14 +17,14 @@ use super::budget::{Budget, Share};
 use super::dead_letter::DeadLetters;
 use super::delivery::Delivery;
 use super::doors::Shard;
-use super::hand::Limits;
 use super::life::superseded;
+use super::limits::{CurrentLimits, Limits};
 use super::order::Admission;
 use super::sink::LAST_FLUSH;
 use super::stats::DatasetStats;
 use super::stream::{self, AckMode};
 use crate::clickhouse::Tier;
-use crate::config::{BatchLimits, Config};
+use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::error::{Cause, Error, Result};
 use crate::retry::Backoff;
@@ -42,7 +42,7 @@ pub(super) struct Pipeline {
     /// With those of its subjects that this daemon takes.
     pub(super) dataset: Arc<Dataset>,
     pub(super) shard: Shard,
-    pub(super) limits: BatchLimits,
+    pub(super) limits: CurrentLimits,
     pub(super) tier: Tier,
     pub(super) client: Client,
     pub(super) stream: Stream,
@@ -124,11 +124,11 @@ impl Pipeline {
     async fn ingest(&self, life: &mut Life) -> Result<(), Ended> {
         let mut landing: Option<AbortOnDropHandle<Result<(), Ended>>> = None;
         let mut waiting: Option<BoxFuture<'static, Share>> = None;
-        let limits = self.hand_limits();
         let mut look = interval(LOOK);
         let mut looks = 0_u32;
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let limits = self.limits.now();
             let full = life.hand.is_full(&limits);
             if landing.is_none() && life.hand.is_due(&limits, Instant::now(), waiting.is_some()) {
                 landing = Some(launch(life)?);
@@ -174,11 +174,6 @@ impl Pipeline {
                 }
             }
         }
-    }
-
-    /// How large and how old a batch of this dataset may get.
-    fn hand_limits(&self) -> Limits {
-        Limits::of(&self.limits, &self.config.ingest)
     }
 
     /// Counts what the decoder has seen since it was counted last.
@@ -263,7 +258,7 @@ impl Pipeline {
         let delivered = info.delivered.consumer_sequence;
         let behind = life.order.misses(delivered);
         life.order.forget(info.ack_floor.stream_sequence);
-        if behind && life.delivered == delivered && !life.hand.is_full(&self.hand_limits()) {
+        if behind && life.delivered == delivered && !life.hand.is_full(&self.limits.now()) {
             return Err(Ended::doubt("messages were delivered to somebody else"));
         }
         life.delivered = delivered;

@@ -10,6 +10,7 @@ use arrow::ipc::writer::StreamWriter;
 use async_nats::Client;
 use async_nats::jetstream::stream::Stream;
 use bytes::Bytes;
+use jiff::Timestamp;
 use rand::RngExt as _;
 
 use super::Ended;
@@ -210,7 +211,7 @@ impl Sink {
             insert.send(part).await?;
         }
         insert.end().await?;
-        self.stats.inserts.add(1);
+        self.stats.inserted(Timestamp::now(), began.elapsed());
         tracing::trace!(
             dataset = %self.dataset.name, rows = piece.num_rows(), bytes, duration = ?began.elapsed(), "inserted"
         );

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::decode::DecodeCounters;
@@ -25,6 +26,66 @@ impl Counter {
 
     pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How long things took: fixed buckets, each counted without a lock.
+#[derive(Debug, Default)]
+pub(super) struct DurationCounter {
+    counts: [Counter; Durations::BOUNDS.len() + 1],
+    micros: Counter,
+}
+
+impl DurationCounter {
+    /// Counts one that took so long.
+    pub(super) fn add(&self, took: Duration) {
+        let bucket = Durations::BOUNDS.partition_point(|bound| *bound < took);
+        if let Some(count) = self.counts.get(bucket) {
+            count.add(1);
+        }
+        self.micros
+            .add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    fn snapshot(&self) -> Durations {
+        Durations {
+            counts: std::array::from_fn(|bucket| self.counts[bucket].get()),
+            sum: Duration::from_micros(self.micros.get()),
+        }
+    }
+}
+
+/// How long things of one kind took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Durations {
+    /// How many fell into each bucket: those up to the bound of the same index (and above the one before), and at the end
+    /// those above all bounds. Not cumulative.
+    pub counts: [u64; Durations::BOUNDS.len() + 1],
+    /// All of them together.
+    pub sum: Duration,
+}
+
+impl Durations {
+    /// The buckets' upper bounds, each within its bucket.
+    pub const BOUNDS: [Duration; 12] = [
+        Duration::from_millis(5),
+        Duration::from_millis(10),
+        Duration::from_millis(25),
+        Duration::from_millis(50),
+        Duration::from_millis(100),
+        Duration::from_millis(250),
+        Duration::from_millis(500),
+        Duration::from_secs(1),
+        Duration::from_millis(2500),
+        Duration::from_secs(5),
+        Duration::from_secs(10),
+        Duration::from_secs(30),
+    ];
+
+    /// How many there were.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
     }
 }
 
@@ -60,6 +121,9 @@ pub(super) struct DatasetStats {
     pub(super) batches: Counter,
     pub(super) inserts: Counter,
     pub(super) insert_retries: Counter,
+    pub(super) insert_durations: DurationCounter,
+    /// Microseconds since 1970; 0 where nothing was inserted yet.
+    last_insert_micros: Counter,
     pub(super) lives: Counter,
     pub(super) doubts: Counter,
     pub(super) rewinds: Counter,
@@ -92,6 +156,8 @@ impl DatasetStats {
             batches: Counter::default(),
             inserts: Counter::default(),
             insert_retries: Counter::default(),
+            insert_durations: DurationCounter::default(),
+            last_insert_micros: Counter::default(),
             lives: Counter::default(),
             doubts: Counter::default(),
             rewinds: Counter::default(),
@@ -104,6 +170,14 @@ impl DatasetStats {
             files_said: Seldom::default(),
             labelled: Mutex::default(),
         }
+    }
+
+    /// Counts an insert that succeeded at a time after so long.
+    pub(super) fn inserted(&self, at: Timestamp, took: Duration) {
+        self.inserts.add(1);
+        self.insert_durations.add(took);
+        self.last_insert_micros
+            .set(u64::try_from(at.as_microsecond()).unwrap_or_default());
     }
 
     /// Counts a dead letter under its reason's label.
@@ -146,6 +220,13 @@ impl DatasetStats {
             batches: self.batches.get(),
             inserts: self.inserts.get(),
             insert_retries: self.insert_retries.get(),
+            insert_durations: self.insert_durations.snapshot(),
+            last_insert_at: match self.last_insert_micros.get() {
+                0 => None,
+                micros => i64::try_from(micros)
+                    .ok()
+                    .and_then(|micros| Timestamp::from_microsecond(micros).ok()),
+            },
             lives: self.lives.get(),
             doubts: self.doubts.get(),
             rewinds: self.rewinds.get(),
@@ -239,6 +320,11 @@ pub struct DatasetReport {
     pub inserts: u64,
     /// Inserts that were tried again.
     pub insert_retries: u64,
+    /// How long the inserts that succeeded took.
+    #[serde(skip)]
+    pub insert_durations: Durations,
+    /// When the last insert of this run succeeded, by this machine's clock.
+    pub last_insert_at: Option<Timestamp>,
     /// Lives that were begun.
     pub lives: u64,
     /// Lives that ended in doubt.
@@ -258,4 +344,26 @@ pub struct DatasetReport {
     /// Why the dataset is not ingested now, where somebody must help it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stalled: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_counted_in_the_bucket_whose_bound_it_does_not_exceed() {
+        let stats = DatasetStats::new("trades");
+        assert_eq!(stats.snapshot().last_insert_at, None);
+        let at = Timestamp::from_second(1_774_590_000).unwrap();
+        for millis in [0, 5, 6, 1000, 31_000] {
+            stats.inserted(at, Duration::from_millis(millis));
+        }
+        let report = stats.snapshot();
+        assert_eq!(report.last_insert_at, Some(at));
+        let durations = report.insert_durations;
+        assert_eq!(durations.counts, [2, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]);
+        assert_eq!((durations.count(), report.inserts), (5, 5));
+        assert_eq!(durations.sum, Duration::from_millis(32_011));
+        assert!(Durations::BOUNDS.is_sorted());
+    }
 }

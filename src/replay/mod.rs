@@ -27,11 +27,15 @@
 //!
 //! `Nats-Msg-Id` is `{epoch}-{sequence}` of the row's position, followed by `-{pass}` from the second pass of an endless replay
 //! on: two messages never share one, and a replay that is repeated within the stream's duplicate window changes nothing.
+//!
+//! # Rows
+//!
+//! Tables and files of rows take every column as it is in the archive, positions included. A table takes a position once: what
+//! it holds already is passed over and counted, so that a replay into a table can be repeated, and continued after any end.
 
 mod checkpoint;
 mod chunk;
 mod inspect;
-mod jetstream;
 mod lane;
 mod merge;
 mod number;
@@ -40,8 +44,6 @@ mod plan;
 mod run;
 mod subject;
 mod target;
-#[cfg(test)]
-mod tests;
 mod wire;
 
 use std::path::PathBuf;
@@ -51,12 +53,13 @@ use serde::Serialize;
 
 pub use checkpoint::Checkpoint;
 pub use inspect::{DatasetContents, DayContents, Gap, inspect};
-pub use jetstream::{CoreTarget, JetStreamTarget};
 pub use merge::{RowKey, StreamKey, next_lane};
 pub use pace::{Pace, Speed};
 pub use plan::{LanePlan, Plan, plan};
 pub use run::run;
-pub use target::{FileTarget, Target};
+pub use target::{
+    CoreTarget, FileFormat, FileTarget, JetStreamTarget, RowTarget, TableSink, TableTarget, Target,
+};
 pub use wire::{BoundBatch, WireForm};
 
 /// What is replayed, and how.
@@ -128,7 +131,7 @@ pub struct Damage {
 pub struct Report {
     /// Messages that the target took in this run.
     pub messages: u64,
-    /// Of them, those that JetStream had already.
+    /// Of them, those that the target had already.
     pub duplicates: u64,
     /// Bytes of their payloads.
     pub payload_bytes: u64,

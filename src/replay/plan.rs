@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Damage, Options};
 use crate::archive::{Archive, Chunk, GenerationId, Manifest};
+use crate::clickhouse::HashedColumn;
 use crate::dataset::{Dataset, DatasetName, Window};
 use crate::error::{Cause, Error, Result};
 
@@ -40,6 +41,9 @@ pub struct LanePlan {
     pub bytes: u64,
     /// The earliest and the latest event time of these chunks.
     pub span: Option<(Timestamp, Timestamp)>,
+    /// The columns of its generations, each set of them once.
+    #[serde(skip)]
+    pub schemas: Vec<Vec<HashedColumn>>,
     #[serde(skip)]
     pub(super) groups: Vec<Group>,
 }
@@ -114,6 +118,7 @@ async fn lane(
         rows: 0,
         bytes: 0,
         span: None,
+        schemas: Vec::new(),
         groups: Vec::new(),
     };
     let mut found = futures_util::stream::iter(windows)
@@ -151,6 +156,9 @@ impl LanePlan {
         let mut chunks = Vec::new();
         for manifest in generations {
             let id = manifest.id();
+            if !self.schemas.contains(&manifest.schema.columns) {
+                self.schemas.push(manifest.schema.columns);
+            }
             chunks.extend(
                 manifest
                     .chunks

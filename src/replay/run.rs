@@ -45,6 +45,21 @@ pub async fn run(
     progress: &Progress,
     shutdown: &CancellationToken,
 ) -> Result<Report> {
+    let done = all_passes(archive, datasets, options, target, progress, shutdown).await;
+    let is_whole = done.as_ref().is_ok_and(|report| !report.interrupted);
+    let ended = target.end(is_whole).await;
+    let report = done?;
+    ended.map(|()| report)
+}
+
+async fn all_passes(
+    archive: &Archive,
+    datasets: &[Dataset],
+    options: &Options,
+    target: &mut Target,
+    progress: &Progress,
+    shutdown: &CancellationToken,
+) -> Result<Report> {
     let started = Instant::now();
     let forms = datasets
         .iter()
@@ -318,6 +333,28 @@ impl Replay<'_> {
         row: usize,
         key: StreamKey,
     ) -> Result<()> {
+        if self.target.takes_rows() {
+            let rows = slice.batches[batch].batch();
+            self.target.send_row(key.lane, rows, row).await?;
+        } else {
+            self.send_message(slice, batch, row, key).await?;
+        }
+        self.report.messages += 1;
+        self.sent_count[key.lane] += 1;
+        self.sent = Some(key);
+        if self.report.span.is_none() {
+            self.extend_span(key);
+        }
+        Ok(())
+    }
+
+    async fn send_message(
+        &mut self,
+        slice: &Slice,
+        batch: usize,
+        row: usize,
+        key: StreamKey,
+    ) -> Result<()> {
         let shift_secs = match self.shift_secs {
             Some(shift) => shift,
             None => {
@@ -355,13 +392,7 @@ impl Replay<'_> {
             payload,
         };
         self.target.send(message).await?;
-        self.report.messages += 1;
         self.report.payload_bytes += payload.len() as u64;
-        self.sent_count[key.lane] += 1;
-        self.sent = Some(key);
-        if self.report.span.is_none() {
-            self.extend_span(key);
-        }
         Ok(())
     }
 
@@ -375,8 +406,11 @@ impl Replay<'_> {
     /// Writes down the place up to which the target has everything.
     async fn note(&mut self) -> Result<()> {
         self.written = Instant::now();
+        let Some(path) = &self.options.checkpoint else {
+            return Ok(());
+        };
         let settled = self.target.settle(self.sent).await?;
-        let (Some(path), Some(key)) = (&self.options.checkpoint, settled.key) else {
+        let Some(key) = settled.key else {
             return Ok(());
         };
         let place = Checkpoint {

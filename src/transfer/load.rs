@@ -57,6 +57,13 @@ pub(super) async fn load(
     let filled = staging::fill(road, cold, &table, &missing, work).await;
     staging::keep_if_filled(&cold.tier, &table, filled).await?;
     work.step("moving", 0);
+    // A move adds: an attempt that slept until its successor had done the same, and until what kept it out was swept, must
+    // not make another.
+    if let Err(e) = turn.check_held().await {
+        return staging::keep_if_filled(&cold.tier, &table, Err(e))
+            .await
+            .map(|()| false);
+    }
     let moved = move_into_cold(road, &table, window, total(&missing)).await?;
     if let Some(parts) = moved
         && held.rows == 0
@@ -143,7 +150,7 @@ async fn move_into_cold(
     cold.tier
         .move_partition(&partition.id, staging, &cold.schema.table)
         .await?;
-    tracing::info!(%window, staging, rows = partition.rows, duration = ?started.elapsed(), "moved into cold");
+    tracing::info!(staging, rows = partition.rows, duration = ?started.elapsed(), "moved into cold");
     // Nobody but this attempt knows the table; parts that were merged since they were listed will not be found in cold.
     Ok(parts.filter(|parts| parts.rows() == expected.rows))
 }

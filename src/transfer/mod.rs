@@ -9,12 +9,14 @@ mod evidence;
 mod evolution;
 mod export;
 mod holdings;
+mod journal;
 mod load;
 mod moment;
 mod partitioning;
 mod plan;
 mod proof;
 mod report;
+mod requests;
 mod road;
 mod rows;
 mod runner;
@@ -24,6 +26,7 @@ mod staging;
 mod stream;
 mod survey;
 mod task;
+pub mod tasks;
 mod turn;
 mod verify;
 mod window;
@@ -38,12 +41,13 @@ use tokio_util::sync::CancellationToken;
 pub use moment::{Range, parse_moment};
 pub use plan::{Cleanup, CleanupPolicy, Due, Plan, PlannedPartition, PlannedWindow};
 pub use report::{DatasetReport, PartitionReport, Report, WindowReport, describe_plan};
+pub use requests::{OpenRequest, Wish, dataset_of, open_requests, submit};
 pub use task::{Entry, Event, Stage, Status};
 pub use verify::{Against, VerifyReport, verify};
 
 use crate::archive::{Archive, Filter, Observer};
 use crate::clickhouse::Tier;
-use crate::config::SyncConfig;
+use crate::config::{SyncConfig, TierConfig};
 use crate::dataset::Dataset;
 use crate::error::{Cause, Error, Result};
 use crate::progress::Progress;
@@ -73,6 +77,16 @@ impl Goal {
     }
 }
 
+/// Who asked for a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The schedule, or a person who named no time: windows that halted are left alone until somebody says otherwise, and
+    /// a sync first does what was submitted.
+    Routine,
+    /// A person who named what is to be transferred: a window that halted is tried again.
+    Explicit,
+}
+
 /// What every run works with.
 #[derive(Debug, Clone)]
 pub struct TransferContext {
@@ -97,6 +111,8 @@ pub struct TransferContext {
 pub struct Request {
     /// How far windows are driven.
     pub goal: Goal,
+    /// Who asked for it.
+    pub origin: Origin,
     /// Over which event time.
     pub range: Range,
     /// Only some exchanges or symbols: recorded in the manifest, and never cleaned.
@@ -117,6 +133,7 @@ impl Request {
     pub fn new(goal: Goal, sync: &SyncConfig) -> Self {
         Self {
             goal,
+            origin: Origin::Routine,
             range: Range::default(),
             filter: None,
             cleanup: CleanupPolicy::Off,
@@ -178,8 +195,17 @@ impl Road {
     }
 }
 
+/// For how long proven rows stay in hot all the same: retention days and delay are floors, the longer one holds.
+#[must_use]
+pub fn stays_in_hot(hot: &TierConfig, sync: &SyncConfig) -> SignedDuration {
+    let days = SignedDuration::from_hours(i64::from(hot.retention_days) * 24);
+    let delay = SignedDuration::try_from(sync.cleanup_delay).unwrap_or(SignedDuration::MAX);
+    days.max(delay)
+}
+
 /// Who we are, for people that read leases and journals.
-fn holder() -> String {
+#[must_use]
+pub fn holder() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
         .or_else(|_| std::env::var("HOSTNAME"))
         .unwrap_or_else(|_| "some host".into());
@@ -228,17 +254,71 @@ pub async fn run(context: &TransferContext, request: &Request) -> Report {
     let started = Instant::now();
     let permits = Arc::new(Semaphore::new(request.jobs.max(1)));
     let mut report = Report::default();
+    if request.goal == Goal::Sync && request.origin == Origin::Routine {
+        take_up(context, request, &permits, &mut report).await;
+    }
     for dataset in &context.datasets {
-        let begun = Instant::now();
-        let mut of_dataset = DatasetReport::new(dataset.name.clone());
-        let done = run_one(context, dataset, request, &permits, &mut of_dataset).await;
-        of_dataset.error = done
-            .map_err(|e| e.doing(format!("dataset {}", dataset.name)))
-            .err();
-        of_dataset.seconds = begun.elapsed().as_secs_f64();
+        let of_dataset = report_one(context, dataset, request, &permits).await;
         report.datasets.push(of_dataset);
     }
     report.seconds = started.elapsed().as_secs_f64();
+    report
+}
+
+/// Does what people submitted, for the datasets of this run. What could not be done stays for the next run.
+async fn take_up(
+    context: &TransferContext,
+    request: &Request,
+    permits: &Arc<Semaphore>,
+    report: &mut Report,
+) {
+    let open = match requests::open_requests(&context.archive).await {
+        Ok(open) => open,
+        // The same archive fails the run itself.
+        Err(e) => return tracing::warn!(error = %e, "what was submitted cannot be listed"),
+    };
+    for open in open {
+        let Some(dataset) = context
+            .datasets
+            .iter()
+            .find(|d| d.name == open.wish.dataset)
+        else {
+            continue;
+        };
+        let asked = Request {
+            origin: Origin::Explicit,
+            range: open.wish.range(),
+            filter: open.wish.filter(),
+            ..request.clone()
+        };
+        tracing::info!(request = %open.id, dataset = %dataset.name, window = %open.wish.window, "taking up what was submitted");
+        let done = report_one(context, dataset, &asked, permits).await;
+        // What halted is seen as such; whatever else failed can pass.
+        let settled = done.error.is_none()
+            && done.windows.iter().all(|w| match &w.error {
+                None => w.status != Status::Waiting,
+                Some(_) => w.status == Status::Halted,
+            });
+        if settled && let Err(e) = requests::remove(&context.archive, &open.id).await {
+            tracing::warn!(request = %open.id, error = %e, "it was done, and will be looked at again");
+        }
+        report.datasets.push(done);
+    }
+}
+
+async fn report_one(
+    context: &TransferContext,
+    dataset: &Dataset,
+    request: &Request,
+    permits: &Arc<Semaphore>,
+) -> DatasetReport {
+    let begun = Instant::now();
+    let mut report = DatasetReport::new(dataset.name.clone());
+    let done = run_one(context, dataset, request, permits, &mut report).await;
+    report.error = done
+        .map_err(|e| e.doing(format!("dataset {}", dataset.name)))
+        .err();
+    report.seconds = begun.elapsed().as_secs_f64();
     report
 }
 
@@ -262,6 +342,7 @@ async fn run_one(
     let runner = Runner {
         road: Arc::new(Road::open(context, dataset, request).await?),
         goal: request.goal,
+        origin: request.origin,
         observer: context.observer.clone(),
         permits: Arc::clone(permits),
         cleanups: Arc::new(Semaphore::new(request.jobs.max(1))),

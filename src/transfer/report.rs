@@ -127,11 +127,7 @@ impl WindowReport {
 
     /// Ends it with an error.
     pub(super) fn halt(&mut self, error: Error) {
-        self.status = match error.cause() {
-            Cause::Busy(_) => Status::Waiting,
-            Cause::Interrupted => Status::Cancelled,
-            _ => Status::Halted,
-        };
+        self.status = Status::after(&error);
         self.error = Some(error);
     }
 }

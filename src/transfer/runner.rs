@@ -6,15 +6,18 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
-use super::Goal;
+use super::journal::Journal;
 use super::plan::{Cleanup, PlannedPartition};
 use super::report::{PartitionReport, WindowReport};
 use super::road::{Road, SourceTable};
 use super::seal::{self, Cleaned};
-use super::task::{Stage, Status};
+use super::task::{Stage, Standing, Status};
+use super::tasks::TaskId;
 use super::turn::Turn;
 use super::window::drive;
+use super::{Goal, Origin};
 use crate::archive::Observer;
 use crate::dataset::Window;
 use crate::error::{Cause, Context as _, Error, Result};
@@ -31,6 +34,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(250);
 pub(super) struct Runner {
     pub(super) road: Arc<Road>,
     pub(super) goal: Goal,
+    pub(super) origin: Origin,
     pub(super) observer: Observer,
     /// One for each window that may be under way.
     pub(super) permits: Arc<Semaphore>,
@@ -126,6 +130,17 @@ impl Runner {
             report.kept = Some("not all of its windows are proven".into());
             return report;
         }
+        match self.may_work_on(span).await {
+            Ok(true) => {}
+            Ok(false) => {
+                report.kept = Some("its cleanup was cancelled".into());
+                return report;
+            }
+            Err(e) => {
+                report.error = Some(e);
+                return report;
+            }
+        }
         let work = self
             .road
             .progress
@@ -134,12 +149,18 @@ impl Runner {
             partition: &planned.id,
             span,
         };
-        let cleaned = self.patiently(job, &work).await;
+        let task = self.task(span);
+        let cleaned = self.patiently(job, &work).instrument(task).await;
         match cleaned {
             Ok(done) => take_cleaned(&mut report, windows, done),
             Err(e) => report.error = Some(e),
         }
         report
+    }
+
+    /// What every log line of a task bears, whatever the level.
+    fn task(&self, window: Window) -> tracing::Span {
+        tracing::error_span!("task", dataset = %self.road.dataset.name, %window)
     }
 
     /// Drives one window to the goal.
@@ -154,8 +175,22 @@ impl Runner {
             source: source.as_ref(),
             window,
         };
-        let driven = self.patiently(job, &work).await;
+        let task = self.task(window);
+        let driven = match self.may_work_on(window).await {
+            Ok(true) => self.patiently(job, &work).instrument(task.clone()).await,
+            Ok(false) => {
+                report.status = Status::Cancelled;
+                return report;
+            }
+            Err(e) => Err(e),
+        };
+        let _entered = task.enter();
         match driven {
+            // A person ended it: that is no failure.
+            Err(e) if matches!(e.cause(), Cause::Cancelled(_)) => {
+                tracing::info!(dataset = %self.road.dataset.name, %window, "cancelled");
+                report.status = Status::Cancelled;
+            }
             Ok(done) => {
                 for (_, driven) in &done.windows {
                     report.take(driven);
@@ -167,12 +202,32 @@ impl Runner {
                 };
             }
             Err(e) => {
-                tracing::error!(dataset = %self.road.dataset.name, %window, error = %e, "window halted");
+                tracing::error!(error = %e, "window halted");
                 report.halt(e);
             }
         }
         report.seconds = started.elapsed().as_secs_f64();
         report
+    }
+
+    /// Whether a window is to be worked on: `false` where a person has cancelled it, and the integrity error again where
+    /// it has halted and this is a routine run, which tries nothing that cannot pass.
+    async fn may_work_on(&self, window: Window) -> Result<bool> {
+        let name = &self.road.dataset.name;
+        let journal = Journal::of(&self.road.archive, name, window);
+        match journal.decisive().await?.standing() {
+            Standing::Open => Ok(true),
+            Standing::Halted { .. } if self.origin == Origin::Explicit => Ok(true),
+            Standing::Cancelled => Ok(false),
+            Standing::Halted { error, .. } => {
+                let id = TaskId::new(name.clone(), window);
+                Err(Error::integrity(format!("it halted before, and was not tried again: {error}"))
+                    .hint(format!(
+                        "`mpsync tasks show {id}` says more; when the cause is mended, `mpsync tasks retry {id}`"
+                    ))
+                    .doing(format!("{name} {window}")))
+            }
+        }
     }
 
     /// One try at a job, under a lease of its own.

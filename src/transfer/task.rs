@@ -3,8 +3,12 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Cause, Error};
+
 /// The last thing that was proven of a window. Each can be asked of the data again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
     /// Hot holds rows of it.
@@ -31,22 +35,48 @@ impl std::fmt::Display for Stage {
     }
 }
 
-/// How a run of a task stands. Disposable: nothing depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// How a run of a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Not begun.
+    /// Not begun, or broken off: the next run takes it.
     Queued,
     /// Under way.
     Running,
     /// It reached its stage.
     Done,
-    /// Something has to pass first: another worker's lease, rows that keep coming.
+    /// Something has to pass first: another worker's lease, rows that keep coming, an error that is not one of the data.
+    /// The next run tries it again.
     Waiting,
-    /// An error ended it.
+    /// Data was found not to be what it was proven to be: no routine run tries it again before a person says so.
     Halted,
-    /// The user ended it.
+    /// A person ended it: it is passed over until a person wants it again.
     Cancelled,
+}
+
+impl Status {
+    /// How a run stands that ended with this error.
+    #[must_use]
+    pub fn after(error: &Error) -> Self {
+        match error.cause() {
+            Cause::Integrity(_) => Self::Halted,
+            Cause::Interrupted | Cause::Cancelled(_) => Self::Cancelled,
+            _ => Self::Waiting,
+        }
+    }
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Waiting => "waiting",
+            Self::Halted => "halted",
+            Self::Cancelled => "cancelled",
+        })
+    }
 }
 
 /// An entry of a window's journal: history for people, and the end of attempts for those that come after.
@@ -81,7 +111,53 @@ pub enum Event {
         /// The error, where there was one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
+        /// What to do about it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
     },
+    /// A person wants it tried again, whatever came before.
+    Retried,
+    /// A person wants it passed over, and ended where it runs.
+    Cancelled,
+}
+
+/// What the journal says of whether a window may be worked on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It may.
+    Open,
+    /// Its data was found not to be what it was proven to be, and nobody has said since that it may be tried again.
+    Halted {
+        /// What was found.
+        error: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// A person cancelled it.
+    Cancelled,
+}
+
+impl Standing {
+    /// What one entry says; `None` where it says nothing about it, and the one before it counts.
+    pub(super) fn said_by(event: &Event) -> Option<Self> {
+        match event {
+            Event::Reached { .. } | Event::Fenced => None,
+            Event::Cancelled
+            | Event::Ended {
+                status: Status::Cancelled,
+                ..
+            } => Some(Self::Cancelled),
+            Event::Ended {
+                status: Status::Halted,
+                error,
+                hint,
+            } => Some(Self::Halted {
+                error: error.clone().unwrap_or_default(),
+                hint: hint.clone(),
+            }),
+            Event::Retried | Event::Ended { .. } => Some(Self::Open),
+        }
+    }
 }
 
 /// Which attempts before `attempt` may still be asleep somewhere with a staging table in mind.
@@ -121,6 +197,7 @@ mod tests {
         let ended = || Event::Ended {
             status: Status::Done,
             error: None,
+            hint: None,
         };
         assert_eq!(may_be_asleep(1, &[]), [0; 0]);
         assert_eq!(may_be_asleep(4, &[]), [1, 2, 3]);

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
+use super::journal::Journal;
 use super::road::Road;
-use super::task::{Entry, Event, Stage, Status};
-use crate::archive::layout::{numbered_file, tasks_folder};
+use super::task::{Entry, Event, Stage, Standing, Status};
 use crate::archive::{Lease, Observer};
 use crate::dataset::Window;
 use crate::error::{Cause, Disposition, Error, Result};
@@ -18,8 +18,11 @@ pub(super) struct Turn<'a> {
     road: &'a Road,
     window: Window,
     observer: &'a Observer,
+    journal: Journal,
     lease: Option<Lease>,
     reached: Stage,
+    /// Up to which number the journal is known to hold no word of a person.
+    seen: u64,
 }
 
 impl<'a> Turn<'a> {
@@ -29,8 +32,10 @@ impl<'a> Turn<'a> {
             road,
             window,
             observer,
+            journal: Journal::of(&road.archive, &road.dataset.name, window),
             lease: None,
             reached: Stage::Planned,
+            seen: 0,
         }
     }
 
@@ -39,22 +44,53 @@ impl<'a> Turn<'a> {
         self.lease.is_some()
     }
 
-    /// The number of the attempt; takes the lease where it is not held. A busy error where somebody else holds it.
+    /// The number of the attempt, for the next step that changes something; takes the lease where it is not held. A busy
+    /// error where somebody else holds it, and an error where a person has cancelled the window: this is the safe point.
     pub(super) async fn attempt(&mut self) -> Result<u64> {
-        if let Some(lease) = &self.lease {
-            return Ok(lease.attempt);
+        let attempt = match &self.lease {
+            Some(lease) => lease.attempt,
+            None => {
+                let Road {
+                    archive,
+                    dataset,
+                    holder,
+                    ..
+                } = self.road;
+                let (name, observer) = (&dataset.name, self.observer);
+                let lease =
+                    Lease::try_acquire(archive, name, self.window, holder, observer).await?;
+                self.lease.insert(lease).attempt
+            }
+        };
+        if self.is_cancelled().await? {
+            return Err(Error::new(Cause::Cancelled(format!(
+                "{} {} was cancelled",
+                self.road.dataset.name, self.window
+            ))));
         }
-        let Road {
-            archive,
-            dataset,
-            holder,
-            ..
-        } = self.road;
-        let lease =
-            Lease::try_acquire(archive, &dataset.name, self.window, holder, self.observer).await?;
-        let attempt = lease.attempt;
-        self.lease = Some(lease);
         Ok(attempt)
+    }
+
+    /// A busy error where somebody else has taken the window over since: asked of the archive, right before a step that is
+    /// not to be done twice.
+    pub(super) async fn check_held(&self) -> Result<()> {
+        match &self.lease {
+            Some(lease) => lease.check().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a person has cancelled the window, as far as the journal was not looked through before.
+    async fn is_cancelled(&mut self) -> Result<bool> {
+        if self.journal.highest().await? == self.seen {
+            return Ok(false);
+        }
+        let newest = self.journal.decisive().await?;
+        let cancelled = newest.standing() == Standing::Cancelled;
+        if !cancelled {
+            self.seen = newest.highest;
+        }
+        Ok(cancelled)
     }
 
     /// Notes that a stage was proven. Where nothing was changed there is nothing to note.
@@ -67,7 +103,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Writes to the journal, if the lease is held.
-    pub(super) async fn note(&self, event: Event) -> Result<()> {
+    pub(super) async fn note(&mut self, event: Event) -> Result<()> {
         let Some(lease) = &self.lease else {
             return Ok(());
         };
@@ -77,32 +113,18 @@ impl<'a> Turn<'a> {
             holder: self.road.holder.clone(),
             event,
         };
-        let mut json = serde_json::to_vec(&entry).map_err(|e| Error::malformed(e.to_string()))?;
-        json.push(b'\n');
-        let folder = tasks_folder(&self.road.dataset.name, self.window);
-        self.road
-            .archive
-            .create_numbered(&folder, json)
-            .await
-            .map(drop)
+        let number = self.journal.write(&entry).await?;
+        // What somebody else wrote before it is looked at before the next step.
+        if number == self.seen + 1 {
+            self.seen = number;
+        }
+        Ok(())
     }
 
     /// All entries of the window's journal that can be read, in order.
-    ///
-    /// One that cannot be read is history lost and nothing else: an attempt whose end is unknown is taken for asleep.
     pub(super) async fn journal(&self) -> Result<Vec<Entry>> {
-        let folder = tasks_folder(&self.road.dataset.name, self.window);
-        let mut entries = Vec::new();
-        for number in self.road.archive.numbers(&folder).await? {
-            let path = folder.clone().join(numbered_file(number));
-            let entry = self.road.archive.read(&path).await?;
-            match entry.as_deref().map(serde_json::from_slice::<Entry>) {
-                Some(Ok(entry)) => entries.push(entry),
-                Some(Err(e)) => tracing::warn!(%path, error = %e, "unreadable journal entry"),
-                None => {}
-            }
-        }
-        Ok(entries)
+        let entries = self.journal.all().await?;
+        Ok(entries.into_iter().map(|(_, entry)| entry).collect())
     }
 
     /// Ends the turn: says how in the journal, and gives the lease back.
@@ -115,23 +137,46 @@ impl<'a> Turn<'a> {
             Cause::Server { .. } => e.disposition() == Disposition::Retry,
             _ => false,
         });
-        if !in_doubt {
-            let ended = Event::Ended {
-                status: if error.is_some() {
-                    Status::Halted
-                } else {
-                    Status::Done
-                },
-                error: error.map(ToString::to_string),
-            };
-            if let Err(e) = self.note(ended).await {
-                tracing::warn!(window = %self.window, error = %e, "the end of an attempt could not be noted");
-            }
+        if !in_doubt
+            && self.has_begun()
+            && let Err(e) = self.note_end(error).await
+        {
+            tracing::warn!(window = %self.window, error = %e, "the end of an attempt could not be noted");
         }
         if let Some(lease) = self.lease.take()
             && let Err(e) = lease.release().await
         {
             tracing::warn!(window = %self.window, error = %e, "the lease could not be given back; it will expire");
         }
+    }
+
+    /// The end of an attempt does not end a person's word: a window that was cancelled on the way stays so.
+    async fn note_end(&mut self, error: Option<&Error>) -> Result<()> {
+        let ended = |status| Event::Ended {
+            status,
+            error: error.map(Error::what),
+            hint: error.and_then(Error::advice).map(ToOwned::to_owned),
+        };
+        let status = match (self.is_cancelled().await?, error) {
+            (true, _) => Status::Cancelled,
+            (false, None) => Status::Done,
+            (false, Some(e)) => Status::after(e),
+        };
+        let before = self.seen;
+        self.note(ended(status)).await?;
+        if status != Status::Cancelled && self.seen == before && self.was_cancelled_late().await? {
+            self.note(ended(Status::Cancelled)).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a person cancelled the window just before its end was noted.
+    async fn was_cancelled_late(&self) -> Result<bool> {
+        let seen = self.seen;
+        let newest = self.journal.newest(|number, _| number <= seen).await?;
+        Ok(newest
+            .entries
+            .iter()
+            .any(|(number, entry)| *number > seen && entry.event == Event::Cancelled))
     }
 }

@@ -80,7 +80,7 @@ pub(super) async fn drive(
         }
     }
     tracing::info!(
-        dataset = %road.dataset.name, %window, stage = %driven.stage, generations = driven.generations.len(),
+        stage = %driven.stage, generations = driven.generations.len(),
         rows = total(&driven.generations).rows, duration = ?started.elapsed(), "window driven"
     );
     Ok(driven)

@@ -103,3 +103,116 @@ fn completions_are_written_for_a_shell() {
     std::io::Write::write_all(&mut bash.stdin.take().unwrap(), &output.stdout).unwrap();
     assert!(bash.wait().unwrap().success());
 }
+
+#[test]
+fn an_installation_has_the_program_a_page_for_each_command_and_completions() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/install");
+    let installed = Command::new(script)
+        .arg(env!("CARGO_BIN_EXE_mpsync"))
+        .arg("/usr")
+        .env("DESTDIR", folder.path())
+        .status()
+        .unwrap();
+    assert!(installed.success());
+    let below = |path: &str| folder.path().join("usr").join(path);
+    let version = Command::new(below("bin/mpsync"))
+        .arg("--version")
+        .output()
+        .unwrap();
+    assert!(version.status.success());
+    for page in ["mpsync", "mpsync-run", "mpsync-sync", "mpsync-config-show"] {
+        let path = below(&format!("share/man/man1/{page}.1"));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{page}: {e}"));
+        assert!(text.contains(".TH"), "{page}");
+    }
+    for script in [
+        "bash-completion/completions/mpsync",
+        "zsh/site-functions/_mpsync",
+        "fish/vendor_completions.d/mpsync.fish",
+    ] {
+        assert!(below(&format!("share/{script}")).metadata().unwrap().len() > 0);
+    }
+}
+
+#[test]
+fn the_configuration_is_shown_with_its_sources_and_without_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mpsync.yaml");
+    std::fs::write(&path, "hot_storage: {clickhouse_password: hunter2}\n").unwrap();
+    let arguments = ["--config", path.to_str().unwrap(), "config", "show"];
+    let environment = [("MPSYNC__SYNC__BATCH_HOURS", "7")];
+    let table = stdout(&run(&arguments, &environment));
+    let json = stdout(&run(
+        &[&arguments[..], &["--output", "json", "--log", "warn"]].concat(),
+        &environment,
+    ));
+    assert!(!table.contains("hunter2") && !json.contains("hunter2"));
+    assert!(table.contains("hot_storage.clickhouse_password"), "{table}");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let found = |key: &str| {
+        let all = json["settings"].as_array().unwrap();
+        let setting = all.iter().find(|s| s["key"] == key).unwrap();
+        format!(
+            "{} {}",
+            setting["value"],
+            setting["source"].as_str().unwrap()
+        )
+    };
+    let place = format!("{}:1:37", path.display());
+    assert_eq!(
+        found("hot_storage.clickhouse_password"),
+        format!("\"***\" {place}")
+    );
+    assert_eq!(
+        found("sync.batch_hours"),
+        "7 environment variable MPSYNC__SYNC__BATCH_HOURS"
+    );
+    assert_eq!(found("logging.level"), "\"warn\" --log");
+    assert_eq!(found("archive.zstd_level"), "3 default");
+}
+
+#[test]
+fn what_is_wrong_with_files_of_datasets_is_said_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mpsync.yaml");
+    let yaml = "datasets: {files: [a.yaml, b.yaml]}\n";
+    std::fs::write(&path, yaml).unwrap();
+    let arguments = ["--config", path.to_str().unwrap(), "config", "check"];
+    let text = error_line(&run(&arguments, &[]));
+    assert!(
+        text.contains("2 mistakes") && text.contains("a.sql") && text.contains("b.sql"),
+        "{text}"
+    );
+    std::fs::write(&path, "ingest: {batches: {trade: {batch_size: 5}}}\n").unwrap();
+    let output = run(&arguments, &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let text = error_line(&output);
+    assert!(
+        text.contains(":1:40: ingest.batches.trade") && text.contains("`trades`"),
+        "{text}"
+    );
+}
+
+#[test]
+fn log_lines_go_to_the_file_that_is_configured() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("logs/mpsync.log");
+    let environment = [
+        ("MPSYNC__LOGGING__FILE", file.to_str().unwrap()),
+        ("MPSYNC__LOGGING__ROTATION", "never"),
+        ("MPSYNC__HOT_STORAGE__CLICKHOUSE_HOST", "db.example"),
+        ("ENVIRONMENT", "staging"),
+    ];
+    let output = run(&["config", "check"], &environment);
+    assert!(output.status.success() && output.stderr.is_empty());
+    let log = std::fs::read_to_string(&file).unwrap();
+    let line: serde_json::Value = serde_json::from_str(log.trim_end()).unwrap();
+    assert_eq!(line["level"], "WARN");
+    assert!(
+        line["message"]
+            .as_str()
+            .unwrap()
+            .contains("without a password")
+    );
+}

@@ -13,6 +13,7 @@ mod demo;
 mod dlq;
 mod engine;
 mod generate;
+mod http;
 mod ingest;
 mod ingest_faults;
 mod newdata;

@@ -7,3 +7,5 @@ mod foreign;
 mod property;
 mod road;
 mod s3;
+mod tasks;
+mod workers;

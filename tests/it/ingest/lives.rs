@@ -50,7 +50,7 @@ async fn a_second_daemon_takes_over_and_the_first_says_so() {
     publishing.await.expect("published");
     world.until_rows("trades", 20_000).await;
     second.signal(Signal::TERM);
-    assert!(second.ended().await.success(), "{}", second.log());
+    assert!(second.ended().await.code() == Some(143), "{}", second.log());
     check_trades(&world, 20_000).await;
     assert_no_doors(&world).await;
 }
@@ -84,7 +84,7 @@ async fn a_daemon_that_slept_while_another_took_over_harms_nothing_when_it_wakes
     publishing.await.expect("published");
     world.until_rows("trades", 30_000).await;
     last.signal(Signal::TERM);
-    assert!(last.ended().await.success(), "{}", last.log());
+    assert!(last.ended().await.code() == Some(143), "{}", last.log());
     // A sleeper that had nothing to insert does not know yet; it ends in order.
     for sleeper in &mut sleepers {
         let _ = sleeper.signal_if_alive(Signal::TERM);
@@ -114,7 +114,7 @@ async fn engine_and_nats_server_may_die_in_the_middle() {
     publishing.await.expect("published");
     world.until_rows("trades", 30_000).await;
     daemon.signal(Signal::TERM);
-    assert!(daemon.ended().await.success(), "{}", daemon.log());
+    assert!(daemon.ended().await.code() == Some(143), "{}", daemon.log());
     check_trades(&world, 30_000).await;
 }
 
@@ -199,4 +199,44 @@ async fn on_an_older_server_nothing_is_lost_or_doubled_and_an_upgrade_keeps_the_
         info.config.ack_policy,
         async_nats::jetstream::consumer::AckPolicy::All
     );
+}
+
+#[tokio::test]
+async fn signals_reload_or_end_the_daemon_and_its_exit_code_says_which() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("mpsync.yaml");
+    let write = |yaml: &str| std::fs::write(&file, yaml).expect("written");
+    write("logging: {level: info}\n");
+    let world = World::start(&["trades"], &[]).await;
+    let flags = [
+        "--dataset",
+        "trades",
+        "--config",
+        file.to_str().expect("UTF-8"),
+    ];
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        write("logging: {level: info}\n");
+        let mut daemon = world.daemon(&flags);
+        until("the life to begin", async || {
+            daemon.log().contains("\"ingesting\"")
+        })
+        .await;
+        write("logging: {level: warn}\nnats: {stream: OTHER}\n");
+        daemon.signal(Signal::HUP);
+        until("the reload", async || {
+            daemon.log().contains("need a restart")
+        })
+        .await;
+        write("loging: {level: warn}\n");
+        daemon.signal(Signal::HUP);
+        until("the refusal", async || {
+            daemon.log().contains("did you mean `logging`?")
+        })
+        .await;
+        publish(&world.nats.jetstream().await, (0..100).map(trade)).await;
+        daemon.signal(signal);
+        assert_eq!(daemon.ended().await.code(), Some(code), "{}", daemon.log());
+        world.drain("trades").await;
+        check_trades(&world, 100).await;
+    }
 }

@@ -19,10 +19,10 @@ async fn server(folder: &std::path::Path) -> NatsServer {
         assert!(config.contains(name), "{name}");
         config = config.replace(name, password);
     }
-    let own = ["listen:", "http:"];
+    let own = ["listen:", "http:", "store_dir:"];
     config = config
         .lines()
-        .filter(|line| !own.iter().any(|key| line.starts_with(key)))
+        .filter(|line| !own.iter().any(|key| line.trim_start().starts_with(key)))
         .fold(String::new(), |text, line| text + line + "\n");
     let file = folder.join("nats.conf");
     std::fs::write(&file, config).expect("written");

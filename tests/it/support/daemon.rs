@@ -102,6 +102,12 @@ impl World {
         command
     }
 
+    /// The token of its daemons, once one has made it.
+    pub(crate) fn token(&self) -> String {
+        let text = std::fs::read_to_string(self.logs.path().join("token"));
+        text.expect("a token").trim().to_owned()
+    }
+
     /// The lines of all daemons so far that contain a text, each with the daemon's number.
     pub(crate) fn logged(&self, text: &str) -> Vec<String> {
         let mut found = Vec::new();
@@ -120,6 +126,14 @@ impl World {
         let log = self.logs.path().join(format!("{}.log", self.started.get()));
         let child = self
             .command(arguments)
+            .args([
+                "--hot-listen",
+                "127.0.0.1:0",
+                "--cold-listen",
+                "127.0.0.1:0",
+                "--token-file",
+            ])
+            .arg(self.logs.path().join("token"))
             .stdout(Stdio::null())
             .stderr(File::create(&log).expect("a log file"))
             .spawn()
@@ -251,6 +265,22 @@ impl Daemon {
     /// Whether and how it has ended.
     pub(crate) fn status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a status")
+    }
+
+    /// Where its HTTP listens: of the hot side first.
+    pub(crate) async fn http(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        until("http to listen", async || {
+            let log = self.log();
+            let lines = log.lines().filter(|line| line.contains("http listens"));
+            found = lines
+                .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+                .filter_map(|line| Some(line["address"].as_str()?.to_owned()))
+                .collect();
+            !found.is_empty()
+        })
+        .await;
+        found
     }
 
     /// What it said.

@@ -9,7 +9,7 @@ use arrow::array::{
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Fields};
 
-use super::wire::WireForm;
+use super::WireForm;
 use crate::dataset::builtin;
 
 fn form(dataset: &str, subject: Option<&str>) -> WireForm {

@@ -4,6 +4,10 @@
 //! to every batch, and then writes bytes: no document is built in between, and what repeats (field names, the values of
 //! a dictionary) is rendered once.
 
+mod plain;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use arrow::array::{
@@ -14,6 +18,8 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Int32Type, TimeUnit};
 use jiff::Timestamp;
+
+pub(super) use plain::PlainColumn;
 
 use super::number::{push_decimal_text, push_decimal128, push_i64, push_text, push_u64};
 use super::subject::{BoundSubject, SubjectForm};
@@ -133,6 +139,7 @@ impl WireForm {
             epochs: position(EPOCH_COLUMN)?.as_primitive().clone(),
             seqs: position(SEQ_COLUMN)?.as_primitive().clone(),
             subject: self.subject.bind(batch)?,
+            rows: batch.clone(),
             head: self.head.clone(),
             forms: Arc::clone(&self.fields),
             fields,
@@ -159,9 +166,16 @@ pub struct BoundBatch {
     head: Vec<u8>,
     forms: Arc<[FieldForm]>,
     fields: Vec<(usize, Column)>,
+    rows: RecordBatch,
 }
 
 impl BoundBatch {
+    /// The rows as they lie in the archive.
+    #[must_use]
+    pub fn batch(&self) -> &RecordBatch {
+        &self.rows
+    }
+
     /// How many rows it has.
     #[must_use]
     pub fn rows(&self) -> usize {

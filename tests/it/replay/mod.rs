@@ -1,5 +1,7 @@
 //! Replay: the archive back into the stream that it came from.
 
+mod targets;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -94,10 +96,32 @@ impl Archived {
         lines(&file)
     }
 
-    async fn sql(&self, sql: &str) -> String {
+    fn tier(&self) -> mpsync::clickhouse::Tier {
         let config = mpsync::config::Config::load(None, self.settings.clone()).unwrap();
-        let tier = mpsync::clickhouse::Tier::new(mpsync::dataset::TierRole::Hot, &config.hot);
-        tier.query(sql)
+        mpsync::clickhouse::Tier::new(mpsync::dataset::TierRole::Hot, &config.hot)
+    }
+
+    async fn execute(&self, sql: &str) {
+        self.tier().execute(sql).await.unwrap();
+    }
+
+    /// Levels are JSON there, times RFC 3339.
+    async fn load_csv(&self, table: &str, csv: &str) {
+        let names = csv.lines().next().unwrap();
+        let columns: Vec<&str> = names.split(',').collect();
+        let mut insert = self
+            .tier()
+            .insert(table, &columns, "CSVWithNames")
+            .with_setting("date_time_input_format", "best_effort")
+            .with_setting("input_format_csv_empty_as_default", "1")
+            .with_setting("input_format_null_as_default", "0");
+        insert.send(csv.to_owned().into()).await.unwrap();
+        insert.end().await.unwrap();
+    }
+
+    async fn sql(&self, sql: &str) -> String {
+        self.tier()
+            .query(sql)
             .fetch_one::<String>()
             .await
             .unwrap_or_else(|e| panic!("{sql}: {e}"))

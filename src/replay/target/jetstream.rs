@@ -9,9 +9,9 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
 
-use super::merge::StreamKey;
-use super::target::Outgoing;
+use super::Outgoing;
 use crate::error::{Context as _, Error, Result};
+use crate::replay::merge::StreamKey;
 
 /// How long to wait for an acknowledgement before what waits is sent again, under the same ids.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);

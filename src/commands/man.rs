@@ -1,0 +1,16 @@
+//! `mpsync man`: a page for the program and one for each command.
+
+use std::path::Path;
+
+use clap::CommandFactory as _;
+
+use crate::cli::Cli;
+use crate::error::{Context as _, Result};
+
+pub(super) fn run(folder: &Path) -> Result<()> {
+    let writing = || format!("writing man pages to {}", folder.display());
+    std::fs::create_dir_all(folder).doing(writing)?;
+    // Hidden commands have none.
+    let command = Cli::command().disable_help_subcommand(true);
+    clap_mangen::generate_to(command, folder).doing(writing)
+}

@@ -1,0 +1,56 @@
+//! SIGHUP: the configuration is read again.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Context;
+use crate::config::{Config, Live, Problems};
+use crate::error::Result;
+use crate::logging::Logs;
+
+/// Follows SIGHUP until the process ends. The log's level changes here; the rest is for those who watch the configuration.
+pub(super) fn on_hangup(context: &Context) -> Result<()> {
+    // From here on the signal ends the process no more, whoever is late.
+    let mut hangups = signal(SignalKind::hangup())?;
+    let (live, logs) = (context.live.clone(), context.logs.clone());
+    let names: Vec<String> = context
+        .datasets
+        .iter()
+        .map(|d| d.name.to_string())
+        .collect();
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            reload(&live, logs.as_ref(), &names);
+        }
+    });
+    Ok(())
+}
+
+fn reload(live: &Arc<Live>, logs: Option<&Logs>, names: &[String]) {
+    let check = |config: &Config| {
+        let known: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut problems = Problems::default();
+        config.check_datasets(&known, &mut problems);
+        problems.into_result()
+    };
+    let done = live.reload(check).and_then(|reloaded| {
+        if let Some(logs) = logs {
+            logs.set_filter(&live.now().logging.filter)?;
+        }
+        Ok(reloaded)
+    });
+    match done {
+        Ok(reloaded) => {
+            if !reloaded.kept.is_empty() {
+                let keys = reloaded.kept.join(", ");
+                tracing::warn!(keys, "changed in the configuration, but need a restart");
+            }
+            let keys = reloaded.changed.join(", ");
+            tracing::info!(keys, "configuration reloaded");
+        }
+        Err(e) => {
+            tracing::error!(error = %e, "the configuration was not reloaded: it holds as before");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! `mpsync tasks`: wire, run, print.
+
+use comfy_table::Table;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Context;
+use super::transfer::range;
+use crate::archive::Archive;
+use crate::cli::{Output, SubmitArgs, TaskListArgs, TasksAction, TasksArgs};
+use crate::dataset::{Window, select};
+use crate::error::{Error, Result};
+use crate::transfer::tasks::{self, Page, Query, Task, TaskHistory, TaskId};
+use crate::transfer::{
+    Event, OpenRequest, Wish, dataset_of, holder, open_requests, parse_moment, submit,
+};
+
+pub(super) async fn run(context: &Context, args: &TasksArgs) -> Result<()> {
+    let config = &context.config.archive;
+    let now = Timestamp::now();
+    match &args.action {
+        TasksAction::List(args) => {
+            let archive = Archive::open_read_only(config).await?;
+            let page = tasks::list(&archive, now, &query(context, args, now)?).await?;
+            let open = open_requests(&archive).await?;
+            print_page(context.output, &page, &open)
+        }
+        TasksAction::Show { task } => {
+            let archive = Archive::open_read_only(config).await?;
+            match tasks::show(&archive, now, task).await? {
+                Some(found) => print_history(context.output, &found),
+                None => Err(unknown(task)),
+            }
+        }
+        TasksAction::Retry { tasks } => {
+            let archive = Archive::open(config).await?;
+            for id in tasks {
+                let status = tasks::retry(&archive, now, &holder(), id).await?;
+                let status = status.ok_or_else(|| unknown(id))?;
+                print_done(context.output, id, status, "the next sync tries it again")?;
+            }
+            Ok(())
+        }
+        TasksAction::Cancel { tasks } => {
+            let archive = Archive::open(config).await?;
+            for id in tasks {
+                let status = tasks::cancel(&archive, now, &holder(), id).await?;
+                let status = status.ok_or_else(|| unknown(id))?;
+                let then = "it ends at its next step, where it runs, and is passed over until it is retried";
+                print_done(context.output, id, status, then)?;
+            }
+            Ok(())
+        }
+        TasksAction::Submit(args) => submit_one(context, args, now).await,
+    }
+}
+
+fn query(context: &Context, args: &TaskListArgs, now: Timestamp) -> Result<Query> {
+    let datasets = match args.selection.datasets.as_slice() {
+        [] => Vec::new(),
+        names => select(&context.datasets, names)?
+            .into_iter()
+            .map(|d| d.name.clone())
+            .collect(),
+    };
+    Ok(Query {
+        datasets,
+        range: range(&args.selection, now)?,
+        stage: args.stage,
+        status: args.status,
+        limit: usize::try_from(args.limit).unwrap_or(usize::MAX),
+        after: args.after.clone(),
+    })
+}
+
+async fn submit_one(context: &Context, args: &SubmitArgs, now: Timestamp) -> Result<()> {
+    let (start, end) = (
+        parse_moment(&args.start, now)?,
+        parse_moment(&args.end, now)?,
+    );
+    let wish = Wish {
+        dataset: dataset_of(&context.datasets, &args.data_type)?.name.clone(),
+        window: Window::new(start, end)?,
+        exchanges: args.exchange.clone(),
+        symbols: args.symbol.clone(),
+        at: now,
+    };
+    let archive = Archive::open(&context.config.archive).await?;
+    let request = submit(&archive, &wish).await?;
+    match context.output {
+        Output::Json => println!(
+            "{}",
+            serde_json::json!({ "request": request, "accepted": true })
+        ),
+        Output::Text => println!(
+            "{request}: {} from {start} to {end}; the next `mpsync sync`, or the daemon, does it",
+            wish.dataset
+        ),
+    }
+    Ok(())
+}
+
+fn unknown(id: &TaskId) -> Error {
+    Error::usage(format!("there is no task {id}")).hint("`mpsync tasks list` names those that are")
+}
+
+fn print_json(value: &impl Serialize) -> Result<()> {
+    let json = serde_json::to_string(value).map_err(|e| Error::malformed(e.to_string()))?;
+    println!("{json}");
+    Ok(())
+}
+
+fn print_done(
+    output: Output,
+    id: &TaskId,
+    status: crate::transfer::Status,
+    then: &str,
+) -> Result<()> {
+    match output {
+        Output::Json => print_json(&serde_json::json!({ "task": id, "status": status })),
+        Output::Text => {
+            println!("{id}: {status}; {then}");
+            Ok(())
+        }
+    }
+}
+
+fn print_page(output: Output, page: &Page, open: &[OpenRequest]) -> Result<()> {
+    if output == Output::Json {
+        return print_json(&serde_json::json!({
+            "tasks": page.tasks, "next": page.next, "requests": open,
+        }));
+    }
+    let mut table = Table::new();
+    table
+        .load_style(UTF8_FULL_CONDENSED)
+        .set_header(["task", "stage", "status", "attempt", "holder", "updated"]);
+    for task in &page.tasks {
+        table.add_row([
+            task.id.to_string(),
+            task.stage.to_string(),
+            task.status.to_string(),
+            task.attempt.to_string(),
+            holder_of(task),
+            task.updated_at
+                .map_or_else(|| "–".to_owned(), |at| at.strftime("%F %TZ").to_string()),
+        ]);
+    }
+    println!("{table}");
+    for task in &page.tasks {
+        print_error(task);
+    }
+    for request in open {
+        println!(
+            "{}: {} {} was asked for and waits for the next sync",
+            request.id, request.wish.dataset, request.wish.window
+        );
+    }
+    if let Some(next) = &page.next {
+        println!("there are more: --after {next}");
+    }
+    Ok(())
+}
+
+fn holder_of(task: &Task) -> String {
+    match (&task.holder, task.holder_alive) {
+        (None, _) => "–".to_owned(),
+        (Some(holder), true) => holder.clone(),
+        (Some(holder), false) => format!("{holder} (gives no sign)"),
+    }
+}
+
+fn print_error(task: &Task) {
+    if let Some(error) = &task.error {
+        println!("{}: {error}", task.id);
+        if let Some(hint) = &task.hint {
+            println!("  hint: {hint}");
+        }
+    }
+}
+
+fn print_history(output: Output, found: &TaskHistory) -> Result<()> {
+    if output == Output::Json {
+        return print_json(found);
+    }
+    let task = &found.task;
+    println!(
+        "{}: {}, {}; attempt {}, held by {}",
+        task.id,
+        task.stage,
+        task.status,
+        task.attempt,
+        holder_of(task)
+    );
+    print_error(task);
+    for entry in &found.history {
+        let what = match &entry.entry.event {
+            Event::Reached { stage } => stage.to_string(),
+            Event::Fenced => "earlier attempts shut out".to_owned(),
+            Event::Retried => "to be tried again".to_owned(),
+            Event::Cancelled => "cancelled".to_owned(),
+            Event::Ended { status, error, .. } => match error {
+                Some(error) => format!("{status}: {error}"),
+                None => status.to_string(),
+            },
+        };
+        println!(
+            "{:>4}  {}  attempt {}  {}  {what}",
+            entry.number,
+            entry.entry.at.strftime("%F %TZ"),
+            entry.entry.attempt,
+            entry.entry.holder
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! The daemon: ingest, the schedule, or both, with what is said of them over HTTP.
+//!
+//! Each side is a task of its own: where one fails, it is started again after a pause, and the other does not notice. What failed
+//! is in `/health` until it goes on.
+
+mod cold;
+mod gather;
+mod hot;
+mod notify;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::RngExt as _;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::own_secret;
+use crate::clickhouse::Tier;
+use crate::config::Config;
+use crate::dataset::{Dataset, TierRole};
+use crate::error::{Cause, Error, Result};
+use crate::http::{Access, Limits, Listening, Mode, State, serve};
+use crate::ingest::IngestStats;
+use crate::retry::Backoff;
+
+/// A side that ran for so long before it failed is started again without a pause that grew.
+const SETTLED: Duration = Duration::from_mins(5);
+
+/// How a daemon runs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Which sides run.
+    pub mode: Mode,
+    /// Where HTTP listens for the hot side.
+    pub hot_listen: SocketAddr,
+    /// Where HTTP listens for the cold side.
+    pub cold_listen: SocketAddr,
+    /// The file with the token for what changes something; made where it is not there.
+    pub token_file: PathBuf,
+    /// Names by which the server is reached, beside its addresses.
+    pub hosts: Vec<String>,
+}
+
+/// What the sides work with.
+#[derive(Debug, Clone)]
+struct World {
+    config: Arc<Config>,
+    /// All datasets: the stream is made for all of them.
+    all: Arc<Vec<Dataset>>,
+    /// Those that this daemon takes care of.
+    datasets: Arc<Vec<Dataset>>,
+    hot: Tier,
+    cold: Tier,
+    state: State,
+    shutdown: CancellationToken,
+}
+
+/// Runs until `shutdown` is cancelled. Fails where an address is taken, or where what is configured cannot be.
+///
+/// Dropping the future is safe: it is as if the process was killed.
+pub async fn run(
+    config: &Config,
+    all: &[Dataset],
+    datasets: Vec<Dataset>,
+    options: Options,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    let mode = options.mode;
+    let ingested = datasets.iter().filter(|d| !d.subjects.is_empty());
+    let stats = mode
+        .is_hot()
+        .then(|| Arc::new(IngestStats::new(ingested.map(|d| d.name.as_str()))));
+    let schedule = mode.is_cold().then(|| cold::describe(&config.sync));
+    let world = World {
+        config: Arc::new(config.clone()),
+        all: Arc::new(all.to_vec()),
+        datasets: Arc::new(datasets),
+        hot: Tier::new(TierRole::Hot, &config.hot),
+        cold: Tier::new(TierRole::Cold, &config.cold),
+        state: State::new(mode, stats.clone(), schedule),
+        shutdown: shutdown.clone(),
+    };
+    let access = Access {
+        token: own_secret(&options.token_file)?,
+        token_file: Some(options.token_file.clone()),
+        protect_reads: false,
+        hosts: options.hosts.clone(),
+    };
+    tracing::info!(file = %options.token_file.display(), "the token for what changes something is in a file");
+    let doors = [
+        mode.is_hot().then_some(options.hot_listen),
+        mode.is_cold().then_some(options.cold_listen),
+    ];
+    let mut servers = JoinSet::new();
+    for address in doors.into_iter().flatten() {
+        let listening = Listening::on(address).await?;
+        tracing::info!(address = %listening.address()?, "http listens");
+        let ended = shutdown.clone().cancelled_owned();
+        let readings = world.state.clone();
+        servers.spawn(serve(
+            listening,
+            readings,
+            access.clone(),
+            Limits::default(),
+            ended,
+        ));
+    }
+    notify::ready();
+    // What the sides do they do in tasks of their own; what waits here for those tasks is one future.
+    let hot = async {
+        if let Some(stats) = stats {
+            let side = async || hot::run(&world, stats.clone()).await;
+            keep_up("ingest", &world, side).await;
+        }
+    };
+    let cold = async {
+        if mode.is_cold() {
+            keep_up("transfers", &world, async || cold::run(&world).await).await;
+        }
+    };
+    let served = all_served(servers, &shutdown);
+    let ending = async {
+        shutdown.cancelled().await;
+        notify::stopping();
+    };
+    let watched = notify::watchdog(&shutdown);
+    let gathered = gather::repeat(&world);
+    tokio::join!(served, hot, cold, gathered, watched, ending).0
+}
+
+/// Waits for the servers. One that panicked does not come back: the daemon ends, and the service manager starts it again.
+async fn all_served(mut servers: JoinSet<()>, shutdown: &CancellationToken) -> Result<()> {
+    let mut first = Ok(());
+    while let Some(ended) = servers.join_next().await {
+        if let Err(e) = ended {
+            shutdown.cancel();
+            first = Err(Error::new(Cause::Io(std::io::Error::other(e))).doing("serving HTTP"));
+        }
+    }
+    first
+}
+
+/// Runs a side again and again until the daemon is to end: each time that it fails after a longer pause.
+async fn keep_up(name: &'static str, world: &World, mut side: impl AsyncFnMut() -> Result<()>) {
+    let mut failed = 0;
+    loop {
+        let started = Instant::now();
+        let ended = side().await;
+        if world.shutdown.is_cancelled() {
+            if let Err(e) = ended {
+                tracing::warn!(side = name, error = %e, "it ended with an error");
+            }
+            return;
+        }
+        let why = ended.map_or_else(|e| e.to_string(), |()| "it ended by itself".to_owned());
+        failed = match started.elapsed() > SETTLED {
+            true => 1,
+            false => failed + 1,
+        };
+        let pause = Backoff::DAEMON.pause(failed, rand::rng().random());
+        tracing::error!(side = name, failed, pause = ?pause, error = why, "a side failed and is started again");
+        world.state.failed(name, &why);
+        if world
+            .shutdown
+            .run_until_cancelled(tokio::time::sleep(pause))
+            .await
+            .is_none()
+        {
+            return;
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! HTTP: what the daemon says of itself, and what may be asked of it.
+//!
+//! ```text
+//! server (connections, TLS, limits) → router (host, token, time) → routes → State ← the daemon's sides and its gatherer
+//! ```
+//!
+//! A `GET` never asks a tier or the archive for figures: the daemon gathers them in the background and puts them into [`State`].
+//! What changes something needs the bearer token. The contract is `/openapi.json`, made from the types that the routes answer with.
+//!
+//! # What `/health` means
+//!
+//! `ok` and `degraded` are 200, `down` is 503. It is `down` when data cannot flow: a dependency that this mode needs (NATS and hot
+//! for ingest; hot, cold and the archive for transfers) has not answered for longer than [`GRACE`], ingest of a dataset is stalled,
+//! or a disk has less than the floor free. It is `degraded` while a failure is younger than that, and where a person must look
+//! though data flows: a halted task, a failed sync, a gap that the stream's limits tore.
+
+mod access;
+mod documents;
+mod health;
+mod history;
+mod metrics;
+mod page;
+mod problem;
+mod router;
+mod server;
+mod state;
+mod status;
+
+pub use access::Access;
+pub use documents::{ArchiveDataset, ArchiveFigures, Mode, SyncRun, TierDataset, TierFigures};
+pub use health::GRACE;
+pub use metrics::Metrics;
+pub use server::{Limits, Listening, serve};
+pub use state::{Desk, Manual, State};

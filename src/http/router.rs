@@ -1,0 +1,125 @@
+//! The routes, and what every request goes through: host, token, time, count.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State as Extract};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+
+use super::access::Access;
+use super::problem::Problem;
+use super::state::State;
+use super::{metrics, page, status};
+use crate::access::foreign_header;
+
+/// What every request is held to.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) access: Access,
+    pub(super) state: State,
+    pub(super) request_timeout: Duration,
+}
+
+/// The address at which a request's connection arrived.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bound(pub(super) SocketAddr);
+
+pub(super) fn router(rules: Arc<Rules>, body_bytes_max: usize) -> Router {
+    let state = rules.state.clone();
+    page::routes()
+        .route("/health", get(status::health))
+        .route("/ready", get(status::ready))
+        .route("/stats", get(status::stats))
+        .route("/sync", post(status::ask_sync))
+        .route("/metrics", get(exposition))
+        .fallback(async || Problem::not_found("there is no such route"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this route does not take this method",
+            )
+        })
+        .layer(DefaultBodyLimit::max(body_bytes_max))
+        .layer(from_fn_with_state(rules, gate))
+        .with_state(state)
+}
+
+async fn exposition(Extract(state): Extract<State>) -> Result<Response, Problem> {
+    let text = metrics::text(&state).map_err(|e| Problem::unavailable(e.to_string()))?;
+    Ok((
+        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        text,
+    )
+        .into_response())
+}
+
+async fn gate(Extract(rules): Extract<Arc<Rules>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("other", MatchedPath::as_str)
+        .to_owned();
+    let mut answer = match refusal(&rules, &request) {
+        Some(refusal) => refusal.into_response(),
+        None => match tokio::time::timeout(rules.request_timeout, next.run(request)).await {
+            Ok(answer) => answer,
+            Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "the request took too long")
+                .into_response(),
+        },
+    };
+    let headers = answer.headers_mut();
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(
+        HeaderName::from_static("x-content-type-options"),
+        HeaderValue::from_static("nosniff"),
+    );
+    let seconds = started.elapsed().as_secs_f64();
+    // A method is whatever the client wrote: only known ones become labels.
+    let known = matches!(
+        method.as_str(),
+        "GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS" | "PATCH"
+    );
+    let method = if known { method.as_str() } else { "other" };
+    rules
+        .state
+        .metrics()
+        .answered(&route, method, answer.status().as_u16(), seconds);
+    answer
+}
+
+fn refusal(rules: &Rules, request: &Request) -> Option<Problem> {
+    let bound = request.extensions().get::<Bound>()?.0;
+    if let Some(name) = foreign_header(request.headers(), bound, &rules.access.hosts) {
+        return Some(
+            Problem::new(
+                StatusCode::FORBIDDEN,
+                format!("the {name} header names a foreign host"),
+            )
+            .hint("reach it by its address, or say --allow-host NAME"),
+        );
+    }
+    if rules
+        .access
+        .allows(request.method(), request.uri().path(), request.headers())
+    {
+        return None;
+    }
+    let hint = match &rules.access.token_file {
+        Some(file) => format!(
+            "send `Authorization: Bearer TOKEN` with the token in {}",
+            file.display()
+        ),
+        None => "send `Authorization: Bearer TOKEN`".to_owned(),
+    };
+    Some(Problem::new(StatusCode::UNAUTHORIZED, "this needs the token").hint(hint))
+}

@@ -1,0 +1,171 @@
+//! `/health`, `/ready`, `/stats`, `/sync`: what the daemon knows, as documents.
+
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::State as Extract;
+use axum::extract::rejection::JsonRejection;
+use axum::response::{IntoResponse, Response};
+use hyper::StatusCode;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::documents::{
+    Accepted, Condition, Ingest, IngestDataset, RunningTask, Stats, Sync, Tiers,
+};
+use super::problem::Problem;
+use super::state::{Desk, Manual, State, lock};
+use crate::dataset::Window;
+use crate::progress::WorkSnapshot;
+
+pub(super) async fn health(Extract(state): Extract<State>) -> Response {
+    let health = state.health(Instant::now());
+    let status = match health.status {
+        Condition::Down => StatusCode::SERVICE_UNAVAILABLE,
+        Condition::Ok | Condition::Degraded => StatusCode::OK,
+    };
+    (status, Json(health)).into_response()
+}
+
+pub(super) async fn ready(Extract(state): Extract<State>) -> Response {
+    let ready = state.ready();
+    let status = match ready.ready {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, Json(ready)).into_response()
+}
+
+pub(super) async fn stats(Extract(state): Extract<State>) -> Json<Stats> {
+    let figures = state.figures();
+    let inner = &state.0;
+    Json(Stats {
+        version: env!("CARGO_PKG_VERSION"),
+        mode: inner.mode,
+        started_at: inner.started_at,
+        now: Timestamp::now(),
+        uptime_seconds: inner.started.elapsed().as_secs_f64(),
+        ingest: ingest(&state),
+        tiers: Tiers {
+            hot: figures.hot,
+            cold: figures.cold,
+        },
+        archive: figures.archive,
+        sync: state.desk().map(sync),
+    })
+}
+
+/// What is asked of `POST /sync`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SyncRequest {
+    lookback_hours: Option<u32>,
+}
+
+pub(super) async fn ask_sync(
+    Extract(state): Extract<State>,
+    body: Result<Json<SyncRequest>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let Json(request) = body?;
+    let desk = state.desk().ok_or_else(|| {
+        Problem::not_found("this daemon runs no transfers")
+            .hint("ask the daemon that runs with --mode cold or both")
+    })?;
+    if request.lookback_hours == Some(0) {
+        return Err(Problem::bad_request("lookback_hours must be at least 1"));
+    }
+    let manual = Manual {
+        lookback_hours: request.lookback_hours,
+    };
+    match desk.ask(manual) {
+        true => Ok((StatusCode::ACCEPTED, Json(Accepted { accepted: true })).into_response()),
+        false => Err(
+            Problem::new(StatusCode::CONFLICT, "a sync waits to be run already")
+                .hint("wait until it has begun: /stats says so"),
+        ),
+    }
+}
+
+fn ingest(state: &State) -> Option<Ingest> {
+    let report = state.0.ingest.as_ref()?.snapshot();
+    let history = lock(&state.0.history);
+    let datasets: Vec<_> = report
+        .datasets
+        .iter()
+        .enumerate()
+        .map(|(number, d)| {
+            let last = history.of(number).next_back();
+            IngestDataset {
+                dataset: d.dataset.clone(),
+                messages: d.messages,
+                rows: d.rows,
+                bytes: d.bytes,
+                messages_per_second: last.map_or(0.0, |p| p.messages_per_second),
+                rows_per_second: last.map_or(0.0, |p| p.rows_per_second),
+                lag: d.lag,
+                batches: d.batches,
+                inserts: d.inserts,
+                insert_retries: d.insert_retries,
+                already_held: d.already_held,
+                redelivered: d.redelivered,
+                dead_letters: d.dead_letters.clone(),
+                gap_sequences: d.gap_sequences,
+                rewinds: d.rewinds,
+                rounded: d.rounded,
+                unknown_fields: d.unknown_fields.clone(),
+                stalled: d.stalled.clone(),
+                last_insert_at: history.last_insert_at(number),
+                settled_seq: d.settled_seq,
+                history: history
+                    .of(number)
+                    .map(|p| (p.unix_ms, p.rows_per_second, p.lag))
+                    .collect(),
+            }
+        })
+        .collect();
+    Some(Ingest {
+        rows_per_second: datasets.iter().map(|d| d.rows_per_second).sum(),
+        lag: datasets.iter().map(|d| d.lag).sum(),
+        dead_letters: report.dead_letters(),
+        datasets,
+    })
+}
+
+fn sync(desk: &Desk) -> Sync {
+    let state = desk.state();
+    let active = state
+        .running
+        .as_ref()
+        .map(|p| p.snapshot().active)
+        .unwrap_or_default();
+    Sync {
+        schedule: desk.schedule().to_owned(),
+        next_at: state.next_at,
+        last: state.last.clone(),
+        running: active.iter().filter_map(running).collect(),
+        halted: state.halted,
+        queued: u64::from(state.queued.is_some()),
+    }
+}
+
+/// Work on a window; other work (a cleanup) has no task of its own.
+fn running(work: &WorkSnapshot) -> Option<RunningTask> {
+    let (dataset, window) = work.what.split_once(' ')?;
+    let window: Window = window.parse().ok()?;
+    let compact = |t: Timestamp| t.strftime("%Y%m%dT%H%M%SZ").to_string();
+    Some(RunningTask {
+        task: format!(
+            "{dataset}@{}-{}",
+            compact(window.start()),
+            compact(window.end())
+        ),
+        dataset: dataset.to_owned(),
+        start: window.start(),
+        end: window.end(),
+        step: work.step,
+        rows: work.rows,
+        rows_total: (work.expected > 0).then_some(work.expected),
+        bytes: work.bytes,
+        seconds: work.seconds,
+    })
+}

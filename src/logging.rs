@@ -1,0 +1,84 @@
+//! Where log lines go: text on a terminal, JSON otherwise, to a file that is rotated where one is configured. One line an
+//! event; what belongs to one transfer task or request bears its id as a span's field.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+
+use tracing_appender::rolling::{RollingFileAppender, Rotation};
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
+
+use crate::config::{LogFormat, LogRotation, LoggingConfig};
+use crate::error::{Error, Result};
+use crate::progress::LogWriter;
+
+/// The log of this process.
+#[derive(Debug, Clone)]
+pub struct Logs(reload::Handle<EnvFilter, Registry>);
+
+impl Logs {
+    /// Begins to log. At most once in a process.
+    pub fn begin(config: &LoggingConfig) -> Result<Self> {
+        let (filter, handle) = reload::Layer::new(filter(&config.filter));
+        let on_terminal = config.file.is_none() && std::io::stderr().is_terminal();
+        let writer = match &config.file {
+            Some(path) => BoxMakeWriter::new(appender(path, config)?),
+            None => BoxMakeWriter::new(LogWriter::default),
+        };
+        let is_text = match config.format {
+            LogFormat::Text => true,
+            LogFormat::Json => false,
+            LogFormat::Auto => on_terminal,
+        };
+        let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+        let lines = if is_text {
+            let colours = on_terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+            lines.with_target(false).with_ansi(colours).boxed()
+        } else {
+            let lines = lines.json().flatten_event(true);
+            lines.with_current_span(false).boxed()
+        };
+        tracing_subscriber::registry()
+            .with(filter)
+            .with(lines)
+            .try_init()
+            .map_err(|e| Error::config(format!("logging has begun already: {e}")))?;
+        Ok(Self(handle))
+    }
+
+    /// Logs by another filter from now on.
+    pub fn set_filter(&self, text: &str) -> Result<()> {
+        self.0
+            .reload(filter(text))
+            .map_err(|e| Error::config(format!("logging.level: {e}")))
+    }
+}
+
+fn filter(text: &str) -> EnvFilter {
+    let filter = EnvFilter::try_new(text).unwrap_or_else(|_| EnvFilter::new("info"));
+    // The ClickHouse and NATS clients tell every failed request themselves; ours say what it was for.
+    ["clickhouse=off", "async_nats=off"]
+        .into_iter()
+        .filter_map(|directive| directive.parse().ok())
+        .fold(filter, EnvFilter::add_directive)
+}
+
+/// Writes before it returns, so that the last lines of a process that is killed are there.
+fn appender(path: &Path, config: &LoggingConfig) -> Result<RollingFileAppender> {
+    let bad = |what: String| Error::config(format!("logging.file: {}: {what}", path.display()));
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or_else(|| bad("it has no file name".to_owned()))?;
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    RollingFileAppender::builder()
+        .rotation(match config.rotation {
+            LogRotation::Daily => Rotation::DAILY,
+            LogRotation::Hourly => Rotation::HOURLY,
+            LogRotation::Never => Rotation::NEVER,
+        })
+        .filename_prefix(name)
+        .max_log_files(config.keep_files)
+        .build(folder.unwrap_or(Path::new(".")))
+        .map_err(|e| bad(crate::error::chain(&e)))
+}

@@ -1,0 +1,68 @@
+//! A column's values as plain text, for formats that say themselves what is quoted.
+
+use arrow::array::{Array as _, ArrayRef, AsArray as _};
+use jiff::Timestamp;
+
+use super::Column;
+use crate::error::Result;
+
+const NANOS_PER_SEC: i64 = 1_000_000_000;
+
+/// A column whose values can be written as plain text.
+#[derive(Debug)]
+pub(in crate::replay) struct PlainColumn {
+    column: Column,
+    texts: Option<ArrayRef>,
+}
+
+impl PlainColumn {
+    pub(in crate::replay) fn new(array: &ArrayRef) -> Result<Self> {
+        let column = Column::new(array)?;
+        let texts = match &column {
+            Column::Dictionary(keys, _) => Some(std::sync::Arc::clone(keys.values())),
+            _ => None,
+        };
+        Ok(Self { column, texts })
+    }
+
+    /// Writes a value; whether it is a text, `None` for NULL.
+    pub(in crate::replay) fn push(&self, row: usize, out: &mut Vec<u8>) -> Option<bool> {
+        if self.column.is_null(row) {
+            return None;
+        }
+        match (&self.column, &self.texts) {
+            (Column::Text(texts), _) => {
+                out.extend_from_slice(texts.value(row).as_bytes());
+                Some(true)
+            }
+            (Column::Dictionary(keys, _), Some(texts)) => {
+                let key = keys.key(row)?;
+                let texts = texts.as_string::<i32>();
+                if texts.is_null(key) {
+                    return None;
+                }
+                out.extend_from_slice(texts.value(key).as_bytes());
+                Some(true)
+            }
+            (Column::Time { values, per_sec }, _) => {
+                let nanos = i128::from(values.value(row)) * i128::from(NANOS_PER_SEC / per_sec);
+                let time = Timestamp::from_nanosecond(nanos).ok()?;
+                out.extend_from_slice(time.to_string().as_bytes());
+                Some(false)
+            }
+            (Column::List(..) | Column::Tuple(..), _) => {
+                self.column.push(row, 0, out);
+                Some(false)
+            }
+            _ => {
+                // Numbers and dates, some of which JSON has in quotes.
+                self.column.push(row, 0, out);
+                if out.first() == Some(&b'"') {
+                    out.remove(0);
+                    out.pop();
+                }
+                Some(false)
+            }
+        }
+    }
+}
