@@ -20,6 +20,8 @@ pub(super) enum Fault {
     Before,
     /// After it took effect: the answer is lost.
     After,
+    /// Every write is taken, whatever its conditions.
+    Careless,
 }
 
 /// A store whose Nth call fails.
@@ -86,8 +88,12 @@ impl ObjectStore for FaultyStore {
         &self,
         location: &Path,
         payload: PutPayload,
-        opts: PutOptions,
+        mut opts: PutOptions,
     ) -> object_store::Result<PutResult> {
+        if self.plan.fault == Fault::Careless {
+            opts.mode = object_store::PutMode::Overwrite;
+            return self.inner.put_opts(location, payload, opts).await;
+        }
         self.plan
             .call(self.inner.put_opts(location, payload, opts))
             .await

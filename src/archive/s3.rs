@@ -186,3 +186,33 @@ fn no_store(archive: &Archive, what: &str) -> Error {
     ))
     .hint("it must keep to conditional writes (If-None-Match: *) and list what it holds: use a newer version of it, or another one")
 }
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::super::faults::{Fault, FaultyStore};
+    use super::super::testing::small;
+    use super::*;
+    use crate::error::ExitCode;
+
+    #[tokio::test]
+    async fn a_store_that_ignores_conditions_is_refused_by_name() {
+        let config = small("/nas/archive".as_ref());
+        let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let good = Archive::with_store(Arc::clone(&memory), &config);
+        probe(&good).await.unwrap();
+        let careless = FaultyStore::new(memory, u64::MAX, Fault::Careless);
+        let e = probe(&Archive::with_store(careless, &config))
+            .await
+            .unwrap_err();
+        assert_eq!(e.exit_code(), ExitCode::Usage);
+        let told = e.to_string();
+        assert!(
+            told.contains("/nas/archive cannot hold an archive: it let 5 of 5 writers"),
+            "{told}"
+        );
+        // Nothing is left of the trials.
+        assert!(good.list(&Path::default()).await.unwrap().is_empty());
+    }
+}
