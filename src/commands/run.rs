@@ -22,6 +22,7 @@ pub(super) async fn run(context: &Context, args: &RunArgs) -> Result<()> {
             cold_listen: args.cold_listen,
             token_file: args.token_file.clone(),
             hosts: args.allowed_hosts.clone(),
+            live: context.live.watch(),
         };
         let shutdown = context.shutdown.clone();
         daemon::run(&context.config, &context.datasets, owned, options, shutdown).await?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use rand::RngExt as _;
+use tokio::time::Instant;
 
 use super::World;
 use crate::archive::{Archive, Observer};
@@ -41,20 +42,32 @@ pub(super) async fn run(world: &World) -> Result<()> {
         observer: Observer::default(),
     };
     world.state.succeeded("transfers", None);
-    let mut pause = Duration::ZERO;
+    let mut live = world.live.clone();
+    let mut due = Instant::now();
     loop {
         let manual = tokio::select! {
             () = world.shutdown.cancelled() => return Ok(()),
             manual = desk.taken() => manual,
-            () = tokio::time::sleep(pause) => Manual::default(),
+            // A shorter interval holds at once.
+            Ok(()) = live.changed() => {
+                due = due.min(next(world, desk));
+                continue;
+            }
+            () = tokio::time::sleep_until(due) => Manual::default(),
         };
         one(world, desk, &context, manual).await;
-        let interval = world.config.sync.interval.max(PAUSE_MIN);
-        pause = interval.mul_f64(1.0 + JITTER * rand::rng().random::<f64>());
-        if let Ok(next) = Timestamp::now().checked_add(pause) {
-            desk.next_at(next);
-        }
+        due = next(world, desk);
     }
+}
+
+/// When the next run is due, if the one before it has just ended; says so to who asks.
+fn next(world: &World, desk: &Desk) -> Instant {
+    let interval = world.live.borrow().sync.interval.max(PAUSE_MIN);
+    let pause = interval.mul_f64(1.0 + JITTER * rand::rng().random::<f64>());
+    if let Ok(at) = Timestamp::now().checked_add(pause) {
+        desk.next_at(at);
+    }
+    Instant::now() + pause
 }
 
 async fn one(world: &World, desk: &Desk, context: &TransferContext, manual: Manual) {
@@ -102,7 +115,8 @@ fn halted(report: &Report) -> u64 {
 }
 
 fn request(world: &World, manual: Manual, now: Timestamp) -> Request {
-    let sync = &world.config.sync;
+    let config = world.live.borrow().clone();
+    let sync = &config.sync;
     let mut request = Request::new(Goal::Sync, sync);
     request.now = now;
     request.range.from = manual.lookback_hours.and_then(|hours| {
@@ -110,7 +124,7 @@ fn request(world: &World, manual: Manual, now: Timestamp) -> Request {
             .ok()
     });
     if sync.cleanup_enabled {
-        request.cleanup = CleanupPolicy::OlderThan(transfer::stays_in_hot(&world.config.hot, sync));
+        request.cleanup = CleanupPolicy::OlderThan(transfer::stays_in_hot(&config.hot, sync));
     }
     request
 }

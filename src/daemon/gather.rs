@@ -183,7 +183,8 @@ async fn archive(world: &World) {
             }
             Err(e) => world.state.failed("archive", &e.to_string()),
         }
-        tokio::time::sleep(EVERY).await;
+        // All manifests are read: an archive of years takes its time, and is asked the less often.
+        tokio::time::sleep(EVERY.max(started.elapsed() * 20)).await;
     }
 }
 

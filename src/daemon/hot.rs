@@ -18,6 +18,7 @@ pub(super) async fn run(world: &World, stats: Arc<IngestStats>) -> Result<()> {
         stats: Some(stats.clone()),
         // One stream for all datasets, whichever of them this process ingests.
         stream_subjects: world.all.iter().flat_map(|d| d.subjects.clone()).collect(),
+        reloaded: Some(world.live.clone()),
         ..Options::default()
     };
     let ingest = ingest::run(

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -42,12 +43,17 @@ pub struct Options {
     pub token_file: PathBuf,
     /// Names by which the server is reached, beside its addresses.
     pub hosts: Vec<String>,
+    /// The configuration as it stands: what can change while the daemon runs is read from it.
+    pub live: watch::Receiver<Arc<Config>>,
 }
 
 /// What the sides work with.
 #[derive(Debug, Clone)]
 struct World {
+    /// As it was at the start.
     config: Arc<Config>,
+    /// As it stands after the last reload.
+    live: watch::Receiver<Arc<Config>>,
     /// All datasets: the stream is made for all of them.
     all: Arc<Vec<Dataset>>,
     /// Those that this daemon takes care of.
@@ -76,6 +82,7 @@ pub async fn run(
     let schedule = mode.is_cold().then(|| cold::describe(&config.sync));
     let world = World {
         config: Arc::new(config.clone()),
+        live: options.live.clone(),
         all: Arc::new(all.to_vec()),
         datasets: Arc::new(datasets),
         hot: Tier::new(TierRole::Hot, &config.hot),

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Which sides a daemon runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Ingest into hot.
@@ -33,7 +32,7 @@ impl Mode {
 }
 
 /// How the daemon is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Condition {
     /// All is well.
@@ -45,7 +44,7 @@ pub(super) enum Condition {
 }
 
 /// `GET /health`
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct Health {
     pub(super) status: Condition,
     pub(super) mode: Mode,
@@ -53,7 +52,7 @@ pub(super) struct Health {
 }
 
 /// One thing that is looked at.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Check {
     /// `nats`, `hot`, `cold`, `archive`, `ingest`, `sync`, `gaps`, `disk:PLACE`
     pub(super) name: String,
@@ -67,7 +66,7 @@ pub(super) struct Check {
 }
 
 /// `GET /ready`
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct Ready {
     pub(super) ready: bool,
     /// What it waits for.
@@ -75,7 +74,7 @@ pub(super) struct Ready {
 }
 
 /// `GET /stats`
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct Stats {
     pub(super) version: &'static str,
     pub(super) mode: Mode,
@@ -89,7 +88,7 @@ pub(super) struct Stats {
 }
 
 /// What ingest has done since the daemon started.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct Ingest {
     pub(super) datasets: Vec<IngestDataset>,
     pub(super) rows_per_second: f64,
@@ -98,7 +97,7 @@ pub(super) struct Ingest {
 }
 
 /// The same for one dataset.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct IngestDataset {
     pub(super) dataset: String,
     pub(super) messages: u64,
@@ -132,14 +131,14 @@ pub(super) struct IngestDataset {
 }
 
 /// Both tiers; `null` for one that this mode does not reach.
-#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Tiers {
     pub(super) hot: Option<TierFigures>,
     pub(super) cold: Option<TierFigures>,
 }
 
 /// What a tier holds, as it was last seen.
-#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct TierFigures {
     /// Whether it answered when it was last asked.
     pub reachable: bool,
@@ -154,7 +153,7 @@ pub struct TierFigures {
 }
 
 /// What a tier holds of one dataset.
-#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct TierDataset {
     /// Its name.
     pub dataset: String,
@@ -171,7 +170,7 @@ pub struct TierDataset {
 }
 
 /// What the archive holds, as it was last seen.
-#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct ArchiveFigures {
     /// Where it lies, without secrets.
     pub location: String,
@@ -186,7 +185,7 @@ pub struct ArchiveFigures {
 }
 
 /// What the archive holds of one dataset.
-#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct ArchiveDataset {
     /// Its name.
     pub dataset: String,
@@ -203,7 +202,7 @@ pub struct ArchiveDataset {
 }
 
 /// The schedule and its runs.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct Sync {
     /// `every 1h`, or the cron expression.
     pub(super) schedule: String,
@@ -217,7 +216,7 @@ pub(super) struct Sync {
 }
 
 /// How a run of the schedule, or one that was asked for, ended.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SyncRun {
     /// When it began.
     pub started_at: Timestamp,
@@ -236,7 +235,7 @@ pub struct SyncRun {
 }
 
 /// A window that is being transferred.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct RunningTask {
     /// The task's id.
     pub(super) task: String,
@@ -255,13 +254,13 @@ pub(super) struct RunningTask {
 }
 
 /// `POST /sync`
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct Accepted {
     pub(super) accepted: bool,
 }
 
 /// Any refusal.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct Refusal {
     /// What is wrong.
     pub(super) error: String,
