@@ -137,6 +137,12 @@ impl<'a> Turn<'a> {
             Cause::Server { .. } => e.disposition() == Disposition::Retry,
             _ => false,
         });
+        // What halts is noted even where nothing had been changed yet, or nobody would know of it.
+        if error.is_some_and(|e| Status::after(e) == Status::Halted)
+            && let Err(e) = self.attempt().await
+        {
+            tracing::warn!(window = %self.window, error = %e, "that it halted may not be noted");
+        }
         if !in_doubt
             && self.has_begun()
             && let Err(e) = self.note_end(error).await

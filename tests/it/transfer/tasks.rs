@@ -55,7 +55,7 @@ fn tasks_are_listed_in_pages_and_shown_with_their_history() {
         .iter()
         .map(|e| &e["event"])
         .collect();
-    assert_eq!(events.first().unwrap(), &"reached");
+    assert_eq!(events.first().unwrap(), &"fenced");
     assert_eq!(events.last().unwrap(), &"ended");
     assert_eq!(
         (&shown["status"], &shown["attempt"]),
