@@ -24,8 +24,8 @@ async function keep(name, shown, options) {
 try {
   await daemon.generate(200_000);
   await until("all is ingested", async () => {
-    const { ingest } = await daemon.get("/stats");
-    return ingest.rows_per_second > 0 && ingest.lag === 0;
+    const { ingest, tiers } = await daemon.get("/stats");
+    return ingest.rows_per_second > 0 && ingest.lag === 0 && tiers.hot.rows > 0;
   });
   await keep("healthy-light", "#verdict.good");
   await keep("healthy-dark", "#verdict.good", { colorScheme: "dark" });

@@ -73,7 +73,7 @@ export function schedule(sync, now) {
 const outcome = (last) => (last.ok ? h("span", { class: "good" }, "✓ done") : h("span", { class: "bad" }, "✕ failed"));
 const seconds = (last) => (moment(last.finished_at) - moment(last.started_at)) / 1000;
 
-const STEPS = { export: "hot → archive", load: "archive → cold", import: "archive → cold", verify: "comparing the three", clean: "cleaning hot", cleanup: "cleaning hot" };
+const STEPS = { exporting: "hot → archive", loading: "archive → cold", comparing: "hot, archive and cold", sealing: "hot set aside", dropping: "hot cleaned" };
 
 /** The transfers under way, each with how far its step is. */
 export function running(sync) {

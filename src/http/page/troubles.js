@@ -14,6 +14,7 @@ const ADVICE = {
   archive: "Is the archive's place mounted and writable? Nothing is deleted from hot while it cannot be written.",
   ingest: "See the stalled dataset below and the daemon's log.",
   sync: "See the transfers that halted, and mpsync's log.",
+  tasks: "mpsync tasks list says which windows halted and why; nothing is deleted of them. mpsync tasks retry takes one up again once the cause is gone.",
   gaps: "Messages were dropped by the stream's limits before they were read. They cannot come back from JetStream: raise max_age or max_bytes, and see why ingest was behind.",
   disk: "Free some space or move the folder: when it is full, ingest holds back.",
 };
@@ -26,7 +27,8 @@ export function troubles({ stats, health, tasks, failed, busy }, now) {
   return [
     ...(health?.checks ?? []).filter((c) => !c.ok).map((c) => check(c, now)),
     ...(stats.ingest?.datasets ?? []).filter((d) => d.stalled).map(stalled),
-    ...(stats.sync?.last && !stats.sync.last.ok ? [sync(stats.sync.last, now)] : []),
+    // /health may tell of it already.
+    ...(stats.sync?.last && !stats.sync.last.ok && !(health?.checks ?? []).some((c) => c.name === "sync" && !c.ok) ? [sync(stats.sync.last, now)] : []),
     ...some(halted, tasks?.halted?.next, (t) => task(t, "bad", "halted", now, busy)),
     ...some(waiting, tasks?.waiting?.next, (t) => task(t, "warn", "waits", now, busy)),
     ...some(cancelled, tasks?.cancelled?.next, (t) => task(t, "note", "cancelled", now, busy)),
