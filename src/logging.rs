@@ -71,6 +71,9 @@ fn appender(path: &Path, config: &LoggingConfig) -> Result<RollingFileAppender> 
     let name = path.file_name().and_then(|name| name.to_str());
     let name = name.ok_or_else(|| bad("it has no file name".to_owned()))?;
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let folder = folder.unwrap_or(Path::new("."));
+    // The appender looks for old files before it makes the folder, and complains to standard error where there is none.
+    std::fs::create_dir_all(folder).map_err(|e| bad(e.to_string()))?;
     RollingFileAppender::builder()
         .rotation(match config.rotation {
             LogRotation::Daily => Rotation::DAILY,
@@ -79,6 +82,6 @@ fn appender(path: &Path, config: &LoggingConfig) -> Result<RollingFileAppender> 
         })
         .filename_prefix(name)
         .max_log_files(config.keep_files)
-        .build(folder.unwrap_or(Path::new(".")))
+        .build(folder)
         .map_err(|e| bad(crate::error::chain(&e)))
 }

@@ -22,7 +22,7 @@ use crate::access::own_secret;
 use crate::clickhouse::Tier;
 use crate::config::Config;
 use crate::dataset::{Dataset, TierRole};
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Disposition, Error, Result};
 use crate::http::{Access, Limits, Listening, Mode, State, serve};
 use crate::ingest::IngestStats;
 use crate::retry::Backoff;
@@ -50,6 +50,7 @@ pub struct Options {
 /// What the sides work with.
 #[derive(Debug, Clone)]
 struct World {
+    mode: Mode,
     /// As it was at the start.
     config: Arc<Config>,
     /// As it stands after the last reload.
@@ -81,6 +82,7 @@ pub async fn run(
         .then(|| Arc::new(IngestStats::new(ingested.map(|d| d.name.as_str()))));
     let schedule = mode.is_cold().then(|| cold::describe(&config.sync));
     let world = World {
+        mode,
         config: Arc::new(config.clone()),
         live: options.live.clone(),
         all: Arc::new(all.to_vec()),
@@ -117,14 +119,20 @@ pub async fn run(
     notify::ready();
     // What the sides do they do in tasks of their own; what waits here for those tasks is one future.
     let hot = async {
-        if let Some(stats) = stats {
-            let side = async || hot::run(&world, stats.clone()).await;
-            keep_up("ingest", &world, side).await;
+        match stats {
+            Some(stats) => {
+                keep_up("ingest", &world, async || {
+                    hot::run(&world, stats.clone()).await
+                })
+                .await
+            }
+            None => Ok(()),
         }
     };
     let cold = async {
-        if mode.is_cold() {
-            keep_up("transfers", &world, async || cold::run(&world).await).await;
+        match mode.is_cold() {
+            true => keep_up("transfers", &world, async || cold::run(&world).await).await,
+            false => Ok(()),
         }
     };
     let served = all_served(servers, &shutdown);
@@ -134,7 +142,8 @@ pub async fn run(
     };
     let watched = notify::watchdog(&shutdown);
     let gathered = gather::repeat(&world);
-    tokio::join!(served, hot, cold, gathered, watched, ending).0
+    let (hot, cold, served, ..) = tokio::join!(hot, cold, served, gathered, watched, ending);
+    hot.and(cold).and(served)
 }
 
 /// Waits for the servers. One that panicked does not come back: the daemon ends, and the service manager starts it again.
@@ -149,33 +158,46 @@ async fn all_served(mut servers: JoinSet<()>, shutdown: &CancellationToken) -> R
     first
 }
 
-/// Runs a side again and again until the daemon is to end: each time that it fails after a longer pause.
-async fn keep_up(name: &'static str, world: &World, mut side: impl AsyncFnMut() -> Result<()>) {
+/// Runs a side until the daemon is to end.
+///
+/// Of two sides one that failed is started again, each time after a longer pause, and the other goes on meanwhile; one that
+/// nothing but a person can help (a table that does not fit, a newer daemon that took over) stays down. A process of one side ends
+/// with it: its service manager knows better when to start it again.
+async fn keep_up(
+    name: &'static str,
+    world: &World,
+    mut side: impl AsyncFnMut() -> Result<()>,
+) -> Result<()> {
     let mut failed = 0;
     loop {
         let started = Instant::now();
         let ended = side().await;
         if world.shutdown.is_cancelled() {
-            if let Err(e) = ended {
-                tracing::warn!(side = name, error = %e, "it ended with an error");
-            }
-            return;
+            return ended;
         }
-        let why = ended.map_or_else(|e| e.to_string(), |()| "it ended by itself".to_owned());
+        let why = ended
+            .err()
+            .unwrap_or_else(|| Error::busy("it ended by itself"));
+        world.state.failed(name, &why.to_string());
+        if world.mode != Mode::Both {
+            world.shutdown.cancel();
+            return Err(why);
+        }
+        if why.disposition() == Disposition::Halt {
+            tracing::error!(side = name, error = %why, "a side failed and stays down: it needs somebody");
+            return Err(why);
+        }
         failed = match started.elapsed() > SETTLED {
             true => 1,
             false => failed + 1,
         };
         let pause = Backoff::DAEMON.pause(failed, rand::rng().random());
-        tracing::error!(side = name, failed, pause = ?pause, error = why, "a side failed and is started again");
-        world.state.failed(name, &why);
-        if world
+        tracing::error!(side = name, failed, pause = ?pause, error = %why, "a side failed and is started again");
+        let slept = world
             .shutdown
-            .run_until_cancelled(tokio::time::sleep(pause))
-            .await
-            .is_none()
-        {
-            return;
+            .run_until_cancelled(tokio::time::sleep(pause));
+        if slept.await.is_none() {
+            return Ok(());
         }
     }
 }

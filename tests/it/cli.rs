@@ -159,7 +159,7 @@ fn the_configuration_is_shown_with_its_sources_and_without_secrets() {
             setting["source"].as_str().unwrap()
         )
     };
-    let place = format!("{}:1:37", path.display());
+    let place = format!("{}:1:36", path.display());
     assert_eq!(
         found("hot_storage.clickhouse_password"),
         format!("\"***\" {place}")

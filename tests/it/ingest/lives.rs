@@ -214,7 +214,7 @@ async fn signals_reload_or_end_the_daemon_and_its_exit_code_says_which() {
         "--config",
         file.to_str().expect("UTF-8"),
     ];
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+    for (signal, code, from) in [(Signal::INT, 130, 0), (Signal::TERM, 143, 100)] {
         write("logging: {level: info}\n");
         let mut daemon = world.daemon(&flags);
         until("the life to begin", async || {
@@ -233,10 +233,11 @@ async fn signals_reload_or_end_the_daemon_and_its_exit_code_says_which() {
             daemon.log().contains("did you mean `logging`?")
         })
         .await;
-        publish(&world.nats.jetstream().await, (0..100).map(trade)).await;
+        let more = (from..from + 100).map(trade);
+        publish(&world.nats.jetstream().await, more).await;
         daemon.signal(signal);
         assert_eq!(daemon.ended().await.code(), Some(code), "{}", daemon.log());
         world.drain("trades").await;
-        check_trades(&world, 100).await;
+        check_trades(&world, from + 100).await;
     }
 }

@@ -70,6 +70,7 @@ impl S3 {
             ("s3.port.lance", "0".to_owned()),
             ("master.volumeSizeLimitMB", "64".to_owned()),
             ("master.electionTimeout", "1s".to_owned()),
+            ("s3.autoCreateBucket", "false".to_owned()),
             ("master.telemetry", "false".to_owned()),
             ("volume.max", "40".to_owned()),
         ] {
