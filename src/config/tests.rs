@@ -295,7 +295,11 @@ fn with_commented_keys(example: &str) -> (String, Vec<String>) {
             .strip_prefix("  # ")
             .and_then(|rest| rest.split_once(": "));
         match key {
-            Some((key, value)) if key.chars().all(|c| c.is_ascii_lowercase() || c == '_') => {
+            Some((key, value))
+                if key
+                    .chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') =>
+            {
                 commented.push(format!("{section}.{key}"));
                 text.extend(["  ", key, ": ", value, "\n"]);
             }
