@@ -1,7 +1,7 @@
 //! The daemon: ingest, the schedule, or both, with what is said of them over HTTP.
 //!
-//! Each side is a task of its own: where one fails, it is started again after a pause, and the other does not notice. What failed
-//! is in `/health` until it goes on.
+//! Of two sides one that failed is started again after a pause, and the other does not notice; what failed is in `/health` until it
+//! goes on. A process of one side ends with it.
 
 mod cold;
 mod gather;
