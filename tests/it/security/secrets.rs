@@ -62,6 +62,8 @@ async fn a_password_is_in_no_command_line_no_log_and_no_error() {
         assert!(!text.contains("s3cretPassw0rd"), "{arguments:?}: {text}");
     }
     let mut daemon = run(&["run", "--mode", "hot", "--dataset", "trades"])
+        .args(["--hot-listen", "127.0.0.1:0", "--token-file"])
+        .arg(folder.path().join("token"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

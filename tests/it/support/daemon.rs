@@ -97,6 +97,11 @@ impl World {
             .env_remove("MPSYNC_CONFIG")
             .envs(self.settings.clone())
             .args(["run", "--output", "json", "--log", "mpsync=debug"])
+            // Ports of its own: what else runs on the machine may hold the usual ones.
+            .args(["--hot-listen", "127.0.0.1:0"])
+            .args(["--cold-listen", "127.0.0.1:0"])
+            .arg("--token-file")
+            .arg(self.logs.path().join("token"))
             .args(arguments)
             .stdin(Stdio::null());
         command
@@ -126,14 +131,6 @@ impl World {
         let log = self.logs.path().join(format!("{}.log", self.started.get()));
         let child = self
             .command(arguments)
-            .args([
-                "--hot-listen",
-                "127.0.0.1:0",
-                "--cold-listen",
-                "127.0.0.1:0",
-                "--token-file",
-            ])
-            .arg(self.logs.path().join("token"))
             .stdout(Stdio::null())
             .stderr(File::create(&log).expect("a log file"))
             .spawn()
