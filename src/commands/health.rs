@@ -20,14 +20,19 @@ pub(super) async fn run(context: &Context, args: &HealthArgs) -> Result<()> {
         Output::Json => println!("{document}"),
         Output::Text => print(&health),
     }
-    if health.is_down() {
-        let failing: Vec<&str> = health.failing().collect();
-        return Err(Error::new(Cause::Down(format!(
-            "the daemon at {url} is down: {}",
-            failing.join(", ")
-        ))));
+    verdict(&url, &health)
+}
+
+/// A daemon that is degraded still does its work: only one that is down is to be acted on.
+fn verdict(url: &str, health: &Health) -> Result<()> {
+    if !health.is_down() {
+        return Ok(());
     }
-    Ok(())
+    let failing: Vec<&str> = health.failing().collect();
+    Err(Error::new(Cause::Down(format!(
+        "the daemon at {url} is down: {}",
+        failing.join(", ")
+    ))))
 }
 
 fn given(args: &HealthArgs) -> Result<Trust> {
@@ -101,6 +106,31 @@ fn said(check: &Check) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn health(status: &str) -> Health {
+        serde_json::from_value(serde_json::json!({"status": status, "mode": "cold", "new": 1, "checks": [
+            {"name": "cold", "ok": true, "latency_seconds": 0.001, "last_success_at": null, "detail": null, "free_bytes": null},
+            {"name": "disk:archive", "ok": false, "latency_seconds": null, "last_success_at": "2026-01-01T00:00:00Z",
+             "detail": "it is full\n  hint: make room", "free_bytes": 5},
+        ]}))
+        .unwrap()
+    }
+
+    #[test]
+    fn only_a_daemon_that_is_down_is_a_failure_and_says_which_check() {
+        for status in ["ok", "degraded"] {
+            verdict("http://h:1", &health(status)).unwrap();
+        }
+        let e = verdict("http://h:1", &health("down")).unwrap_err();
+        assert_eq!(e.exit_code(), crate::error::ExitCode::Failed);
+        assert!(e.to_string().ends_with("is down: disk:archive"), "{e}");
+        let said: Vec<String> = health("down").checks.iter().map(said).collect();
+        assert_eq!(said[0], "1.0 ms");
+        assert_eq!(
+            said[1],
+            "5 bytes free, last well at 2026-01-01T00:00:00Z, it is full; hint: make room"
+        );
+    }
 
     #[test]
     fn a_daemon_that_listens_everywhere_is_asked_on_this_machine() {

@@ -1,11 +1,7 @@
 //! HTTP over TLS.
 
-use std::future::pending;
 use std::path::Path;
-use std::time::Duration;
 
-use mpsync::config::{Certificate, Config, Secret};
-use mpsync::http::{Access, Limits, Listening, Mode, State, serve};
 use rustix::process::Signal;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -20,32 +16,16 @@ const HELLO: &[u8] = &[
     0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03,
 ];
 
-/// A server in this process, with these limits of its own; returns its address.
-async fn server(files: &Files, change: impl FnOnce(&mut Limits)) -> String {
-    let config = Config::load(None, []).expect("the defaults");
-    let mut limits = Limits::from(&config.http);
-    change(&mut limits);
-    let listening = Listening::on("127.0.0.1:0".parse().expect("an address")).await;
-    let listening = listening.expect("it listens");
-    let address = listening.address().expect("an address").to_string();
-    let access = Access {
-        token: Secret::new("token"),
-        token_file: None,
-        protect_reads: false,
-        hosts: Vec::new(),
-    };
-    let certificate =
-        Certificate::from_files(&files.certificate, &files.key).expect("a certificate");
-    let state = State::new(Mode::Hot, None, None);
-    tokio::spawn(serve(
-        listening,
-        state,
-        access,
-        limits,
-        Some(certificate),
-        pending(),
-    ));
-    address
+/// Servers for a daemon that shows a certificate, with the limits that are given.
+async fn world(files: &Files, limits: &[(&str, &str)]) -> World {
+    let path = |path: &Path| path.display().to_string();
+    let (certificate, key) = (path(&files.certificate), path(&files.key));
+    let mut settings = vec![
+        ("MPSYNC__HTTP__TLS_CERT_FILE", certificate.as_str()),
+        ("MPSYNC__HTTP__TLS_KEY_FILE", key.as_str()),
+    ];
+    settings.extend(limits);
+    World::start(&["trades"], &settings).await
 }
 
 async fn hanging(address: &str) -> TcpStream {
@@ -59,45 +39,31 @@ async fn a_handshake_that_does_not_end_is_one_of_the_connections_and_its_time_en
     let folder = tempfile::tempdir().expect("a folder");
     let files = authority().written(folder.path());
     // Time enough for the test to end before: what closes the third is the limit.
-    let full = server(&files, |limits| {
-        limits.connections.connections = Some(2);
-        limits.connections.head_time = Duration::from_hours(1);
-    })
-    .await;
+    let limits = [
+        ("MPSYNC__HTTP__MAX_CONNECTIONS", "2"),
+        ("MPSYNC__HTTP__HEAD_TIMEOUT_SECONDS", "3600"),
+    ];
+    let mut world = world(&files, &limits).await;
+    let daemon = world.daemon(&["--mode", "hot", "--dataset", "trades"]);
+    let full = daemon.http().await[0].clone();
     let first = hanging(&full).await;
     let _second = hanging(&full).await;
     let mut third = TcpStream::connect(&full).await.expect("connects");
     closed(&mut third).await;
     drop(first);
     until("a client after one that went", async || {
-        ask(&full, Some(&files.ca), "GET", "/health", "")
-            .await
-            .is_ok()
+        let answer = ask(&full, Some(&files.ca), "GET", "/health", "").await;
+        answer.is_ok()
     })
     .await;
-    let short = server(&files, |limits| {
-        limits.connections.head_time = Duration::from_millis(200);
-    })
-    .await;
-    let (mut silent, mut half) = (
-        TcpStream::connect(&short).await.expect("connects"),
-        hanging(&short).await,
-    );
+    daemon.kill();
+    world.set("MPSYNC__HTTP__HEAD_TIMEOUT_SECONDS", "0.2");
+    let daemon = world.daemon(&["--mode", "hot", "--dataset", "trades"]);
+    let short = daemon.http().await[0].clone();
+    let mut silent = TcpStream::connect(&short).await.expect("connects");
+    let mut half = hanging(&short).await;
     closed(&mut silent).await;
     closed(&mut half).await;
-}
-
-#[tokio::test]
-async fn who_speaks_no_tls_is_told_nothing() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let files = authority().written(folder.path());
-    let address = server(&files, |_| {}).await;
-    let plain = ask(&address, None, "GET", "/health", "").await;
-    assert!(plain.is_err(), "{plain:?}");
-    let (status, _) = ask(&address, Some(&files.ca), "GET", "/health", "")
-        .await
-        .expect("an answer");
-    assert_eq!(status, 200);
 }
 
 #[tokio::test]
@@ -107,13 +73,7 @@ async fn a_daemon_speaks_tls_and_takes_a_renewed_certificate_over_on_sighup() {
     let files = old.written(folder.path());
     let elsewhere = tempfile::tempdir().expect("a folder");
     let of_new = new.written(elsewhere.path());
-    let path = |path: &Path| path.display().to_string();
-    let (certificate, key) = (path(&files.certificate), path(&files.key));
-    let settings = [
-        ("MPSYNC__HTTP__TLS_CERT_FILE", certificate.as_str()),
-        ("MPSYNC__HTTP__TLS_KEY_FILE", key.as_str()),
-    ];
-    let world = World::start(&["trades"], &settings).await;
+    let world = world(&files, &[]).await;
     let daemon = world.daemon(&["--mode", "both", "--dataset", "trades"]);
     until("both addresses", async || daemon.http().await.len() == 2).await;
     let token = format!("Authorization: Bearer {}\r\n", world.token());
