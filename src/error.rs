@@ -79,6 +79,9 @@ pub enum Cause {
     /// The embedded engine could not do it.
     #[error("{0}")]
     Engine(String),
+    /// A daemon says that it is not well, or says nothing.
+    #[error("{0}")]
+    Down(String),
     /// The user or a signal ended it.
     #[error("interrupted")]
     Interrupted,
@@ -197,9 +200,11 @@ impl Error {
     #[must_use]
     pub fn disposition(&self) -> Disposition {
         match self.cause() {
-            Cause::Transport(_) | Cause::Nats(_) | Cause::Io(_) | Cause::Store(_) => {
-                Disposition::Retry
-            }
+            Cause::Transport(_)
+            | Cause::Nats(_)
+            | Cause::Io(_)
+            | Cause::Store(_)
+            | Cause::Down(_) => Disposition::Retry,
             Cause::Server { code, .. } => codes::disposition_of(*code),
             Cause::Malformed(_) => Disposition::Reject,
             Cause::Usage(_)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Cli, Command, GlobalArgs, Output};
+use crate::cli::{Cli, Command, Output};
 use crate::config::{Config, Flag, Live, Problems, Sources};
 use crate::dataset::{Dataset, TierRole, builtin};
 use crate::error::{Error, Result};
@@ -17,6 +17,7 @@ mod demo;
 mod dlq;
 mod engine;
 mod generate;
+mod health;
 mod inspect;
 mod man;
 mod reload;
@@ -115,20 +116,25 @@ pub fn load(cli: &Cli) -> Result<Live> {
         Command::Completions { .. } | Command::Man { .. } => {
             Live::load(Sources::default(), Vec::new())
         }
-        _ => Live::load(sources(&cli.global), crate::config::environment()?),
+        _ => Live::load(sources(cli), crate::config::environment()?),
     }
 }
 
-fn sources(global: &GlobalArgs) -> Sources {
-    let level = global.log.as_ref().map(|level| Flag {
-        name: "--log",
-        key: "logging.level",
-        value: level.clone(),
-    });
-    Sources {
-        file: global.config.clone(),
-        flags: level.into_iter().collect(),
+fn sources(cli: &Cli) -> Sources {
+    let level = cli.global.log.clone();
+    let mut flags: Vec<Flag> = flag("--log", "logging.level", level).into_iter().collect();
+    if let Command::Run(args) = &cli.command {
+        flags.extend(run::flags(args));
     }
+    Sources {
+        file: cli.global.config.clone(),
+        flags,
+    }
+}
+
+/// A flag that says a key, where it is given.
+fn flag(name: &'static str, key: &'static str, value: Option<String>) -> Option<Flag> {
+    value.map(|value| Flag { name, key, value })
 }
 
 /// Runs what the command line says.
@@ -140,6 +146,7 @@ pub async fn run(cli: Cli, live: Live, logs: Logs, shutdown: CancellationToken) 
         Command::Schema(args) => schema::run(&context()?, &args).await,
         Command::Demo(args) => demo::run(&context()?, &args).await,
         Command::Engine(args) => engine::run(&args, shutdown).await,
+        Command::Health(args) => health::run(&context()?, &args).await,
         Command::Run(args) => run::run(&context()?, &args).await,
         Command::Export(args) => transfer::run(&context()?, &args, Goal::Export).await,
         Command::Import(args) => transfer::run(&context()?, &args, Goal::Import).await,

@@ -1,14 +1,30 @@
 //! `mpsync run`: the daemon until a signal, or ingest until everything is drained.
 
-use super::Context;
+use super::{Context, flag};
 use crate::cli::{Mode, Output, RunArgs};
+use crate::config::Flag;
 use crate::dataset::{TierRole, select};
 use crate::error::{Cause, Error, Result};
 use crate::ingest::{self, Options};
 use crate::{daemon, http};
 
+/// The flags that say what the configuration says too.
+pub(super) fn flags(args: &RunArgs) -> impl Iterator<Item = Flag> {
+    let text = |address: Option<std::net::SocketAddr>| address.map(|address| address.to_string());
+    let hosts = (!args.allowed_hosts.is_empty()).then(|| args.allowed_hosts.join(","));
+    [
+        flag("--hot-listen", "http.hot_listen", text(args.hot_listen)),
+        flag("--cold-listen", "http.cold_listen", text(args.cold_listen)),
+        flag("--token-file", "http.token_file", args.token_file.clone()),
+        flag("--allow-host", "http.allow_hosts", hosts),
+    ]
+    .into_iter()
+    .flatten()
+}
+
 pub(super) async fn run(context: &Context, args: &RunArgs) -> Result<()> {
-    super::reload::on_hangup(context)?;
+    let manager = daemon::ServiceManager::default();
+    super::reload::on_hangup(context, manager.clone())?;
     let datasets = select(&context.datasets, &args.datasets)?;
     if !args.drain {
         let owned = datasets.into_iter().cloned().collect();
@@ -18,10 +34,7 @@ pub(super) async fn run(context: &Context, args: &RunArgs) -> Result<()> {
                 Mode::Cold => http::Mode::Cold,
                 Mode::Both => http::Mode::Both,
             },
-            hot_listen: args.hot_listen,
-            cold_listen: args.cold_listen,
-            token_file: args.token_file.clone(),
-            hosts: args.allowed_hosts.clone(),
+            manager,
             live: context.live.watch(),
         };
         let shutdown = context.shutdown.clone();

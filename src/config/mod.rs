@@ -8,6 +8,7 @@
 //! mistakes. `config/tiered_storage_config.yaml.example` must name it with its default; a test compares.
 
 mod archive;
+mod http;
 mod ingest;
 mod key;
 mod live;
@@ -34,6 +35,7 @@ use reader::{Reader, Strictness};
 use source::Said;
 
 pub use archive::{ArchiveConfig, ArchivePlace, S3Config, S3Credentials, S3Key};
+pub use http::HttpConfig;
 pub use ingest::{BatchLimits, BatchOverride, IngestConfig};
 pub use key::parse_bytes;
 pub use live::{Live, Reloaded};
@@ -45,7 +47,7 @@ pub use settings::{Setting, Settings};
 pub use source::{Flag, Origin};
 pub use storage::{TierCompression, TierConfig};
 pub use sync::SyncConfig;
-pub use tls::Tls;
+pub use tls::{Certificate, Tls};
 
 /// What the process runs for: what insecure settings become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,6 +86,8 @@ pub struct Config {
     pub ingest: IngestConfig,
     /// `sync:`
     pub sync: SyncConfig,
+    /// `http:`
+    pub http: HttpConfig,
     /// `logging:`
     pub logging: LoggingConfig,
     /// YAML files of datasets beside the built-in ones.
@@ -166,6 +170,7 @@ impl Config {
             archive: ArchiveConfig::read(&mut reader.section("archive")),
             ingest: IngestConfig::read(&mut reader.section("ingest")),
             sync: SyncConfig::read(&mut reader.section("sync")),
+            http: HttpConfig::read(&mut reader.section("http")),
             logging: LoggingConfig::read(&mut reader.section("logging")),
             dataset_files: reader.section("datasets").key("files").paths(),
             settings: Settings::default(),

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A `GET` never asks a tier or the archive for figures: the daemon gathers them in the background and puts them into [`State`].
-//! What changes something needs the bearer token. The contract is `/openapi.json`, made from the types that the routes answer with.
+//! What changes something needs the bearer token, and so does all but health and the page's own files where reads are protected. The contract is `/openapi.json`, made from the types that the routes answer with.
 //!
 //! # What `/health` means
 //!
@@ -15,6 +15,7 @@
 //! though data flows: a halted task, a failed sync, a gap that the stream's limits tore.
 
 mod access;
+mod client;
 mod documents;
 mod health;
 mod history;
@@ -27,6 +28,7 @@ mod state;
 mod status;
 
 pub use access::Access;
+pub use client::{Check, Health, Trust, health};
 pub use documents::{ArchiveDataset, ArchiveFigures, Mode, SyncRun, TierDataset, TierFigures};
 pub use health::GRACE;
 pub use metrics::Metrics;

@@ -105,7 +105,9 @@ fn refusal(rules: &Rules, request: &Request) -> Option<Problem> {
                 StatusCode::FORBIDDEN,
                 format!("the {name} header names a foreign host"),
             )
-            .hint("reach it by its address, or say --allow-host NAME"),
+            .hint(
+                "reach it by its address, or name the host in http.allow_hosts or by --allow-host",
+            ),
         );
     }
     if rules

@@ -19,5 +19,6 @@ mod ingest_faults;
 mod newdata;
 mod replay;
 mod security;
+mod service;
 mod support;
 mod transfer;

@@ -90,7 +90,9 @@ export class Daemon {
 
   async #configure(settings) {
     this.listen = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`];
-    this.url = `http://${this.listen[0]}`;
+    // A folder with a certificate: everything over TLS, and nothing shown without the token.
+    const secure = process.env.MPSYNC_TEST_TLS;
+    this.url = `${secure ? "https" : "http"}://${this.listen[0]}`;
     this.token = "page-test-token-0123456789abcdef";
     await writeFile(join(this.folder, "token"), this.token, { mode: 0o600 });
     const tier = (name) => `
@@ -111,6 +113,7 @@ ingest:
   dead_letter_folder: ${join(this.folder, "letters")}
 sync:
   grace_minutes: 0
+${secure ? `http: {protect_reads: true, tls_cert_file: ${secure}/cert.pem, tls_key_file: ${secure}/key.pem}` : ""}
 ${settings}`, { mode: 0o600 });
   }
 
@@ -139,7 +142,7 @@ ${settings}`, { mode: 0o600 });
   }
 
   async get(path) {
-    return (await fetch(this.url + path)).json();
+    return (await fetch(this.url + path, { headers: { Authorization: `Bearer ${this.token}` } })).json();
   }
 
   async post(path, body) {

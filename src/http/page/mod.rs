@@ -20,6 +20,11 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     })
 }
 
+/// Whether a path is that of a file of the page.
+pub(super) fn is_asset(path: &str) -> bool {
+    ASSETS.iter().any(|asset| asset.path == path)
+}
+
 fn answer(asset: &'static Asset) -> Response {
     // A newer program brings a newer page under the same name.
     let headers = [

@@ -100,10 +100,13 @@ impl World {
             // Ports of its own: what else runs on the machine may hold the usual ones.
             .args(["--hot-listen", "127.0.0.1:0"])
             .args(["--cold-listen", "127.0.0.1:0"])
-            .arg("--token-file")
-            .arg(self.logs.path().join("token"))
             .args(arguments)
             .stdin(Stdio::null());
+        let says_token = |(name, _): &(String, String)| name == "MPSYNC__HTTP__TOKEN";
+        if !self.settings.iter().any(says_token) {
+            let file = self.logs.path().join("token");
+            command.arg("--token-file").arg(file);
+        }
         command
     }
 
