@@ -16,11 +16,14 @@
 
 mod access;
 mod documents;
+mod families;
 mod health;
 mod history;
 mod metrics;
 mod page;
 mod problem;
+mod process;
+mod results;
 mod router;
 mod server;
 mod state;
@@ -30,5 +33,6 @@ pub use access::Access;
 pub use documents::{ArchiveDataset, ArchiveFigures, Mode, SyncRun, TierDataset, TierFigures};
 pub use health::GRACE;
 pub use metrics::Metrics;
+pub use results::Scope;
 pub use server::{Limits, Listening, serve};
 pub use state::{Desk, Manual, State};
