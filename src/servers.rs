@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use crate::config::{Config, Secret};
 use crate::error::{Context as _, Error, Result};
@@ -34,6 +34,8 @@ exit $code
 struct Server {
     name: &'static str,
     child: Child,
+    /// Its end is the child's. Not left in the child, which closes it as soon as it is waited for.
+    stdin: Option<ChildStdin>,
 }
 
 impl Server {
@@ -60,7 +62,7 @@ impl Server {
         } else {
             file.try_clone().doing(doing)?.into()
         };
-        let child = Command::new("/bin/sh")
+        let mut child = Command::new("/bin/sh")
             .args(["-c", GUARD, name])
             .arg(program)
             .args(args)
@@ -72,7 +74,8 @@ impl Server {
             .process_group(0)
             .spawn()
             .doing(doing)?;
-        Ok(Self { name, child })
+        let stdin = child.stdin.take();
+        Ok(Self { name, child, stdin })
     }
 
     /// An error where it has ended already, with the end of its log.
@@ -95,7 +98,7 @@ impl Server {
 
     /// Asks it to end and waits until it has.
     async fn stop(mut self) -> Result<()> {
-        drop(self.child.stdin.take());
+        drop(self.stdin.take());
         let status = tokio::time::timeout(START_TIMEOUT, self.child.wait())
             .await
             .map_err(|_| Error::engine(format!("{} does not end", self.name)))?;
