@@ -10,6 +10,7 @@ mod contents;
 mod encoder;
 mod encodings;
 mod exclusive;
+mod expire;
 mod explain;
 mod generations;
 mod held;

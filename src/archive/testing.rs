@@ -35,6 +35,7 @@ pub(super) fn small(path: &FilePath) -> ArchiveConfig {
         chunk_bytes: 1 << 20,
         row_group_rows: 400,
         verify_after_write: true,
+        retention_days: None,
     }
 }
 

@@ -200,6 +200,7 @@ fn print_history(output: Output, found: &TaskHistory) -> Result<()> {
             Event::Fenced => "earlier attempts shut out".to_owned(),
             Event::Retried => "to be tried again".to_owned(),
             Event::Cancelled => "cancelled".to_owned(),
+            Event::Expired => "past its retention: leaves the archive".to_owned(),
             Event::Ended { status, error, .. } => match error {
                 Some(error) => format!("{status}: {error}"),
                 None => status.to_string(),

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::reader::Section;
+use super::schedule::SyncSchedule;
 
 /// When and how windows are transferred.
 #[derive(Debug, Clone)]
 pub struct SyncConfig {
-    /// How often.
-    pub interval: Duration,
+    /// When.
+    pub schedule: SyncSchedule,
     /// How many hours one run transfers at most, for each dataset.
     pub batch_hours: u32,
     /// Whether proven windows are cleaned out of hot.
@@ -27,7 +28,7 @@ const MOST_HOURS: f64 = 876_600.0;
 impl SyncConfig {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
         Self {
-            interval: s.key("interval_hours").live().hours(1.0, 0.0..=MOST_HOURS),
+            schedule: schedule(s),
             batch_hours: s.key("batch_hours").live().integer(24, 1..=u32::MAX),
             cleanup_enabled: s.key("cleanup_enabled").live().flag(false),
             cleanup_delay: s
@@ -44,4 +45,18 @@ impl SyncConfig {
                 .integer(2, 1..=1024),
         }
     }
+}
+
+fn schedule(s: &mut Section<'_>) -> SyncSchedule {
+    let interval = s.key("interval_hours").live().hours(1.0, 0.0..=MOST_HOURS);
+    let Some(cron) = s.key("cron").live().cron() else {
+        return SyncSchedule::Every(interval);
+    };
+    if let Some(said) = s.said("interval_hours") {
+        s.wrong(
+            "cron",
+            format!("say cron or interval_hours, not both; {said} says interval_hours"),
+        );
+    }
+    SyncSchedule::Cron(cron)
 }

@@ -6,7 +6,9 @@
 mod cold;
 mod gather;
 mod hot;
+mod last;
 mod notify;
+mod schedule;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,7 +75,7 @@ pub async fn run(
     let stats = mode
         .is_hot()
         .then(|| Arc::new(IngestStats::new(ingested.map(|d| d.name.as_str()))));
-    let schedule = mode.is_cold().then(|| cold::describe(&config.sync));
+    let schedule = mode.is_cold().then(|| config.sync.schedule.to_string());
     let world = World {
         mode,
         config: Arc::new(config.clone()),

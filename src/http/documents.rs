@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Which sides a daemon runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -123,7 +123,7 @@ pub(super) struct IngestDataset {
     pub(super) unknown_fields: BTreeMap<String, u64>,
     /// Why the dataset is not ingested now, where somebody must help it.
     pub(super) stalled: Option<String>,
-    /// When an insert last landed, to within five seconds.
+    /// When an insert last landed.
     pub(super) last_insert_at: Option<Timestamp>,
     pub(super) settled_seq: u64,
     /// `[milliseconds since 1970, rows a second, lag]`, oldest first, one each five seconds.
@@ -209,14 +209,14 @@ pub(super) struct Sync {
     pub(super) next_at: Option<Timestamp>,
     pub(super) last: Option<SyncRun>,
     pub(super) running: Vec<RunningTask>,
-    /// Windows that an error ended in the last run.
+    /// Windows that halted: data is not what it was proven to be, and nothing of it is touched before somebody says so.
     pub(super) halted: u64,
     /// Requests that wait.
     pub(super) queued: u64,
 }
 
 /// How a run of the schedule, or one that was asked for, ended.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SyncRun {
     /// When it began.
     pub started_at: Timestamp,

@@ -57,11 +57,9 @@ impl State {
         }
         if let Some(desk) = self.desk() {
             let state = desk.state();
-            if state.halted > 0 {
-                found.push((
-                    "tasks",
-                    format!("{} windows halted in the last sync", state.halted),
-                ));
+            let halted = state.halted();
+            if halted > 0 {
+                found.push(("tasks", format!("{halted} windows halted")));
             }
             if let Some(error) = state.last.as_ref().and_then(|run| run.error.clone()) {
                 found.push(("sync", format!("the last sync failed: {error}")));

@@ -10,9 +10,11 @@ use tokio::sync::Notify;
 use super::documents::{ArchiveFigures, Mode, SyncRun, TierFigures};
 use super::history::History;
 use super::metrics::Metrics;
+use super::results::{Scope, Transfers};
 use crate::dataset::TierRole;
 use crate::ingest::IngestStats;
-use crate::progress::Progress;
+use crate::progress::{Progress, WorkSnapshot};
+use crate::transfer::{Report, Status};
 
 /// What the daemon knows of itself. Cheap to clone; clones share it.
 #[derive(Debug, Clone)]
@@ -184,17 +186,17 @@ pub struct Manual {
 /// Where the cold side takes requests from and says what it does.
 #[derive(Debug)]
 pub struct Desk {
-    schedule: String,
     inner: Mutex<DeskState>,
     asked: Notify,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct DeskState {
+    pub(super) schedule: String,
     pub(super) next_at: Option<Timestamp>,
     pub(super) last: Option<SyncRun>,
     pub(super) running: Option<Progress>,
-    pub(super) halted: u64,
+    pub(super) transfers: Transfers,
     pub(super) queued: Option<Manual>,
     pub(super) succeeded: u64,
     pub(super) failed: u64,
@@ -203,15 +205,14 @@ pub(super) struct DeskState {
 
 impl Desk {
     fn new(schedule: String) -> Self {
-        Self {
+        let state = DeskState {
             schedule,
-            inner: Mutex::default(),
+            ..DeskState::default()
+        };
+        Self {
+            inner: Mutex::new(state),
             asked: Notify::new(),
         }
-    }
-
-    pub(super) fn schedule(&self) -> &str {
-        &self.schedule
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, DeskState> {
@@ -230,9 +231,11 @@ impl Desk {
         true
     }
 
-    /// Says when the schedule runs next.
-    pub fn next_at(&self, at: Timestamp) {
-        self.state().next_at = Some(at);
+    /// Says what the schedule is, and when it runs next.
+    pub fn next_at(&self, schedule: String, at: Timestamp) {
+        let mut state = self.state();
+        state.schedule = schedule;
+        state.next_at = Some(at);
     }
 
     /// Waits for a request and takes it. Cancel-safe.
@@ -251,11 +254,24 @@ impl Desk {
         self.state().running = Some(progress);
     }
 
-    /// It ended like this; `halted` windows ended with an error that somebody must look at.
-    pub fn ended(&self, run: SyncRun, halted: u64) {
+    /// What the run that is ending came to. Its errors must still be in the report.
+    pub fn came_to(&self, report: &Report, scope: Scope) {
+        self.state().transfers.take(report, scope);
+    }
+
+    /// A run before this process's first one, as it was written down.
+    pub fn recall(&self, run: SyncRun) {
+        let mut state = self.state();
+        if state.last.is_none() {
+            state.last_success_at = run.ok.then_some(run.finished_at);
+            state.last = Some(run);
+        }
+    }
+
+    /// It ended like this.
+    pub fn ended(&self, run: SyncRun) {
         let mut state = self.state();
         state.running = None;
-        state.halted = halted;
         match run.ok {
             true => {
                 state.succeeded += 1;
@@ -264,6 +280,24 @@ impl Desk {
             false => state.failed += 1,
         }
         state.last = Some(run);
+    }
+}
+
+impl DeskState {
+    /// How many windows of the run that is under way wait for their turn, and how many have it.
+    pub(super) fn under_way(&self) -> (u64, u64) {
+        let Some(progress) = &self.running else {
+            return (0, 0);
+        };
+        let now = progress.snapshot();
+        let waits = |work: &&WorkSnapshot| work.step.starts_with("waiting");
+        let running = (now.active.len() - now.active.iter().filter(waits).count()) as u64;
+        (now.total.saturating_sub(now.done + running), running)
+    }
+
+    /// Windows that do not go on before somebody helps.
+    pub(super) fn halted(&self) -> u64 {
+        self.transfers.standing(Status::Halted)
     }
 }
 

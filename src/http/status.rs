@@ -114,7 +114,7 @@ fn ingest(state: &State) -> Option<Ingest> {
                 rounded: d.rounded,
                 unknown_fields: d.unknown_fields.clone(),
                 stalled: d.stalled.clone(),
-                last_insert_at: history.last_insert_at(number),
+                last_insert_at: d.last_insert_at,
                 settled_seq: d.settled_seq,
                 history: history
                     .of(number)
@@ -139,11 +139,11 @@ fn sync(desk: &Desk) -> Sync {
         .map(|p| p.snapshot().active)
         .unwrap_or_default();
     Sync {
-        schedule: desk.schedule().to_owned(),
+        schedule: state.schedule.clone(),
         next_at: state.next_at,
         last: state.last.clone(),
         running: active.iter().filter_map(running).collect(),
-        halted: state.halted,
+        halted: state.halted(),
         queued: u64::from(state.queued.is_some()),
     }
 }

@@ -17,6 +17,7 @@ mod plan;
 mod proof;
 mod report;
 mod requests;
+mod retention;
 mod road;
 mod rows;
 mod runner;
@@ -37,11 +38,13 @@ use std::time::Instant;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 pub use moment::{Range, parse_moment};
 pub use plan::{Cleanup, CleanupPolicy, Due, Plan, PlannedPartition, PlannedWindow};
 pub use report::{DatasetReport, PartitionReport, Report, WindowReport, describe_plan};
 pub use requests::{OpenRequest, Wish, dataset_of, open_requests, submit};
+pub use retention::{LeavingReport, Place, PlannedLeaving, Retention};
 pub use task::{Entry, Event, Stage, Status};
 pub use verify::{Against, VerifyReport, verify};
 
@@ -119,6 +122,8 @@ pub struct Request {
     pub filter: Option<Filter>,
     /// Whether proven partitions are cleaned out of hot.
     pub cleanup: CleanupPolicy,
+    /// What leaves cold and the archive after that, because of its age.
+    pub retention: Retention,
     /// How long after its end a window is exported at the earliest, where the range has no end.
     pub grace: SignedDuration,
     /// How many windows at once.
@@ -137,9 +142,18 @@ impl Request {
             range: Range::default(),
             filter: None,
             cleanup: CleanupPolicy::Off,
+            retention: Retention::default(),
             grace: SignedDuration::try_from(sync.grace).unwrap_or(SignedDuration::MAX),
             jobs: sync.max_concurrent_transfers,
             now: Timestamp::now(),
+        }
+    }
+
+    /// What leaves in this run: nothing where not all rows are asked for on their whole way.
+    fn retention(&self) -> Retention {
+        match self.filter.is_none() && self.goal == Goal::Sync {
+            true => self.retention,
+            false => Retention::default(),
         }
     }
 
@@ -228,7 +242,9 @@ async fn plan_one(context: &TransferContext, dataset: &Dataset, request: &Reques
     }
     let road = Road::open(context, dataset, request).await?;
     let facts = survey::survey(&road, request.range).await?;
-    plan::plan(&facts, request.range, request.due())
+    let mut plan = plan::plan(&facts, request.range, request.due())?;
+    plan.leaving = retention::plan(&road, request).await?;
+    Ok(plan)
 }
 
 async fn archived_windows(
@@ -374,6 +390,11 @@ async fn run_one(
             )));
         }
     }
+    let leaving = retention::run(&runner.road, &runner.observer, request, &mut report.leaving);
+    match runner.shutdown.run_until_cancelled(leaving).await {
+        Some(done) => done?,
+        None => return Err(Error::new(Cause::Interrupted)),
+    }
     count_rows(&runner.road, report).await
 }
 
@@ -389,9 +410,9 @@ async fn recover_sealed(
         if !request.range.touches(sealed.span) {
             continue;
         }
-        let work = road
-            .progress
-            .begin(format!("{} recovering {}", road.dataset.name, sealed.span));
+        let what = format!("{} recovering {}", road.dataset.name, sealed.span);
+        let task = road.task(sealed.span);
+        let work = road.progress.begin_task(what, task.clone());
         road.progress.expect(1);
         let finish = plan::may_clean(sealed.span, request.due());
         let mut of_partition = PartitionReport {
@@ -400,7 +421,8 @@ async fn recover_sealed(
             kept: None,
             error: None,
         };
-        match seal::recover(road, &runner.observer, &sealed, finish, &work).await {
+        let recovered = seal::recover(road, &runner.observer, &sealed, finish, &work);
+        match recovered.instrument(task).await {
             Ok(None) => continue,
             Ok(Some(cleaned)) => {
                 runner::take_cleaned(&mut of_partition, &mut report.windows, cleaned);

@@ -141,15 +141,13 @@ impl Runner {
                 return report;
             }
         }
-        let work = self
-            .road
-            .progress
-            .begin(format!("{} cleaning {span}", self.road.dataset.name));
+        let task = self.road.task(span);
+        let what = format!("{} cleaning {span}", self.road.dataset.name);
+        let work = self.road.progress.begin_task(what, task.clone());
         let job = Job::Clean {
             partition: &planned.id,
             span,
         };
-        let task = self.task(span);
         let cleaned = self.patiently(job, &work).instrument(task).await;
         match cleaned {
             Ok(done) => take_cleaned(&mut report, windows, done),
@@ -158,24 +156,17 @@ impl Runner {
         report
     }
 
-    /// What every log line of a task bears, whatever the level.
-    fn task(&self, window: Window) -> tracing::Span {
-        tracing::error_span!("task", dataset = %self.road.dataset.name, %window)
-    }
-
     /// Drives one window to the goal.
     async fn window(&self, source: Option<SourceTable>, window: Window) -> WindowReport {
         let started = Instant::now();
-        let work = self
-            .road
-            .progress
-            .begin(format!("{} {window}", self.road.dataset.name));
+        let task = self.road.task(window);
+        let what = format!("{} {window}", self.road.dataset.name);
+        let work = self.road.progress.begin_task(what, task.clone());
         let mut report = WindowReport::new(window);
         let job = Job::Drive {
             source: source.as_ref(),
             window,
         };
-        let task = self.task(window);
         let driven = match self.may_work_on(window).await {
             Ok(true) => self.patiently(job, &work).instrument(task.clone()).await,
             Ok(false) => {

@@ -95,7 +95,7 @@ pub(super) async fn fill(
             ))
             .hint("nothing was moved into the table; `mpsync verify --deep` looks closer at the archive"));
         }
-        tracing::info!(generation = %manifest.id(), table, rows = manifest.fingerprint.rows, duration = ?started.elapsed(), "loaded and proven");
+        tracing::debug!(generation = %manifest.id(), table, rows = manifest.fingerprint.rows, duration = started.elapsed().as_secs_f64(), "loaded and proven");
     }
     Ok(())
 }

@@ -119,6 +119,8 @@ pub enum Event {
     Retried,
     /// A person wants it passed over, and ended where it runs.
     Cancelled,
+    /// It is past the archive's retention: its generations are being removed.
+    Expired,
 }
 
 /// What the journal says of whether a window may be worked on.
@@ -141,7 +143,7 @@ impl Standing {
     /// What one entry says; `None` where it says nothing about it, and the one before it counts.
     pub(super) fn said_by(event: &Event) -> Option<Self> {
         match event {
-            Event::Reached { .. } | Event::Fenced => None,
+            Event::Reached { .. } | Event::Fenced | Event::Expired => None,
             Event::Cancelled
             | Event::Ended {
                 status: Status::Cancelled,

@@ -13,7 +13,13 @@ use mpsync::clickhouse::Tier;
 use mpsync::dataset::TierRole;
 
 /// Sends a request and reads its answer: status and body.
-fn ask(address: &str, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
+pub(crate) fn ask(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> (u16, String) {
     let mut socket = TcpStream::connect(address).expect("connects");
     socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let head = format!(
@@ -35,7 +41,8 @@ fn ask(address: &str, method: &str, path: &str, headers: &str, body: &str) -> (u
     (status, body.to_owned())
 }
 
-fn json(address: &str, path: &str) -> Value {
+/// What a route answers with.
+pub(crate) fn json(address: &str, path: &str) -> Value {
     let (_, body) = ask(address, "GET", path, "", "");
     serde_json::from_str(&body).unwrap_or_else(|e| panic!("{path}: {e}: {body}"))
 }

@@ -9,6 +9,7 @@
 
 mod chaos;
 mod cli;
+mod daemon;
 mod demo;
 mod dlq;
 mod engine;

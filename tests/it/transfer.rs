@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod foreign;
 mod property;
+mod retention;
 mod road;
 mod s3;
 mod tasks;

@@ -51,6 +51,11 @@ impl World {
         Self::made(Some(archive), more).with_tables()
     }
 
+    /// The same with further configuration.
+    pub(crate) fn with(more: &str) -> Self {
+        Self::bare(more).with_tables()
+    }
+
     fn with_tables(self) -> Self {
         for tier in ["hot", "cold"] {
             self.succeed(&["schema", "apply", "--tier", tier]);
@@ -75,9 +80,15 @@ impl World {
         let port = world.shared.engine.address.port();
         let mut config = String::new();
         for tier in ["hot", "cold"] {
+            // For ever: the tests' rows grow older than any default.
+            let days = if tier == "cold" {
+                ", retention_days: 0"
+            } else {
+                ""
+            };
             let _ = writeln!(
                 config,
-                "{tier}_storage: {{clickhouse_http_port: {port}, clickhouse_database: {}}}",
+                "{tier}_storage: {{clickhouse_http_port: {port}, clickhouse_database: {}{days}}}",
                 world.database(tier)
             );
         }
