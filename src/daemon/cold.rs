@@ -93,7 +93,10 @@ async fn one(world: &World, desk: &Desk, context: &TransferContext, manual: Manu
         windows,
         rows,
         bytes,
-        error: failure.map(|e| e.to_string()),
+        hint: failure
+            .as_ref()
+            .and_then(|e| e.advice().map(ToOwned::to_owned)),
+        error: failure.map(|e| e.what()),
     };
     match &run.error {
         None => tracing::info!(windows, rows, bytes, "sync done"),

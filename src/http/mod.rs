@@ -5,6 +5,8 @@
 //! ```
 //!
 //! A `GET` never asks a tier or the archive for figures: the daemon gathers them in the background and puts them into [`State`].
+//! What is asked of the archive and of NATS (windows, transfer tasks, dead letters) is bounded: a few questions at a time, each answered
+//! or refused within six seconds, whatever the place does.
 //! What changes something needs the bearer token. The contract is `/openapi.json`, made from the types that the routes answer with.
 //!
 //! # What `/health` means
@@ -15,20 +17,27 @@
 //! though data flows: a halted task, a failed sync, a gap that the stream's limits tore.
 
 mod access;
+mod answers;
 mod documents;
 mod health;
 mod history;
+mod letters;
 mod metrics;
+mod openapi;
 mod page;
+mod places;
 mod problem;
 mod router;
 mod server;
 mod state;
 mod status;
+mod transfer_documents;
+mod transfers;
 
 pub use access::Access;
 pub use documents::{ArchiveDataset, ArchiveFigures, Mode, SyncRun, TierDataset, TierFigures};
 pub use health::GRACE;
 pub use metrics::Metrics;
+pub use places::Places;
 pub use server::{Limits, Listening, serve};
 pub use state::{Desk, Manual, State};

@@ -8,14 +8,14 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State as Extract};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 
 use super::access::Access;
-use super::problem::Problem;
+use super::problem::{Problem, Refusals};
 use super::state::State;
-use super::{metrics, page, status};
+use super::{letters, metrics, openapi, page, status, transfers};
 use crate::access::foreign_header;
 
 /// What every request is held to.
@@ -32,12 +32,11 @@ pub(super) struct Bound(pub(super) SocketAddr);
 
 pub(super) fn router(rules: Arc<Rules>, body_bytes_max: usize) -> Router {
     let state = rules.state.clone();
-    page::routes()
-        .route("/health", get(status::health))
-        .route("/ready", get(status::ready))
-        .route("/stats", get(status::stats))
-        .route("/sync", post(status::ask_sync))
-        .route("/metrics", get(exposition))
+    routes()
+        .into_iter()
+        .fold(page::routes(), |router, (path, methods)| {
+            router.route(path, methods)
+        })
         .fallback(async || Problem::not_found("there is no such route"))
         .method_not_allowed_fallback(async || {
             Problem::new(
@@ -50,7 +49,31 @@ pub(super) fn router(rules: Arc<Rules>, body_bytes_max: usize) -> Router {
         .with_state(state)
 }
 
-async fn exposition(Extract(state): Extract<State>) -> Result<Response, Problem> {
+/// Every route but the files of the page.
+fn routes() -> Vec<(&'static str, MethodRouter<State>)> {
+    vec![
+        ("/health", get(status::health)),
+        ("/ready", get(status::ready)),
+        ("/stats", get(status::stats)),
+        ("/sync", post(status::ask_sync)),
+        ("/windows", get(transfers::windows)),
+        (
+            "/transfer-tasks",
+            get(transfers::list).post(transfers::create),
+        ),
+        ("/transfer-tasks/{id}", get(transfers::show)),
+        ("/transfer-tasks/{id}/cancel", post(transfers::cancel)),
+        ("/transfer-tasks/{id}/retry", post(transfers::retry)),
+        ("/dead-letters", get(letters::newest)),
+        ("/metrics", get(exposition)),
+        ("/openapi.json", get(openapi::document)),
+    ]
+}
+
+/// The same for Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "daemon", security(("token" = []), ()),
+    responses((status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain"), Refusals))]
+pub(super) async fn exposition(Extract(state): Extract<State>) -> Result<Response, Problem> {
     let text = metrics::text(&state).map_err(|e| Problem::unavailable(e.to_string()))?;
     Ok((
         [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],

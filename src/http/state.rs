@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::documents::{ArchiveFigures, Mode, SyncRun, TierFigures};
 use super::history::History;
 use super::metrics::Metrics;
+use super::places::Places;
 use crate::dataset::TierRole;
 use crate::ingest::IngestStats;
 use crate::progress::Progress;
@@ -29,6 +30,7 @@ pub(super) struct Inner {
     pub(super) figures: RwLock<Figures>,
     pub(super) desk: Option<Desk>,
     pub(super) metrics: Metrics,
+    pub(super) places: Arc<Places>,
 }
 
 /// What the tiers and the archive held when they were last asked.
@@ -45,14 +47,43 @@ pub(super) struct Reading {
     pub(super) latency_seconds: Option<f64>,
     pub(super) last_success_at: Option<Timestamp>,
     /// Since when it fails, and why.
-    pub(super) failing: Option<(Instant, String)>,
+    pub(super) failing: Option<(Instant, Said)>,
     pub(super) free_bytes: Option<u64>,
+}
+
+/// What is wrong, and what to do about it.
+#[derive(Debug, Clone)]
+pub(super) struct Said {
+    pub(super) error: String,
+    pub(super) hint: Option<String>,
+}
+
+impl Said {
+    pub(super) fn plain(error: String) -> Self {
+        Self { error, hint: None }
+    }
+
+    /// Takes an error's text apart.
+    fn of(text: &str) -> Self {
+        match text.split_once("\n  hint: ") {
+            Some((error, hint)) => Self {
+                error: error.to_owned(),
+                hint: Some(hint.to_owned()),
+            },
+            None => Self::plain(text.to_owned()),
+        }
+    }
 }
 
 impl State {
     /// Of a daemon that starts now. `ingest` is what its hot side counts in, where it has one.
     #[must_use]
-    pub fn new(mode: Mode, ingest: Option<Arc<IngestStats>>, schedule: Option<String>) -> Self {
+    pub fn new(
+        mode: Mode,
+        ingest: Option<Arc<IngestStats>>,
+        schedule: Option<String>,
+        places: Places,
+    ) -> Self {
         Self(Arc::new(Inner {
             mode,
             started_at: Timestamp::now(),
@@ -63,6 +94,7 @@ impl State {
             figures: RwLock::default(),
             desk: schedule.map(Desk::new),
             metrics: Metrics::new(),
+            places: Arc::new(places),
         }))
     }
 
@@ -70,6 +102,12 @@ impl State {
     #[must_use]
     pub fn desk(&self) -> Option<&Desk> {
         self.0.desk.as_ref()
+    }
+
+    /// Where this daemon's data lies.
+    #[must_use]
+    pub fn places(&self) -> &Arc<Places> {
+        &self.0.places
     }
 
     /// What this process measures.
@@ -94,7 +132,7 @@ impl State {
                 .failing
                 .take()
                 .map_or_else(Instant::now, |(since, _)| since);
-            reading.failing = Some((since, why.to_owned()));
+            reading.failing = Some((since, Said::of(why)));
         });
     }
 

@@ -11,13 +11,18 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::documents::{
-    Accepted, Condition, Ingest, IngestDataset, RunningTask, Stats, Sync, Tiers,
+    Accepted, Condition, Health, Ingest, IngestDataset, Ready, RunningTask, Stats, Sync, Tiers,
 };
-use super::problem::Problem;
+use super::problem::{Problem, Refusals};
 use super::state::{Desk, Manual, State, lock};
+use super::transfers::no_transfers;
 use crate::dataset::Window;
 use crate::progress::WorkSnapshot;
 
+/// Each dependency and side: how long its last answer took, how long ago it was, what is wrong.
+#[utoipa::path(get, path = "/health", tag = "daemon",
+    responses((status = 200, description = "`ok` or `degraded`", body = Health),
+        (status = 503, description = "`down`: data cannot flow", body = Health), Refusals))]
 pub(super) async fn health(Extract(state): Extract<State>) -> Response {
     let health = state.health(Instant::now());
     let status = match health.status {
@@ -27,6 +32,10 @@ pub(super) async fn health(Extract(state): Extract<State>) -> Response {
     (status, Json(health)).into_response()
 }
 
+/// Whether it works yet.
+#[utoipa::path(get, path = "/ready", tag = "daemon",
+    responses((status = 200, description = "It works", body = Ready),
+        (status = 503, description = "It waits for something", body = Ready), Refusals))]
 pub(super) async fn ready(Extract(state): Extract<State>) -> Response {
     let ready = state.ready();
     let status = match ready.ready {
@@ -36,6 +45,9 @@ pub(super) async fn ready(Extract(state): Extract<State>) -> Response {
     (status, Json(ready)).into_response()
 }
 
+/// Rates, lags and counters of ingest, the figures of tiers and archive as they were last gathered, the schedule and its runs.
+#[utoipa::path(get, path = "/stats", tag = "daemon", security(("token" = []), ()),
+    responses((status = 200, description = "What a mode does not run is null", body = Stats), Refusals))]
 pub(super) async fn stats(Extract(state): Extract<State>) -> Json<Stats> {
     let figures = state.figures();
     let inner = &state.0;
@@ -56,21 +68,24 @@ pub(super) async fn stats(Extract(state): Extract<State>) -> Json<Stats> {
 }
 
 /// What is asked of `POST /sync`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SyncRequest {
+    /// Only windows that end within so many hours before now; all that are due where it is null.
+    #[serde(default)]
+    #[schema(minimum = 1)]
     lookback_hours: Option<u32>,
 }
 
+/// Asks for a sync, which begins as soon as the one that runs, if any, is over.
+#[utoipa::path(post, path = "/sync", tag = "transfers", request_body = SyncRequest, security(("token" = [])),
+    responses((status = 202, description = "It waits for its turn", body = Accepted), Refusals))]
 pub(super) async fn ask_sync(
     Extract(state): Extract<State>,
     body: Result<Json<SyncRequest>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(request) = body?;
-    let desk = state.desk().ok_or_else(|| {
-        Problem::not_found("this daemon runs no transfers")
-            .hint("ask the daemon that runs with --mode cold or both")
-    })?;
+    let desk = state.desk().ok_or_else(no_transfers)?;
     if request.lookback_hours == Some(0) {
         return Err(Problem::bad_request("lookback_hours must be at least 1"));
     }

@@ -5,6 +5,7 @@
 //! to do: that round is the proof. State is facts: a process can stop at any instruction, and the same command started
 //! again ends in the same state.
 
+mod calendar;
 mod evidence;
 mod evolution;
 mod export;
@@ -38,6 +39,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+pub use calendar::{Calendar, HeldInHot, WindowStage, WindowStanding, held_in_hot};
 pub use moment::{Range, parse_moment};
 pub use plan::{Cleanup, CleanupPolicy, Due, Plan, PlannedPartition, PlannedWindow};
 pub use report::{DatasetReport, PartitionReport, Report, WindowReport, describe_plan};
