@@ -6,16 +6,15 @@ use std::time::{Duration, Instant};
 use clickhouse::Row;
 use serde::Deserialize;
 
-use super::World;
+use super::{World, windows};
 use crate::archive::Archive;
 use crate::clickhouse::Tier;
 use crate::error::{Context as _, Error, Result};
 use crate::http::{ArchiveDataset, ArchiveFigures, TierDataset, TierFigures};
 use crate::nats;
-use crate::transfer::{HeldInHot, held_in_hot};
 
 /// How often everything is asked.
-const EVERY: Duration = Duration::from_secs(10);
+pub(super) const EVERY: Duration = Duration::from_secs(10);
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often ingest's counters are looked at.
@@ -40,12 +39,23 @@ pub(super) async fn repeat(world: &World) {
             tokio::time::sleep(EVERY).await;
         }
     };
-    let all = async { tokio::join!(looks, tiers, broker(world), archive(world), windows(world)) };
+    let all = async {
+        tokio::join!(
+            looks,
+            tiers,
+            broker(world),
+            archive(world),
+            windows::gather(world)
+        )
+    };
     let _: Option<((), (), (), (), ())> = shutdown.run_until_cancelled(all).await;
 }
 
 /// Within patience, with how long it took.
-async fn timed<T>(what: &str, work: impl Future<Output = Result<T>>) -> Result<(T, f64)> {
+pub(super) async fn timed<T>(
+    what: &str,
+    work: impl Future<Output = Result<T>>,
+) -> Result<(T, f64)> {
     let started = Instant::now();
     match tokio::time::timeout(PATIENCE, work).await {
         Ok(done) => Ok((done?, started.elapsed().as_secs_f64())),
@@ -186,32 +196,6 @@ async fn archive(world: &World) {
         }
         // All manifests are read: an archive of years takes its time, and is asked the less often.
         tokio::time::sleep(EVERY.max(started.elapsed() * 20)).await;
-    }
-}
-
-/// Asks hot which windows it holds, for `/windows`. Whether hot answers is said by `tier`.
-async fn windows(world: &World) {
-    if world.state.desk().is_none() {
-        return;
-    }
-    loop {
-        let asked = async {
-            let mut held = HeldInHot::new();
-            for dataset in world.datasets.iter() {
-                held.insert(
-                    dataset.name.clone(),
-                    held_in_hot(&world.hot, dataset).await?,
-                );
-            }
-            Ok(held)
-        };
-        match timed("hot", asked).await {
-            Ok((held, _)) => world.state.places().holds_in_hot(held),
-            Err(e) => {
-                tracing::debug!(error = %e, "the windows that hot holds stay as they were seen last")
-            }
-        }
-        tokio::time::sleep(EVERY).await;
     }
 }
 

@@ -7,6 +7,7 @@ mod cold;
 mod gather;
 mod hot;
 mod notify;
+mod windows;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -10,7 +10,7 @@ use crate::archive::Archive;
 use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::error::Result;
-use crate::transfer::{Calendar, HeldInHot, dataset_of};
+use crate::transfer::{Calendar, Seen, dataset_of};
 
 /// Where a daemon's data lies. Nothing is opened before it is asked for.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct Places {
     pub(super) calendar: Calendar,
     to_read: OnceCell<Archive>,
     to_write: OnceCell<Archive>,
-    in_hot: RwLock<Arc<HeldInHot>>,
+    seen: RwLock<Arc<Seen>>,
 }
 
 impl Places {
@@ -37,7 +37,7 @@ impl Places {
             calendar: Calendar::default(),
             to_read: OnceCell::new(),
             to_write: OnceCell::new(),
-            in_hot: RwLock::default(),
+            seen: RwLock::default(),
         }
     }
 
@@ -58,14 +58,14 @@ impl Places {
         Ok(dataset_of(&self.datasets, name)?)
     }
 
-    /// What hot held when it was last asked.
-    pub(super) fn in_hot(&self) -> Arc<HeldInHot> {
-        Arc::clone(&self.in_hot.read().unwrap_or_else(PoisonError::into_inner))
+    /// What hot held, and what the stream dropped, when it was last looked at.
+    pub(super) fn seen(&self) -> Arc<Seen> {
+        Arc::clone(&self.seen.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Says what hot holds.
-    pub fn holds_in_hot(&self, held: HeldInHot) {
-        *self.in_hot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(held);
+    /// Says what hot holds and what the stream dropped.
+    pub fn saw(&self, seen: Seen) {
+        *self.seen.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(seen);
     }
 }
 

@@ -146,3 +146,84 @@ fn refusal(rules: &Rules, request: &Request) -> Option<Problem> {
     };
     Some(Problem::new(StatusCode::UNAUTHORIZED, "this needs the token").hint(hint))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use axum::body::{Body, to_bytes};
+    use hyper::Method;
+    use hyper::header::AUTHORIZATION;
+
+    use super::super::documents::Mode;
+    use super::super::places::testing::places;
+    use super::*;
+    use crate::config::Secret;
+
+    /// Of a daemon that runs no side, so that no route asks anybody.
+    fn idle() -> Router {
+        let access = Access {
+            token: Secret::new("right"),
+            token_file: None,
+            protect_reads: false,
+            hosts: Vec::new(),
+        };
+        let rules = Rules {
+            access,
+            state: State::new(Mode::Cold, None, None, places()),
+            request_timeout: Duration::from_secs(30),
+        };
+        router(Arc::new(rules), 1000)
+    }
+
+    /// Whether the router has the route, and the route the method.
+    async fn serves(router: &Router, path: &str, method: &Method) -> bool {
+        let request = Request::builder()
+            .method(method)
+            .uri(path.replace("{id}", "x"))
+            .header(AUTHORIZATION, "Bearer right")
+            .body(Body::empty())
+            .unwrap();
+        let mut router = router.clone();
+        let answer = tower_service::Service::call(&mut router, request)
+            .await
+            .unwrap();
+        let status = answer.status();
+        let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        status != StatusCode::METHOD_NOT_ALLOWED
+            && !String::from_utf8_lossy(&body).contains("there is no such route")
+    }
+
+    #[tokio::test]
+    async fn what_is_served_is_described_and_what_is_described_is_served() {
+        let described = serde_json::to_value(openapi::description()).unwrap();
+        let described = described["paths"].as_object().unwrap();
+        let served = routes().into_iter().map(|(path, _)| path);
+        let paths: BTreeSet<&str> = described
+            .keys()
+            .map(String::as_str)
+            .chain(served)
+            .chain(page::files().map(|(path, _)| path))
+            .collect();
+        let router = idle();
+        for path in paths {
+            for method in [
+                Method::GET,
+                Method::POST,
+                Method::PUT,
+                Method::PATCH,
+                Method::DELETE,
+            ] {
+                let name = method.as_str().to_lowercase();
+                let is_described = described
+                    .get(path)
+                    .is_some_and(|item| item.get(&name).is_some());
+                assert_eq!(
+                    serves(&router, path, &method).await,
+                    is_described,
+                    "{method} {path}"
+                );
+            }
+        }
+    }
+}

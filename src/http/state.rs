@@ -12,7 +12,7 @@ use super::history::History;
 use super::metrics::Metrics;
 use super::places::Places;
 use crate::dataset::TierRole;
-use crate::ingest::IngestStats;
+use crate::ingest::{IngestStats, StreamGap};
 use crate::progress::Progress;
 
 /// What the daemon knows of itself. Cheap to clone; clones share it.
@@ -184,6 +184,19 @@ impl State {
             let report = stats.snapshot();
             lock(&self.0.history).look(now, &report.datasets);
         }
+    }
+
+    /// What the stream dropped of a dataset since the daemon started.
+    #[must_use]
+    pub fn gaps(&self, dataset: &str) -> Vec<StreamGap> {
+        let Some(stats) = &self.0.ingest else {
+            return Vec::new();
+        };
+        let of_dataset = stats.snapshot().datasets.into_iter();
+        of_dataset
+            .filter(|d| d.dataset == dataset)
+            .flat_map(|d| d.gaps)
+            .collect()
     }
 
     pub(super) fn figures(&self) -> Figures {

@@ -8,7 +8,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::documents::{
     Accepted, Condition, Health, Ingest, IngestDataset, Ready, RunningTask, Stats, Sync, Tiers,
@@ -67,13 +67,33 @@ pub(super) async fn stats(Extract(state): Extract<State>) -> Json<Stats> {
     })
 }
 
+/// Eleven years.
+const LOOKBACK_HOURS_MAX: u32 = 100_000;
+
+/// JSON knows one kind of number: `24.0` is 24.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let whole = number.as_f64().filter(|n| n.fract() == 0.0);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "within the bounds of the type"
+    )]
+    whole
+        .filter(|n| (0.0..=f64::from(u32::MAX)).contains(n))
+        .map(|n| Some(n as u32))
+        .ok_or_else(|| serde::de::Error::custom(format!("{number} is no whole number of hours")))
+}
+
 /// What is asked of `POST /sync`.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SyncRequest {
     /// Only windows that end within so many hours before now; all that are due where it is null.
-    #[serde(default)]
-    #[schema(minimum = 1)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 1, maximum = 100_000)]
     lookback_hours: Option<u32>,
 }
 
@@ -86,8 +106,13 @@ pub(super) async fn ask_sync(
 ) -> Result<Response, Problem> {
     let Json(request) = body?;
     let desk = state.desk().ok_or_else(no_transfers)?;
-    if request.lookback_hours == Some(0) {
-        return Err(Problem::bad_request("lookback_hours must be at least 1"));
+    if request
+        .lookback_hours
+        .is_some_and(|hours| !(1..=LOOKBACK_HOURS_MAX).contains(&hours))
+    {
+        return Err(Problem::bad_request(format!(
+            "lookback_hours must be 1 to {LOOKBACK_HOURS_MAX}"
+        )));
     }
     let manual = Manual {
         lookback_hours: request.lookback_hours,

@@ -65,10 +65,10 @@ pub(super) async fn windows(
     let question = format!("windows {span:?} {datasets:?}");
     let work = async move {
         let archive = places.archive_to_read().await?;
-        let hot = places.in_hot();
+        let seen = places.seen();
         let found = places
             .calendar
-            .windows(&archive, &datasets, span, &hot)
+            .windows(&archive, &datasets, span, &seen)
             .await?;
         Ok(Windows::from(found))
     };
@@ -265,7 +265,7 @@ pub(super) struct TaskPath {
 fn task_id(id: Result<Path<String>, PathRejection>) -> Result<TaskId, Problem> {
     let Path(id) = id.map_err(|e| Problem::bad_request(e.body_text()))?;
     id.parse::<TaskId>().map_err(|_| {
-        Problem::bad_request(format!("`{}` is no task", id.escape_debug()))
+        Problem::not_found(format!("`{}` is no task", id.escape_debug()))
             .hint("tasks are called as /transfer-tasks lists them: trades@20260101T000000Z-20260101T010000Z")
     })
 }

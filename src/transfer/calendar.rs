@@ -7,16 +7,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::journal::Journal;
-use super::partitioning::{Partitioning, cut};
+use super::partitioning::{Partitioning, Unit, cut};
 use super::survey::hours;
 use super::task::{Event, Stage, Standing};
 use super::tasks;
 use crate::archive::Archive;
 use crate::archive::layout::{GenerationId, parse_internal_window, tasks_root};
-use crate::clickhouse::Tier;
+use crate::clickhouse::{Tier, ident};
 use crate::dataset::{Dataset, DatasetName, Window};
 use crate::error::{Cause, Error, Result};
 
@@ -60,8 +61,14 @@ pub struct WindowStanding {
     pub generations: u64,
 }
 
-/// What hot holds of each dataset, window by window.
-pub type HeldInHot = BTreeMap<DatasetName, Vec<(Window, u64)>>;
+/// What was seen outside of the archive, dataset by dataset.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// Rows that hot holds, window by window.
+    pub in_hot: BTreeMap<DatasetName, Vec<(Window, u64)>>,
+    /// Spans of which the stream dropped messages before they were read.
+    pub gaps: BTreeMap<DatasetName, Vec<Window>>,
+}
 
 /// What is known of one window.
 #[derive(Debug, Clone, Copy, Default)]
@@ -71,6 +78,8 @@ struct Facts {
     generations: u64,
     /// A manifest that cannot be read.
     damaged: bool,
+    /// Messages of it are lost.
+    torn: bool,
     word: Word,
 }
 
@@ -95,6 +104,8 @@ impl Facts {
             && (self.hot_rows > self.archived_rows || proven == Some(WindowStage::Cleaned));
         if self.word.halted || self.damaged {
             Some(WindowStage::Halted)
+        } else if self.torn {
+            Some(WindowStage::Gap)
         } else if late {
             Some(WindowStage::Hot)
         } else {
@@ -104,6 +115,31 @@ impl Facts {
 
     fn rows(&self) -> Option<u64> {
         (!self.damaged).then_some(self.archived_rows.max(self.hot_rows))
+    }
+}
+
+/// Marks the windows that a gap touches within the span; hours of which nothing is there become windows of their own.
+fn tear(facts: &mut BTreeMap<Window, Facts>, gap: Window, span: Window) {
+    let Some(torn) = gap.intersection(&span) else {
+        return;
+    };
+    let mut at = torn.start();
+    while at < torn.end() {
+        let Ok(hour) = Unit::Hour.window_at(at) else {
+            return;
+        };
+        let mut there = false;
+        for (_, facts) in facts
+            .iter_mut()
+            .filter(|(window, _)| window.intersection(&hour).is_some())
+        {
+            facts.torn = true;
+            there = true;
+        }
+        if !there {
+            facts.entry(hour).or_default().torn = true;
+        }
+        at = hour.end();
     }
 }
 
@@ -123,19 +159,21 @@ impl Calendar {
         archive: &Archive,
         datasets: &[DatasetName],
         span: Window,
-        hot: &HeldInHot,
+        seen: &Seen,
     ) -> Result<Vec<WindowStanding>> {
         let mut all = Vec::new();
         for dataset in datasets {
             let mut facts = self.archived(archive, dataset, span).await?;
-            let held = hot.get(dataset).map_or(&[][..], Vec::as_slice);
-            for (window, rows) in held {
+            for (window, rows) in seen.in_hot.get(dataset).into_iter().flatten() {
                 if window.intersection(&span).is_some() {
                     facts.entry(*window).or_default().hot_rows += rows;
                 }
             }
             for (window, word) in self.journals(archive, dataset, span).await? {
                 facts.entry(window).or_default().word = word;
+            }
+            for gap in seen.gaps.get(dataset).into_iter().flatten() {
+                tear(&mut facts, *gap, span);
             }
             all.extend(facts.into_iter().filter_map(|(window, facts)| {
                 Some(WindowStanding {
@@ -270,12 +308,39 @@ pub async fn held_in_hot(hot: &Tier, dataset: &Dataset) -> Result<Vec<(Window, u
     } else {
         let ids: Vec<_> = partitions.into_iter().map(|p| p.id).collect();
         for facts in hours(hot, table, time, &ids, unit).await? {
-            let at = jiff::Timestamp::from_millisecond(facts.min_ms)
+            let at = Timestamp::from_millisecond(facts.min_ms)
                 .map_err(|e| Error::malformed(e.to_string()))?;
             *held.entry(unit.window_at(at)?).or_default() += facts.rows;
         }
     }
     Ok(held.into_iter().collect())
+}
+
+/// From when to when messages are missing that were stored before a moment and dropped: since the last row that was stored before
+/// it. At most a month; the moment alone where hot knows no such row.
+///
+/// Reads one column of the table.
+pub async fn gap_before(hot: &Tier, dataset: &Dataset, before: Timestamp) -> Result<Window> {
+    let at = before.as_millisecond();
+    let sql = format!(
+        "SELECT maxOrNull(toUnixTimestamp64Milli(toDateTime64({}, 3))) FROM {} WHERE toUnixTimestamp64Milli(created_at) < {{before:Int64}}",
+        ident(&dataset.time_column),
+        hot.table(&dataset.table)
+    );
+    let last = hot
+        .query(&sql)
+        .param("before", at)
+        .fetch_one::<Option<i64>>()
+        .await
+        .map_err(|e| {
+            hot.error(e)
+                .doing(format!("looking where {} was torn", dataset.name))
+        })?;
+    let month = SignedDuration::from_hours(31 * 24).as_millis();
+    let earliest = i64::try_from(i128::from(at) - month).unwrap_or(i64::MIN);
+    let from = last.unwrap_or(at - 1).clamp(earliest, at - 1);
+    let moment = |ms| Timestamp::from_millisecond(ms).map_err(|e| Error::malformed(e.to_string()));
+    Window::new(moment(from)?, moment(at)?)
 }
 
 #[cfg(test)]
@@ -289,6 +354,7 @@ mod tests {
             archived_rows,
             generations: u64::from(archived_rows > 0),
             damaged: false,
+            torn: false,
             word: Word { stage, halted },
         };
         for (facts, shown) in [
@@ -328,6 +394,11 @@ mod tests {
         ] {
             assert_eq!(facts.stage(), shown, "{facts:?}");
         }
+        let torn = Facts {
+            torn: true,
+            ..facts(5, 5, Some(Stage::Verified), false)
+        };
+        assert_eq!(torn.stage(), Some(WindowStage::Gap));
         let damaged = Facts {
             damaged: true,
             ..facts(5, 5, Some(Stage::Verified), false)
@@ -336,5 +407,32 @@ mod tests {
             (damaged.stage(), damaged.rows()),
             (Some(WindowStage::Halted), None)
         );
+    }
+
+    #[test]
+    fn a_gap_tears_the_windows_that_it_touches_and_shows_hours_of_which_nothing_is_there() {
+        let window = |text: &str| text.parse::<Window>().unwrap();
+        let held = Facts {
+            hot_rows: 1,
+            ..Facts::default()
+        };
+        let mut facts = BTreeMap::from([
+            (window("2026-01-01T05"), held),
+            (window("2026-01-01T06"), held),
+        ]);
+        let gap = window("2026-01-01T06:10:00Z_2026-01-01T08:20:00Z");
+        tear(&mut facts, gap, window("2026-01-01"));
+        let stages: Vec<_> = facts.values().map(|f| f.stage().unwrap()).collect();
+        assert_eq!(
+            stages,
+            [
+                WindowStage::Hot,
+                WindowStage::Gap,
+                WindowStage::Gap,
+                WindowStage::Gap
+            ]
+        );
+        tear(&mut facts, gap, window("2026-01-02"));
+        assert_eq!(facts.len(), 4);
     }
 }

@@ -39,7 +39,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-pub use calendar::{Calendar, HeldInHot, WindowStage, WindowStanding, held_in_hot};
+pub use calendar::{Calendar, Seen, WindowStage, WindowStanding, gap_before, held_in_hot};
 pub use moment::{Range, parse_moment};
 pub use plan::{Cleanup, CleanupPolicy, Due, Plan, PlannedPartition, PlannedWindow};
 pub use report::{DatasetReport, PartitionReport, Report, WindowReport, describe_plan};
