@@ -37,7 +37,7 @@ pub(super) struct Answers {
     place: &'static str,
     patience: Duration,
     permits: Arc<Semaphore>,
-    asked: Mutex<HashMap<String, Asked>>,
+    asked: Arc<Mutex<HashMap<String, Asked>>>,
 }
 
 /// What a question came to, once it has; its sender is gone where the work broke down.
@@ -55,7 +55,7 @@ impl Answers {
             place,
             patience: PATIENCE,
             permits: Arc::new(Semaphore::new(AT_A_TIME)),
-            asked: Mutex::default(),
+            asked: Arc::default(),
         }
     }
 
@@ -91,15 +91,16 @@ impl Answers {
     ) -> Result<T, Problem> {
         let acting = async {
             let permit = Arc::clone(&self.permits).acquire_owned().await;
+            let asked = Arc::clone(&self.asked);
             let doing = tokio::spawn(async move {
                 let done = work.await;
+                lock(&asked).clear();
                 drop(permit);
                 done
             });
             doing.await.map_err(|_| self.broke())?
         };
         let done = tokio::time::timeout(self.patience, acting).await;
-        lock(&self.asked).clear();
         done.map_err(|_| {
             self.slow()
                 .hint("it may take effect all the same: look at the task")
@@ -118,6 +119,9 @@ impl Answers {
         }
         if all.len() >= QUESTIONS_MAX {
             all.retain(|_, asked| stands(asked));
+        }
+        if all.len() >= QUESTIONS_MAX {
+            all.retain(|_, asked| asked.borrow().is_none());
         }
         if all.len() >= QUESTIONS_MAX {
             return Err(self.slow().hint("too many questions wait already"));

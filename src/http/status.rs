@@ -209,3 +209,29 @@ fn running(work: &WorkSnapshot) -> Option<RunningTask> {
         seconds: work.seconds,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours_are_a_whole_number_however_it_is_written() {
+        let read = |text: &str| serde_json::from_str::<SyncRequest>(text).map(|r| r.lookback_hours);
+        for (text, hours) in [
+            ("{}", None),
+            (r#"{"lookback_hours":null}"#, None),
+            (r#"{"lookback_hours":24}"#, Some(24)),
+            (r#"{"lookback_hours":24.0}"#, Some(24)),
+        ] {
+            assert_eq!(read(text).unwrap(), hours, "{text}");
+        }
+        for text in [
+            r#"{"lookback_hours":1.5}"#,
+            r#"{"lookback_hours":-1}"#,
+            r#"{"lookback_hours":1e300}"#,
+            r#"{"hours":1}"#,
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+}

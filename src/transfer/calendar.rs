@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::journal::Journal;
 use super::partitioning::{Partitioning, Unit, cut};
 use super::survey::hours;
-use super::task::{Event, Stage, Standing};
+use super::task::{Event, Stage, Standing, Status};
 use super::tasks;
 use crate::archive::Archive;
 use crate::archive::layout::{GenerationId, parse_internal_window, tasks_root};
@@ -259,17 +259,31 @@ impl Calendar {
         }
         let mut enough = tasks::Enough::default();
         let newest = journal.newest(|_, entry| enough.with(entry)).await?;
-        let stage = newest.entries.iter().find_map(|(_, e)| match e.event {
-            Event::Reached { stage } => Some(stage),
-            _ => None,
-        });
         let word = Word {
-            stage,
+            stage: proven(newest.entries.iter().map(|(_, entry)| &entry.event)),
             halted: matches!(newest.standing(), Standing::Halted { .. }),
         };
         keep(&self.words, key, (newest.highest, word));
         Ok(word)
     }
+}
+
+/// What was proven last, from the newest events on. What a later attempt found to differ is archived and no more, until it is
+/// proven anew.
+fn proven<'a>(newest: impl Iterator<Item = &'a Event>) -> Option<Stage> {
+    let mut doubted = false;
+    for event in newest {
+        match event {
+            Event::Reached { stage } if doubted => return Some((*stage).min(Stage::Archived)),
+            Event::Reached { stage } => return Some(*stage),
+            Event::Ended {
+                status: Status::Halted,
+                ..
+            } => doubted = true,
+            Event::Ended { .. } | Event::Fenced | Event::Retried | Event::Cancelled => {}
+        }
+    }
+    None
 }
 
 fn kept<K: std::hash::Hash + Eq, V: Copy>(all: &Mutex<HashMap<K, V>>, key: &K) -> Option<V> {
@@ -407,6 +421,32 @@ mod tests {
             (damaged.stage(), damaged.rows()),
             (Some(WindowStage::Halted), None)
         );
+    }
+
+    #[test]
+    fn what_was_found_to_differ_counts_as_archived_until_it_is_proven_anew() {
+        let reached = |stage| Event::Reached { stage };
+        let halted = Event::Ended {
+            status: Status::Halted,
+            error: None,
+            hint: None,
+        };
+        let verified = reached(Stage::Verified);
+        for (newest, stage) in [
+            (vec![&verified], Some(Stage::Verified)),
+            (vec![&halted, &verified], Some(Stage::Archived)),
+            (
+                vec![&Event::Retried, &halted, &verified],
+                Some(Stage::Archived),
+            ),
+            (
+                vec![&verified, &Event::Retried, &halted, &verified],
+                Some(Stage::Verified),
+            ),
+            (vec![&Event::Fenced], None),
+        ] {
+            assert_eq!(proven(newest.into_iter()), stage);
+        }
     }
 
     #[test]

@@ -287,9 +287,9 @@ async fn a_window_that_halted_is_shown_and_done_at_once_when_it_is_retried() {
             .await
             .unwrap_or_else(|e| panic!("{statement}: {e}"));
     };
-    let lost = "trade_id = '7'";
+    let missing = "trade_id = '7'";
     sql(&format!(
-        "ALTER TABLE cold.trades DELETE WHERE {lost} SETTINGS mutations_sync = 2"
+        "ALTER TABLE cold.trades DELETE WHERE {missing} SETTINGS mutations_sync = 2"
     ))
     .await;
     asked.sync().await;
@@ -303,15 +303,15 @@ async fn a_window_that_halted_is_shown_and_done_at_once_when_it_is_retried() {
     asked
         .until_windows(&[("halted", 100), ("verified", 100)])
         .await;
-    let stats = asked.get("/stats");
-    let last = &stats["sync"]["last"];
-    assert_eq!(last["ok"], false, "{last}");
-    assert!(!last["error"].as_str().unwrap().contains("hint:"), "{last}");
+    let figures = asked.get("/stats");
+    let run = &figures["sync"]["last"];
+    assert_eq!(run["ok"], false, "{run}");
+    assert!(!run["error"].as_str().unwrap().contains("hint:"), "{run}");
     let health = asked.get("/health");
     assert!(!health.to_string().contains("hint: "), "{health}");
 
     sql(&format!(
-        "INSERT INTO cold.trades SELECT * FROM hot.trades WHERE {lost}"
+        "INSERT INTO cold.trades SELECT * FROM hot.trades WHERE {missing}"
     ))
     .await;
     let retry = format!("/transfer-tasks/{FIRST}/retry");
