@@ -112,7 +112,7 @@ advisories:
 
 # What CI runs
 [group('code')]
-ci: check test test-clients test-readers test-http check-packaging
+ci: check test test-clients test-readers test-http test-openapi test-page check-packaging
 
 # Remove what was built; the fetched tools stay
 [group('code')]

@@ -52,6 +52,21 @@ impl Archive {
         ))
     }
 
+    /// The generations of a dataset that have a manifest and whose windows have any moment of the range. No manifest is read.
+    pub async fn generation_ids(
+        &self,
+        dataset: &DatasetName,
+        range: Window,
+    ) -> Result<Vec<GenerationId>> {
+        let files = self.files(dataset, Some(range)).await?;
+        let ids = files
+            .iter()
+            .filter_map(|object| parse_manifest(&object.location));
+        Ok(ids
+            .filter(|id| id.window.intersection(&range).is_some())
+            .collect())
+    }
+
     /// The windows that have any file at all, those included whose first export never came to its end.
     pub async fn touched_windows(
         &self,
@@ -74,7 +89,9 @@ impl Archive {
             return self.list(&root).await;
         };
         let folders = self.folders_touching(&root, range).await?;
-        let listings = folders.iter().map(|folder| self.list(folder));
+        let listings = folders
+            .into_iter()
+            .map(|folder| async move { self.list(&folder).await });
         let found: Vec<_> = futures_util::stream::iter(listings)
             .buffered(LISTINGS)
             .try_collect()

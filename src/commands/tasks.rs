@@ -68,7 +68,7 @@ fn query(context: &Context, args: &TaskListArgs, now: Timestamp) -> Result<Query
         datasets,
         range: range(&args.selection, now)?,
         stage: args.stage,
-        status: args.status,
+        statuses: args.status.into_iter().collect(),
         limit: usize::try_from(args.limit).unwrap_or(usize::MAX),
         after: args.after.clone(),
     })

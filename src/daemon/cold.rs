@@ -165,7 +165,10 @@ fn summary(report: &mut Report, started_at: Timestamp) -> SyncRun {
         windows,
         rows,
         bytes,
-        error: failure.map(|e| e.to_string()),
+        hint: failure
+            .as_ref()
+            .and_then(|e| e.advice().map(ToOwned::to_owned)),
+        error: failure.map(|e| e.what()),
     }
 }
 

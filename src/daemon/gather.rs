@@ -7,7 +7,7 @@ use clickhouse::Row;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::World;
+use super::{World, windows};
 use crate::archive::Archive;
 use crate::clickhouse::{Tier, ident, literal};
 use crate::error::{Context as _, Error, Result};
@@ -15,7 +15,7 @@ use crate::http::{ArchiveDataset, ArchiveFigures, TierDataset, TierFigures};
 use crate::nats;
 
 /// How often everything is asked.
-const EVERY: Duration = Duration::from_secs(10);
+pub(super) const EVERY: Duration = Duration::from_secs(10);
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often ingest's counters are looked at.
@@ -40,12 +40,23 @@ pub(super) async fn repeat(world: &World) {
             tokio::time::sleep(EVERY).await;
         }
     };
-    let all = async { tokio::join!(looks, tiers, broker(world), archive(world)) };
-    let _: Option<((), (), (), ())> = shutdown.run_until_cancelled(all).await;
+    let all = async {
+        tokio::join!(
+            looks,
+            tiers,
+            broker(world),
+            archive(world),
+            windows::gather(world)
+        )
+    };
+    let _: Option<((), (), (), (), ())> = shutdown.run_until_cancelled(all).await;
 }
 
 /// Within patience, with how long it took.
-async fn timed<T>(what: &str, work: impl Future<Output = Result<T>>) -> Result<(T, f64)> {
+pub(super) async fn timed<T>(
+    what: &str,
+    work: impl Future<Output = Result<T>>,
+) -> Result<(T, f64)> {
     let started = Instant::now();
     match tokio::time::timeout(PATIENCE, work).await {
         Ok(done) => Ok((done?, started.elapsed().as_secs_f64())),

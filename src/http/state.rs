@@ -10,9 +10,10 @@ use tokio::sync::Notify;
 use super::documents::{ArchiveFigures, Mode, SyncRun, TierFigures};
 use super::history::History;
 use super::metrics::Metrics;
+use super::places::Places;
 use super::results::{Scope, Transfers};
 use crate::dataset::TierRole;
-use crate::ingest::IngestStats;
+use crate::ingest::{IngestStats, StreamGap};
 use crate::progress::{Progress, WorkSnapshot};
 use crate::transfer::{Report, Status};
 
@@ -31,6 +32,7 @@ pub(super) struct Inner {
     pub(super) figures: RwLock<Figures>,
     pub(super) desk: Option<Desk>,
     pub(super) metrics: Metrics,
+    pub(super) places: Arc<Places>,
 }
 
 /// What the tiers and the archive held when they were last asked.
@@ -47,14 +49,43 @@ pub(super) struct Reading {
     pub(super) latency_seconds: Option<f64>,
     pub(super) last_success_at: Option<Timestamp>,
     /// Since when it fails, and why.
-    pub(super) failing: Option<(Instant, String)>,
+    pub(super) failing: Option<(Instant, Said)>,
     pub(super) free_bytes: Option<u64>,
+}
+
+/// What is wrong, and what to do about it.
+#[derive(Debug, Clone)]
+pub(super) struct Said {
+    pub(super) error: String,
+    pub(super) hint: Option<String>,
+}
+
+impl Said {
+    pub(super) fn plain(error: String) -> Self {
+        Self { error, hint: None }
+    }
+
+    /// Takes an error's text apart.
+    fn of(text: &str) -> Self {
+        match text.split_once("\n  hint: ") {
+            Some((error, hint)) => Self {
+                error: error.to_owned(),
+                hint: Some(hint.to_owned()),
+            },
+            None => Self::plain(text.to_owned()),
+        }
+    }
 }
 
 impl State {
     /// Of a daemon that starts now. `ingest` is what its hot side counts in, where it has one.
     #[must_use]
-    pub fn new(mode: Mode, ingest: Option<Arc<IngestStats>>, schedule: Option<String>) -> Self {
+    pub fn new(
+        mode: Mode,
+        ingest: Option<Arc<IngestStats>>,
+        schedule: Option<String>,
+        places: Places,
+    ) -> Self {
         Self(Arc::new(Inner {
             mode,
             started_at: Timestamp::now(),
@@ -65,6 +96,7 @@ impl State {
             figures: RwLock::default(),
             desk: schedule.map(Desk::new),
             metrics: Metrics::new(),
+            places: Arc::new(places),
         }))
     }
 
@@ -72,6 +104,12 @@ impl State {
     #[must_use]
     pub fn desk(&self) -> Option<&Desk> {
         self.0.desk.as_ref()
+    }
+
+    /// Where this daemon's data lies.
+    #[must_use]
+    pub fn places(&self) -> &Arc<Places> {
+        &self.0.places
     }
 
     /// What this process measures.
@@ -96,7 +134,7 @@ impl State {
                 .failing
                 .take()
                 .map_or_else(Instant::now, |(since, _)| since);
-            reading.failing = Some((since, why.to_owned()));
+            reading.failing = Some((since, Said::of(why)));
         });
     }
 
@@ -148,6 +186,19 @@ impl State {
             let report = stats.snapshot();
             lock(&self.0.history).look(now, &report.datasets);
         }
+    }
+
+    /// What the stream dropped of a dataset since the daemon started.
+    #[must_use]
+    pub fn gaps(&self, dataset: &str) -> Vec<StreamGap> {
+        let Some(stats) = &self.0.ingest else {
+            return Vec::new();
+        };
+        let of_dataset = stats.snapshot().datasets.into_iter();
+        of_dataset
+            .filter(|d| d.dataset == dataset)
+            .flat_map(|d| d.gaps)
+            .collect()
     }
 
     pub(super) fn figures(&self) -> Figures {

@@ -5,6 +5,7 @@
 //! to do: that round is the proof. State is facts: a process can stop at any instruction, and the same command started
 //! again ends in the same state.
 
+mod calendar;
 mod evidence;
 mod evolution;
 mod export;
@@ -40,6 +41,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+pub use calendar::{Calendar, Seen, WindowStage, WindowStanding, gap_before, held_in_hot};
 pub use moment::{Range, parse_moment};
 pub use plan::{Cleanup, CleanupPolicy, Due, Plan, PlannedPartition, PlannedWindow};
 pub use report::{DatasetReport, PartitionReport, Report, WindowReport, describe_plan};

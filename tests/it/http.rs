@@ -1,5 +1,7 @@
 //! A daemon of both sides, asked over HTTP.
 
+mod routes;
+
 use std::io::{BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 
@@ -48,7 +50,7 @@ pub(crate) fn json(address: &str, path: &str) -> Value {
 }
 
 /// Servers with the trades' tables in both tiers, an archive, and a schedule of some seconds.
-async fn world(archive: &std::path::Path) -> World {
+pub(crate) async fn world(archive: &std::path::Path) -> World {
     let mut world = World::start(&["trades"], &[]).await;
     world.set("MPSYNC__ARCHIVE__PATH", archive.to_str().expect("UTF-8"));
     world.set("MPSYNC__SYNC__INTERVAL_HOURS", "0.0005");

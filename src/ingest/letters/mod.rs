@@ -7,6 +7,7 @@
 
 mod filter;
 mod folder;
+mod newest;
 mod replay;
 mod store;
 

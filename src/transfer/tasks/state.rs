@@ -49,13 +49,13 @@ pub struct HistoryEntry {
 
 /// Whether the entries before this one say nothing more of how the task stands, given what was seen of them so far.
 #[derive(Debug, Default)]
-pub(super) struct Enough {
+pub(in crate::transfer) struct Enough {
     stage: bool,
     standing: bool,
 }
 
 impl Enough {
-    pub(super) fn with(&mut self, entry: &Entry) -> bool {
+    pub(in crate::transfer) fn with(&mut self, entry: &Entry) -> bool {
         self.stage |= matches!(entry.event, Event::Reached { .. });
         self.standing |= Standing::said_by(&entry.event).is_some();
         self.stage && self.standing
