@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Cli, Command, DlqAction, GlobalArgs, Output, ReplayTarget, SchemaAction};
+use crate::cli::{Cli, Command, DlqAction, Output, ReplayTarget, SchemaAction};
 use crate::config::{Config, Flag, Live, Problems, Sources};
 use crate::dataset::{Dataset, TierRole, builtin};
 use crate::error::{Error, Result};

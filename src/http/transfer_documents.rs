@@ -215,6 +215,8 @@ pub(super) enum EventName {
     Retried,
     /// A person wants it passed over.
     Cancelled,
+    /// It is past the archive's retention and leaves the archive.
+    Expired,
 }
 
 impl From<HistoryEntry> for HistoryDocument {
@@ -246,6 +248,7 @@ impl From<HistoryEntry> for HistoryDocument {
             }
             Event::Retried => document.event = EventName::Retried,
             Event::Cancelled => document.event = EventName::Cancelled,
+            Event::Expired => document.event = EventName::Expired,
         }
         document
     }

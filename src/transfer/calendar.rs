@@ -280,6 +280,8 @@ fn proven<'a>(newest: impl Iterator<Item = &'a Event>) -> Option<Stage> {
                 status: Status::Halted,
                 ..
             } => doubted = true,
+            // What was archived has left the archive, and cold before it.
+            Event::Expired => return None,
             Event::Ended { .. } | Event::Fenced | Event::Retried | Event::Cancelled => {}
         }
     }
