@@ -307,6 +307,7 @@ pub(super) fn manifest(
         dataset: id.dataset.clone(),
         window: id.window,
         generation: id.generation,
+        revision: 0,
         attempt,
         created_at: id.window.end(),
         source: Source {

@@ -16,6 +16,7 @@ mod config;
 mod demo;
 mod dlq;
 mod engine;
+mod gc;
 mod generate;
 mod inspect;
 mod man;
@@ -145,6 +146,7 @@ pub async fn run(cli: Cli, live: Live, logs: Logs, shutdown: CancellationToken) 
         Command::Import(args) => transfer::run(&context()?, &args, Goal::Import).await,
         Command::Sync(args) => transfer::run(&context()?, &args, Goal::Sync).await,
         Command::Verify(args) => verify::run(&context()?, &args).await,
+        Command::Gc(args) => gc::run(&context()?, &args).await,
         Command::Tasks(args) => tasks::run(&context()?, &args).await,
         Command::Replay(args) => replay::run(&context()?, &args).await,
         Command::Inspect(args) => inspect::run(&context()?, &args).await,

@@ -211,6 +211,12 @@ fn print_remarks(dataset: &DatasetReport) {
             println!("{name} {span} stays in hot: {why}");
         }
     }
+    if dataset.postponed > 0 {
+        println!(
+            "{name}: {} windows are left to later runs (sync.batch_hours)",
+            dataset.postponed
+        );
+    }
     if dataset.young > 0 {
         println!(
             "{name}: {} windows are too young and wait (say --to to take them now)",
