@@ -114,6 +114,12 @@ advisories:
 [group('code')]
 ci: check test test-clients test-readers test-http test-openapi test-page check-packaging
 
+# Make the damaged archives under fixtures/archives anew; their snapshots change with them
+[private]
+fixtures: tools build
+    cargo test --locked --test it -- transfer::fixtures::the_fixtures_are_made_anew --ignored
+    INSTA_UPDATE=always cargo test --locked --test it -- transfer::fixtures::what_verify
+
 # Remove what was built; the fetched tools stay
 [group('code')]
 clean:

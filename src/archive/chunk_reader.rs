@@ -84,7 +84,8 @@ fn missing(id: &GenerationId, chunk: &Chunk) -> Error {
 }
 
 /// What to do about a damaged chunk.
-pub(super) const RESTORE: &str = "put the file back from a copy of the archive; hot is not cleaned of what is not proven, and cold is not touched";
+pub(super) const RESTORE: &str = "`mpsync verify --repair` makes it again from cold or hot, where one still holds the rows; or put the file back \
+                                  from a copy of the archive; until then nothing of this window is loaded or cleaned";
 
 fn decode(bytes: Bytes, batches: &mpsc::Sender<Result<RecordBatch>>) -> Result<()> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)

@@ -308,6 +308,7 @@ pub(super) fn manifest(
         dataset: id.dataset.clone(),
         window: id.window,
         generation: id.generation,
+        revision: 0,
         attempt,
         created_at: id.window.end(),
         source: Source {

@@ -18,6 +18,7 @@ mod demo;
 mod dlq;
 mod embedded;
 mod engine;
+mod gc;
 mod generate;
 mod health;
 mod inspect;
@@ -160,6 +161,7 @@ pub async fn run(cli: Cli, live: Live, logs: Logs, shutdown: CancellationToken) 
         Command::Import(args) => transfer::run(&stores().await?, &args, Goal::Import).await,
         Command::Sync(args) => transfer::run(&stores().await?, &args, Goal::Sync).await,
         Command::Verify(args) => verify::run(&stores().await?, &args).await,
+        Command::Gc(args) => gc::run(&stores().await?, &args).await,
         Command::Tasks(args) => tasks::run(&stores().await?, &args).await,
         Command::Replay(args) => replay::run(&stores().await?, &args).await,
         Command::Inspect(args) => inspect::run(&stores().await?, &args).await,
@@ -181,8 +183,8 @@ pub async fn run(cli: Cli, live: Live, logs: Logs, shutdown: CancellationToken) 
 fn needs_a_tier(command: &Command) -> bool {
     match command {
         Command::Schema(args) => !matches!(args.action, SchemaAction::Show(_)),
-        Command::Export(_) | Command::Import(_) | Command::Sync(_) => true,
-        Command::Verify(args) => args.against.is_some(),
+        Command::Export(_) | Command::Import(_) | Command::Sync(_) | Command::Gc(_) => true,
+        Command::Verify(args) => args.against.is_some() || args.repair,
         Command::Replay(args) => args.into == ReplayTarget::Clickhouse,
         Command::Dlq(args) => matches!(args.action, DlqAction::Replay { .. }),
         _ => false,

@@ -198,6 +198,7 @@ fn print_history(output: Output, found: &TaskHistory) -> Result<()> {
         let what = match &entry.entry.event {
             Event::Reached { stage } => stage.to_string(),
             Event::Fenced => "earlier attempts shut out".to_owned(),
+            Event::Tended { what } => what.clone(),
             Event::Retried => "to be tried again".to_owned(),
             Event::Cancelled => "cancelled".to_owned(),
             Event::Expired => "past its retention: leaves the archive".to_owned(),

@@ -225,6 +225,12 @@ fn print_remarks(dataset: &DatasetReport) {
             (None, None) => println!("{name} {span} left {place}: {} rows", leaving.rows),
         }
     }
+    if dataset.postponed > 0 {
+        println!(
+            "{name}: {} windows are left to later runs (sync.batch_hours)",
+            dataset.postponed
+        );
+    }
     if dataset.young > 0 {
         println!(
             "{name}: {} windows are too young and wait (say --to to take them now)",

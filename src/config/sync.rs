@@ -10,7 +10,7 @@ use super::schedule::SyncSchedule;
 pub struct SyncConfig {
     /// When.
     pub schedule: SyncSchedule,
-    /// How many hours one run transfers at most, for each dataset.
+    /// How many hours of data that are not archived yet one scheduled run takes at most, for each dataset.
     pub batch_hours: u32,
     /// Whether proven windows are cleaned out of hot.
     pub cleanup_enabled: bool,

@@ -181,6 +181,8 @@ fn request(world: &World, manual: Manual, now: Timestamp) -> Request {
         now.checked_sub(SignedDuration::from_hours(hours.into()))
             .ok()
     });
+    // A person who names a time means all of it.
+    request.batch_hours = manual.lookback_hours.is_none().then_some(sync.batch_hours);
     if sync.cleanup_enabled {
         request.cleanup = CleanupPolicy::OlderThan(transfer::stays_in_hot(&config.hot, sync));
         request.retention = Retention::of(&config.cold, &config.archive);

@@ -59,6 +59,7 @@ pub use plan::{LanePlan, Plan, plan};
 pub use run::run;
 pub use target::{
     CoreTarget, FileFormat, FileTarget, JetStreamTarget, RowTarget, TableSink, TableTarget, Target,
+    sweep_doors,
 };
 pub use wire::{BoundBatch, WireForm};
 

@@ -5,10 +5,14 @@
 //! to do: that round is the proof. State is facts: a process can stop at any instruction, and the same command started
 //! again ends in the same state.
 
+mod batch;
 mod calendar;
+mod deletion;
+mod erase;
 mod evidence;
 mod evolution;
 mod export;
+mod gc;
 mod holdings;
 mod journal;
 mod load;
@@ -16,6 +20,7 @@ mod moment;
 mod partitioning;
 mod plan;
 mod proof;
+mod repair;
 mod report;
 mod requests;
 mod retention;
@@ -42,8 +47,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 pub use calendar::{Calendar, Seen, WindowStage, WindowStanding, gap_before, held_in_hot};
-pub use moment::{Range, parse_moment};
+pub use gc::{Item, Kept, Kind, Sweep, gc};
+pub use moment::{Range, parse_age, parse_moment};
 pub use plan::{Cleanup, CleanupPolicy, Due, Plan, PlannedPartition, PlannedWindow};
+pub use repair::{Repaired, Repairs, Unrepaired, repair};
 pub use report::{DatasetReport, PartitionReport, Report, WindowReport, describe_plan};
 pub use requests::{OpenRequest, Wish, dataset_of, open_requests, submit};
 pub use retention::{LeavingReport, Place, PlannedLeaving, Retention};
@@ -128,6 +135,8 @@ pub struct Request {
     pub retention: Retention,
     /// How long after its end a window is exported at the earliest, where the range has no end.
     pub grace: SignedDuration,
+    /// How many hours of data that are not archived yet one run takes at most, for each dataset; `None` for all.
+    pub batch_hours: Option<u32>,
     /// How many windows at once.
     pub jobs: usize,
     /// Now.
@@ -146,6 +155,7 @@ impl Request {
             cleanup: CleanupPolicy::Off,
             retention: Retention::default(),
             grace: SignedDuration::try_from(sync.grace).unwrap_or(SignedDuration::MAX),
+            batch_hours: None,
             jobs: sync.max_concurrent_transfers,
             now: Timestamp::now(),
         }
@@ -244,8 +254,17 @@ async fn plan_one(context: &TransferContext, dataset: &Dataset, request: &Reques
     }
     let road = Road::open(context, dataset, request).await?;
     let facts = survey::survey(&road, request.range).await?;
-    let mut plan = plan::plan(&facts, request.range, request.due())?;
+    let mut plan = due(&road, &facts, request).await?;
     plan.leaving = retention::plan(&road, request).await?;
+    Ok(plan)
+}
+
+/// What is due of a dataset, no more than one run takes.
+async fn due(road: &Road, facts: &plan::Facts, request: &Request) -> Result<Plan> {
+    let mut plan = plan::plan(facts, request.range, request.due())?;
+    if let Some(hours) = request.batch_hours {
+        batch::limit(&road.archive, &mut plan, hours).await?;
+    }
     Ok(plan)
 }
 
@@ -307,6 +326,7 @@ async fn take_up(
             origin: Origin::Explicit,
             range: open.wish.range(),
             filter: open.wish.filter(),
+            batch_hours: None,
             ..request.clone()
         };
         tracing::info!(request = %open.id, dataset = %dataset.name, window = %open.wish.window, "taking up what was submitted");
@@ -372,13 +392,18 @@ async fn run_one(
     } else {
         recover_sealed(&runner, request, report).await?;
         let facts = survey::survey(&runner.road, request.range).await?;
-        let plan = plan::plan(&facts, request.range, request.due())?;
+        let plan = due(&runner.road, &facts, request).await?;
         report.young = plan.young;
-        let cleanups = plan
+        report.postponed = plan.postponed;
+        let cleanups: usize = plan
             .partitions
             .iter()
-            .filter(|p| p.cleanup == Cleanup::Clean)
-            .count();
+            .map(|p| match &p.cleanup {
+                Cleanup::Clean => 1,
+                Cleanup::Delete(windows) => windows.len(),
+                Cleanup::Keep(_) => 0,
+            })
+            .sum();
         context
             .progress
             .expect((plan.windows().count() + cleanups) as u64);

@@ -29,6 +29,8 @@ pub struct DatasetReport {
     pub windows: Vec<WindowReport>,
     /// Windows that were not due yet.
     pub young: u64,
+    /// Windows that are due and left to later runs (`sync.batch_hours`).
+    pub postponed: u64,
     /// Partitions that were to be cleaned, or were looked at for it.
     pub partitions: Vec<PartitionReport>,
     /// What was past its retention in cold and in the archive.
@@ -158,6 +160,7 @@ impl DatasetReport {
             dataset,
             windows: Vec::new(),
             young: 0,
+            postponed: 0,
             partitions: Vec::new(),
             leaving: Vec::new(),
             hot_rows: None,
@@ -266,6 +269,11 @@ pub fn describe_plan(plan: &Plan) -> String {
                 text,
                 "    then {name} is cleaned out of hot, when all of it is proven"
             ),
+            Cleanup::Delete(windows) => writeln!(
+                text,
+                "    then the rows of {} windows are deleted from {name}, when they are proven",
+                windows.len()
+            ),
             Cleanup::Keep(why) => writeln!(text, "    then {name} stays in hot: {why}"),
         };
     }
@@ -274,6 +282,13 @@ pub fn describe_plan(plan: &Plan) -> String {
     }
     for leaving in &plan.leaving {
         let _ = writeln!(text, "  {leaving}");
+    }
+    if plan.postponed > 0 {
+        let _ = writeln!(
+            text,
+            "  {} windows are left to later runs (sync.batch_hours)",
+            plan.postponed
+        );
     }
     for halted in &plan.halted {
         let _ = writeln!(text, "  halted: {halted}");

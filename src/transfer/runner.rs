@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use super::erase::erase;
 use super::journal::Journal;
 use super::plan::{Cleanup, PlannedPartition};
 use super::report::{PartitionReport, WindowReport};
@@ -103,6 +104,53 @@ impl Runner {
         Ok((windows, partition))
     }
 
+    /// Deletes the rows of windows that are proven from a partition that holds others.
+    async fn delete(
+        &self,
+        planned: &PlannedPartition,
+        due: &[Window],
+        windows: &mut Vec<WindowReport>,
+    ) -> Result<PartitionReport> {
+        let table = &self.road.hot()?.schema.table;
+        let mut report = PartitionReport {
+            span: planned.span,
+            cleaned_rows: 0,
+            kept: None,
+            error: None,
+        };
+        for planned_window in planned.windows.iter().filter(|w| due.contains(&w.window)) {
+            let window = planned_window.window;
+            let proven = windows
+                .iter()
+                .any(|w| w.window == window && w.stage >= Stage::Verified && w.error.is_none());
+            if !proven || !self.may_work_on(window).await? {
+                report.kept = Some("not all of its windows are proven".into());
+                continue;
+            }
+            let source = SourceTable {
+                table: table.clone(),
+                partition: planned.id.clone(),
+                rows: planned_window.rows,
+            };
+            let name = &self.road.dataset.name;
+            let work = self
+                .road
+                .progress
+                .begin(format!("{name} deleting {window}"));
+            let job = Job::Delete {
+                source: &source,
+                window,
+            };
+            let task = self.task(window);
+            match self.patiently(job, &work).instrument(task).await {
+                Ok(done) => take_cleaned(&mut report, windows, done),
+                // One that fails leaves the others their turn.
+                Err(e) => report.error = Some(e),
+            }
+        }
+        Ok(report)
+    }
+
     /// Cleans a partition whose windows are all proven.
     async fn cleanup(
         &self,
@@ -119,6 +167,15 @@ impl Runner {
             (Cleanup::Keep(why), _) => {
                 report.kept = Some(why.clone());
                 return report;
+            }
+            (Cleanup::Delete(due), _) => {
+                return match self.delete(planned, due, windows).await {
+                    Ok(report) => report,
+                    Err(e) => {
+                        report.error = Some(e);
+                        report
+                    }
+                };
             }
             (Cleanup::Clean, None) => return report,
             (Cleanup::Clean, Some(span)) => span,
@@ -242,6 +299,12 @@ impl Runner {
                     .await
                     .doing(|| format!("cleaning {} {span}", road.dataset.name))
             }
+            Job::Delete { source, window } => {
+                let erased = Box::pin(erase(road, observer, source, window, work));
+                self.or_interrupted(erased)
+                    .await
+                    .doing(|| format!("deleting {} {window} from hot", road.dataset.name))
+            }
         }
     }
 
@@ -261,7 +324,7 @@ impl Runner {
         loop {
             let permits = match job {
                 Job::Drive { .. } => &self.permits,
-                Job::Clean { .. } => &self.cleanups,
+                Job::Clean { .. } | Job::Delete { .. } => &self.cleanups,
             };
             let permit = permits.acquire().await.map_err(std::io::Error::other)?;
             if self.shutdown.is_cancelled() {
@@ -296,6 +359,11 @@ enum Job<'a> {
     },
     /// Cleaning a partition whose windows are proven.
     Clean { partition: &'a str, span: Window },
+    /// Deleting the rows of a window that is proven.
+    Delete {
+        source: &'a SourceTable,
+        window: Window,
+    },
 }
 
 impl std::fmt::Display for Job<'_> {
@@ -303,6 +371,7 @@ impl std::fmt::Display for Job<'_> {
         match self {
             Self::Drive { window, .. } => write!(f, "transferring {window}"),
             Self::Clean { span, .. } => write!(f, "cleaning {span}"),
+            Self::Delete { window, .. } => write!(f, "deleting {window}"),
         }
     }
 }
@@ -313,7 +382,7 @@ pub(super) fn take_cleaned(
     windows: &mut Vec<WindowReport>,
     cleaned: Cleaned,
 ) {
-    report.cleaned_rows = cleaned.rows;
+    report.cleaned_rows += cleaned.rows;
     for (window, driven) in cleaned.windows {
         if !windows.iter().any(|w| w.window == window) {
             windows.push(WindowReport::new(window));

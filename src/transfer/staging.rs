@@ -6,7 +6,8 @@ use clickhouse::Row;
 use futures_util::TryStreamExt as _;
 use serde::Deserialize;
 
-use super::partitioning::window_in_name;
+use super::deletion::stop_deletions;
+use super::partitioning::{window_from_name, window_in_name};
 use super::road::{Road, Side, total};
 use super::rows::{Rows, check_takes};
 use crate::archive::{Archive, Manifest};
@@ -43,6 +44,16 @@ fn prefix(table: &str, purpose: Purpose, window: Window) -> String {
 /// The name of an attempt's table.
 pub(super) fn name(table: &str, purpose: Purpose, window: Window, attempt: u64) -> String {
     format!("{}{attempt}", prefix(table, purpose, window))
+}
+
+/// The window and the attempt in the name of a table beside the dataset's own; `None` for any other table.
+pub(super) fn parse_name(table: &str, name: &str) -> Option<(Window, u64)> {
+    let rest = name.strip_prefix(table)?;
+    let rest = rest
+        .strip_prefix("_stage_")
+        .or_else(|| rest.strip_prefix("_check_"))?;
+    let (window, attempt) = rest.rsplit_once("_a")?;
+    Some((window_from_name(window)?, attempt.parse().ok()?))
 }
 
 /// Creates a table like `side`'s own, under a name that must be free.
@@ -242,7 +253,7 @@ pub(super) async fn wait_for_queries(tier: &Tier, prefix: &str) -> Result<()> {
     }
 }
 
-/// The archived rows of a window in a table of their own beside hot's, for a comparison.
+/// The archived rows of a window in a table of their own beside a tier's, for a comparison.
 #[derive(Debug)]
 pub(super) struct Scratch<'a> {
     road: &'a Road,
@@ -254,14 +265,15 @@ impl<'a> Scratch<'a> {
     /// Makes and fills it; what an earlier attempt left is dropped.
     pub(super) async fn fill(
         road: &'a Road,
+        side: &'a Side,
         window: Window,
         generations: &[Manifest],
         attempt: u64,
         work: &Work,
     ) -> Result<Self> {
-        let side = road.hot()?;
         let prefix = prefix(&side.schema.table, Purpose::Check, window);
         for old in side.tier.tables_with_prefix(&prefix).await? {
+            stop_deletions(&side.tier, &old).await?;
             side.tier.drop_table(&old).await?;
         }
         let table = name(&side.schema.table, Purpose::Check, window, attempt);
@@ -287,5 +299,28 @@ impl<'a> Scratch<'a> {
     /// Drops it.
     pub(super) async fn remove(self) -> Result<()> {
         self.side.tier.drop_table(&self.table).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_beside_the_datasets_own_is_known_by_its_name_and_no_other_is() {
+        let window: Window = "2026-01-01T05".parse().unwrap();
+        for purpose in [Purpose::Stage, Purpose::Check] {
+            let name = name("trades", purpose, window, 12);
+            assert_eq!(parse_name("trades", &name), Some((window, 12)));
+        }
+        for other in [
+            "trades",
+            "trades_sealed_20260101T05_a1",
+            "trades_stage_20260101T05",
+            "trades_stage_x_a1",
+            "orderbooks_stage_20260101T05_a1",
+        ] {
+            assert_eq!(parse_name("trades", other), None, "{other}");
+        }
     }
 }

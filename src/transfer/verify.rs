@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::moment::Range;
 use super::proof;
+use super::repair::Repairs;
 use super::road::total;
 use super::rows::{Rows, check_takes};
 use crate::archive::{Archive, Depth, Finding, Manifest, Severity, verify as verify_archive};
@@ -43,6 +44,9 @@ pub struct VerifyReport {
     pub unanswered: Vec<String>,
     /// Windows that the tier holds nothing of, where that is no fault.
     pub absent: u64,
+    /// What was repaired, where that was asked for; the findings are those of afterwards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repairs: Option<Repairs>,
     /// How long it took.
     pub seconds: f64,
 }

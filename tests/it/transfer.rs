@@ -3,8 +3,12 @@
 mod cleanup;
 mod crash;
 mod damage;
+mod erase;
+mod fixtures;
 mod foreign;
+mod gc;
 mod property;
+mod repair;
 mod retention;
 mod road;
 mod s3;

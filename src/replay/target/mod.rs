@@ -3,6 +3,7 @@
 mod clickhouse;
 mod csv;
 mod door;
+mod doors;
 mod file;
 mod jetstream;
 mod pending;
@@ -11,6 +12,7 @@ mod rows;
 use arrow::array::RecordBatch;
 
 pub use clickhouse::{TableSink, TableTarget};
+pub use doors::sweep_doors;
 pub use file::FileTarget;
 pub use jetstream::{CoreTarget, JetStreamTarget};
 pub use rows::{FileFormat, RowTarget};

@@ -134,21 +134,13 @@ pub async fn retry(
     by: &str,
     id: &TaskId,
 ) -> Result<Option<Status>> {
-    let Some(task) = known(archive, now, id).await? else {
+    let nothing = "every sync looks at it again; there is nothing to try again";
+    let Some(task) = undone(archive, now, id, nothing).await? else {
         return Ok(None);
     };
-    match task.status {
-        Status::Running => {
-            return Err(Error::busy(format!("{id} is being worked on"))
-                .hint("`mpsync tasks cancel` ends it at its next step"));
-        }
-        Status::Done => {
-            return Err(
-                Error::busy(format!("{id} is done, as far as {}", task.stage))
-                    .hint("every sync looks at it again; there is nothing to try again"),
-            );
-        }
-        Status::Queued | Status::Waiting | Status::Halted | Status::Cancelled => {}
+    if task.status == Status::Running {
+        return Err(Error::busy(format!("{id} is being worked on"))
+            .hint("`mpsync tasks cancel` ends it at its next step"));
     }
     note(archive, now, by, &task, Event::Retried).await?;
     let wish = Wish {
@@ -172,18 +164,12 @@ pub async fn cancel(
     by: &str,
     id: &TaskId,
 ) -> Result<Option<Status>> {
-    let Some(task) = known(archive, now, id).await? else {
+    let nothing = "there is nothing to cancel";
+    let Some(task) = undone(archive, now, id, nothing).await? else {
         return Ok(None);
     };
-    match task.status {
-        Status::Done => {
-            return Err(
-                Error::busy(format!("{id} is done, as far as {}", task.stage))
-                    .hint("there is nothing to cancel"),
-            );
-        }
-        Status::Cancelled => return Ok(Some(Status::Cancelled)),
-        Status::Queued | Status::Running | Status::Waiting | Status::Halted => {}
+    if task.status == Status::Cancelled {
+        return Ok(Some(Status::Cancelled));
     }
     note(archive, now, by, &task, Event::Cancelled).await?;
     Ok(Some(match task.status {
@@ -209,8 +195,20 @@ async fn note(
     journal.write(&entry).await.map(drop)
 }
 
-async fn known(archive: &Archive, now: Timestamp, id: &TaskId) -> Result<Option<Task>> {
-    Ok(show(archive, now, id).await?.map(|found| found.task))
+/// The task that a person wants to stand otherwise; a busy error, with what to say of it, where it is done.
+async fn undone(
+    archive: &Archive,
+    now: Timestamp,
+    id: &TaskId,
+    nothing: &'static str,
+) -> Result<Option<Task>> {
+    match show(archive, now, id).await?.map(|found| found.task) {
+        Some(task) if task.status == Status::Done => {
+            let done = format!("{id} is done, as far as {}", task.stage);
+            Err(Error::busy(done).hint(nothing))
+        }
+        other => Ok(other),
+    }
 }
 
 /// How a task stands, from the newest entries of its journal alone.

@@ -102,7 +102,14 @@ fn standing(id: &TaskId, newest: &[(u64, Entry)]) -> (Status, Option<String>, Op
         .find(|event| Standing::said_by(event).is_some());
     match decisive {
         // An attempt that was broken off, or a person who wants it tried again: the next run takes it.
-        None | Some(Event::Retried | Event::Reached { .. } | Event::Fenced | Event::Expired) => {
+        None
+        | Some(
+            Event::Retried
+            | Event::Reached { .. }
+            | Event::Fenced
+            | Event::Expired
+            | Event::Tended { .. },
+        ) => {
             (Status::Queued, None, None)
         }
         Some(Event::Cancelled) => (Status::Cancelled, None, Some(retry(id))),
