@@ -87,7 +87,7 @@ fuzz SECONDS="600" *FILES: build
     {{ quote(target / "debug" / "fuzz-decode") }} -max_total_time={{ SECONDS }} -max_len=4096 -dict=fuzz/json.dict \
         -artifact_prefix=fuzz/artifacts/ {{ if FILES == "" { "fuzz/corpus" } else { FILES } }}
 
-# Measure (`just bench ingest`, `just bench decode`, `just bench ingest trades`); benches/README.md says what and how
+# Measure (`just bench ingest`, `just bench decode`, `just bench ingest trades`, `just bench transfer --rows 100000`); benches/README.md says what and how
 [group('test')]
 bench NAME *ARGS: tools
     cargo bench --locked --bench {{ NAME }} -- {{ ARGS }}

@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use super::Tls;
+use super::encryption::EncryptionKeys;
 use super::reader::Section;
 use super::secret::Secret;
 use crate::error::{Error, Result};
@@ -133,6 +134,8 @@ pub struct ArchiveConfig {
     pub verify_after_write: bool,
     /// Bytes a second that chunks are uploaded with at most, all together; `None` for no limit.
     pub upload_bytes_per_second: Option<NonZeroU64>,
+    /// The keys with which chunks are encrypted and decrypted.
+    pub encryption: EncryptionKeys,
 }
 
 /// Bytes a second below which a limit would make every request time out.
@@ -155,6 +158,7 @@ impl ArchiveConfig {
             row_group_rows: s.key("row_group_rows").integer(131_072, 1..=u64::MAX),
             verify_after_write: s.key("verify_after_write").flag(true),
             upload_bytes_per_second: NonZeroU64::new(rate),
+            encryption: EncryptionKeys::read(s),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! mistakes. `config/tiered_storage_config.yaml.example` must name it with its default; a test compares.
 
 mod archive;
+mod encryption;
 mod ingest;
 mod key;
 mod live;
@@ -34,6 +35,7 @@ use reader::{Reader, Strictness};
 use source::Said;
 
 pub use archive::{ArchiveConfig, ArchivePlace, S3Config, S3Credentials, S3Key};
+pub use encryption::{EncryptionKey, EncryptionKeys, KeyId};
 pub use ingest::{BatchLimits, BatchOverride, IngestConfig};
 pub use key::parse_bytes;
 pub use live::{Live, Reloaded};

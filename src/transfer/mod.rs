@@ -19,6 +19,7 @@ mod report;
 mod requests;
 mod road;
 mod rows;
+mod rows_body;
 mod runner;
 mod seal;
 mod sift;

@@ -21,3 +21,4 @@ mod replay;
 mod security;
 mod support;
 mod transfer;
+mod transfer_faults;
