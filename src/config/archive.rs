@@ -308,6 +308,11 @@ mod tests {
             ("url: 's3://b', s3_endpoint: 'http://h'", "s3_allow_http"),
             ("url: 's3://b', s3_access_key_id: i", "with its secret"),
             ("upload_bytes_per_second: 5", "below 65536"),
+            ("encryption_key: 'no key!'", "it is neither hex nor base64"),
+            (
+                "encryption_old_key_files: [no/such/file]",
+                "cannot read the secret",
+            ),
         ] {
             let e = load(yaml, &[]).unwrap_err();
             assert!(e.to_string().contains(said), "{yaml}: {e}");
