@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mpsync::archive::{Archive, Depth, Observer};
 use mpsync::clickhouse::Tier;
@@ -16,6 +16,7 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::PATIENCE;
 use crate::support::breaker::{Breaker, Fault as Broken, Protocol};
 use crate::support::clickhouse::ClickHouse;
 use crate::support::daemon::dataset;
@@ -264,12 +265,23 @@ impl Place {
         request
     }
 
-    /// Starts the same work again, as often as another attempt's lease makes it, and checks the end of it.
+    /// Starts the same work again, and checks the end of it.
+    ///
+    /// What an attempt left sealed that gave no lease back is passed over until that has expired, as what a living worker is
+    /// cleaning: then it takes another run.
     pub(super) async fn finish(&self, what: &str) {
         let attempt = self.attempt(Faults::None);
-        let mut report = transfer::run(&attempt.context, &self.request()).await;
-        if let Some(e) = report.take_failure() {
-            panic!("{what}: started again, it fails: {e}");
+        let begun = Instant::now();
+        loop {
+            let mut report = transfer::run(&attempt.context, &self.request()).await;
+            if let Some(e) = report.take_failure() {
+                panic!("{what}: started again, it fails: {e}");
+            }
+            if self.tables(&self.hot, "_sealed_").await.is_empty() {
+                break;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{what}: it stays sealed");
+            tokio::time::sleep(LEASE / 8).await;
         }
         self.check_end(&attempt, what).await;
     }
