@@ -9,6 +9,7 @@ mod column_sums;
 mod contents;
 mod encoder;
 mod encodings;
+mod encryption;
 mod exclusive;
 mod expire;
 mod explain;
@@ -34,6 +35,7 @@ mod verify;
 mod wire;
 
 #[cfg(test)]
+#[allow(dead_code, reason = "the integration tests use the rest of it")]
 mod faults;
 #[cfg(test)]
 mod testing;

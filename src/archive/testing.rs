@@ -19,7 +19,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use super::*;
 use crate::clickhouse::{Fingerprint, HashedColumn};
-use crate::config::{ArchiveConfig, ArchivePlace};
+use crate::config::{ArchiveConfig, ArchivePlace, EncryptionKeys};
 use crate::dataset::{Epoch, Position};
 use crate::error::Result;
 
@@ -36,6 +36,7 @@ pub(super) fn small(path: &FilePath) -> ArchiveConfig {
         row_group_rows: 400,
         verify_after_write: true,
         retention_days: None,
+        encryption: EncryptionKeys::default(),
     }
 }
 

@@ -138,7 +138,9 @@ async fn read(archive: &Archive, path: &Path) -> Result<bytes::Bytes> {
 async fn chunk(output: Output, archive: &Archive, path: &FilePath, rows: usize) -> Result<()> {
     let key = key(archive, path);
     let doing = || format!("reading {key}");
-    let builder = ParquetRecordBatchReaderBuilder::try_new(read(archive, &key).await?)
+    let bytes = read(archive, &key).await?;
+    let options = archive.reader_options_at(&key).await?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)
         .map_err(|e| Error::integrity(format!("it is no readable Parquet: {e}")))
         .doing(doing)?;
     let total = builder.metadata().file_metadata().num_rows();
@@ -244,14 +246,16 @@ async fn manifest(output: Output, archive: &Archive, path: &FilePath) -> Result<
         println!("  {:<22} {}", column.name, column.type_name);
     }
     for chunk in &manifest.chunks {
+        let key = chunk.key_id.as_ref();
         println!(
-            "{} {} rows, {}, {} to {}, sha256 {}",
+            "{} {} rows, {}, {} to {}, sha256 {}{}",
             chunk.file,
             HumanCount(chunk.rows),
             HumanBytes(chunk.bytes),
             chunk.min_time,
             chunk.max_time,
-            chunk.sha256
+            chunk.sha256,
+            key.map_or_else(String::new, |key| format!(", encrypted with the key {key}"))
         );
     }
     Ok(())

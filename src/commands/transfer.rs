@@ -33,7 +33,7 @@ pub(super) async fn run(context: &Context, args: &TransferArgs, goal: Goal) -> R
         datasets: datasets.into_iter().cloned().collect(),
         progress: Progress::default(),
         shutdown: context.shutdown.clone(),
-        observer: Observer::default(),
+        observer: Observer::new(context.config.sync.lease),
     };
     if args.dry_run {
         return show_plan(context.output, &transfer, &request).await;

@@ -4,6 +4,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 
 use super::Tls;
+use super::encryption::EncryptionKeys;
 use super::reader::Section;
 use super::secret::Secret;
 use crate::error::{Error, Result};
@@ -135,6 +136,8 @@ pub struct ArchiveConfig {
     pub upload_bytes_per_second: Option<NonZeroU64>,
     /// For how many days windows stay at least, where they do not stay for ever.
     pub retention_days: Option<NonZeroU32>,
+    /// The keys with which chunks are encrypted and decrypted.
+    pub encryption: EncryptionKeys,
 }
 
 /// Bytes a second below which a limit would make every request time out.
@@ -160,6 +163,7 @@ impl ArchiveConfig {
             retention_days: NonZeroU32::new(
                 s.key("retention_days").live().integer(0, 0..=u32::MAX),
             ),
+            encryption: EncryptionKeys::read(s),
         }
     }
 
@@ -320,6 +324,11 @@ mod tests {
             ("url: 's3://b', s3_endpoint: 'http://h'", "s3_allow_http"),
             ("url: 's3://b', s3_access_key_id: i", "with its secret"),
             ("upload_bytes_per_second: 5", "below 65536"),
+            ("encryption_key: 'no key!'", "it is neither hex nor base64"),
+            (
+                "encryption_old_key_files: [no/such/file]",
+                "cannot read the secret",
+            ),
         ] {
             let e = load(yaml, &[]).unwrap_err();
             assert!(e.to_string().contains(said), "{yaml}: {e}");

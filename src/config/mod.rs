@@ -10,6 +10,7 @@
 mod archive;
 mod http;
 mod engine;
+mod encryption;
 mod ingest;
 mod key;
 mod live;
@@ -39,6 +40,7 @@ use source::Said;
 pub use archive::{ArchiveConfig, ArchivePlace, S3Config, S3Credentials, S3Key};
 pub use http::HttpConfig;
 pub use engine::EngineConfig;
+pub use encryption::{EncryptionKey, EncryptionKeys, KeyId};
 pub use ingest::{BatchLimits, BatchOverride, IngestConfig};
 pub use key::parse_bytes;
 pub use live::{Live, Reloaded};

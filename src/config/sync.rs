@@ -20,6 +20,8 @@ pub struct SyncConfig {
     pub grace: Duration,
     /// How many windows are transferred at once.
     pub max_concurrent_transfers: usize,
+    /// How long a worker's lease may stay unchanged before another takes its window over.
+    pub lease: Duration,
 }
 
 /// A hundred years, in hours: longer than anything is meant to be.
@@ -43,6 +45,7 @@ impl SyncConfig {
                 .key("max_concurrent_transfers")
                 .live()
                 .integer(2, 1..=1024),
+            lease: s.key("lease_seconds").seconds(60.0, 0.5..=86_400.0),
         }
     }
 }

@@ -23,7 +23,7 @@ pub(super) async fn run(world: &World) -> Result<()> {
         datasets: world.datasets.to_vec(),
         progress: Progress::default(),
         shutdown: world.shutdown.clone(),
-        observer: Observer::default(),
+        observer: Observer::new(world.config.sync.lease),
     };
     world.state.succeeded("transfers", None);
     let mut live = world.live.clone();

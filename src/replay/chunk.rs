@@ -9,10 +9,10 @@ use arrow::error::ArrowError;
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowPredicate, ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions,
-    ParquetRecordBatchReaderBuilder, RowFilter,
+    ArrowPredicate, ArrowPredicateFn, ArrowReaderMetadata, ParquetRecordBatchReaderBuilder,
+    RowFilter,
 };
-use parquet::file::metadata::{PageIndexPolicy, RowGroupMetaData};
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 
 use crate::error::{Error, Result};
@@ -56,11 +56,6 @@ pub(super) struct ChunkRows {
     pub metadata: ArrowReaderMetadata,
     /// Its earliest and latest event time in nanoseconds.
     pub span: (i64, i64),
-}
-
-/// How chunks are opened: with the index of their pages, which a filter passes over.
-pub(super) fn options() -> ArrowReaderOptions {
-    ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional)
 }
 
 impl ChunkRows {

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use jiff::Timestamp;
-use parquet::arrow::arrow_reader::ArrowReaderMetadata;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::file::metadata::PageIndexPolicy;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -85,7 +86,10 @@ impl Reader {
             let read = match chunk_bytes(&self.archive, id, chunk, self.verify).await {
                 Ok(bytes) => {
                     self.counts.bytes.fetch_add(chunk.bytes, Ordering::Relaxed);
-                    open(bytes).doing(|| format!("reading {name}"))
+                    let options = self.archive.reader_options(id, chunk);
+                    options
+                        .and_then(|options| open(bytes, options))
+                        .doing(|| format!("reading {name}"))
                 }
                 Err(e) => Err(e),
             };
@@ -230,8 +234,10 @@ impl Reader {
     }
 }
 
-fn open(bytes: Bytes) -> Result<(Bytes, ArrowReaderMetadata)> {
-    let metadata = ArrowReaderMetadata::load(&bytes, super::chunk::options())
+/// Opens a chunk with the index of its pages, which a filter passes over.
+fn open(bytes: Bytes, options: ArrowReaderOptions) -> Result<(Bytes, ArrowReaderMetadata)> {
+    let options = options.with_page_index_policy(PageIndexPolicy::Optional);
+    let metadata = ArrowReaderMetadata::load(&bytes, options)
         .map_err(|e| Error::integrity(format!("it is no readable Parquet: {e}")))?;
     Ok((bytes, metadata))
 }

@@ -26,6 +26,7 @@ mod requests;
 mod retention;
 mod road;
 mod rows;
+mod rows_body;
 mod runner;
 mod seal;
 mod sift;

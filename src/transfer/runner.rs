@@ -25,8 +25,8 @@ use crate::error::{Cause, Context as _, Error, Result};
 use crate::progress::Work;
 use crate::retry::{Backoff, Tries};
 
-/// How long another worker's lease is waited for: longer than it takes for a dead one's to expire.
-const BUSY_PATIENCE: Duration = Duration::from_secs(90);
+/// How many times as long as it takes for a dead worker's lease to expire another one's is waited for.
+const BUSY_PATIENCES: f64 = 1.5;
 /// How often a window that another worker has is asked for.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
@@ -318,9 +318,11 @@ impl Runner {
 
     /// Does a job under a permit: again where an error can pass, and after a while where another worker has what it needs.
     async fn patiently(&self, job: Job<'_>, work: &Work) -> Result<Cleaned> {
-        let started = Instant::now();
         let what = job.to_string();
         let mut tries = Tries::new(&what, Backoff::INTERACTIVE);
+        let busy_patience = self.observer.patience().mul_f64(BUSY_PATIENCES);
+        // The time that it waited for a permit is no time that another worker was given.
+        let mut busy_since = None;
         loop {
             let permits = match job {
                 Job::Drive { .. } => &self.permits,
@@ -338,7 +340,9 @@ impl Runner {
                     return Ok(done);
                 }
                 Err(e)
-                    if matches!(e.cause(), Cause::Busy(_)) && started.elapsed() < BUSY_PATIENCE =>
+                    if matches!(e.cause(), Cause::Busy(_))
+                        && busy_since.get_or_insert_with(Instant::now).elapsed()
+                            < busy_patience =>
                 {
                     work.step("waiting for another worker", 0);
                     tokio::time::sleep(BUSY_PAUSE).await;

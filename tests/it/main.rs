@@ -23,3 +23,4 @@ mod security;
 mod service;
 mod support;
 mod transfer;
+mod transfer_faults;

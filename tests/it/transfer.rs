@@ -1,8 +1,10 @@
 //! Transfer on the real engine: hot windows → archive → cold → proof → cleanup, through the program's own commands.
 
 mod cleanup;
+mod contract;
 mod crash;
 mod damage;
+mod encryption;
 mod erase;
 mod fixtures;
 mod foreign;
