@@ -58,6 +58,9 @@ pub struct WorkSnapshot {
     pub expected: u64,
     /// How long the step has taken.
     pub seconds: f64,
+    /// What else there is to say of it, such as the event time reached; empty where there is nothing.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub note: String,
     #[serde(skip)]
     since: Instant,
 }
@@ -120,6 +123,7 @@ impl Progress {
             bytes: 0,
             expected: 0,
             seconds: 0.0,
+            note: String::new(),
             since: Instant::now(),
         };
         active.work.insert(id, snapshot);
@@ -198,7 +202,8 @@ impl Progress {
                 });
                 bar.set_length(work.expected);
                 bar.set_position(work.rows);
-                bar.set_message(format!("{} {} rows", work.step, HumanCount(work.rows)));
+                let rows = HumanCount(work.rows);
+                bar.set_message(format!("{} {rows} rows  {}", work.step, work.note));
             }
             total.set_length(now.total);
             total.set_position(now.done);
@@ -239,6 +244,7 @@ impl Work {
             work.rows = 0;
             work.bytes = 0;
             work.expected = expected;
+            work.note.clear();
             work.since = Instant::now();
         });
     }
@@ -251,6 +257,11 @@ impl Work {
             work.rows += rows;
             work.bytes += bytes;
         });
+    }
+
+    /// Says what else there is to say, in the place of what was said before.
+    pub fn say(&self, note: String) {
+        self.change(|work| work.note = note);
     }
 
     fn change(&self, change: impl FnOnce(&mut WorkSnapshot)) {

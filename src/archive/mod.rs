@@ -22,6 +22,7 @@ mod pacer;
 mod parallel;
 mod probe;
 mod process;
+mod ranges;
 mod s3;
 mod store;
 mod stored;
@@ -33,7 +34,7 @@ mod wire;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use chunk_reader::{ChunkBatches, ChunkBytes};
 pub use chunk_writer::{ChunkSchema, ChunkWriter, Written};

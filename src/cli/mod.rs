@@ -16,7 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use config::{ConfigAction, ConfigArgs};
 pub use dlq::{DlqAction, DlqArgs, LetterSelection};
 pub use generate::{DemoArgs, GenerateArgs};
-pub use replay::{InspectArgs, InspectWhat, ReplayArgs, ReplayTarget};
+pub use replay::{InspectArgs, InspectWhat, ReplayArgs, ReplayId, ReplayOrder, ReplayTarget};
 pub use run::{EngineArgs, Mode, RunArgs};
 pub use schema::{SchemaAction, SchemaArgs, SchemaCheckArgs, SchemaTarget};
 pub use tasks::{SubmitArgs, TaskListArgs, TasksAction, TasksArgs};
