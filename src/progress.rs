@@ -81,6 +81,9 @@ pub struct WorkSnapshot {
     pub expected: u64,
     /// How long the step has taken.
     pub seconds: f64,
+    /// What else there is to say of it, such as the event time reached; empty where there is nothing.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub note: String,
     #[serde(skip)]
     since: Instant,
 }
@@ -164,6 +167,7 @@ impl Progress {
             bytes: 0,
             expected: 0,
             seconds: 0.0,
+            note: String::new(),
             since: Instant::now(),
         };
         active.work.insert(id, snapshot);
@@ -243,7 +247,8 @@ impl Progress {
                 });
                 bar.set_length(work.expected);
                 bar.set_position(work.rows);
-                bar.set_message(format!("{} {} rows", work.step, HumanCount(work.rows)));
+                let rows = HumanCount(work.rows);
+                bar.set_message(format!("{} {rows} rows  {}", work.step, work.note));
             }
             total.set_length(now.total);
             total.set_position(now.done);
@@ -289,6 +294,7 @@ impl Work {
                 bytes: 0,
                 expected,
                 seconds: 0.0,
+                note: String::new(),
                 since: Instant::now(),
             };
             ended = Some(std::mem::replace(work, next));
@@ -339,6 +345,11 @@ impl Work {
         } else {
             tracing::debug!(parent: span, step, duration, rows, bytes, "step ended");
         }
+    }
+
+    /// Says what else there is to say, in the place of what was said before.
+    pub fn say(&self, note: String) {
+        self.change(|work| work.note = note);
     }
 
     fn change(&self, change: impl FnOnce(&mut WorkSnapshot)) {

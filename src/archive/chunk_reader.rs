@@ -102,7 +102,7 @@ impl Archive {
     }
 }
 
-fn missing(id: &GenerationId, chunk: &Chunk) -> Error {
+pub(super) fn missing(id: &GenerationId, chunk: &Chunk) -> Error {
     Error::integrity(format!(
         "the manifest of {id} names the chunk {}, and there is none",
         chunk.file

@@ -25,6 +25,7 @@ mod pacer;
 mod parallel;
 mod probe;
 mod process;
+mod ranges;
 mod revisions;
 mod s3;
 mod store;
@@ -38,7 +39,7 @@ mod wire;
 #[allow(dead_code, reason = "the integration tests use the rest of it")]
 mod faults;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use chunk_reader::{ChunkBatches, ChunkBytes};
 pub use chunk_writer::{ChunkSchema, ChunkWriter, Written};

@@ -18,7 +18,7 @@ pub use config::{ConfigAction, ConfigArgs};
 pub use dlq::{DlqAction, DlqArgs, LetterSelection};
 pub use generate::{DemoArgs, GenerateArgs};
 pub use health::HealthArgs;
-pub use replay::{InspectArgs, InspectWhat, ReplayArgs, ReplayTarget};
+pub use replay::{InspectArgs, InspectWhat, ReplayArgs, ReplayId, ReplayOrder, ReplayTarget};
 pub use run::{EngineArgs, Mode, RunArgs};
 pub use schema::{SchemaAction, SchemaArgs, SchemaCheckArgs, SchemaTarget};
 pub use tasks::{SubmitArgs, TaskListArgs, TasksAction, TasksArgs};
