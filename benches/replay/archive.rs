@@ -141,6 +141,7 @@ async fn write_hour(
         dataset: dataset.name.clone(),
         window: id.window,
         generation: 0,
+        revision: 0,
         attempt: 1,
         created_at: id.window.end(),
         source: Source {

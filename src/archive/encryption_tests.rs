@@ -7,7 +7,7 @@ use object_store::memory::InMemory;
 
 use super::super::store::Archive;
 use super::super::testing::{id, small, trades, write};
-use super::super::verify::{Depth, verify};
+use super::super::{Depth, verify};
 use super::*;
 use crate::error::ExitCode;
 

@@ -1,12 +1,14 @@
 //! A window leaves the archive.
 
 use super::generations::generation_id;
+use super::layout::parse_manifest_file;
 use super::store::Archive;
 use crate::dataset::{DatasetName, Window};
 use crate::error::Result;
 
 impl Archive {
-    /// Removes a window: its manifests first, the newest generation's before the older ones', then the files that they named.
+    /// Removes a window: its manifests first, the newest generation's before the older ones', and of a generation that was
+    /// repaired the one that holds last; then the files that they named.
     ///
     /// So at every moment what manifests there are name only files that are there, and no generation is missing before a later
     /// one. What an interruption leaves is a window of fewer generations, or files that no manifest names. Repeating it removes the
@@ -16,14 +18,15 @@ impl Archive {
         let (mut manifests, mut others) = (Vec::new(), Vec::new());
         for number in numbers.iter().rev() {
             let folder = generation_id(dataset, window, *number).folder();
+            let mut revisions = Vec::new();
             for file in self.list_folder(&folder).await?.objects {
-                let name = file.location.filename().unwrap_or_default();
-                // `manifest.json`, and whatever else is a manifest in a later layout.
-                match name.starts_with("manifest") {
-                    true => manifests.push(file.location),
-                    false => others.push(file.location),
+                match file.location.filename().and_then(parse_manifest_file) {
+                    Some(revision) => revisions.push((revision, file.location)),
+                    None => others.push(file.location),
                 }
             }
+            revisions.sort();
+            manifests.extend(revisions.into_iter().map(|(_, path)| path));
         }
         for path in manifests.iter().chain(&others) {
             self.remove(path).await?;
@@ -41,7 +44,7 @@ mod tests {
 
     use super::super::faults::{Fault, FaultyStore};
     use super::super::testing::{generation, id, small};
-    use super::super::verify::{Depth, Severity, verify};
+    use super::super::{Depth, Severity, verify};
     use super::*;
 
     fn archive_of(store: Arc<dyn ObjectStore>) -> Archive {

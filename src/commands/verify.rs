@@ -10,9 +10,7 @@ use crate::cli::{Output, VerifyArgs};
 use crate::dataset::{Dataset, TierRole, select};
 use crate::error::{Cause, Error, Result};
 use crate::progress::Progress;
-use crate::transfer::{
-    Against, Repairs, Retention, TransferContext, VerifyReport, repair, verify,
-};
+use crate::transfer::{Against, Repairs, Retention, TransferContext, VerifyReport, repair, verify};
 
 pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<()> {
     let now = Timestamp::now();

@@ -8,9 +8,9 @@
 //! mistakes. `config/tiered_storage_config.yaml.example` must name it with its default; a test compares.
 
 mod archive;
-mod http;
-mod engine;
 mod encryption;
+mod engine;
+mod http;
 mod ingest;
 mod key;
 mod live;
@@ -38,9 +38,9 @@ use reader::{Reader, Strictness};
 use source::Said;
 
 pub use archive::{ArchiveConfig, ArchivePlace, S3Config, S3Credentials, S3Key};
-pub use http::HttpConfig;
-pub use engine::EngineConfig;
 pub use encryption::{EncryptionKey, EncryptionKeys, KeyId};
+pub use engine::EngineConfig;
+pub use http::HttpConfig;
 pub use ingest::{BatchLimits, BatchOverride, IngestConfig};
 pub use key::parse_bytes;
 pub use live::{Live, Reloaded};

@@ -199,6 +199,8 @@ pub(super) struct HistoryDocument {
     pub(super) error: Option<String>,
     /// What to do about it.
     pub(super) hint: Option<String>,
+    /// What a repair or a sweep did.
+    pub(super) what: Option<String>,
 }
 
 /// What happened.
@@ -217,6 +219,8 @@ pub(super) enum EventName {
     Cancelled,
     /// It is past the archive's retention and leaves the archive.
     Expired,
+    /// A repair or a sweep looked after what is there.
+    Tended,
 }
 
 impl From<HistoryEntry> for HistoryDocument {
@@ -231,6 +235,7 @@ impl From<HistoryEntry> for HistoryDocument {
             status: None,
             error: None,
             hint: None,
+            what: None,
         };
         match entry.event {
             Event::Reached { stage } => {
@@ -249,6 +254,10 @@ impl From<HistoryEntry> for HistoryDocument {
             Event::Retried => document.event = EventName::Retried,
             Event::Cancelled => document.event = EventName::Cancelled,
             Event::Expired => document.event = EventName::Expired,
+            Event::Tended { what } => {
+                document.event = EventName::Tended;
+                document.what = Some(what);
+            }
         }
         document
     }

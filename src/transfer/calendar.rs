@@ -282,7 +282,11 @@ fn proven<'a>(newest: impl Iterator<Item = &'a Event>) -> Option<Stage> {
             } => doubted = true,
             // What was archived has left the archive, and cold before it.
             Event::Expired => return None,
-            Event::Ended { .. } | Event::Fenced | Event::Retried | Event::Cancelled => {}
+            Event::Ended { .. }
+            | Event::Tended { .. }
+            | Event::Fenced
+            | Event::Retried
+            | Event::Cancelled => {}
         }
     }
     None

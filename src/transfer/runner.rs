@@ -141,7 +141,7 @@ impl Runner {
                 source: &source,
                 window,
             };
-            let task = self.task(window);
+            let task = self.road.task(window);
             match self.patiently(job, &work).instrument(task).await {
                 Ok(done) => take_cleaned(&mut report, windows, done),
                 // One that fails leaves the others their turn.

@@ -156,7 +156,7 @@ async fn whichever_call_fails_a_check_says_that_it_is_not_complete() {
             let attempt = place.attempt(kind.nth(nth));
             let against = Against {
                 tier: attempt.context.cold.clone(),
-                may_be_empty: false,
+                may_lack_before: None,
             };
             let datasets = &attempt.context.datasets;
             let archive = &attempt.context.archive;

@@ -109,9 +109,7 @@ fn standing(id: &TaskId, newest: &[(u64, Entry)]) -> (Status, Option<String>, Op
             | Event::Fenced
             | Event::Expired
             | Event::Tended { .. },
-        ) => {
-            (Status::Queued, None, None)
-        }
+        ) => (Status::Queued, None, None),
         Some(Event::Cancelled) => (Status::Cancelled, None, Some(retry(id))),
         Some(Event::Ended {
             status,

@@ -349,7 +349,7 @@ impl Place {
         }
         let against = Against {
             tier: self.cold.clone(),
-            may_be_empty: false,
+            may_lack_before: None,
         };
         let context = &attempt.context;
         let (archive, datasets) = (&context.archive, &context.datasets);
