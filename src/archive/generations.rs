@@ -59,12 +59,9 @@ impl Archive {
         range: Window,
     ) -> Result<Vec<GenerationId>> {
         let files = self.files(dataset, Some(range)).await?;
-        let ids = files
-            .iter()
-            .filter_map(|object| parse_manifest(&object.location));
-        Ok(ids
-            .filter(|id| id.window.intersection(&range).is_some())
-            .collect())
+        let ids = files.iter().filter_map(|f| parse_manifest(&f.location));
+        let touches = |id: &GenerationId| id.window.intersection(&range).is_some();
+        Ok(ids.filter(touches).collect())
     }
 
     /// The windows that have any file at all, those included whose first export never came to its end.

@@ -143,6 +143,12 @@ impl<'a> Turn<'a> {
         {
             tracing::warn!(window = %self.window, error = %e, "that it halted may not be noted");
         }
+        if error.is_none()
+            && !self.has_begun()
+            && let Err(e) = self.settle().await
+        {
+            tracing::warn!(window = %self.window, error = %e, "that it is done could not be noted");
+        }
         if !in_doubt
             && self.has_begun()
             && let Err(e) = self.note_end(error).await
@@ -153,6 +159,32 @@ impl<'a> Turn<'a> {
             && let Err(e) = lease.release().await
         {
             tracing::warn!(window = %self.window, error = %e, "the lease could not be given back; it will expire");
+        }
+    }
+
+    /// Begins, to note its end, where nothing was to be changed and the journal's last word is of a failure, of an attempt
+    /// that broke off, or of a person who wants another try: or it would stand there for ever.
+    async fn settle(&mut self) -> Result<()> {
+        let newest = self.journal.decisive().await?;
+        let done = |event: &Event| {
+            matches!(
+                event,
+                Event::Ended {
+                    status: Status::Done,
+                    ..
+                }
+            )
+        };
+        let last = newest.entries.last();
+        if last.is_none_or(|(_, last)| done(&last.event))
+            || newest.standing() == Standing::Cancelled
+        {
+            return Ok(());
+        }
+        self.attempt().await?;
+        match self.reached {
+            Stage::Planned => Ok(()),
+            stage => self.note(Event::Reached { stage }).await,
         }
     }
 
