@@ -43,13 +43,9 @@ impl Archive {
         dataset: &DatasetName,
         range: Option<Window>,
     ) -> Result<Vec<Window>> {
-        let generations = self.files(dataset, range).await?;
-        Ok(windows_of(
-            generations
-                .iter()
-                .filter_map(|object| parse_manifest(&object.location)),
-            range,
-        ))
+        let files = self.files(dataset, range).await?;
+        let generations = files.iter().filter_map(|f| parse_manifest(&f.location));
+        Ok(windows_of(generations, range))
     }
 
     /// The generations of a dataset that have a manifest and whose windows have any moment of the range. No manifest is read.
