@@ -46,13 +46,9 @@ impl Archive {
         dataset: &DatasetName,
         range: Option<Window>,
     ) -> Result<Vec<Window>> {
-        let generations = self.files(dataset, range).await?;
-        Ok(windows_of(
-            generations
-                .iter()
-                .filter_map(|object| parse_manifest(&object.location)),
-            range,
-        ))
+        let files = self.files(dataset, range).await?;
+        let generations = files.iter().filter_map(|f| parse_manifest(&f.location));
+        Ok(windows_of(generations, range))
     }
 
     /// The generations of a dataset that have a manifest and whose windows have any moment of the range. No manifest is read.
@@ -62,12 +58,9 @@ impl Archive {
         range: Window,
     ) -> Result<Vec<GenerationId>> {
         let files = self.files(dataset, Some(range)).await?;
-        let ids = files
-            .iter()
-            .filter_map(|object| parse_manifest(&object.location));
-        Ok(ids
-            .filter(|id| id.window.intersection(&range).is_some())
-            .collect())
+        let ids = files.iter().filter_map(|f| parse_manifest(&f.location));
+        let touches = |id: &GenerationId| id.window.intersection(&range).is_some();
+        Ok(ids.filter(touches).collect())
     }
 
     /// The windows that have any file at all, those included whose first export never came to its end.

@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 use super::answers::Answers;
 use super::problem::Problem;
 use crate::archive::Archive;
-use crate::config::Config;
+use crate::config::{ArchivePlace, Config};
 use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::transfer::{Calendar, Seen, dataset_of};
@@ -41,14 +41,18 @@ impl Places {
         }
     }
 
-    /// The archive, to read it.
+    /// The archive, to read it. A folder is looked at each time: one that is gone holds nothing to say, not no windows.
     pub(super) async fn archive_to_read(&self) -> Result<Archive> {
         let opened = async || Archive::open_read_only(&self.config.archive).await;
-        self.to_read.get_or_try_init(opened).await.cloned()
+        match &self.config.archive.place {
+            ArchivePlace::Folder(_) => opened().await,
+            ArchivePlace::S3(_) => self.to_read.get_or_try_init(opened).await.cloned(),
+        }
     }
 
     /// The archive, to write into its journal.
     pub(super) async fn archive_to_write(&self) -> Result<Archive> {
+        self.archive_to_read().await?;
         let opened = async || Archive::open(&self.config.archive).await;
         self.to_write.get_or_try_init(opened).await.cloned()
     }

@@ -63,7 +63,7 @@ impl IntoResponse for Problem {
 impl From<Error> for Problem {
     fn from(e: Error) -> Self {
         let status = match e.cause() {
-            Cause::Usage(_) | Cause::Config(_) => StatusCode::BAD_REQUEST,
+            Cause::Usage(_) => StatusCode::BAD_REQUEST,
             Cause::Busy(_) => StatusCode::CONFLICT,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };

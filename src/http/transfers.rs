@@ -16,7 +16,6 @@ use super::transfer_documents::{
     NewTask, Requested, TaskDetail, TaskPage, TaskQuery, TaskState, WindowQuery, Windows,
 };
 use crate::dataset::{DatasetName, Window};
-use crate::error::Error;
 use crate::transfer::tasks::{self, TaskId};
 use crate::transfer::{Range, Wish, holder, submit};
 
@@ -215,17 +214,7 @@ pub(super) async fn cancel(
     Extract(state): Extract<State>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
-    let places = Arc::clone(state.transfers()?);
-    let id = task_id(id)?;
-    let task = id.clone();
-    let work = async move {
-        let archive = places.archive_to_write().await?;
-        let status = tasks::cancel(&archive, Timestamp::now(), &holder(), &id).await?;
-        status.ok_or_else(|| unknown(&id))
-    };
-    let status = state.places().archive.act(work).await?;
-    tracing::info!(%task, %status, "cancelled over HTTP");
-    Ok((StatusCode::ACCEPTED, Json(TaskState { task, status })).into_response())
+    change(&state, id, Change::Cancel).await
 }
 
 /// Has a task tried again that halted, was cancelled or waits.
@@ -235,17 +224,38 @@ pub(super) async fn retry(
     Extract(state): Extract<State>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
+    let answer = change(&state, id, Change::Retry).await?;
+    state.wake();
+    Ok(answer)
+}
+
+/// What a person wants of a task.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Cancel,
+    Retry,
+}
+
+/// Writes it into the task's journal.
+async fn change(
+    state: &State,
+    id: Result<Path<String>, PathRejection>,
+    change: Change,
+) -> Result<Response, Problem> {
     let places = Arc::clone(state.transfers()?);
-    let id = task_id(id)?;
-    let task = id.clone();
+    let task = task_id(id)?;
+    let id = task.clone();
     let work = async move {
         let archive = places.archive_to_write().await?;
-        let status = tasks::retry(&archive, Timestamp::now(), &holder(), &id).await?;
+        let (now, by) = (Timestamp::now(), holder());
+        let status = match change {
+            Change::Cancel => tasks::cancel(&archive, now, &by, &id).await?,
+            Change::Retry => tasks::retry(&archive, now, &by, &id).await?,
+        };
         status.ok_or_else(|| unknown(&id))
     };
     let status = state.places().archive.act(work).await?;
-    tracing::info!(%task, %status, "to be tried again, by HTTP");
-    state.wake();
+    tracing::info!(%task, %status, ?change, "a task was changed over HTTP");
     Ok((StatusCode::ACCEPTED, Json(TaskState { task, status })).into_response())
 }
 
@@ -271,8 +281,8 @@ fn task_id(id: Result<Path<String>, PathRejection>) -> Result<TaskId, Problem> {
 }
 
 fn unknown(id: &TaskId) -> Problem {
-    let error = Error::usage(format!("there is no task {id}"));
-    Problem::not_found(error.to_string()).hint("/transfer-tasks lists those that are")
+    Problem::not_found(format!("there is no task {id}"))
+        .hint("/transfer-tasks lists those that are")
 }
 
 impl TaskQuery {

@@ -162,6 +162,12 @@ impl<'a> Turn<'a> {
         {
             tracing::warn!(window = %self.window, error = %e, "that it halted may not be noted");
         }
+        if error.is_none()
+            && !self.has_begun()
+            && let Err(e) = self.settle().await
+        {
+            tracing::warn!(window = %self.window, error = %e, "that it is done could not be noted");
+        }
         if !in_doubt
             && self.has_begun()
             && let Err(e) = self.note_end(error).await
@@ -169,6 +175,32 @@ impl<'a> Turn<'a> {
             tracing::warn!(window = %self.window, error = %e, "the end of an attempt could not be noted");
         }
         self.release().await;
+    }
+
+    /// Begins, to note its end, where nothing was to be changed and the journal's last word is of a failure, of an attempt
+    /// that broke off, or of a person who wants another try: or it would stand there for ever.
+    async fn settle(&mut self) -> Result<()> {
+        let newest = self.journal.decisive().await?;
+        let done = |event: &Event| {
+            matches!(
+                event,
+                Event::Ended {
+                    status: Status::Done,
+                    ..
+                }
+            )
+        };
+        let last = newest.entries.last();
+        if last.is_none_or(|(_, last)| done(&last.event))
+            || newest.standing() == Standing::Cancelled
+        {
+            return Ok(());
+        }
+        self.attempt().await?;
+        match self.reached {
+            Stage::Planned => Ok(()),
+            stage => self.note(Event::Reached { stage }).await,
+        }
     }
 
     /// The end of an attempt does not end a person's word: a window that was cancelled on the way stays so.

@@ -75,11 +75,16 @@ const seconds = (last) => (moment(last.finished_at) - moment(last.started_at)) /
 
 const STEPS = { exporting: "hot → archive", loading: "archive → cold", comparing: "hot, archive and cold", sealing: "hot set aside", dropping: "hot cleaned" };
 
-/** The transfers under way, each with how far its step is. */
+/** The transfers under way, each with how far its step is, and how many wait for their turn. */
 export function running(sync) {
   const tasks = sync.running ?? [];
   if (tasks.length === 0) return h("p", { class: "quiet" }, "No transfer is running.");
-  return h("ul", { class: "running" }, tasks.map(transfer));
+  const moving = tasks.filter((t) => t.step !== "waiting");
+  const others = tasks.length - moving.length;
+  return [
+    h("ul", { class: "running" }, moving.map(transfer)),
+    others > 0 ? h("p", { class: "quiet" }, `${count(others)} further ${others === 1 ? "window waits for its" : "windows wait for their"} turn.`) : null,
+  ];
 }
 
 function transfer(t) {

@@ -467,3 +467,66 @@ async fn dead_letters_are_shown_the_newest_first_and_each_mode_says_what_it_does
     assert!(body.contains("--mode hot or both"), "{body}");
     assert_eq!(asked.get("/windows")["windows"], document!([]));
 }
+
+/// A trade of a moment ago.
+fn trade_now(n: u64) -> (String, Vec<u8>) {
+    let (subject, payload) = trade(n);
+    let mut message: Value = serde_json::from_slice(&payload).unwrap();
+    for field in ["ts_ms", "collected_ts_ms", "trade_ts_ms"] {
+        message[field] = jiff::Timestamp::now().as_millisecond().into();
+    }
+    (subject, message.to_string().into_bytes())
+}
+
+#[tokio::test]
+async fn messages_that_the_stream_dropped_before_they_were_read_show_as_a_gap() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = seldom(&folder.path().join("archive")).await;
+    let jetstream = world.nats.jetstream().await;
+    let asked = Asked::start(&world, "both").await;
+    publish(&jetstream, (0..50).map(trade_now)).await;
+    world.until_rows("trades", 50).await;
+    let gaps = |asked: &Asked<'_>| {
+        let answer = asked.get("/windows");
+        let windows = answer["windows"].as_array().unwrap();
+        windows.iter().filter(|w| w["stage"] == "gap").count()
+    };
+    assert_eq!(gaps(&asked), 0);
+    drop(asked);
+    publish(&jetstream, (50..200).map(trade_now)).await;
+    let stream = jetstream.get_stream("MARKET_DATA").await.unwrap();
+    stream.purge().sequence(151).await.unwrap();
+    let asked = Asked::start(&world, "both").await;
+    world.until_rows("trades", 100).await;
+    until("a gap in the calendar", async || gaps(&asked) > 0).await;
+    // This hour, and the one before where the test runs as it ends.
+    assert!(gaps(&asked) <= 2);
+    let health = asked.get("/health");
+    assert_eq!(health["status"], "degraded", "{health}");
+}
+
+#[tokio::test]
+async fn an_archive_that_is_gone_is_said_to_be_and_ingest_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("archive");
+    let world = seldom(&archive).await;
+    let asked = Asked::start(&world, "both").await;
+    let jetstream = world.nats.jetstream().await;
+    two_hours(&world, &jetstream, 10).await;
+    asked.sync().await;
+    asked
+        .until_windows(&[("verified", 10), ("verified", 10)])
+        .await;
+    std::fs::rename(&archive, folder.path().join("elsewhere")).unwrap();
+    until("an answer that says it", async || {
+        let (status, body) = ask(&asked.address, "GET", &format!("/windows?{DAY}"), "", "");
+        status == 503 && body.contains("there is no archive")
+    })
+    .await;
+    let retry = format!("/transfer-tasks/{FIRST}/retry");
+    assert_eq!(asked.post(&retry, &Value::Null).0, 503);
+    publish(&jetstream, (1000..1010).map(trade)).await;
+    world.until_rows("trades", 30).await;
+    std::fs::rename(folder.path().join("elsewhere"), &archive).unwrap();
+    asked.until_windows(&[("hot", 20), ("verified", 10)]).await;
+}
