@@ -50,7 +50,7 @@ impl Logs {
             let lines = lines.json().flatten_event(true);
             lines.with_current_span(false).boxed()
         };
-        let (traces, exporter) = config.traces.as_ref().map(tracing).transpose()?.unzip();
+        let (traces, exporter) = config.traces.as_ref().map(exporting).transpose()?.unzip();
         tracing_subscriber::registry()
             .with(filter)
             .with(lines)
@@ -68,7 +68,7 @@ impl Logs {
     }
 }
 
-fn tracing(config: &TracesConfig) -> Result<(Traces, Exporter)> {
+fn exporting(config: &TracesConfig) -> Result<(Traces, Exporter)> {
     let (out, spans) = mpsc::channel(export::WAITING_MAX);
     let lost = Arc::default();
     let exporter = Exporter::new(config, spans, Arc::clone(&lost))?;
