@@ -73,6 +73,9 @@ pub enum Cause {
     /// Data that cannot be read as what it says it is.
     #[error("{0}")]
     Malformed(String),
+    /// A chunk is encrypted with a key that the configuration does not have.
+    #[error("{0}")]
+    Key(String),
     /// Somebody else owns it now (a lease, a life, a data folder).
     #[error("{0}")]
     Busy(String),
@@ -211,6 +214,7 @@ impl Error {
             | Cause::Config(_)
             | Cause::Schema(_)
             | Cause::Integrity(_)
+            | Cause::Key(_)
             | Cause::Busy(_)
             | Cause::Engine(_)
             | Cause::Interrupted
@@ -222,7 +226,7 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self.cause() {
-            Cause::Usage(_) | Cause::Config(_) => ExitCode::Usage,
+            Cause::Usage(_) | Cause::Config(_) | Cause::Key(_) => ExitCode::Usage,
             Cause::Integrity(_) => ExitCode::Integrity,
             _ => ExitCode::Failed,
         }

@@ -35,6 +35,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "progress",
             "replay",
             "retry",
+            "servers",
             "transfer",
         ],
     ),

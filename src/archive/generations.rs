@@ -1,15 +1,18 @@
 //! Which generations there are, and how one comes to be.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::ObjectMeta;
 use object_store::path::Path;
 
 use super::layout::{
-    GenerationId, MANIFEST, SHA256SUMS, parse_generation, parse_manifest, parse_window,
-    window_folder,
+    GenerationId, MANIFEST, SHA256SUMS, parse_generation, parse_manifest, parse_manifest_file,
+    parse_revision, parse_window, window_folder,
 };
 use super::manifest::{Chunk, Manifest};
+use super::revisions::is_superseded;
 use super::store::{Archive, Created};
 use crate::dataset::{DatasetName, Window};
 use crate::error::{Error, Result};
@@ -52,6 +55,21 @@ impl Archive {
         ))
     }
 
+    /// The generations of a dataset that have a manifest and whose windows have any moment of the range. No manifest is read.
+    pub async fn generation_ids(
+        &self,
+        dataset: &DatasetName,
+        range: Window,
+    ) -> Result<Vec<GenerationId>> {
+        let files = self.files(dataset, Some(range)).await?;
+        let ids = files
+            .iter()
+            .filter_map(|object| parse_manifest(&object.location));
+        Ok(ids
+            .filter(|id| id.window.intersection(&range).is_some())
+            .collect())
+    }
+
     /// The windows that have any file at all, those included whose first export never came to its end.
     pub async fn touched_windows(
         &self,
@@ -74,7 +92,9 @@ impl Archive {
             return self.list(&root).await;
         };
         let folders = self.folders_touching(&root, range).await?;
-        let listings = folders.iter().map(|folder| self.list(folder));
+        let listings = folders
+            .into_iter()
+            .map(|folder| async move { self.list(&folder).await });
         let found: Vec<_> = futures_util::stream::iter(listings)
             .buffered(LISTINGS)
             .try_collect()
@@ -115,12 +135,29 @@ impl Archive {
         Ok(folders)
     }
 
-    /// The manifest of a generation, checked; `None` when it does not exist.
+    /// The manifest of a generation that holds, checked; `None` when it does not exist.
     pub async fn manifest(&self, id: &GenerationId) -> Result<Option<Manifest>> {
-        match self.read(&id.manifest()).await? {
-            Some(json) => Manifest::from_json(&json, id).map(Some),
-            None => Ok(None),
+        let files = self.list_folder(&id.folder()).await?.objects;
+        let revisions = files
+            .iter()
+            .filter_map(|file| parse_manifest_file(file.location.filename()?));
+        // A listing can be behind; the first manifest is there or not whatever it says.
+        self.manifest_at(id, revisions.max().unwrap_or(0)).await
+    }
+
+    async fn manifest_at(&self, id: &GenerationId, revision: u32) -> Result<Option<Manifest>> {
+        let path = id.revision(revision);
+        let Some(json) = self.read(&path).await? else {
+            return Ok(None);
+        };
+        let manifest = Manifest::from_json(&json, id)?;
+        if manifest.revision == revision {
+            return Ok(Some(manifest));
         }
+        Err(Error::integrity(format!(
+            "manifest of {id}: {path} says that it is revision {}",
+            manifest.revision
+        )))
     }
 
     /// The generations of a window, in order, each checked. A gap in their numbers is an integrity error: a generation
@@ -130,11 +167,21 @@ impl Archive {
         dataset: &DatasetName,
         window: Window,
     ) -> Result<Vec<Manifest>> {
+        let mut newest = BTreeMap::new();
+        for file in self.list(&window_folder(dataset, window)).await? {
+            // The hours of a day lie below it.
+            if let Some((id, revision)) = parse_revision(&file.location)
+                && id.window == window
+            {
+                let highest = newest.entry(id.generation).or_insert(revision);
+                *highest = revision.max(*highest);
+            }
+        }
         let mut found = Vec::new();
         let mut missing = None;
-        for generation in self.generation_folders(dataset, window).await? {
+        for (generation, revision) in newest {
             let id = generation_id(dataset, window, generation);
-            if let Some(manifest) = self.manifest(&id).await? {
+            if let Some(manifest) = self.manifest_at(&id, revision).await? {
                 let expected = u32::try_from(found.len()).unwrap_or(u32::MAX);
                 if generation != expected {
                     missing.get_or_insert(expected);
@@ -168,21 +215,14 @@ impl Archive {
         Ok(numbers)
     }
 
-    /// The files of a generation's folder that its manifest does not name; all, where it has none.
+    /// The files of a generation's folder that no manifest names; all, where it has none.
     pub async fn orphans(
         &self,
         id: &GenerationId,
         manifest: Option<&Manifest>,
     ) -> Result<Vec<ObjectMeta>> {
         let mut files = self.list_folder(&id.folder()).await?.objects;
-        files.retain(|object| {
-            let name = object.location.filename().unwrap_or_default();
-            manifest.is_none_or(|manifest| {
-                name != MANIFEST
-                    && name != SHA256SUMS
-                    && !manifest.chunks.iter().any(|chunk| chunk.file == name)
-            })
-        });
+        files.retain(|object| is_orphan(object.location.filename().unwrap_or_default(), manifest));
         files.sort_by(|a, b| a.location.cmp(&b.location));
         Ok(files)
     }
@@ -222,16 +262,13 @@ impl Archive {
 
     /// A manifest was there already. It counts, whoever wrote it, and `SHA256SUMS` must be its own: the loser may have
     /// written over it.
-    async fn settle(
+    pub(super) async fn settle(
         &self,
         id: &GenerationId,
         ours: Manifest,
         there: Manifest,
     ) -> Result<Committed> {
-        let sums = self.read(&id.sums()).await?;
-        if sums.as_deref() != Some(there.sha256sums().as_bytes()) {
-            self.write_sums(id, &there).await?;
-        }
+        self.settle_sums(id, &there).await?;
         if there == ours {
             // A repeated call, or a store that repeated a request whose first answer was lost.
             return Ok(Committed::Won(there));
@@ -243,6 +280,15 @@ impl Archive {
         Ok(Committed::Lost(there))
     }
 
+    /// Makes `SHA256SUMS` say what the manifest that holds says.
+    pub async fn settle_sums(&self, id: &GenerationId, holds: &Manifest) -> Result<()> {
+        let sums = self.read(&id.sums()).await?;
+        if sums.as_deref() != Some(holds.sha256sums().as_bytes()) {
+            self.write_sums(id, holds).await?;
+        }
+        Ok(())
+    }
+
     /// Writes `SHA256SUMS` from a manifest.
     pub(super) async fn write_sums(&self, id: &GenerationId, manifest: &Manifest) -> Result<()> {
         self.overwrite(&id.sums(), Bytes::from(manifest.sha256sums()))
@@ -250,7 +296,7 @@ impl Archive {
     }
 
     /// A last look before a generation exists: everything that it names is there, and so is what it builds on.
-    async fn check_ready(&self, id: &GenerationId, manifest: &Manifest) -> Result<()> {
+    pub(super) async fn check_ready(&self, id: &GenerationId, manifest: &Manifest) -> Result<()> {
         if let Some(before) = id.generation.checked_sub(1) {
             let before = generation_id(&id.dataset, id.window, before);
             if self.head(&before.manifest()).await?.is_none() {
@@ -296,6 +342,16 @@ impl Archive {
     }
 }
 
+/// Whether no manifest of its generation names a file; so it is with all files, where the generation has none.
+pub(super) fn is_orphan(name: &str, manifest: Option<&Manifest>) -> bool {
+    manifest.is_none_or(|manifest| {
+        parse_manifest_file(name).is_none()
+            && name != SHA256SUMS
+            && !is_superseded(name, manifest)
+            && !manifest.chunks.iter().any(|chunk| chunk.file == name)
+    })
+}
+
 fn windows_of(
     generations: impl Iterator<Item = GenerationId>,
     range: Option<Window>,
@@ -320,169 +376,5 @@ pub(super) fn generation_id(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use object_store::ObjectStore;
-    use object_store::memory::InMemory;
-
-    use super::super::faults::{Fault, FaultyStore};
-    use super::super::testing::{generation, id, manifest, small, trades, write};
-    use super::super::verify::{Depth, Severity, verify};
-    use super::*;
-
-    fn archive_of(store: Arc<dyn ObjectStore>) -> Archive {
-        Archive::with_part_bytes(store, &small("".as_ref()), 4096)
-    }
-
-    #[tokio::test]
-    async fn a_window_is_found_by_its_range_wherever_it_begins() {
-        let archive = archive_of(Arc::new(InMemory::new()));
-        for window in [
-            "2026-01-01T05",
-            "2026-01-02",
-            "2026-01-02T05",
-            "2026-01-01T00:00:00Z_2026-02-01T00:00:00Z",
-        ] {
-            let id = generation_id(&id(0).dataset, window.parse().unwrap(), 0);
-            archive
-                .overwrite(&id.manifest(), Bytes::new())
-                .await
-                .unwrap();
-        }
-        let orphan = generation_id(&id(0).dataset, "2026-01-03T07".parse().unwrap(), 0);
-        archive
-            .overwrite(&orphan.file("part-00000-a1.parquet"), Bytes::new())
-            .await
-            .unwrap();
-        let found = async |range: Option<&str>| {
-            let range = range.map(|r| r.parse().unwrap());
-            let windows = archive.windows(&id(0).dataset, range).await.unwrap();
-            windows.iter().map(Window::id).collect::<Vec<_>>()
-        };
-        let month = "2026-01-01T00:00:00Z_2026-02-01T00:00:00Z";
-        assert_eq!(
-            found(None).await,
-            [month, "2026-01-01T05", "2026-01-02", "2026-01-02T05"]
-        );
-        assert_eq!(found(Some("2026-01-01T05")).await, [month, "2026-01-01T05"]);
-        assert_eq!(found(Some("2026-01-02T06")).await, [month, "2026-01-02"]);
-        assert_eq!(found(Some("2026-02-01")).await, [""; 0]);
-        let touched = archive.touched_windows(&id(0).dataset, None).await.unwrap();
-        assert_eq!(touched.last().unwrap().id(), "2026-01-03T07");
-    }
-
-    #[tokio::test]
-    async fn generations_come_in_order_and_a_gap_in_them_is_an_integrity_error() {
-        let archive = archive_of(Arc::new(InMemory::new()));
-        for number in 0..3 {
-            generation(&archive, number, 500).await;
-        }
-        let id = id(0);
-        let found = archive.generations(&id.dataset, id.window).await.unwrap();
-        assert_eq!(
-            found.iter().map(|m| m.generation).collect::<Vec<_>>(),
-            [0, 1, 2]
-        );
-        let lost = generation_id(&id.dataset, id.window, 1);
-        archive.remove(&lost.manifest()).await.unwrap();
-        let e = archive
-            .generations(&id.dataset, id.window)
-            .await
-            .unwrap_err();
-        assert_eq!(e.exit_code(), crate::error::ExitCode::Integrity);
-        assert!(e.to_string().contains("gen 1 has no manifest"), "{e}");
-    }
-
-    #[tokio::test]
-    async fn of_two_attempts_one_wins_and_the_sums_are_the_winner_s() {
-        let archive = archive_of(Arc::new(InMemory::new()));
-        let batch = trades(1, 1500);
-        let mut manifests = Vec::new();
-        for attempt in [1, 2] {
-            let chunks = write(&archive, &id(0), attempt, &batch).await.unwrap();
-            manifests.push(manifest(&id(0), attempt, &batch, chunks));
-        }
-        let (first, second) = (manifests.remove(0), manifests.remove(0));
-        let won = archive.commit(first.clone()).await.unwrap();
-        assert_eq!(won, Committed::Won(first.clone()));
-        // The loser had written its sums before it came too late.
-        archive.write_sums(&id(0), &second).await.unwrap();
-        let lost = archive.commit(second.clone()).await.unwrap();
-        assert_eq!(lost, Committed::Lost(first.clone()));
-        let sums = archive.read(&id(0).sums()).await.unwrap().unwrap();
-        assert_eq!(sums, first.sha256sums().as_bytes());
-        // Asking again is no loss.
-        assert_eq!(
-            archive.commit(first.clone()).await.unwrap(),
-            Committed::Won(first.clone())
-        );
-        archive.remove_chunks(&id(0), &second.chunks).await.unwrap();
-        assert!(archive.remove_chunks(&id(0), &first.chunks).await.is_err());
-        assert_eq!(archive.orphans(&id(0), Some(&first)).await.unwrap(), []);
-    }
-
-    #[tokio::test]
-    async fn nothing_is_committed_whose_chunks_or_predecessor_are_not_there() {
-        let archive = archive_of(Arc::new(InMemory::new()));
-        let batch = trades(1, 1500);
-        let chunks = write(&archive, &id(1), 1, &batch).await.unwrap();
-        let later = manifest(&id(1), 1, &batch, chunks);
-        let e = archive.commit(later).await.unwrap_err().to_string();
-        assert!(e.contains("gen 0 does not exist"), "{e}");
-        let chunks = write(&archive, &id(0), 1, &batch).await.unwrap();
-        archive.remove(&id(0).file(&chunks[1].file)).await.unwrap();
-        let e = archive
-            .commit(manifest(&id(0), 1, &batch, chunks))
-            .await
-            .unwrap_err()
-            .to_string();
-        assert!(e.contains("part-00001-a1.parquet is gone"), "{e}");
-    }
-
-    /// One try at a generation, as a worker makes it: what exists counts.
-    async fn attempt(archive: &Archive, attempt: u64) -> Result<Manifest> {
-        let batch = trades(1, 1500);
-        let id = id(0);
-        if let Some(manifest) = archive.manifest(&id).await? {
-            return Ok(manifest);
-        }
-        let chunks = write(archive, &id, attempt, &batch).await?;
-        let committed = archive
-            .commit(manifest(&id, attempt, &batch, chunks))
-            .await?;
-        Ok(committed.manifest().clone())
-    }
-
-    #[tokio::test]
-    async fn whichever_call_fails_a_second_attempt_ends_with_one_whole_generation() {
-        for fault in [Fault::Before, Fault::After] {
-            let mut nth = 0;
-            loop {
-                nth += 1;
-                let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-                let faulty = FaultyStore::new(Arc::clone(&store), nth, fault);
-                let first = attempt(&archive_of(faulty.clone()), 1).await;
-                if !faulty.has_failed() {
-                    assert!(nth > 10, "only {nth} calls");
-                    break;
-                }
-                let clean = archive_of(store);
-                let manifest = attempt(&clean, 2).await.unwrap();
-                if let Ok(first) = first {
-                    assert_eq!(first, manifest, "{fault:?} {nth}");
-                }
-                let id = id(0);
-                let found = clean.generations(&id.dataset, id.window).await.unwrap();
-                assert_eq!(found, [manifest], "{fault:?} {nth}");
-                let findings = verify(&clean, &id.dataset, id.window, Depth::Deep).await;
-                let bad: Vec<_> = findings
-                    .iter()
-                    .filter(|f| f.kind.severity() != Severity::Info)
-                    // A first attempt that ended between manifest and answer; `sums` are the same for both.
-                    .collect();
-                assert!(bad.is_empty(), "{fault:?} {nth}: {bad:?}");
-            }
-        }
-    }
-}
+#[path = "generations_tests.rs"]
+mod tests;

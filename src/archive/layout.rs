@@ -4,9 +4,11 @@
 //! {dataset}/date=2026-01-01/hour=00/gen=0/part-00000-a3.parquet     a3: the attempt that wrote it
 //!                                         SHA256SUMS
 //!                                         manifest.json             written last: it makes the generation exist
+//!                                         manifest-r1.json          where a repair made chunks anew: the highest number holds
 //! _mpsync/tasks/{dataset}/{window}/{number}.json
 //! _mpsync/leases/{dataset}/{window}/{number}.json
 //! _mpsync/requests/{when}-{number}.json                             what a person asked to be transferred
+//! _mpsync/quarantine/{dataset}/{window}/gen=0/part-00000-a3.parquet chunks that a repair put others in the place of
 //! ```
 //!
 //! The folders are Hive-style, so that DuckDB, Polars, Spark and ClickHouse read the archive as it stands; names that
@@ -58,6 +60,20 @@ impl GenerationId {
         self.folder().join(MANIFEST)
     }
 
+    /// The key of the manifest that a repair wrote: 0 is the first manifest.
+    #[must_use]
+    pub fn revision(&self, revision: u32) -> Path {
+        self.folder().join(manifest_file(revision))
+    }
+
+    /// Where one of its files goes when a repair has put another in its place.
+    #[must_use]
+    pub fn quarantined(&self, name: &str) -> Path {
+        internal_folder("quarantine", &self.dataset, self.window)
+            .join(format!("gen={}", self.generation))
+            .join(name)
+    }
+
     /// The key of its `SHA256SUMS`.
     #[must_use]
     pub fn sums(&self) -> Path {
@@ -75,6 +91,37 @@ impl GenerationId {
 #[must_use]
 pub fn chunk_file(number: u32, attempt: u64) -> String {
     format!("part-{number:05}-a{attempt}.parquet")
+}
+
+/// The number and the attempt in the name of a chunk's file; `None` for any other name.
+#[must_use]
+pub fn parse_chunk_file(file: &str) -> Option<(u32, u64)> {
+    let (number, attempt) = file
+        .strip_prefix("part-")?
+        .strip_suffix(".parquet")?
+        .split_once("-a")?;
+    let (number, attempt) = (number.parse().ok()?, attempt.parse().ok()?);
+    (chunk_file(number, attempt) == file).then_some((number, attempt))
+}
+
+/// The name of a generation's manifest: of the first one, or of one that a repair put in its place.
+#[must_use]
+pub fn manifest_file(revision: u32) -> String {
+    match revision {
+        0 => MANIFEST.to_owned(),
+        n => format!("manifest-r{n}.json"),
+    }
+}
+
+/// The revision in the name of a manifest; `None` for any other name.
+#[must_use]
+pub fn parse_manifest_file(file: &str) -> Option<u32> {
+    if file == MANIFEST {
+        return Some(0);
+    }
+    let number = file.strip_prefix("manifest-r")?.strip_suffix(".json")?;
+    let number = number.parse().ok().filter(|n| *n > 0)?;
+    (manifest_file(number) == file).then_some(number)
 }
 
 /// The folder of all generations of a window.
@@ -164,23 +211,30 @@ pub fn parse_window(date: &str, rest: Option<&str>) -> Option<Window> {
     Some(window)
 }
 
-/// The generation whose manifest lies under this path; `None` for any other path.
+/// The generation of which a manifest lies under this path, whichever revision; `None` for any other path.
 #[must_use]
 pub fn parse_manifest(path: &Path) -> Option<GenerationId> {
+    parse_revision(path).map(|(id, _)| id)
+}
+
+/// The same with the number of the revision.
+#[must_use]
+pub fn parse_revision(path: &Path) -> Option<(GenerationId, u32)> {
     let parts: Vec<_> = path.parts().collect();
     let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
-    let (dataset, date, rest, generation) = match parts.as_slice() {
-        [dataset, date, generation, MANIFEST] => (dataset, date, None, generation),
-        [dataset, date, rest, generation, MANIFEST] => (dataset, date, Some(*rest), generation),
+    let (dataset, date, rest, generation, file) = match parts.as_slice() {
+        [dataset, date, generation, file] => (dataset, date, None, generation, file),
+        [dataset, date, rest, generation, file] => (dataset, date, Some(*rest), generation, file),
         _ => return None,
     };
+    let revision = parse_manifest_file(file)?;
     let id = GenerationId {
         dataset: dataset.parse().ok()?,
         window: parse_window(date, rest)?,
         generation: parse_generation(generation)?,
     };
     // Another spelling of the same is not what this program writes.
-    (id.manifest() == *path).then_some(id)
+    (id.revision(revision) == *path).then_some((id, revision))
 }
 
 /// The number of a generation's folder; `None` for any other name.
@@ -261,6 +315,7 @@ mod tests {
                 generation: 12,
             };
             assert_eq!(parse_manifest(&id.manifest()), Some(id.clone()));
+            assert_eq!(parse_revision(&id.revision(12)), Some((id.clone(), 12)));
             let tasks = tasks_folder(&id.dataset, id.window);
             assert_eq!(
                 parse_internal_window(tasks.filename().unwrap()),
@@ -271,11 +326,17 @@ mod tests {
             "trades/date=2026-01-01/hour=5/gen=0/manifest.json",
             "trades/date=2026-01-01/hour=05/gen=00/manifest.json",
             "trades/date=2026-01-01/hour=05/gen=0/part-00000-a1.parquet",
+            "trades/date=2026-01-01/hour=05/gen=0/manifest-r0.json",
+            "trades/date=2026-01-01/hour=05/gen=0/manifest-r01.json",
             "_mpsync/leases/trades/2026-01-01T05/0000000007.json",
         ] {
             assert_eq!(parse_manifest(&Path::from(path)), None, "{path}");
         }
         assert_eq!(parse_numbered("0000000007.json"), Some(7));
         assert_eq!(parse_numbered("7.json"), None);
+        assert_eq!(parse_chunk_file("part-00002-a17.parquet"), Some((2, 17)));
+        for file in ["part-2-a17.parquet", "part-00002.parquet", "manifest.json"] {
+            assert_eq!(parse_chunk_file(file), None, "{file}");
+        }
     }
 }

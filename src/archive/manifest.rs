@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::GenerationId;
 use crate::clickhouse::{Fingerprint, HashedColumn};
+use crate::config::KeyId;
 use crate::dataset::{DatasetName, PositionSet, Window};
 use crate::error::{Error, Result};
 
@@ -27,6 +28,9 @@ pub struct Manifest {
     pub window: Window,
     /// Which generation of the window it is.
     pub generation: u32,
+    /// How often its chunks were made anew: 0 for the first manifest, see [`super::layout::manifest_file`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub revision: u32,
     /// The attempt that wrote it: the lease's number.
     pub attempt: u64,
     /// When it was written, by the writer's clock; for people only.
@@ -103,9 +107,32 @@ pub struct Chunk {
     pub min_time: Timestamp,
     /// See `min_time`.
     pub max_time: Timestamp,
+    /// The id of the key that it is encrypted with; `None` where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<KeyId>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for this signature"
+)]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Manifest {
+    /// Whether it describes the same rows as another manifest of the generation, whatever the chunks in which they lie.
+    #[must_use]
+    pub fn is_of_same_rows(&self, other: &Self) -> bool {
+        self.id() == other.id()
+            && self.filter == other.filter
+            && self.schema.columns == other.schema.columns
+            && self.schema.time_column == other.schema.time_column
+            && self.fingerprint == other.fingerprint
+            && self.positions == other.positions
+            && (other.column_sums.is_empty() || self.column_sums == other.column_sums)
+    }
+
     /// The generation that it describes.
     #[must_use]
     pub fn id(&self) -> GenerationId {
@@ -140,11 +167,16 @@ impl Manifest {
         let probe: Probe =
             serde_json::from_slice(bytes).map_err(|e| wrong(format!("it is no manifest: {e}")))?;
         if probe.format != FORMAT {
+            let hint = if probe.format > FORMAT {
+                "it was written by a newer mpsync: use that one"
+            } else {
+                "no release of mpsync has written such a format: put the manifest back from a copy of the archive"
+            };
             return Err(wrong(format!(
                 "it has format {}, and this program reads format {FORMAT}",
                 probe.format
             ))
-            .hint("use a newer mpsync for it"));
+            .hint(hint));
         }
         let manifest: Self =
             serde_json::from_slice(bytes).map_err(|e| wrong(format!("it is no manifest: {e}")))?;
@@ -198,6 +230,7 @@ mod tests {
             dataset: "trades".parse().unwrap(),
             window: "2026-01-01T05".parse().unwrap(),
             generation: 0,
+            revision: 0,
             attempt: 3,
             created_at: "2026-01-01T07:00:00Z".parse().unwrap(),
             source: Source {
@@ -229,6 +262,7 @@ mod tests {
                 sha256: "ab".into(),
                 min_time: "2026-01-01T05:00:00Z".parse().unwrap(),
                 max_time: "2026-01-01T05:00:00Z".parse().unwrap(),
+                key_id: None,
             }],
         }
     }

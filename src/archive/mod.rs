@@ -9,8 +9,11 @@ mod column_sums;
 mod contents;
 mod encoder;
 mod encodings;
+mod encryption;
 mod exclusive;
+mod expire;
 mod explain;
+mod finding;
 mod generations;
 mod held;
 mod journal;
@@ -22,6 +25,8 @@ mod pacer;
 mod parallel;
 mod probe;
 mod process;
+mod ranges;
+mod revisions;
 mod s3;
 mod store;
 mod stored;
@@ -31,16 +36,19 @@ mod verify;
 mod wire;
 
 #[cfg(test)]
+#[allow(dead_code, reason = "the integration tests use the rest of it")]
 mod faults;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use chunk_reader::{ChunkBatches, ChunkBytes};
 pub use chunk_writer::{ChunkSchema, ChunkWriter, Written};
 pub use column_sums::ColumnSums;
+pub use finding::{Depth, Finding, FindingKind, Severity};
 pub use generations::Committed;
 pub use layout::GenerationId;
 pub use lease::{Lease, LeaseRecord, LeaseView, Liveness, Observer};
 pub use manifest::{Chunk, FORMAT, Filter, Manifest, Schema, Source};
 pub use store::{Archive, Created};
-pub use verify::{Depth, Finding, FindingKind, Severity, verify};
+pub use sweep::Leftover;
+pub use verify::verify;

@@ -355,7 +355,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::super::testing::{generation, id, small};
-    use super::super::verify::{Depth, verify};
+    use super::super::{Depth, verify};
     use super::*;
     use crate::error::ExitCode;
 

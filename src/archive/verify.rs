@@ -5,10 +5,13 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
-use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use super::chunk_reader::RESTORE;
 use super::contents::{Footer, Held, Values};
+use super::encoder::hex;
+use super::encryption::check_form;
+use super::finding::{Depth, Finding, FindingKind};
 use super::generations::generation_id;
 use super::layout::{GenerationId, MANIFEST, SHA256SUMS};
 use super::manifest::{Chunk, Manifest};
@@ -16,100 +19,9 @@ use super::store::Archive;
 use crate::dataset::{DatasetName, PositionSet, Window};
 use crate::error::{Cause, Error};
 
-/// How closely to look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Depth {
-    /// Names, sizes and what manifests say of themselves: reads no chunk.
-    Quick,
-    /// Also every byte: SHA-256, and the footer of each Parquet file.
-    Bytes,
-    /// Also every value: rows, times and positions.
-    Deep,
-}
-
-/// What was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FindingKind {
-    /// A generation has no manifest though a later one has.
-    GenerationMissing,
-    /// A manifest is not whole, of another place or format, or does not add up.
-    ManifestWrong,
-    /// `SHA256SUMS` is missing or says something else than the manifest.
-    SumsDiffer,
-    /// A chunk is missing.
-    ChunkMissing,
-    /// A chunk has another size than the manifest says.
-    ChunkSize,
-    /// A chunk has the size but not the SHA-256 that the manifest says.
-    ChunkChecksum,
-    /// A chunk holds the bytes of another chunk of its generation.
-    ChunkSwapped,
-    /// A chunk has the right bytes and cannot be read as Parquet.
-    ChunkUnreadable,
-    /// A chunk has other rows or columns than the manifest says.
-    ChunkContent,
-    /// Rows lie outside the window, or elsewhere than the manifest says.
-    Times,
-    /// The positions in the chunks are not those that the manifest names, or one is there twice.
-    Positions,
-    /// A column's values are not those of which the manifest has the checksum.
-    ColumnSums,
-    /// A file that no manifest names.
-    Orphan,
-    /// Something could not be looked at: neither good nor bad.
-    NotChecked,
-}
-
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// Nothing is wrong with the data.
-    Info,
-    /// The check is not complete.
-    Unknown,
-    /// The archive is not what it was proven to be.
-    Damage,
-}
-
-/// One thing that was found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// The generation, as `dataset window gen n`.
-    pub generation: String,
-    /// The file, where it is about one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub file: Option<String>,
-    /// What kind of finding it is.
-    pub kind: FindingKind,
-    /// What was found, in words.
-    pub text: String,
-    /// What to do about it.
-    pub remedy: String,
-}
-
-impl FindingKind {
-    /// How bad it is.
-    #[must_use]
-    pub fn severity(self) -> Severity {
-        match self {
-            Self::Orphan => Severity::Info,
-            Self::NotChecked => Severity::Unknown,
-            _ => Severity::Damage,
-        }
-    }
-}
-
-impl std::fmt::Display for Finding {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.generation)?;
-        if let Some(file) = &self.file {
-            write!(f, " {file}")?;
-        }
-        write!(f, ": {}\n  hint: {}", self.text, self.remedy)
-    }
-}
+/// What to do about chunks that bear each other's names.
+const SWAPPED: &str = "give the files their names back, SHA256SUMS says which is which; or `mpsync verify --repair` makes the chunks \
+                       again from cold or hot";
 
 /// Checks the generations of a window. An empty answer means that everything that was asked for was looked at and is right.
 pub async fn verify(
@@ -144,7 +56,7 @@ struct Check<'a> {
 impl Check<'_> {
     fn found(&mut self, kind: FindingKind, file: Option<&str>, text: String, remedy: &str) {
         self.findings.push(Finding {
-            generation: self.id.to_string(),
+            generation: self.id.clone(),
             file: file.map(ToOwned::to_owned),
             kind,
             text,
@@ -158,8 +70,9 @@ impl Check<'_> {
             e.cause(),
             Cause::Integrity(_) | Cause::Malformed(_) | Cause::Schema(_)
         ) {
-            // The hint is told as the remedy.
-            self.found(kind, file, e.cause().to_string(), remedy);
+            // The hint is told as the remedy: it was given by who knew most.
+            let remedy = e.advice().unwrap_or(remedy).to_owned();
+            self.found(kind, file, e.cause().to_string(), &remedy);
         } else {
             let again = "see that the archive can be read, then run the same command again";
             self.found(FindingKind::NotChecked, file, e.to_string(), again);
@@ -184,7 +97,7 @@ impl Check<'_> {
                     FindingKind::GenerationMissing,
                     None,
                     format!("it has no manifest, though generation {generation} has"),
-                    "put its folder back from a copy of the archive",
+                    "put its folder back from a copy of the archive: nobody else knows which rows were in it",
                 );
                 self.id.generation = generation;
             }
@@ -210,13 +123,17 @@ impl Check<'_> {
         let manifest = match self.archive.manifest(&id).await {
             Ok(manifest) => manifest,
             Err(e) => {
-                let remedy = "put the manifest back from a copy of the archive; the chunks beside it may be whole";
+                let remedy = "put the manifest back from a copy of the archive; the chunks beside it may be whole, and nothing \
+                              of this window is loaded, replayed or cleaned until then";
                 self.failed(FindingKind::ManifestWrong, Some(MANIFEST), &e, remedy);
                 return Some(None);
             }
         };
         self.orphans(manifest.as_ref()).await;
         let manifest = manifest?;
+        if manifest.revision > 0 {
+            self.superseded(&manifest).await;
+        }
         self.sums(&manifest).await;
         let mut held = Held::default();
         let mut whole = true;
@@ -267,7 +184,23 @@ impl Check<'_> {
                         FindingKind::Orphan,
                         orphan.location.filename(),
                         format!("no manifest names this file of {} bytes", orphan.size),
-                        "it is what an attempt left that did not come to its end; `mpsync gc` removes it when it is old",
+                        "nothing is wrong with the data: an attempt left it that did not come to its end; `mpsync gc` removes it when it is old",
+                    );
+                }
+            }
+            Err(e) => self.failed(FindingKind::NotChecked, None, &e, ""),
+        }
+    }
+
+    async fn superseded(&mut self, manifest: &Manifest) {
+        match self.archive.superseded(&self.id, manifest).await {
+            Ok(files) => {
+                for file in files {
+                    self.found(
+                        FindingKind::Superseded,
+                        file.location.filename(),
+                        format!("revision {} of the manifest names others in its place", manifest.revision),
+                        "a repair was broken off before it had put it away; `mpsync gc` or `mpsync verify --repair` does",
                     );
                 }
             }
@@ -282,7 +215,7 @@ impl Check<'_> {
             Ok(None) => "it is missing",
             Err(e) => return self.failed(FindingKind::NotChecked, Some(SHA256SUMS), &e, ""),
         };
-        let remedy = "only `sha256sum -c` reads it; the right sums stand in manifest.json beside it, and mpsync itself goes by those";
+        let remedy = "only `sha256sum -c` reads it, mpsync goes by the manifest beside it; `mpsync verify --repair` writes it anew from there";
         self.found(
             FindingKind::SumsDiffer,
             Some(SHA256SUMS),
@@ -298,6 +231,9 @@ impl Check<'_> {
         match self.archive.head(&self.id.file(&chunk.file)).await {
             Ok(Some(meta)) if meta.size == chunk.bytes => {}
             Ok(Some(meta)) => {
+                if self.depth >= Depth::Bytes && self.is_other(manifest, chunk, meta.size).await {
+                    return false;
+                }
                 let text = format!(
                     "it has {} bytes, the manifest says {}",
                     meta.size, chunk.bytes
@@ -341,6 +277,26 @@ impl Check<'_> {
         }
     }
 
+    /// Whether a file of another size than the chunk's is another chunk of the generation: then that was found.
+    async fn is_other(&mut self, manifest: &Manifest, chunk: &Chunk, size: u64) -> bool {
+        let others: Vec<_> = manifest.chunks.iter().filter(|c| c.bytes == size).collect();
+        if others.is_empty() {
+            return false;
+        }
+        let path = self.id.file(&chunk.file);
+        // What cannot be read is told by its size.
+        let Ok(Some(bytes)) = self.archive.read(&path).await else {
+            return false;
+        };
+        let sha256 = hex(&Sha256::digest(&bytes));
+        let Some(other) = others.iter().find(|c| c.sha256 == sha256) else {
+            return false;
+        };
+        let text = format!("it holds the bytes of {}", other.file);
+        self.found(FindingKind::ChunkSwapped, Some(&chunk.file), text, SWAPPED);
+        true
+    }
+
     /// The bytes of the chunk, where they are what the manifest says.
     async fn bytes(&mut self, manifest: &Manifest, chunk: &Chunk) -> Option<Bytes> {
         let id = self.id.clone();
@@ -371,7 +327,7 @@ impl Check<'_> {
                 FindingKind::ChunkSwapped,
                 Some(&chunk.file),
                 format!("it holds the bytes of {}", other.file),
-                "give the files their names back: SHA256SUMS says which is which",
+                SWAPPED,
             ),
             None => self.found(
                 FindingKind::ChunkChecksum,
@@ -389,7 +345,15 @@ impl Check<'_> {
     /// What the Parquet file says of itself.
     fn footer(&mut self, manifest: &Manifest, chunk: &Chunk, bytes: Bytes) {
         let file = Some(chunk.file.as_str());
-        match Footer::read(bytes, &manifest.schema.time_column) {
+        if let Err(e) = check_form(&bytes, chunk) {
+            return self.failed(FindingKind::ChunkContent, file, &e, RESTORE);
+        }
+        let options = match self.archive.reader_options(&self.id, chunk) {
+            Ok(options) => options,
+            // The bytes are right; what is in them only the key can tell.
+            Err(e) => return self.failed(FindingKind::NotChecked, file, &e, ""),
+        };
+        match Footer::read(bytes, options, &manifest.schema.time_column) {
             Err(e) => {
                 let text = format!("it cannot be read as Parquet: {}", e.cause());
                 self.found(FindingKind::ChunkUnreadable, file, text, RESTORE);

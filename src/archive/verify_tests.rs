@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::super::testing::{generation, id, small, trades, write};
-use super::super::{Archive, Manifest};
-use super::{Depth, Finding, FindingKind, Severity, verify};
+use super::super::{Archive, Manifest, Severity};
+use super::{Depth, Finding, FindingKind, verify};
 
 struct Fixture {
     _folder: tempfile::TempDir,

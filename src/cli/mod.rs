@@ -18,11 +18,11 @@ pub use config::{ConfigAction, ConfigArgs};
 pub use dlq::{DlqAction, DlqArgs, LetterSelection};
 pub use generate::{DemoArgs, GenerateArgs};
 pub use health::HealthArgs;
-pub use replay::{InspectArgs, InspectWhat, ReplayArgs, ReplayTarget};
+pub use replay::{InspectArgs, InspectWhat, ReplayArgs, ReplayId, ReplayOrder, ReplayTarget};
 pub use run::{EngineArgs, Mode, RunArgs};
 pub use schema::{SchemaAction, SchemaArgs, SchemaCheckArgs, SchemaTarget};
 pub use tasks::{SubmitArgs, TaskListArgs, TasksAction, TasksArgs};
-pub use transfer::{Selection, TransferArgs, VerifyArgs};
+pub use transfer::{GcArgs, Selection, TransferArgs, VerifyArgs};
 
 /// Tiered storage for market data: NATS JetStream to hot ClickHouse, Parquet archive and cold ClickHouse, proven row by row.
 #[derive(Debug, Parser)]
@@ -94,6 +94,8 @@ pub enum Command {
     Sync(TransferArgs),
     /// Prove that the archive is what it says, alone or against hot or cold
     Verify(VerifyArgs),
+    /// Sweep what broken-off runs left in archive, hot and cold
+    Gc(GcArgs),
     /// Look at transfers, have one tried again or left alone, ask for one
     Tasks(TasksArgs),
     /// Send what the archive holds out again, as the stream of messages that it came from

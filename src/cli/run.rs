@@ -20,9 +20,9 @@ pub enum Mode {
 /// `mpsync run`
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Which side runs
-    #[arg(long, env = "STORAGE_MODE", value_enum, default_value_t = Mode::Hot)]
-    pub mode: Mode,
+    /// Which side runs [default: hot; both where no ClickHouse is configured]
+    #[arg(long, env = "STORAGE_MODE", value_enum)]
+    pub mode: Option<Mode>,
     /// Only these datasets
     #[arg(long = "dataset", value_name = "NAME", value_delimiter = ',')]
     pub datasets: Vec<String>,

@@ -1,4 +1,4 @@
-//! `mpsync export`, `import`, `sync` and `verify`
+//! `mpsync export`, `import`, `sync`, `verify` and `gc`
 
 use clap::Args;
 
@@ -56,4 +56,21 @@ pub struct VerifyArgs {
     /// Read every value, not only the bytes and their counts
     #[arg(long)]
     pub deep: bool,
+    /// Make damaged and missing chunks again from cold or hot, where one still proves to hold their rows
+    #[arg(long)]
+    pub repair: bool,
+}
+
+/// `mpsync gc`
+#[derive(Debug, Args)]
+pub struct GcArgs {
+    /// The datasets; all when not given
+    #[arg(long = "dataset", value_name = "NAME", value_delimiter = ',')]
+    pub datasets: Vec<String>,
+    /// Only what is at least so old: longer than any process may sleep and still wake up
+    #[arg(long, value_name = "AGE", default_value = "24h")]
+    pub older_than: String,
+    /// Say what would be swept, and sweep nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }

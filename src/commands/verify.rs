@@ -5,32 +5,59 @@ use jiff::Timestamp;
 
 use super::Context;
 use super::transfer::range;
-use crate::archive::{Archive, Depth, Severity};
+use crate::archive::{Archive, Depth, Observer, Severity};
 use crate::cli::{Output, VerifyArgs};
 use crate::dataset::{Dataset, TierRole, select};
-use crate::error::{Error, Result};
-use crate::transfer::{Against, VerifyReport, verify};
+use crate::error::{Cause, Error, Result};
+use crate::progress::Progress;
+use crate::transfer::{Against, Repairs, Retention, TransferContext, VerifyReport, repair, verify};
 
 pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<()> {
-    let range = range(&args.selection, Timestamp::now())?;
+    let now = Timestamp::now();
+    let range = range(&args.selection, now)?;
     let datasets: Vec<Dataset> = select(&context.datasets, &args.selection.datasets)?
         .into_iter()
         .cloned()
         .collect();
-    let archive = Archive::open_read_only(&context.config.archive).await?;
+    let config = &context.config.archive;
+    let archive = if args.repair {
+        Archive::open(config).await?
+    } else {
+        Archive::open_read_only(config).await?
+    };
     let depth = if args.deep { Depth::Deep } else { Depth::Bytes };
     let against = args.against.map(|role| Against {
         tier: context.tier(role),
-        may_be_empty: role == TierRole::Hot,
+        may_lack_before: match role {
+            TierRole::Hot => Some(Timestamp::MAX),
+            TierRole::Cold => Retention::of(&context.config.cold, &context.config.archive)
+                .cold
+                .and_then(|stays| now.checked_sub(stays).ok()),
+        },
     });
     let jobs = context.config.sync.max_concurrent_transfers;
     let checked = verify(&archive, &datasets, range, depth, against.as_ref(), jobs);
-    let report = context
+    let mut report = context
         .shutdown
         .run_until_cancelled(checked)
         .await
-        .ok_or_else(|| Error::new(crate::error::Cause::Interrupted))??;
+        .ok_or_else(|| Error::new(Cause::Interrupted))??;
+    if args.repair {
+        let transfer = TransferContext {
+            hot: context.tier(TierRole::Hot),
+            cold: context.tier(TierRole::Cold),
+            archive,
+            datasets,
+            progress: Progress::default(),
+            shutdown: context.shutdown.clone(),
+            observer: Observer::default(),
+        };
+        report.repairs = Some(repair(&transfer, depth, &mut report.findings).await);
+    }
     print(context.output, &report)?;
+    if context.shutdown.is_cancelled() {
+        return Err(Error::new(Cause::Interrupted));
+    }
     match report.failure() {
         None => Ok(()),
         Some(e) => Err(e),
@@ -42,6 +69,9 @@ fn print(output: Output, report: &VerifyReport) -> Result<()> {
         let json = serde_json::to_string(report).map_err(|e| Error::malformed(e.to_string()))?;
         println!("{json}");
         return Ok(());
+    }
+    if let Some(repairs) = &report.repairs {
+        print_repairs(repairs);
     }
     for finding in &report.findings {
         println!("{finding}");
@@ -67,4 +97,22 @@ fn print(output: Output, report: &VerifyReport) -> Result<()> {
         report.seconds
     );
     Ok(())
+}
+
+fn print_repairs(repairs: &Repairs) {
+    for one in &repairs.repaired {
+        println!(
+            "{}: repaired from {}: {} (manifest revision {})",
+            one.generation,
+            one.from,
+            one.files.join(", "),
+            one.revision
+        );
+    }
+    for one in &repairs.unrepaired {
+        println!("{}: not repaired: {}", one.generation, one.reason);
+    }
+    for task in &repairs.halted {
+        println!("{task} had halted: `mpsync tasks retry {task}` has it tried again");
+    }
 }

@@ -8,6 +8,8 @@
 //! mistakes. `config/tiered_storage_config.yaml.example` must name it with its default; a test compares.
 
 mod archive;
+mod encryption;
+mod engine;
 mod http;
 mod ingest;
 mod key;
@@ -16,6 +18,7 @@ mod logging;
 mod nats;
 mod problems;
 mod reader;
+mod schedule;
 mod secret;
 mod settings;
 mod source;
@@ -35,6 +38,8 @@ use reader::{Reader, Strictness};
 use source::Said;
 
 pub use archive::{ArchiveConfig, ArchivePlace, S3Config, S3Credentials, S3Key};
+pub use encryption::{EncryptionKey, EncryptionKeys, KeyId};
+pub use engine::EngineConfig;
 pub use http::HttpConfig;
 pub use ingest::{BatchLimits, BatchOverride, IngestConfig};
 pub use key::parse_bytes;
@@ -42,6 +47,7 @@ pub use live::{Live, Reloaded};
 pub use logging::{LogFormat, LogRotation, LoggingConfig, TracesConfig};
 pub use nats::{NatsAuth, NatsConfig};
 pub use problems::{Problem, Problems};
+pub use schedule::{CronExpression, SyncSchedule};
 pub use secret::Secret;
 pub use settings::{Setting, Settings};
 pub use source::{Flag, Origin};
@@ -80,6 +86,8 @@ pub struct Config {
     pub hot: TierConfig,
     /// `cold_storage:`
     pub cold: TierConfig,
+    /// `engine:`
+    pub engine: EngineConfig,
     /// `archive:`
     pub archive: ArchiveConfig,
     /// `ingest:`
@@ -167,6 +175,7 @@ impl Config {
             nats: NatsConfig::read(&mut reader.section("nats")),
             hot: TierConfig::read(&mut reader.section("hot_storage"), "marketprism_hot", 3),
             cold: TierConfig::read(&mut reader.section("cold_storage"), "marketprism_cold", 365),
+            engine: EngineConfig::read(&mut reader),
             archive: ArchiveConfig::read(&mut reader.section("archive")),
             ingest: IngestConfig::read(&mut reader.section("ingest")),
             sync: SyncConfig::read(&mut reader.section("sync")),
@@ -184,6 +193,9 @@ impl Config {
             reader
                 .section("cold_storage")
                 .wrong("clickhouse_database", what);
+        }
+        if let Some(what) = config.archive.refuse_retention(config.cold.retention_days) {
+            reader.section("archive").wrong("retention_days", what);
         }
         reader.refuse_the_rest();
         reader.problems.into_result()?;

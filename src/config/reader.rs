@@ -222,6 +222,12 @@ impl Section<'_> {
         }
     }
 
+    /// Who said a key of this section; `None` where nobody did.
+    pub(super) fn said(&self, name: &str) -> Option<Origin> {
+        let origin = self.reader.origin(&self.path(name));
+        (origin != Origin::Default).then_some(origin)
+    }
+
     /// A key contradicts another or what is on the disk.
     pub(super) fn wrong(&mut self, name: &str, what: impl Into<String>) {
         let path = self.path(name);

@@ -67,7 +67,10 @@ sync:
     assert_eq!(config.cold.url, "http://c:8124");
     assert_eq!(config.cold.retention_days, 365);
     assert_eq!(config.nats.max_reconnect_attempts, Some(5));
-    assert_eq!(config.sync.interval, Duration::from_hours(6));
+    assert_eq!(
+        config.sync.schedule,
+        SyncSchedule::Every(Duration::from_hours(6))
+    );
     assert!(config.sync.cleanup_enabled);
     assert_eq!(config.logging.filter, "warn");
     assert_eq!(config.environment, Environment::Staging);
@@ -309,6 +312,62 @@ fn a_certificate_is_read_with_its_key_and_again_when_it_was_renewed() {
     certificate.read_again().unwrap();
     std::fs::write(path("c.key"), "").unwrap();
     certificate.read_again().unwrap_err();
+}
+
+#[test]
+fn an_interval_and_a_cron_expression_contradict_each_other() {
+    let yaml = "sync:\n  interval_hours: 2\n  cron: '15 * * * *'\n";
+    let text = refused(yaml, &[]);
+    assert!(
+        text.contains("c.yaml:3:9: sync.cron") && text.contains("c.yaml:2:19 says interval_hours"),
+        "{text}"
+    );
+    let text = refused(
+        "sync: {interval_hours: 2}\n",
+        &[("MPSYNC__SYNC__CRON", "0 3 * * *")],
+    );
+    assert!(text.contains("MPSYNC__SYNC__CRON"), "{text}");
+    let config = load("sync: {cron: '0 3 * * *'}\n", &[]).unwrap();
+    assert_eq!(config.sync.schedule.to_string(), "cron 0 3 * * * (UTC)");
+    let text = refused("sync: {cron: '0 0 30 2 *'}\n", &[]);
+    assert!(text.contains("names a moment"), "{text}");
+}
+
+#[test]
+fn the_engine_is_embedded_where_nothing_says_how_a_server_is_reached() {
+    let embedded = |yaml: &str| load(yaml, &[]).unwrap().engine.embedded;
+    assert!(embedded(""));
+    assert!(embedded(
+        "hot_storage: {retention_days: 5}\narchive: {path: a}\n"
+    ));
+    assert!(embedded("engine: {embedded: true, folder: x}\n"));
+    assert!(!embedded("engine: {embedded: false}\n"));
+    assert!(!embedded("cold_storage: {clickhouse_host: db}\n"));
+    assert!(!embedded("hot_storage: {clickhouse_password: p}\n"));
+    let environment = [("MPSYNC__COLD_STORAGE__CLICKHOUSE_HTTP_PORT", "8124")];
+    assert!(!load("", &environment).unwrap().engine.embedded);
+    let text = refused("engine: {embedded: yes}\n", &environment);
+    assert!(
+        text.contains("c.yaml:1:20: engine.embedded")
+            && text.contains("CLICKHOUSE_HTTP_PORT says cold_storage.clickhouse_http_port"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_archive_that_gives_up_what_cold_needs_for_its_proof_is_refused() {
+    let text = refused("archive: {retention_days: 100}\n", &[]);
+    assert!(
+        text.contains("c.yaml:1:27: archive.retention_days") && text.contains("which is 365"),
+        "{text}"
+    );
+    for yaml in [
+        "archive: {retention_days: 0}\n",
+        "archive: {retention_days: 365}\n",
+        "archive: {retention_days: 100}\ncold_storage: {retention_days: 0}\n",
+    ] {
+        load(yaml, &[]).unwrap();
+    }
 }
 
 #[test]

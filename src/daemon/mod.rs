@@ -6,7 +6,10 @@
 mod cold;
 mod gather;
 mod hot;
+mod last;
 mod notify;
+mod schedule;
+mod windows;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +23,7 @@ use crate::clickhouse::Tier;
 use crate::config::Config;
 use crate::dataset::{Dataset, TierRole};
 use crate::error::{Cause, Disposition, Error, Result};
-use crate::http::{Access, Limits, Listening, Mode, State, serve};
+use crate::http::{Access, Limits, Listening, Mode, Places, State, serve};
 use crate::ingest::IngestStats;
 use crate::retry::Backoff;
 
@@ -73,16 +76,22 @@ pub async fn run(
     let stats = mode
         .is_hot()
         .then(|| Arc::new(IngestStats::new(ingested.map(|d| d.name.as_str()))));
-    let schedule = mode.is_cold().then(|| cold::describe(&config.sync));
+    let schedule = mode.is_cold().then(|| config.sync.schedule.to_string());
+    let (config, datasets) = (Arc::new(config.clone()), Arc::new(datasets));
     let world = World {
         mode,
-        config: Arc::new(config.clone()),
+        config: config.clone(),
         live: options.live.clone(),
         all: Arc::new(all.to_vec()),
-        datasets: Arc::new(datasets),
+        datasets: datasets.clone(),
         hot: Tier::new(TierRole::Hot, &config.hot),
         cold: Tier::new(TierRole::Cold, &config.cold),
-        state: State::new(mode, stats.clone(), schedule),
+        state: State::new(
+            mode,
+            stats.clone(),
+            schedule,
+            Places::new(config.clone(), datasets),
+        ),
         shutdown: shutdown.clone(),
     };
     let access = Access::of(&config.http)?;

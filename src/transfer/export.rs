@@ -77,6 +77,8 @@ pub(super) async fn export(
         road,
         rows,
         window,
+        number: u32::try_from(known.len())
+            .map_err(|_| Error::malformed("a window with more than 2^32 generations"))?,
         columns: &columns,
         known,
         attempt: turn.attempt().await?,
@@ -116,24 +118,39 @@ async fn note_archived(
 }
 
 /// One generation in the making.
-struct Generation<'a> {
-    road: &'a Road,
-    rows: Rows<'a>,
-    window: Window,
-    columns: &'a [HashedColumn],
-    known: &'a [Manifest],
-    attempt: u64,
-    work: &'a Work,
+pub(super) struct Generation<'a> {
+    pub(super) road: &'a Road,
+    pub(super) rows: Rows<'a>,
+    pub(super) window: Window,
+    pub(super) number: u32,
+    pub(super) columns: &'a [HashedColumn],
+    /// The generations before it.
+    pub(super) known: &'a [Manifest],
+    pub(super) attempt: u64,
+    pub(super) work: &'a Work,
 }
 
 impl Generation<'_> {
-    fn id(&self) -> Result<GenerationId> {
-        Ok(GenerationId {
+    /// The rows of the generations before it, in a table beside hot's.
+    async fn scratch(&self) -> Result<Scratch<'_>> {
+        let hot = self.road.hot()?;
+        Scratch::fill(
+            self.road,
+            hot,
+            self.window,
+            self.known,
+            self.attempt,
+            self.work,
+        )
+        .await
+    }
+
+    fn id(&self) -> GenerationId {
+        GenerationId {
             dataset: self.road.dataset.name.clone(),
             window: self.window,
-            generation: u32::try_from(self.known.len())
-                .map_err(|_| Error::malformed("a window with more than 2^32 generations"))?,
-        })
+            generation: self.number,
+        }
     }
 
     /// Writes the rows that are not archived, and commits them; `None` when there are none.
@@ -149,8 +166,7 @@ impl Generation<'_> {
                 .await;
         }
         // Rows without a position are told from archived ones by their hash, beside the archived rows themselves.
-        let scratch =
-            Scratch::fill(self.road, self.window, self.known, self.attempt, self.work).await?;
+        let scratch = self.scratch().await?;
         let written = async {
             let surplus = self.rows.surplus(&scratch.rows(), self.columns).await?;
             let sift = Sift::by_hash(surplus);
@@ -186,14 +202,14 @@ impl Generation<'_> {
                 if let Some(writer) = writer {
                     writer.abort().await;
                 }
-                return Err(e.doing(format!("exporting {}", self.id()?)));
+                return Err(e.doing(format!("exporting {}", self.id())));
             }
         };
         let written = writer.finish().await?;
         let rows = sift.kept.rows;
-        let manifest = self.manifest(sift, written)?;
+        let manifest = self.manifest(sift, written);
         let id = manifest.id();
-        tracing::info!(generation = %id, attempt = self.attempt, rows, arrow_bytes = stream.bytes(), duration = ?started.elapsed(), "exported");
+        tracing::debug!(generation = %id, attempt = self.attempt, rows, arrow_bytes = stream.bytes(), duration = started.elapsed().as_secs_f64(), "exported");
         let committed = self.road.archive.commit(manifest.clone()).await?;
         if let Committed::Lost(_) = committed {
             self.road
@@ -205,7 +221,7 @@ impl Generation<'_> {
     }
 
     /// Passes the stream's rows through the sieve to a writer, which is made for the first row.
-    async fn write(
+    pub(super) async fn write(
         &self,
         stream: &mut ArrowRows,
         sift: &mut Sift,
@@ -229,7 +245,7 @@ impl Generation<'_> {
                 };
                 *writer = Some(ChunkWriter::new(
                     &self.road.archive,
-                    self.id()?,
+                    self.id(),
                     self.attempt,
                     schema,
                 )?);
@@ -241,14 +257,15 @@ impl Generation<'_> {
         Ok(())
     }
 
-    fn manifest(&self, sift: Sift, written: Written) -> Result<Manifest> {
-        let id = self.id()?;
-        Ok(Manifest {
+    fn manifest(&self, sift: Sift, written: Written) -> Manifest {
+        let id = self.id();
+        Manifest {
             format: FORMAT,
             writer: concat!("mpsync ", env!("CARGO_PKG_VERSION")).to_owned(),
             dataset: id.dataset,
             window: id.window,
             generation: id.generation,
+            revision: 0,
             attempt: self.attempt,
             created_at: Timestamp::now(),
             source: Source {
@@ -266,7 +283,7 @@ impl Generation<'_> {
             column_sums: written.column_sums.to_hex(),
             positions: sift.kept_positions,
             chunks: written.chunks,
-        })
+        }
     }
 
     /// Proves that archived rows which turned up again are the archived ones, hash by hash.
@@ -278,8 +295,7 @@ impl Generation<'_> {
         if seen.rows == 0 || told_by_hash || seen == total(self.known) {
             return Ok(());
         }
-        let scratch =
-            Scratch::fill(self.road, self.window, self.known, self.attempt, self.work).await?;
+        let scratch = self.scratch().await?;
         let compared = self.rows.conflicts(&scratch.rows(), self.columns).await;
         scratch.remove().await?;
         let (rows, some) = compared?;

@@ -5,9 +5,14 @@
 //! to do: that round is the proof. State is facts: a process can stop at any instruction, and the same command started
 //! again ends in the same state.
 
+mod batch;
+mod calendar;
+mod deletion;
+mod erase;
 mod evidence;
 mod evolution;
 mod export;
+mod gc;
 mod holdings;
 mod journal;
 mod load;
@@ -15,10 +20,13 @@ mod moment;
 mod partitioning;
 mod plan;
 mod proof;
+mod repair;
 mod report;
 mod requests;
+mod retention;
 mod road;
 mod rows;
+mod rows_body;
 mod runner;
 mod seal;
 mod sift;
@@ -37,11 +45,16 @@ use std::time::Instant;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
-pub use moment::{Range, parse_moment};
+pub use calendar::{Calendar, Seen, WindowStage, WindowStanding, gap_before, held_in_hot};
+pub use gc::{Item, Kept, Kind, Sweep, gc};
+pub use moment::{Range, parse_age, parse_moment};
 pub use plan::{Cleanup, CleanupPolicy, Due, Plan, PlannedPartition, PlannedWindow};
+pub use repair::{Repaired, Repairs, Unrepaired, repair};
 pub use report::{DatasetReport, PartitionReport, Report, WindowReport, describe_plan};
 pub use requests::{OpenRequest, Wish, dataset_of, open_requests, submit};
+pub use retention::{LeavingReport, Place, PlannedLeaving, Retention};
 pub use task::{Entry, Event, Stage, Status};
 pub use verify::{Against, VerifyReport, verify};
 
@@ -119,8 +132,12 @@ pub struct Request {
     pub filter: Option<Filter>,
     /// Whether proven partitions are cleaned out of hot.
     pub cleanup: CleanupPolicy,
+    /// What leaves cold and the archive after that, because of its age.
+    pub retention: Retention,
     /// How long after its end a window is exported at the earliest, where the range has no end.
     pub grace: SignedDuration,
+    /// How many hours of data that are not archived yet one run takes at most, for each dataset; `None` for all.
+    pub batch_hours: Option<u32>,
     /// How many windows at once.
     pub jobs: usize,
     /// Now.
@@ -137,9 +154,19 @@ impl Request {
             range: Range::default(),
             filter: None,
             cleanup: CleanupPolicy::Off,
+            retention: Retention::default(),
             grace: SignedDuration::try_from(sync.grace).unwrap_or(SignedDuration::MAX),
+            batch_hours: None,
             jobs: sync.max_concurrent_transfers,
             now: Timestamp::now(),
+        }
+    }
+
+    /// What leaves in this run: nothing where not all rows are asked for on their whole way.
+    fn retention(&self) -> Retention {
+        match self.filter.is_none() && self.goal == Goal::Sync {
+            true => self.retention,
+            false => Retention::default(),
         }
     }
 
@@ -228,7 +255,18 @@ async fn plan_one(context: &TransferContext, dataset: &Dataset, request: &Reques
     }
     let road = Road::open(context, dataset, request).await?;
     let facts = survey::survey(&road, request.range).await?;
-    plan::plan(&facts, request.range, request.due())
+    let mut plan = due(&road, &facts, request).await?;
+    plan.leaving = retention::plan(&road, request).await?;
+    Ok(plan)
+}
+
+/// What is due of a dataset, no more than one run takes.
+async fn due(road: &Road, facts: &plan::Facts, request: &Request) -> Result<Plan> {
+    let mut plan = plan::plan(facts, request.range, request.due())?;
+    if let Some(hours) = request.batch_hours {
+        batch::limit(&road.archive, &mut plan, hours).await?;
+    }
+    Ok(plan)
 }
 
 async fn archived_windows(
@@ -289,6 +327,7 @@ async fn take_up(
             origin: Origin::Explicit,
             range: open.wish.range(),
             filter: open.wish.filter(),
+            batch_hours: None,
             ..request.clone()
         };
         tracing::info!(request = %open.id, dataset = %dataset.name, window = %open.wish.window, "taking up what was submitted");
@@ -354,13 +393,18 @@ async fn run_one(
     } else {
         recover_sealed(&runner, request, report).await?;
         let facts = survey::survey(&runner.road, request.range).await?;
-        let plan = plan::plan(&facts, request.range, request.due())?;
+        let plan = due(&runner.road, &facts, request).await?;
         report.young = plan.young;
-        let cleanups = plan
+        report.postponed = plan.postponed;
+        let cleanups: usize = plan
             .partitions
             .iter()
-            .filter(|p| p.cleanup == Cleanup::Clean)
-            .count();
+            .map(|p| match &p.cleanup {
+                Cleanup::Clean => 1,
+                Cleanup::Delete(windows) => windows.len(),
+                Cleanup::Keep(_) => 0,
+            })
+            .sum();
         context
             .progress
             .expect((plan.windows().count() + cleanups) as u64);
@@ -373,6 +417,11 @@ async fn run_one(
                 plan.halted.len()
             )));
         }
+    }
+    let leaving = retention::run(&runner.road, &runner.observer, request, &mut report.leaving);
+    match runner.shutdown.run_until_cancelled(leaving).await {
+        Some(done) => done?,
+        None => return Err(Error::new(Cause::Interrupted)),
     }
     count_rows(&runner.road, report).await
 }
@@ -389,9 +438,9 @@ async fn recover_sealed(
         if !request.range.touches(sealed.span) {
             continue;
         }
-        let work = road
-            .progress
-            .begin(format!("{} recovering {}", road.dataset.name, sealed.span));
+        let what = format!("{} recovering {}", road.dataset.name, sealed.span);
+        let task = road.task(sealed.span);
+        let work = road.progress.begin_task(what, task.clone());
         road.progress.expect(1);
         let finish = plan::may_clean(sealed.span, request.due());
         let mut of_partition = PartitionReport {
@@ -400,7 +449,8 @@ async fn recover_sealed(
             kept: None,
             error: None,
         };
-        match seal::recover(road, &runner.observer, &sealed, finish, &work).await {
+        let recovered = seal::recover(road, &runner.observer, &sealed, finish, &work);
+        match recovered.instrument(task).await {
             Ok(None) => continue,
             Ok(Some(cleaned)) => {
                 runner::take_cleaned(&mut of_partition, &mut report.windows, cleaned);

@@ -1,5 +1,7 @@
 //! What `--from` and `--to` say. Pure: `now` is handed in.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::dataset::Window;
@@ -53,6 +55,15 @@ pub fn parse_moment(text: &str, now: Timestamp) -> Result<Timestamp> {
         _ => text.to_owned(),
     };
     full.parse().map_err(|_| bad())
+}
+
+/// Reads an age: `24h`, `90m`, `7d`.
+pub fn parse_age(text: &str) -> Result<Duration> {
+    let age = parse_distance(text.trim()).and_then(|age| Duration::try_from(age).ok());
+    age.ok_or_else(|| {
+        Error::usage(format!("`{}` is no age", text.escape_debug()))
+            .hint("write a whole number and a unit: 24h, 90m, 7d")
+    })
 }
 
 /// `6h`, `6 h`: a whole number and a unit.

@@ -1,12 +1,13 @@
 //! What a run will do, as a value: made from what hot holds, printed by `--dry-run`, carried out by the runner. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::moment::Range;
 use super::partitioning::{Partitioning, Unit, cut};
+use super::retention::PlannedLeaving;
 use crate::dataset::{DatasetName, Window};
 use crate::error::{Error, Result};
 
@@ -63,6 +64,8 @@ pub(super) struct Facts {
     pub(super) hot: Partitioning,
     /// How cold is partitioned.
     pub(super) cold: Partitioning,
+    /// Whether hot is a table from which single rows are deleted.
+    pub(super) deletes: bool,
     /// Hot's partitions.
     pub(super) partitions: Vec<PartitionFacts>,
     /// The rows of each partition by the hour.
@@ -88,6 +91,8 @@ pub struct PlannedWindow {
 pub enum Cleanup {
     /// It is cleaned.
     Clean,
+    /// The rows of these windows are deleted from it one by one: it holds others that stay.
+    Delete(Vec<Window>),
     /// It stays, for this reason.
     Keep(String),
 }
@@ -114,8 +119,13 @@ pub struct Plan {
     pub partitions: Vec<PlannedPartition>,
     /// Windows that are not due yet.
     pub young: u64,
+    /// Windows that are due and left to later runs, since one run takes no more (`sync.batch_hours`).
+    pub postponed: u64,
     /// Partitions that are not what their value says, each with the reason: they halt.
     pub halted: Vec<String>,
+    /// What is past its retention in cold and in the archive.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<PlannedLeaving>,
 }
 
 impl Plan {
@@ -135,8 +145,29 @@ impl Plan {
             dataset: dataset.clone(),
             partitions: windows.into_iter().map(partition).collect(),
             young: 0,
+            postponed: 0,
             halted: Vec::new(),
+            leaving: Vec::new(),
         }
+    }
+
+    /// Leaves these windows to a later run; a partition of which some are left is not cleaned as a whole.
+    pub(super) fn postpone(&mut self, later: &BTreeSet<Window>) {
+        for partition in &mut self.partitions {
+            let all = partition.windows.len();
+            partition.windows.retain(|w| !later.contains(&w.window));
+            let left = all - partition.windows.len();
+            self.postponed += left as u64;
+            match &mut partition.cleanup {
+                Cleanup::Clean if left > 0 => {
+                    partition.cleanup =
+                        Cleanup::Keep("some of its windows are left to the next run".into());
+                }
+                Cleanup::Delete(windows) => windows.retain(|w| !later.contains(w)),
+                Cleanup::Clean | Cleanup::Keep(_) => {}
+            }
+        }
+        self.partitions.retain(|p| !p.windows.is_empty());
     }
 
     /// Every window that is due.
@@ -155,7 +186,9 @@ pub(super) fn plan(facts: &Facts, range: Range, due: Due) -> Result<Plan> {
         dataset: facts.dataset.clone(),
         partitions: Vec::new(),
         young: 0,
+        postponed: 0,
         halted: Vec::new(),
+        leaving: Vec::new(),
     };
     for partition in &facts.partitions {
         match plan_partition(facts, partition, unit, range, due) {
@@ -208,7 +241,7 @@ fn plan_partition(
     if windows.is_empty() {
         return Ok((None, young));
     }
-    let cleanup = cleanup_of(span, windows.len() == all, due);
+    let cleanup = cleanup_of(span, &windows, windows.len() == all, facts.deletes, due);
     let planned = PlannedPartition {
         id: partition.id.clone(),
         span,
@@ -254,24 +287,45 @@ pub(super) fn windows_of<'a>(
     Ok(windows)
 }
 
-fn cleanup_of(span: Option<Window>, complete: bool, due: Due) -> Cleanup {
+/// A partition that is longer than this is not waited for: its windows are deleted from it as they become due. Rewriting a day
+/// again and again costs more than the rows of a day.
+const WAITED_FOR_SECONDS: i64 = 2 * 86_400;
+
+fn cleanup_of(
+    span: Option<Window>,
+    windows: &[PlannedWindow],
+    complete: bool,
+    deletes: bool,
+    due: Due,
+) -> Cleanup {
     let keep = |reason: &str| Cleanup::Keep(reason.to_owned());
-    let age = match due.cleanup {
-        CleanupPolicy::Off => return keep("cleanup was not asked for"),
-        CleanupPolicy::Now => None,
-        CleanupPolicy::OlderThan(age) => Some(age),
-    };
-    let Some(span) = span else {
-        return keep("hot is not partitioned, so no part of it can be sealed");
-    };
-    if !complete {
-        return keep("not all windows of its partition are in this run");
+    if due.cleanup == CleanupPolicy::Off {
+        return keep("cleanup was not asked for");
     }
-    match age {
-        Some(_) if !may_clean(span, due) => {
-            keep("its retention or the cleanup delay has not passed")
-        }
-        _ => Cleanup::Clean,
+    if complete && span.is_some_and(|span| may_clean(span, due)) {
+        return Cleanup::Clean;
+    }
+    let is_waited_for = match (due.cleanup, span) {
+        (CleanupPolicy::OlderThan(_), Some(span)) => span.seconds() <= WAITED_FOR_SECONDS,
+        _ => false,
+    };
+    let parts = windows.iter().map(|planned| planned.window);
+    let old: Vec<_> = parts
+        .filter(|window| Some(*window) != span && may_clean(*window, due))
+        .collect();
+    if !old.is_empty() && !is_waited_for {
+        return if deletes {
+            Cleanup::Delete(old)
+        } else {
+            keep(
+                "its windows are parts of a partition, and rows are deleted one by one only from plain MergeTree tables",
+            )
+        };
+    }
+    if complete || span.is_none() {
+        keep("its retention or the cleanup delay has not passed")
+    } else {
+        keep("not all windows of its partition are in this run")
     }
 }
 
@@ -305,178 +359,5 @@ fn refuse_overlap(facts: &Facts, window: Window) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn facts(hot: Option<Unit>, cold: Option<Unit>) -> Facts {
-        Facts {
-            dataset: "trades".parse().unwrap(),
-            hot: Partitioning(hot),
-            cold: Partitioning(cold),
-            partitions: Vec::new(),
-            hours: Vec::new(),
-            archived: Vec::new(),
-        }
-    }
-
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
-
-    /// A partition of these hours, each with ten rows.
-    fn with(mut facts: Facts, value: &str, hours: &[&str]) -> Facts {
-        facts.partitions.push(PartitionFacts {
-            id: value.into(),
-            value: value.into(),
-        });
-        for hour in hours {
-            let window: Window = hour.parse().unwrap();
-            facts.hours.push(HourFacts {
-                partition: value.into(),
-                rows: 10,
-                min_ms: window.start().as_millisecond(),
-                max_ms: window.end().as_millisecond() - 1,
-            });
-        }
-        facts
-    }
-
-    fn due(now: &str, cleanup: CleanupPolicy) -> Due {
-        Due {
-            now: at(now),
-            grace: SignedDuration::from_mins(10),
-            cleanup,
-        }
-    }
-
-    fn ids(plan: &Plan) -> Vec<String> {
-        plan.windows().map(|w| w.window.id()).collect()
-    }
-
-    #[test]
-    fn windows_that_have_not_ended_for_long_enough_wait_unless_the_user_says_to() {
-        let facts = with(
-            facts(Some(Unit::Hour), Some(Unit::Day)),
-            "2026-01-01 06:00:00",
-            &["2026-01-01T06"],
-        );
-        let facts = with(facts, "2026-01-01 05:00:00", &["2026-01-01T05"]);
-        let due = due("2026-01-01T07:09:59Z", CleanupPolicy::Now);
-        let waiting = plan(&facts, Range::default(), due).unwrap();
-        assert_eq!(ids(&waiting), ["2026-01-01T05"]);
-        assert_eq!(waiting.young, 1);
-        let to = Range {
-            from: None,
-            to: Some(at("2026-01-01T06:30:00Z")),
-        };
-        assert_eq!(
-            ids(&plan(&facts, to, due).unwrap()),
-            ["2026-01-01T05", "2026-01-01T06"]
-        );
-        let from = Range {
-            from: Some(at("2026-01-01T06:00:00Z")),
-            to: None,
-        };
-        assert!(ids(&plan(&facts, from, due).unwrap()).is_empty());
-    }
-
-    #[test]
-    fn a_partition_of_several_windows_is_cleaned_only_when_all_of_them_are_in_the_run() {
-        let facts = with(
-            facts(Some(Unit::Day), Some(Unit::Hour)),
-            "2026-01-01",
-            &["2026-01-01T05", "2026-01-01T07"],
-        );
-        let due = due("2026-02-01T00:00:00Z", CleanupPolicy::Now);
-        let whole = plan(&facts, Range::default(), due).unwrap();
-        assert_eq!(ids(&whole), ["2026-01-01T05", "2026-01-01T07"]);
-        assert_eq!(whole.partitions[0].cleanup, Cleanup::Clean);
-        let part = Range {
-            from: Some(at("2026-01-01T06:00:00Z")),
-            to: None,
-        };
-        let part = plan(&facts, part, due).unwrap();
-        assert_eq!(ids(&part), ["2026-01-01T07"]);
-        assert!(
-            matches!(&part.partitions[0].cleanup, Cleanup::Keep(why) if why.contains("not all windows"))
-        );
-    }
-
-    #[test]
-    fn floors_hold_cleanup_back_and_an_unpartitioned_table_is_never_sealed() {
-        let hourly = with(
-            facts(Some(Unit::Hour), Some(Unit::Day)),
-            "2026-01-01 05:00:00",
-            &["2026-01-01T05"],
-        );
-        let three_days = CleanupPolicy::OlderThan(SignedDuration::from_hours(72));
-        let decided = |now| {
-            let plan = plan(&hourly, Range::default(), due(now, three_days)).unwrap();
-            plan.partitions[0].cleanup.clone()
-        };
-        assert_eq!(decided("2026-01-04T06:00:00Z"), Cleanup::Clean);
-        assert!(matches!(decided("2026-01-04T05:59:59Z"), Cleanup::Keep(_)));
-        let whole = with(
-            facts(None, Some(Unit::Day)),
-            "tuple()",
-            &["2026-01-01T05", "2026-01-02T05"],
-        );
-        let whole = plan(
-            &whole,
-            Range::default(),
-            due("2026-02-01T00:00:00Z", CleanupPolicy::Now),
-        )
-        .unwrap();
-        assert_eq!(ids(&whole), ["2026-01-01", "2026-01-02"]);
-        assert!(
-            matches!(&whole.partitions[0].cleanup, Cleanup::Keep(why) if why.contains("not partitioned"))
-        );
-    }
-
-    #[test]
-    fn rows_outside_of_what_their_partition_says_halt_it_and_only_it() {
-        let wrong = with(
-            facts(Some(Unit::Hour), Some(Unit::Day)),
-            "2026-01-01 05:00:00",
-            &["2026-01-01T06"],
-        );
-        let both = with(wrong, "2026-01-01 07:00:00", &["2026-01-01T07"]);
-        let plan = plan(
-            &both,
-            Range::default(),
-            due("2026-02-01T00:00:00Z", CleanupPolicy::Now),
-        )
-        .unwrap();
-        assert_eq!(ids(&plan), ["2026-01-01T07"]);
-        assert!(
-            plan.halted[0].contains("should hold 2026-01-01T05"),
-            "{:?}",
-            plan.halted
-        );
-    }
-
-    #[test]
-    fn an_archive_that_was_cut_otherwise_is_refused() {
-        let mut facts = with(
-            facts(Some(Unit::Hour), Some(Unit::Day)),
-            "2026-01-01 05:00:00",
-            &["2026-01-01T05"],
-        );
-        facts.archived = vec!["2026-01-01".parse().unwrap()];
-        let e = plan(
-            &facts,
-            Range::default(),
-            due("2026-02-01T00:00:00Z", CleanupPolicy::Off),
-        )
-        .unwrap_err();
-        assert!(e.to_string().contains("archived twice"), "{e}");
-        facts.archived = vec!["2026-01-01T05".parse().unwrap()];
-        let plan = plan(
-            &facts,
-            Range::default(),
-            due("2026-02-01T00:00:00Z", CleanupPolicy::Off),
-        )
-        .unwrap();
-        assert!(plan.windows().all(|w| w.archived));
-    }
-}
+#[path = "plan_tests.rs"]
+mod tests;

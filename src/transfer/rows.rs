@@ -65,7 +65,7 @@ struct Conflicts {
 
 impl Rows<'_> {
     /// The condition that picks the rows; its values are bound by [`Rows::bind`].
-    fn condition(&self) -> String {
+    pub(super) fn condition(&self) -> String {
         let mut conditions = Vec::new();
         if self.partition.is_some() {
             conditions.push("_partition_id = {partition:String}".to_owned());
@@ -97,7 +97,7 @@ impl Rows<'_> {
     }
 
     /// A query with the values of [`Rows::condition`] and with the settings that make it exact.
-    fn bind(&self, sql: &str) -> Query {
+    pub(super) fn bind(&self, sql: &str) -> Query {
         let mut query = self.tier.query(sql);
         if let Some(partition) = self.partition {
             query = query.param("partition", partition);
@@ -117,11 +117,11 @@ impl Rows<'_> {
         })
     }
 
-    fn hash(&self, columns: &[HashedColumn]) -> String {
+    pub(super) fn hash(&self, columns: &[HashedColumn]) -> String {
         row_hash(columns, |name| self.schema.column_type(name).cloned())
     }
 
-    fn doing(&self, what: &str) -> String {
+    pub(super) fn doing(&self, what: &str) -> String {
         let window = self.window.map(|w| format!(" of {w}")).unwrap_or_default();
         format!("{what} {}{window}", self.tier.table(self.table))
     }
@@ -297,22 +297,7 @@ pub(super) fn have_positions(columns: &[HashedColumn]) -> bool {
 
 /// Refuses a table that cannot take archived rows as they are, each difference named.
 pub(super) fn check_takes(schema: &TableSchema, columns: &[HashedColumn]) -> Result<()> {
-    let mut differences = Vec::new();
-    for column in columns {
-        match schema.columns.iter().find(|c| c.name == column.name) {
-            None => differences.push(format!("column `{}` is missing", column.name)),
-            Some(live) if live.column_type.to_string() != column.type_name => {
-                differences.push(format!(
-                    "column `{}` is {}, in the archive {}",
-                    column.name, live.column_type, column.type_name
-                ));
-            }
-            Some(live) if !matches!(live.default_kind.as_str(), "" | "DEFAULT") => {
-                differences.push(format!("column `{}` is {}", column.name, live.default_kind));
-            }
-            Some(_) => {}
-        }
-    }
+    let mut differences = schema.misfits(columns);
     for live in schema.stored_columns() {
         let filled = columns.iter().any(|c| c.name == live.name);
         if !filled && live.default_kind.is_empty() {
@@ -329,6 +314,25 @@ pub(super) fn check_takes(schema: &TableSchema, columns: &[HashedColumn]) -> Res
         differences.join("; ")
     ))
     .hint("alter the table so that it has the archived columns; a further column needs a DEFAULT"))
+}
+
+/// Refuses a table that does not have the archived columns under their types, each difference named.
+pub(super) fn check_gives(schema: &TableSchema, columns: &[HashedColumn]) -> Result<()> {
+    let live = archived_columns(schema);
+    let missing: Vec<_> = columns
+        .iter()
+        .filter(|column| !live.contains(column))
+        .map(|column| format!("`{}` {}", column.name, column.type_name))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::schema(format!(
+        "table {}.{} has no columns {}",
+        schema.database,
+        schema.table,
+        missing.join(", ")
+    )))
 }
 
 /// Refuses a filter by a column that the table does not have.

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use super::erase::erase;
 use super::journal::Journal;
 use super::plan::{Cleanup, PlannedPartition};
 use super::report::{PartitionReport, WindowReport};
@@ -24,8 +25,8 @@ use crate::error::{Cause, Context as _, Error, Result};
 use crate::progress::Work;
 use crate::retry::{Backoff, Tries};
 
-/// How long another worker's lease is waited for: longer than it takes for a dead one's to expire.
-const BUSY_PATIENCE: Duration = Duration::from_secs(90);
+/// How many times as long as it takes for a dead worker's lease to expire another one's is waited for.
+const BUSY_PATIENCES: f64 = 1.5;
 /// How often a window that another worker has is asked for.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
@@ -103,6 +104,53 @@ impl Runner {
         Ok((windows, partition))
     }
 
+    /// Deletes the rows of windows that are proven from a partition that holds others.
+    async fn delete(
+        &self,
+        planned: &PlannedPartition,
+        due: &[Window],
+        windows: &mut Vec<WindowReport>,
+    ) -> Result<PartitionReport> {
+        let table = &self.road.hot()?.schema.table;
+        let mut report = PartitionReport {
+            span: planned.span,
+            cleaned_rows: 0,
+            kept: None,
+            error: None,
+        };
+        for planned_window in planned.windows.iter().filter(|w| due.contains(&w.window)) {
+            let window = planned_window.window;
+            let proven = windows
+                .iter()
+                .any(|w| w.window == window && w.stage >= Stage::Verified && w.error.is_none());
+            if !proven || !self.may_work_on(window).await? {
+                report.kept = Some("not all of its windows are proven".into());
+                continue;
+            }
+            let source = SourceTable {
+                table: table.clone(),
+                partition: planned.id.clone(),
+                rows: planned_window.rows,
+            };
+            let name = &self.road.dataset.name;
+            let work = self
+                .road
+                .progress
+                .begin(format!("{name} deleting {window}"));
+            let job = Job::Delete {
+                source: &source,
+                window,
+            };
+            let task = self.road.task(window);
+            match self.patiently(job, &work).instrument(task).await {
+                Ok(done) => take_cleaned(&mut report, windows, done),
+                // One that fails leaves the others their turn.
+                Err(e) => report.error = Some(e),
+            }
+        }
+        Ok(report)
+    }
+
     /// Cleans a partition whose windows are all proven.
     async fn cleanup(
         &self,
@@ -119,6 +167,15 @@ impl Runner {
             (Cleanup::Keep(why), _) => {
                 report.kept = Some(why.clone());
                 return report;
+            }
+            (Cleanup::Delete(due), _) => {
+                return match self.delete(planned, due, windows).await {
+                    Ok(report) => report,
+                    Err(e) => {
+                        report.error = Some(e);
+                        report
+                    }
+                };
             }
             (Cleanup::Clean, None) => return report,
             (Cleanup::Clean, Some(span)) => span,
@@ -141,15 +198,13 @@ impl Runner {
                 return report;
             }
         }
-        let work = self
-            .road
-            .progress
-            .begin(format!("{} cleaning {span}", self.road.dataset.name));
+        let task = self.road.task(span);
+        let what = format!("{} cleaning {span}", self.road.dataset.name);
+        let work = self.road.progress.begin_task(what, task.clone());
         let job = Job::Clean {
             partition: &planned.id,
             span,
         };
-        let task = self.task(span);
         let cleaned = self.patiently(job, &work).instrument(task).await;
         match cleaned {
             Ok(done) => take_cleaned(&mut report, windows, done),
@@ -158,24 +213,17 @@ impl Runner {
         report
     }
 
-    /// What every log line of a task bears, whatever the level.
-    fn task(&self, window: Window) -> tracing::Span {
-        tracing::error_span!("task", dataset = %self.road.dataset.name, %window)
-    }
-
     /// Drives one window to the goal.
     async fn window(&self, source: Option<SourceTable>, window: Window) -> WindowReport {
         let started = Instant::now();
-        let work = self
-            .road
-            .progress
-            .begin(format!("{} {window}", self.road.dataset.name));
+        let task = self.road.task(window);
+        let what = format!("{} {window}", self.road.dataset.name);
+        let work = self.road.progress.begin_task(what, task.clone());
         let mut report = WindowReport::new(window);
         let job = Job::Drive {
             source: source.as_ref(),
             window,
         };
-        let task = self.task(window);
         let driven = match self.may_work_on(window).await {
             Ok(true) => self.patiently(job, &work).instrument(task.clone()).await,
             Ok(false) => {
@@ -251,6 +299,12 @@ impl Runner {
                     .await
                     .doing(|| format!("cleaning {} {span}", road.dataset.name))
             }
+            Job::Delete { source, window } => {
+                let erased = Box::pin(erase(road, observer, source, window, work));
+                self.or_interrupted(erased)
+                    .await
+                    .doing(|| format!("deleting {} {window} from hot", road.dataset.name))
+            }
         }
     }
 
@@ -264,13 +318,15 @@ impl Runner {
 
     /// Does a job under a permit: again where an error can pass, and after a while where another worker has what it needs.
     async fn patiently(&self, job: Job<'_>, work: &Work) -> Result<Cleaned> {
-        let started = Instant::now();
         let what = job.to_string();
         let mut tries = Tries::new(&what, Backoff::INTERACTIVE);
+        let busy_patience = self.observer.patience().mul_f64(BUSY_PATIENCES);
+        // The time that it waited for a permit is no time that another worker was given.
+        let mut busy_since = None;
         loop {
             let permits = match job {
                 Job::Drive { .. } => &self.permits,
-                Job::Clean { .. } => &self.cleanups,
+                Job::Clean { .. } | Job::Delete { .. } => &self.cleanups,
             };
             let permit = permits.acquire().await.map_err(std::io::Error::other)?;
             if self.shutdown.is_cancelled() {
@@ -284,7 +340,9 @@ impl Runner {
                     return Ok(done);
                 }
                 Err(e)
-                    if matches!(e.cause(), Cause::Busy(_)) && started.elapsed() < BUSY_PATIENCE =>
+                    if matches!(e.cause(), Cause::Busy(_))
+                        && busy_since.get_or_insert_with(Instant::now).elapsed()
+                            < busy_patience =>
                 {
                     work.step("waiting for another worker", 0);
                     tokio::time::sleep(BUSY_PAUSE).await;
@@ -305,6 +363,11 @@ enum Job<'a> {
     },
     /// Cleaning a partition whose windows are proven.
     Clean { partition: &'a str, span: Window },
+    /// Deleting the rows of a window that is proven.
+    Delete {
+        source: &'a SourceTable,
+        window: Window,
+    },
 }
 
 impl std::fmt::Display for Job<'_> {
@@ -312,6 +375,7 @@ impl std::fmt::Display for Job<'_> {
         match self {
             Self::Drive { window, .. } => write!(f, "transferring {window}"),
             Self::Clean { span, .. } => write!(f, "cleaning {span}"),
+            Self::Delete { window, .. } => write!(f, "deleting {window}"),
         }
     }
 }
@@ -322,7 +386,7 @@ pub(super) fn take_cleaned(
     windows: &mut Vec<WindowReport>,
     cleaned: Cleaned,
 ) {
-    report.cleaned_rows = cleaned.rows;
+    report.cleaned_rows += cleaned.rows;
     for (window, driven) in cleaned.windows {
         if !windows.iter().any(|w| w.window == window) {
             windows.push(WindowReport::new(window));

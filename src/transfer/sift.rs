@@ -22,6 +22,8 @@ pub(super) struct Sift {
     archived: PositionSet,
     /// Whether rows bear a position.
     positions: bool,
+    /// Only rows with these positions are kept, where they are given; others are somebody else's.
+    wanted: Option<PositionSet>,
     /// Of a table without positions: how many rows with this hash are yet to be kept; all with a hash that is not here.
     surplus: HashMap<u64, u64>,
     /// Positions of archived rows that turned up again.
@@ -44,6 +46,15 @@ impl Sift {
         Self {
             archived,
             positions: true,
+            ..Self::default()
+        }
+    }
+
+    /// Keeps the rows with these positions and passes over all others.
+    pub(super) fn only(wanted: PositionSet) -> Self {
+        Self {
+            positions: true,
+            wanted: Some(wanted),
             ..Self::default()
         }
     }
@@ -75,6 +86,19 @@ impl Sift {
                 epoch: Epoch(*epoch),
                 seq: *seq,
             });
+        if let Some(wanted) = self.wanted.take() {
+            let mut ours = Vec::with_capacity(rows.num_rows());
+            for (position, hash) in positions.zip(hashes) {
+                let is_ours = wanted.contains(position);
+                if is_ours {
+                    self.keep(position)?;
+                    self.kept = self.kept + fingerprint([*hash]);
+                }
+                ours.push(is_ours);
+            }
+            self.wanted = Some(wanted);
+            return Ok(filter_record_batch(&rows, &BooleanArray::from(ours))?);
+        }
         if self.archived.is_empty() {
             for position in positions {
                 self.keep(position)?;
@@ -212,6 +236,22 @@ mod tests {
         assert_eq!(kept.num_rows(), 2);
         assert_eq!(sift.kept, Fingerprint { rows: 2, sum: 50 });
         assert_eq!(sift.seen, Fingerprint { rows: 1, sum: 10 });
+    }
+
+    #[test]
+    fn of_the_rows_that_are_wanted_each_is_kept_once_and_others_are_passed_over() {
+        let position = |seq| Position {
+            epoch: Epoch(1),
+            seq,
+        };
+        let mut sift = Sift::only([position(1), position(3)].into_iter().collect());
+        let kept = sift
+            .sift(&batch(&[(1, 1, 10), (1, 2, 20), (2, 1, 30), (1, 3, 40)]))
+            .unwrap();
+        assert_eq!(kept.num_rows(), 2);
+        assert_eq!(sift.kept, Fingerprint { rows: 2, sum: 50 });
+        let e = sift.sift(&batch(&[(1, 3, 40)])).unwrap_err();
+        assert!(e.to_string().contains("1/3"), "{e}");
     }
 
     #[test]

@@ -6,11 +6,13 @@ use clickhouse::Row;
 use futures_util::TryStreamExt as _;
 use serde::Deserialize;
 
-use super::partitioning::window_in_name;
+use super::deletion::stop_deletions;
+use super::partitioning::{window_from_name, window_in_name};
 use super::road::{Road, Side, total};
 use super::rows::{Rows, check_takes};
-use crate::archive::{Archive, Manifest};
-use crate::clickhouse::{TABLE_ALREADY_EXISTS, Tier, ident};
+use super::rows_body::RowsBody;
+use crate::archive::{Archive, Chunk, ChunkBatches, ChunkBytes, Manifest};
+use crate::clickhouse::{Insert, TABLE_ALREADY_EXISTS, Tier, ident};
 use crate::dataset::Window;
 use crate::error::{Context as _, Error, Result};
 use crate::progress::Work;
@@ -43,6 +45,16 @@ fn prefix(table: &str, purpose: Purpose, window: Window) -> String {
 /// The name of an attempt's table.
 pub(super) fn name(table: &str, purpose: Purpose, window: Window, attempt: u64) -> String {
     format!("{}{attempt}", prefix(table, purpose, window))
+}
+
+/// The window and the attempt in the name of a table beside the dataset's own; `None` for any other table.
+pub(super) fn parse_name(table: &str, name: &str) -> Option<(Window, u64)> {
+    let rest = name.strip_prefix(table)?;
+    let rest = rest
+        .strip_prefix("_stage_")
+        .or_else(|| rest.strip_prefix("_check_"))?;
+    let (window, attempt) = rest.rsplit_once("_a")?;
+    Some((window_from_name(window)?, attempt.parse().ok()?))
 }
 
 /// Creates a table like `side`'s own, under a name that must be free.
@@ -95,7 +107,7 @@ pub(super) async fn fill(
             ))
             .hint("nothing was moved into the table; `mpsync verify --deep` looks closer at the archive"));
         }
-        tracing::info!(generation = %manifest.id(), table, rows = manifest.fingerprint.rows, duration = ?started.elapsed(), "loaded and proven");
+        tracing::debug!(generation = %manifest.id(), table, rows = manifest.fingerprint.rows, duration = started.elapsed().as_secs_f64(), "loaded and proven");
     }
     Ok(())
 }
@@ -110,29 +122,49 @@ pub(super) async fn keep_if_filled(tier: &Tier, table: &str, filled: Result<()>)
     filled
 }
 
-/// Passes a chunk's bytes to the server as they are. A damaged chunk lands nothing: its last bytes are held back.
+/// Inserts a chunk: its bytes as they are, or its rows where its bytes are encrypted. A damaged chunk lands nothing.
 async fn insert_chunk(
     archive: &Archive,
     tier: &Tier,
     table: &str,
     manifest: &Manifest,
-    chunk: &crate::archive::Chunk,
+    chunk: &Chunk,
 ) -> Result<()> {
-    let names: Vec<_> = manifest
-        .schema
-        .columns
-        .iter()
-        .map(|c| c.name.as_str())
-        .collect();
-    let mut bytes = archive.chunk_bytes(&manifest.id(), chunk).await?;
-    let mut insert = tier
-        .insert(table, &names, "Parquet")
-        .with_setting("insert_deduplicate", "0")
-        // The rows lie in the table's order: read in it, they need no sorting.
-        .with_setting("input_format_parquet_preserve_order", "1");
+    let columns = manifest.schema.columns.iter();
+    let columns: Vec<_> = columns.map(|c| c.name.as_str()).collect();
+    let insert = |format| {
+        tier.insert(table, &columns, format)
+            .with_setting("insert_deduplicate", "0")
+            // The rows lie in the table's order: read in it, they need no sorting.
+            .with_setting("input_format_parquet_preserve_order", "1")
+    };
+    match &chunk.key_id {
+        None => {
+            // The last bytes are held back until all are known to be right, and Parquet cannot be read without its end.
+            let bytes = archive.chunk_bytes(&manifest.id(), chunk).await?;
+            pass_on(insert("Parquet"), bytes).await
+        }
+        Some(_) => {
+            // Nothing is decrypted before all bytes are known to be right.
+            let rows = archive.read_chunk(&manifest.id(), chunk).await?;
+            pass_rows(insert("ArrowStream"), rows).await
+        }
+    }
+}
+
+async fn pass_on(mut insert: Insert, mut bytes: ChunkBytes) -> Result<()> {
     while let Some(piece) = bytes.try_next().await? {
         insert.send(piece).await?;
     }
+    insert.end().await
+}
+
+async fn pass_rows(mut insert: Insert, mut rows: ChunkBatches) -> Result<()> {
+    let mut body = RowsBody::default();
+    while let Some(batch) = rows.try_next().await? {
+        insert.send(body.piece(&batch)?).await?;
+    }
+    insert.send(body.end()?).await?;
     insert.end().await
 }
 
@@ -242,7 +274,7 @@ pub(super) async fn wait_for_queries(tier: &Tier, prefix: &str) -> Result<()> {
     }
 }
 
-/// The archived rows of a window in a table of their own beside hot's, for a comparison.
+/// The archived rows of a window in a table of their own beside a tier's, for a comparison.
 #[derive(Debug)]
 pub(super) struct Scratch<'a> {
     road: &'a Road,
@@ -254,14 +286,15 @@ impl<'a> Scratch<'a> {
     /// Makes and fills it; what an earlier attempt left is dropped.
     pub(super) async fn fill(
         road: &'a Road,
+        side: &'a Side,
         window: Window,
         generations: &[Manifest],
         attempt: u64,
         work: &Work,
     ) -> Result<Self> {
-        let side = road.hot()?;
         let prefix = prefix(&side.schema.table, Purpose::Check, window);
         for old in side.tier.tables_with_prefix(&prefix).await? {
+            stop_deletions(&side.tier, &old).await?;
             side.tier.drop_table(&old).await?;
         }
         let table = name(&side.schema.table, Purpose::Check, window, attempt);
@@ -287,5 +320,28 @@ impl<'a> Scratch<'a> {
     /// Drops it.
     pub(super) async fn remove(self) -> Result<()> {
         self.side.tier.drop_table(&self.table).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_beside_the_datasets_own_is_known_by_its_name_and_no_other_is() {
+        let window: Window = "2026-01-01T05".parse().unwrap();
+        for purpose in [Purpose::Stage, Purpose::Check] {
+            let name = name("trades", purpose, window, 12);
+            assert_eq!(parse_name("trades", &name), Some((window, 12)));
+        }
+        for other in [
+            "trades",
+            "trades_sealed_20260101T05_a1",
+            "trades_stage_20260101T05",
+            "trades_stage_x_a1",
+            "orderbooks_stage_20260101T05_a1",
+        ] {
+            assert_eq!(parse_name("trades", other), None, "{other}");
+        }
     }
 }

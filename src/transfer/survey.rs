@@ -134,6 +134,7 @@ pub(super) async fn survey(road: &Road, range: Range) -> Result<Facts> {
         dataset: road.dataset.name.clone(),
         hot: hot_partitioning,
         cold: cold_partitioning,
+        deletes: hot.schema.engine == "MergeTree" && hot.tier.cluster().is_none(),
         partitions: partitions
             .into_iter()
             .map(|p| PartitionFacts {

@@ -7,7 +7,17 @@ use crate::error::{Cause, Error};
 
 /// The last thing that was proven of a window. Each can be asked of the data again.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
+    utoipa::ToSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
@@ -36,7 +46,9 @@ impl std::fmt::Display for Stage {
 }
 
 /// How a run of a task stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Not begun, or broken off: the next run takes it.
@@ -115,10 +127,25 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
     },
+    /// The attempt only looked after what is there (a repair, a sweep): it is over, nothing that it sent can still take
+    /// effect, and it says nothing of how the window stands.
+    Tended {
+        /// What was done.
+        what: String,
+    },
     /// A person wants it tried again, whatever came before.
     Retried,
     /// A person wants it passed over, and ended where it runs.
     Cancelled,
+    /// It is past the archive's retention: its generations are being removed.
+    Expired,
+}
+
+impl Event {
+    /// Whether nothing that its attempt sent can still take effect.
+    pub(super) fn ends_attempt(&self) -> bool {
+        matches!(self, Self::Ended { .. } | Self::Tended { .. })
+    }
 }
 
 /// What the journal says of whether a window may be worked on.
@@ -141,7 +168,7 @@ impl Standing {
     /// What one entry says; `None` where it says nothing about it, and the one before it counts.
     pub(super) fn said_by(event: &Event) -> Option<Self> {
         match event {
-            Event::Reached { .. } | Event::Fenced => None,
+            Event::Reached { .. } | Event::Fenced | Event::Expired | Event::Tended { .. } => None,
             Event::Cancelled
             | Event::Ended {
                 status: Status::Cancelled,
@@ -174,7 +201,7 @@ pub(super) fn may_be_asleep(attempt: u64, journal: &[Entry]) -> Vec<u64> {
     let ended = |n: u64| {
         journal
             .iter()
-            .any(|e| e.attempt == n && matches!(e.event, Event::Ended { .. }))
+            .any(|e| e.attempt == n && e.event.ends_attempt())
     };
     (fenced..attempt).filter(|n| !ended(*n)).collect()
 }
@@ -202,6 +229,10 @@ mod tests {
         assert_eq!(may_be_asleep(1, &[]), [0; 0]);
         assert_eq!(may_be_asleep(4, &[]), [1, 2, 3]);
         assert_eq!(may_be_asleep(4, &[entry(2, ended())]), [1, 3]);
+        let tended = Event::Tended {
+            what: String::new(),
+        };
+        assert_eq!(may_be_asleep(4, &[entry(3, tended)]), [1, 2]);
         let journal = [
             entry(1, ended()),
             entry(3, Event::Fenced),

@@ -127,6 +127,25 @@ impl<'a> Turn<'a> {
         Ok(entries.into_iter().map(|(_, entry)| entry).collect())
     }
 
+    /// Ends a turn that only looked after what is there: how the window stands is as it was.
+    pub(super) async fn end_tended(mut self, what: &str) {
+        let event = Event::Tended {
+            what: what.to_owned(),
+        };
+        if let Err(e) = self.note(event).await {
+            tracing::warn!(window = %self.window, error = %e, "the end of an attempt could not be noted");
+        }
+        self.release().await;
+    }
+
+    async fn release(&mut self) {
+        if let Some(lease) = self.lease.take()
+            && let Err(e) = lease.release().await
+        {
+            tracing::warn!(window = %self.window, error = %e, "the lease could not be given back; it will expire");
+        }
+    }
+
     /// Ends the turn: says how in the journal, and gives the lease back.
     ///
     /// Where a request was left without an answer the attempt is not said to have ended, since it may still take effect:
@@ -149,11 +168,7 @@ impl<'a> Turn<'a> {
         {
             tracing::warn!(window = %self.window, error = %e, "the end of an attempt could not be noted");
         }
-        if let Some(lease) = self.lease.take()
-            && let Err(e) = lease.release().await
-        {
-            tracing::warn!(window = %self.window, error = %e, "the lease could not be given back; it will expire");
-        }
+        self.release().await;
     }
 
     /// The end of an attempt does not end a person's word: a window that was cancelled on the way stays so.

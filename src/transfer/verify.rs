@@ -3,10 +3,12 @@
 use std::time::Instant;
 
 use futures_util::StreamExt as _;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::moment::Range;
 use super::proof;
+use super::repair::Repairs;
 use super::road::total;
 use super::rows::{Rows, check_takes};
 use crate::archive::{Archive, Depth, Finding, Manifest, Severity, verify as verify_archive};
@@ -19,8 +21,8 @@ use crate::error::{Cause, Error, Result};
 pub struct Against {
     /// The tier.
     pub tier: Tier,
-    /// Whether the tier may hold nothing of a window: hot, which is cleaned.
-    pub may_be_empty: bool,
+    /// The tier may hold nothing of a window that ended before this: hot, which is cleaned, and cold past its retention.
+    pub may_lack_before: Option<Timestamp>,
 }
 
 /// What a check found.
@@ -42,6 +44,9 @@ pub struct VerifyReport {
     pub unanswered: Vec<String>,
     /// Windows that the tier holds nothing of, where that is no fault.
     pub absent: u64,
+    /// What was repaired, where that was asked for; the findings are those of afterwards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repairs: Option<Repairs>,
     /// How long it took.
     pub seconds: f64,
 }
@@ -174,7 +179,7 @@ async fn check(
         let held = rows.fingerprint(&first.schema.columns).await?;
         if held == total(&generations) {
             Ok(Comparison::Same)
-        } else if held.rows == 0 && against.may_be_empty {
+        } else if held.rows == 0 && against.may_lack_before.is_some_and(|t| window.end() <= t) {
             Ok(Comparison::Absent)
         } else {
             proof::explain(&rows, held, &generations)

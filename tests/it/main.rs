@@ -9,6 +9,7 @@
 
 mod chaos;
 mod cli;
+mod daemon;
 mod demo;
 mod dlq;
 mod engine;
@@ -22,3 +23,4 @@ mod security;
 mod service;
 mod support;
 mod transfer;
+mod transfer_faults;

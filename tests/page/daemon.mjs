@@ -3,7 +3,7 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -47,9 +47,11 @@ function natsServer() {
 }
 
 export class Daemon {
-  static async start(settings = "") {
+  /** In a folder of this name, which must not be there; of a name of its own where none is given. */
+  static async start(settings = "", name = null) {
     const self = new Daemon();
-    self.folder = await mkdtemp(join(tmpdir(), "mpsync-page-"));
+    self.folder = name ? join(tmpdir(), name) : await mkdtemp(join(tmpdir(), "mpsync-page-"));
+    if (name) await mkdir(self.folder);
     self.children = [];
     try {
       await self.#servers();

@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use id::TaskId;
+pub(super) use state::Enough;
 pub use state::{HistoryEntry, Task};
 
 use super::journal::Journal;
@@ -43,8 +44,8 @@ pub struct Query {
     pub range: Range,
     /// Only at this stage.
     pub stage: Option<Stage>,
-    /// Only in this state.
-    pub status: Option<Status>,
+    /// Only in these states; in all where empty.
+    pub statuses: Vec<Status>,
     /// At most so many.
     pub limit: usize,
     /// Those after this one.
@@ -80,7 +81,7 @@ pub async fn list(archive: &Archive, now: Timestamp, query: &Query) -> Result<Pa
         ids.retain(|id| id.rank() > after.rank());
     }
     let limit = query.limit.max(1);
-    let unfiltered = query.stage.is_none() && query.status.is_none();
+    let unfiltered = query.stage.is_none() && query.statuses.is_empty();
     let (all, reads) = (ids.len(), if unfiltered { limit } else { READ_AT_MOST });
     let looks = ids
         .into_iter()
@@ -95,7 +96,7 @@ pub async fn list(archive: &Archive, now: Timestamp, query: &Query) -> Result<Pa
         looked += 1;
         last = Some(task.id.clone());
         if query.stage.is_none_or(|stage| stage == task.stage)
-            && query.status.is_none_or(|status| status == task.status)
+            && (query.statuses.is_empty() || query.statuses.contains(&task.status))
         {
             page.push(task);
         }
@@ -133,21 +134,13 @@ pub async fn retry(
     by: &str,
     id: &TaskId,
 ) -> Result<Option<Status>> {
-    let Some(task) = known(archive, now, id).await? else {
+    let nothing = "every sync looks at it again; there is nothing to try again";
+    let Some(task) = undone(archive, now, id, nothing).await? else {
         return Ok(None);
     };
-    match task.status {
-        Status::Running => {
-            return Err(Error::busy(format!("{id} is being worked on"))
-                .hint("`mpsync tasks cancel` ends it at its next step"));
-        }
-        Status::Done => {
-            return Err(
-                Error::busy(format!("{id} is done, as far as {}", task.stage))
-                    .hint("every sync looks at it again; there is nothing to try again"),
-            );
-        }
-        Status::Queued | Status::Waiting | Status::Halted | Status::Cancelled => {}
+    if task.status == Status::Running {
+        return Err(Error::busy(format!("{id} is being worked on"))
+            .hint("`mpsync tasks cancel` ends it at its next step"));
     }
     note(archive, now, by, &task, Event::Retried).await?;
     let wish = Wish {
@@ -171,18 +164,12 @@ pub async fn cancel(
     by: &str,
     id: &TaskId,
 ) -> Result<Option<Status>> {
-    let Some(task) = known(archive, now, id).await? else {
+    let nothing = "there is nothing to cancel";
+    let Some(task) = undone(archive, now, id, nothing).await? else {
         return Ok(None);
     };
-    match task.status {
-        Status::Done => {
-            return Err(
-                Error::busy(format!("{id} is done, as far as {}", task.stage))
-                    .hint("there is nothing to cancel"),
-            );
-        }
-        Status::Cancelled => return Ok(Some(Status::Cancelled)),
-        Status::Queued | Status::Running | Status::Waiting | Status::Halted => {}
+    if task.status == Status::Cancelled {
+        return Ok(Some(Status::Cancelled));
     }
     note(archive, now, by, &task, Event::Cancelled).await?;
     Ok(Some(match task.status {
@@ -208,8 +195,20 @@ async fn note(
     journal.write(&entry).await.map(drop)
 }
 
-async fn known(archive: &Archive, now: Timestamp, id: &TaskId) -> Result<Option<Task>> {
-    Ok(show(archive, now, id).await?.map(|found| found.task))
+/// The task that a person wants to stand otherwise; a busy error, with what to say of it, where it is done.
+async fn undone(
+    archive: &Archive,
+    now: Timestamp,
+    id: &TaskId,
+    nothing: &'static str,
+) -> Result<Option<Task>> {
+    match show(archive, now, id).await?.map(|found| found.task) {
+        Some(task) if task.status == Status::Done => {
+            let done = format!("{id} is done, as far as {}", task.stage);
+            Err(Error::busy(done).hint(nothing))
+        }
+        other => Ok(other),
+    }
 }
 
 /// How a task stands, from the newest entries of its journal alone.

@@ -19,6 +19,7 @@ pub(crate) struct S3 {
     child: Child,
     folder: tempfile::TempDir,
     port: u16,
+    filer_port: u16,
     https_port: Option<u16>,
 }
 
@@ -95,6 +96,7 @@ impl S3 {
             child,
             folder,
             port,
+            filer_port,
             https_port,
         };
         until("the S3 store to listen", || {
@@ -122,6 +124,19 @@ impl S3 {
             authority.display(),
             self.key()
         )
+    }
+
+    /// Writes an object past the store's own interface, as damage does.
+    pub(crate) fn put(&self, key: &str, content: &str) {
+        let mut socket = TcpStream::connect(("127.0.0.1", self.filer_port)).expect("connected");
+        let request = format!(
+            "PUT /buckets/{BUCKET}/{key} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{content}",
+            content.len()
+        );
+        let mut answer = String::new();
+        socket.write_all(request.as_bytes()).expect("sent");
+        socket.read_to_string(&mut answer).expect("answered");
+        assert!(answer.starts_with("HTTP/1.1 20"), "{answer}");
     }
 
     fn key(&self) -> String {

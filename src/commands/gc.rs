@@ -1,0 +1,103 @@
+//! `mpsync gc`: wire, run, print.
+
+use std::time::Duration;
+
+use indicatif::{HumanBytes, HumanDuration};
+
+use super::Context;
+use crate::archive::{Archive, Observer};
+use crate::cli::{GcArgs, Output};
+use crate::dataset::{Dataset, TierRole, select};
+use crate::error::{Cause, Error, Result};
+use crate::progress::Progress;
+use crate::replay::sweep_doors;
+use crate::transfer::{Item, Kind, Sweep, TransferContext, gc, parse_age};
+
+/// Below this age what is swept might be a sleeper's.
+const SAFE_AGE: Duration = Duration::from_hours(1);
+
+pub(super) async fn run(context: &Context, args: &GcArgs) -> Result<()> {
+    let age = parse_age(&args.older_than)?;
+    if age < SAFE_AGE {
+        tracing::warn!(
+            older_than = args.older_than,
+            "what is younger than an hour may belong to an attempt that is asleep"
+        );
+    }
+    let datasets: Vec<Dataset> = select(&context.datasets, &args.datasets)?
+        .into_iter()
+        .cloned()
+        .collect();
+    let config = &context.config.archive;
+    let transfer = TransferContext {
+        hot: context.tier(TierRole::Hot),
+        cold: context.tier(TierRole::Cold),
+        archive: if args.dry_run {
+            Archive::open_to_plan(config).await?
+        } else {
+            Archive::open(config).await?
+        },
+        datasets,
+        progress: Progress::default(),
+        shutdown: context.shutdown.clone(),
+        observer: Observer::default(),
+    };
+    let mut sweep = gc(&transfer, age, args.dry_run).await?;
+    for tier in [&transfer.hot, &transfer.cold] {
+        match sweep_doors(tier, age, args.dry_run).await {
+            Ok(doors) => sweep.swept.extend(
+                doors
+                    .into_iter()
+                    .map(|(name, age)| Item::door(tier.role(), &name, age)),
+            ),
+            Err(e) => sweep.failed.push(e.to_string()),
+        }
+    }
+    print(context.output, &sweep)?;
+    if context.shutdown.is_cancelled() {
+        return Err(Error::new(Cause::Interrupted));
+    }
+    match sweep.failure() {
+        None => Ok(()),
+        Some(e) => Err(e),
+    }
+}
+
+fn print(output: Output, sweep: &Sweep) -> Result<()> {
+    if output == Output::Json {
+        let json = serde_json::to_string(sweep).map_err(|e| Error::malformed(e.to_string()))?;
+        println!("{json}");
+        return Ok(());
+    }
+    for item in &sweep.swept {
+        let age = HumanDuration(Duration::from_secs(item.age_seconds));
+        let size = item
+            .bytes
+            .map_or_else(String::new, |bytes| format!(", {}", HumanBytes(bytes)));
+        println!("{} {} ({age} old{size})", item.kind, item.name);
+    }
+    for kept in &sweep.kept {
+        println!("{} stays: {}", kept.name, kept.reason);
+    }
+    for text in &sweep.failed {
+        println!("{text}");
+    }
+    let bytes = sweep
+        .swept
+        .iter()
+        .filter(|item| item.kind != Kind::Superseded)
+        .filter_map(|item| item.bytes)
+        .sum();
+    println!(
+        "{} things, {}, {} in {:.1} s",
+        sweep.swept.len(),
+        HumanBytes(bytes),
+        if sweep.dry_run {
+            "would be swept; looked"
+        } else {
+            "swept"
+        },
+        sweep.seconds
+    );
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! What a sweep takes away, as a value: found first, printed by `--dry-run`, carried out afterwards.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use object_store::path::Path;
+use serde::Serialize;
+
+use crate::archive::Leftover;
+use crate::dataset::{DatasetName, TierRole, Window};
+
+/// What kind of thing is swept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A file that no manifest names: a chunk of an attempt that did not come to its end.
+    Orphan,
+    /// A chunk in whose place a repair has put another: it goes to quarantine.
+    Superseded,
+    /// What a crash left of an object that was never there.
+    Temporary,
+    /// A staging table, a comparison table, or a table that keeps an earlier attempt out.
+    Table,
+    /// A door through which a replay inserted.
+    Door,
+    /// An entry of a journal that later ones have superseded.
+    JournalEntry,
+    /// A lease below a window's highest.
+    Lease,
+    /// A request that cannot be read, so that nobody will ever do it.
+    Request,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Orphan => "orphan",
+            Self::Superseded => "superseded",
+            Self::Temporary => "temporary",
+            Self::Table => "table",
+            Self::Door => "door",
+            Self::JournalEntry => "journal entry",
+            Self::Lease => "lease",
+            Self::Request => "request",
+        })
+    }
+}
+
+/// One thing that is swept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// What kind of thing it is.
+    pub kind: Kind,
+    /// Where it is: a path in the archive, or `hot.trades_stage_…`.
+    pub name: String,
+    /// How old it is.
+    pub age_seconds: u64,
+    /// Its size, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// The thing itself.
+    #[serde(skip)]
+    pub(super) target: Target,
+}
+
+/// How an item is taken away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Target {
+    Leftover(Box<Leftover>),
+    Object(Path),
+    Temporary(PathBuf),
+    Table(TierRole, String),
+}
+
+impl Item {
+    pub(super) fn new(kind: Kind, name: String, age: Duration, target: Target) -> Self {
+        Self {
+            kind,
+            name,
+            age_seconds: age.as_secs(),
+            bytes: None,
+            target,
+        }
+    }
+
+    /// The door of a replay, which replays sweep themselves.
+    #[must_use]
+    pub fn door(role: TierRole, name: &str, age: Duration) -> Self {
+        let target = Target::Table(role, name.to_owned());
+        Self::new(Kind::Door, format!("{role}.{name}"), age, target)
+    }
+
+    pub(super) fn of_bytes(self, bytes: u64) -> Self {
+        Self {
+            bytes: Some(bytes),
+            ..self
+        }
+    }
+}
+
+/// Something that stays though it looks like rubbish.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Kept {
+    /// What.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a sweep takes away.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// What an attempt at a window may own: taken away under the window's lease.
+    pub(super) owned: BTreeMap<(DatasetName, Window), Vec<Item>>,
+    /// What is superseded by what is there, or nobody's.
+    pub(super) free: Vec<Item>,
+    /// What stays.
+    pub(super) kept: Vec<Kept>,
+    /// What could not be looked at.
+    pub(super) failed: Vec<String>,
+}
+
+impl Plan {
+    pub(super) fn keep(&mut self, name: impl Into<String>, reason: impl Into<String>) {
+        self.kept.push(Kept {
+            name: name.into(),
+            reason: reason.into(),
+        });
+    }
+
+    pub(super) fn own(&mut self, dataset: &DatasetName, window: Window, item: Item) {
+        let key = (dataset.clone(), window);
+        self.owned.entry(key).or_default().push(item);
+    }
+}
