@@ -1,26 +1,36 @@
 //! Where log lines go: text on a terminal, JSON otherwise, to a file that is rotated where one is configured. One line an
-//! event; what belongs to one transfer task or request bears its id as a span's field.
+//! event; what belongs to one transfer task or request bears its id as a span's field. The spans become traces where a collector
+//! for them is configured.
+
+mod export;
+mod otlp;
+mod traces;
 
 use std::io::IsTerminal as _;
 use std::path::Path;
+use std::sync::Arc;
 
+use tokio::sync::mpsc;
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
-use crate::config::{LogFormat, LogRotation, LoggingConfig};
+use crate::config::{LogFormat, LogRotation, LoggingConfig, TracesConfig};
 use crate::error::{Error, Result};
 use crate::progress::LogWriter;
+use traces::Traces;
+
+pub use export::Exporter;
 
 /// The log of this process.
 #[derive(Debug, Clone)]
 pub struct Logs(reload::Handle<EnvFilter, Registry>);
 
 impl Logs {
-    /// Begins to log. At most once in a process.
-    pub fn begin(config: &LoggingConfig) -> Result<Self> {
+    /// Begins to log. At most once in a process. The exporter of traces, where a collector is configured, is for a runtime to run.
+    pub fn begin(config: &LoggingConfig) -> Result<(Self, Option<Exporter>)> {
         let (filter, handle) = reload::Layer::new(filter(&config.filter));
         let on_terminal = config.file.is_none() && std::io::stderr().is_terminal();
         let writer = match &config.file {
@@ -40,12 +50,14 @@ impl Logs {
             let lines = lines.json().flatten_event(true);
             lines.with_current_span(false).boxed()
         };
+        let (traces, exporter) = config.traces.as_ref().map(exporting).transpose()?.unzip();
         tracing_subscriber::registry()
             .with(filter)
             .with(lines)
+            .with(traces)
             .try_init()
             .map_err(|e| Error::config(format!("logging has begun already: {e}")))?;
-        Ok(Self(handle))
+        Ok((Self(handle), exporter))
     }
 
     /// Logs by another filter from now on.
@@ -54,6 +66,13 @@ impl Logs {
             .reload(filter(text))
             .map_err(|e| Error::config(format!("logging.level: {e}")))
     }
+}
+
+fn exporting(config: &TracesConfig) -> Result<(Traces, Exporter)> {
+    let (out, spans) = mpsc::channel(export::WAITING_MAX);
+    let lost = Arc::default();
+    let exporter = Exporter::new(config, spans, Arc::clone(&lost))?;
+    Ok((Traces { out, lost }, exporter))
 }
 
 fn filter(text: &str) -> EnvFilter {

@@ -10,6 +10,9 @@ use mpsync::error::{Cause, Error};
 use mpsync::logging::Logs;
 use tokio_util::sync::CancellationToken;
 
+/// How long the collector of traces may take for the last ones.
+const LAST_TRACES: std::time::Duration = std::time::Duration::from_secs(3);
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let live = match mpsync::commands::load(&cli) {
@@ -17,8 +20,8 @@ fn main() -> ExitCode {
         Err(e) => return failed(&e),
     };
     let config = live.now();
-    let logs = match Logs::begin(&config.logging) {
-        Ok(logs) => logs,
+    let (logs, exporter) = match Logs::begin(&config.logging) {
+        Ok(begun) => begun,
         Err(e) => return failed(&e),
     };
     for warning in config.settings.warnings() {
@@ -34,7 +37,14 @@ fn main() -> ExitCode {
     let shutdown = CancellationToken::new();
     let signalled = Arc::new(AtomicU8::new(0));
     runtime.spawn(watch_signals(shutdown.clone(), signalled.clone()));
+    let finish = CancellationToken::new();
+    let exporting = exporter.map(|exporter| runtime.spawn(exporter.run(finish.clone())));
     let done = runtime.block_on(mpsync::commands::run(cli, live, logs, shutdown));
+    finish.cancel();
+    if let Some(exporting) = exporting {
+        // The last traces are worth a moment, not more.
+        let _ = runtime.block_on(async { tokio::time::timeout(LAST_TRACES, exporting).await });
+    }
     // Threads that wait for a terminal or a file system must not hold up the end.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     match done {

@@ -44,7 +44,7 @@ pub use http::HttpConfig;
 pub use ingest::{BatchLimits, BatchOverride, IngestConfig};
 pub use key::parse_bytes;
 pub use live::{Live, Reloaded};
-pub use logging::{LogFormat, LogRotation, LoggingConfig};
+pub use logging::{LogFormat, LogRotation, LoggingConfig, TracesConfig};
 pub use nats::{NatsAuth, NatsConfig};
 pub use problems::{Problem, Problems};
 pub use schedule::{CronExpression, SyncSchedule};

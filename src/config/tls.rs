@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use hyper_rustls::ConfigBuilderExt as _;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
@@ -32,6 +33,25 @@ impl Tls {
                 .map_err(|e| bad(format!("holds a certificate that cannot be used: {e}")))?;
         }
         Self::of(path, roots)
+    }
+
+    /// Trusts the authorities that the system trusts.
+    pub fn system() -> Result<Self> {
+        let client = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|e| no_tls(&e))?
+            .with_native_roots()
+            .map_err(|e| {
+                Error::config(format!(
+                    "the system's certificate authorities cannot be read: {e}"
+                ))
+                .hint("install ca-certificates, or name authorities of your own")
+            })?
+            .with_no_client_auth();
+        Ok(Self {
+            file: PathBuf::new(),
+            client: Arc::new(client),
+        })
     }
 
     /// Trusts nobody: for connections that are not encrypted anyway.

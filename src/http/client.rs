@@ -127,22 +127,18 @@ fn health_uri(url: &str) -> Result<Uri> {
 fn connector(uri: &Uri, trust: Trust) -> Result<HttpsConnector<HttpConnector>> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
-    let builder = HttpsConnectorBuilder::new();
-    let builder = match trust {
-        Trust::Authorities(tls) => builder.with_tls_config(tls.client()),
-        Trust::This(certificate) => builder.with_tls_config(certificate.client()?),
-        Trust::System if uri.scheme_str() == Some("https") => builder
-            .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
-            .map_err(|e| {
-                Error::config(format!(
-                    "the system's certificate authorities cannot be read: {e}"
-                ))
-                .hint("install ca-certificates, or say --ca-file")
-            })?,
+    let tls = match trust {
+        Trust::Authorities(tls) => tls.client(),
+        Trust::This(certificate) => certificate.client()?,
+        Trust::System if uri.scheme_str() == Some("https") => Tls::system()?.client(),
         // A container may have no authorities at all, and need none for what is not encrypted.
-        Trust::System => builder.with_tls_config(Tls::nobody()?.client()),
+        Trust::System => Tls::nobody()?.client(),
     };
-    Ok(builder.https_or_http().enable_http1().wrap_connector(tcp))
+    Ok(HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(tcp))
 }
 
 #[cfg(test)]

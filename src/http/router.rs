@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use tracing::Instrument as _;
 
 use super::access::Access;
 use super::problem::{Problem, Refusals};
@@ -90,15 +91,24 @@ async fn gate(Extract(rules): Extract<Arc<Rules>>, request: Request, next: Next)
         .get::<MatchedPath>()
         .map_or("other", MatchedPath::as_str)
         .to_owned();
-    let mut answer = match refusal(&rules, &request) {
-        Some(refusal) => refusal.into_response(),
-        None => match tokio::time::timeout(rules.request_timeout, next.run(request)).await {
-            Ok(answer) => answer,
-            Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "the request took too long")
-                .into_response(),
-        },
+    let id = format!("{:016x}", rand::random::<u64>());
+    // What only looks is asked every few seconds: its lines are for those who search for something.
+    let span = match method.is_safe() {
+        true => tracing::debug_span!("request", id, %method, route),
+        false => tracing::error_span!("request", id, %method, route),
     };
+    let mut answer = answered(&rules, request, next)
+        .instrument(span.clone())
+        .await;
+    let status = answer.status().as_u16();
+    span.in_scope(|| match method.is_safe() {
+        true => tracing::debug!(status, "answered"),
+        false => tracing::info!(status, "answered"),
+    });
     let headers = answer.headers_mut();
+    if let Ok(id) = HeaderValue::try_from(id) {
+        headers.insert(HeaderName::from_static("x-request-id"), id);
+    }
     headers
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
@@ -116,8 +126,20 @@ async fn gate(Extract(rules): Extract<Arc<Rules>>, request: Request, next: Next)
     rules
         .state
         .metrics()
-        .answered(&route, method, answer.status().as_u16(), seconds);
+        .answered(&route, method, status, seconds);
     answer
+}
+
+async fn answered(rules: &Rules, request: Request, next: Next) -> Response {
+    if let Some(refusal) = refusal(rules, &request) {
+        return refusal.into_response();
+    }
+    match tokio::time::timeout(rules.request_timeout, next.run(request)).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response()
+        }
+    }
 }
 
 fn refusal(rules: &Rules, request: &Request) -> Option<Problem> {

@@ -2,6 +2,7 @@
 
 use super::client::ask;
 use crate::support::daemon::World;
+use crate::support::until;
 
 #[tokio::test]
 async fn with_protected_reads_only_health_and_the_page_s_own_files_are_open() {
@@ -73,4 +74,18 @@ async fn with_protected_reads_only_health_and_the_page_s_own_files_are_open() {
     .await;
     assert_eq!(foreign.expect("an answer").0, 403);
     assert_eq!(status("POST", "/sync", &right).await, 413);
+    // Who asked for a change finds in the log what became of it.
+    let refused = ask(&address, None, "POST", "/sync", "").await;
+    let (_, text) = refused.expect("an answer");
+    let id = text
+        .split("x-request-id: ")
+        .nth(1)
+        .and_then(|rest| rest.split("\r\n").next());
+    let id = id.unwrap_or_else(|| panic!("no id in {text}"));
+    until("the request in the log", async || {
+        let log = daemon.log();
+        log.lines()
+            .any(|line| line.contains(id) && line.contains("401"))
+    })
+    .await;
 }

@@ -1,0 +1,160 @@
+//! What ended, as OpenTelemetry's protocol says it in JSON (OTLP/HTTP, `ExportTraceServiceRequest`). Pure.
+
+use serde_json::{Value, json};
+
+/// A value that a span or an event bears.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Attribute {
+    Text(String),
+    Whole(i64),
+    Number(f64),
+    Truth(bool),
+}
+
+/// What a span or an event bears, by name.
+pub(super) type Attributes = Vec<(&'static str, Attribute)>;
+
+/// Something that was worth a warning while a span ran.
+#[derive(Debug, Clone)]
+pub(super) struct Remark {
+    pub(super) at_unix_nanos: u64,
+    pub(super) text: String,
+    pub(super) attributes: Attributes,
+}
+
+/// A span that has ended.
+#[derive(Debug, Clone)]
+pub(super) struct Ended {
+    pub(super) trace: u128,
+    pub(super) id: u64,
+    pub(super) parent: Option<u64>,
+    pub(super) name: String,
+    pub(super) from_unix_nanos: u64,
+    pub(super) until_unix_nanos: u64,
+    pub(super) attributes: Attributes,
+    pub(super) remarks: Vec<Remark>,
+    /// What failed, if anything did.
+    pub(super) failure: Option<String>,
+}
+
+/// The body of one request with these spans.
+pub(super) fn request(spans: &[Ended], host: &str) -> Value {
+    let resource = [
+        ("service.name", Attribute::Text("mpsync".to_owned())),
+        (
+            "service.version",
+            Attribute::Text(env!("CARGO_PKG_VERSION").to_owned()),
+        ),
+        ("host.name", Attribute::Text(host.to_owned())),
+    ];
+    let spans: Vec<Value> = spans.iter().map(span).collect();
+    json!({"resourceSpans": [{
+        "resource": {"attributes": attributes(&resource)},
+        "scopeSpans": [{"scope": {"name": "mpsync"}, "spans": spans}],
+    }]})
+}
+
+fn span(span: &Ended) -> Value {
+    /// `SPAN_KIND_INTERNAL`
+    const INTERNAL: u8 = 1;
+    /// `STATUS_CODE_ERROR`; what is not said is `STATUS_CODE_UNSET`.
+    const ERROR: u8 = 2;
+    let status = match &span.failure {
+        Some(failure) => json!({"code": ERROR, "message": failure}),
+        None => json!({}),
+    };
+    let remark = |remark: &Remark| {
+        json!({
+            "timeUnixNano": remark.at_unix_nanos.to_string(),
+            "name": remark.text,
+            "attributes": attributes(&remark.attributes),
+        })
+    };
+    let mut said = json!({
+        "traceId": format!("{:032x}", span.trace),
+        "spanId": format!("{:016x}", span.id),
+        "name": span.name,
+        "kind": INTERNAL,
+        // Numbers of 64 bits are texts in this JSON.
+        "startTimeUnixNano": span.from_unix_nanos.to_string(),
+        "endTimeUnixNano": span.until_unix_nanos.to_string(),
+        "attributes": attributes(&span.attributes),
+        "events": span.remarks.iter().map(remark).collect::<Vec<_>>(),
+        "status": status,
+    });
+    if let Some(parent) = span.parent {
+        said["parentSpanId"] = json!(format!("{parent:016x}"));
+    }
+    said
+}
+
+fn attributes(attributes: &[(&'static str, Attribute)]) -> Vec<Value> {
+    let value = |attribute: &Attribute| match attribute {
+        Attribute::Text(text) => json!({"stringValue": text}),
+        Attribute::Whole(number) => json!({"intValue": number.to_string()}),
+        Attribute::Number(number) => json!({"doubleValue": number}),
+        Attribute::Truth(truth) => json!({"boolValue": truth}),
+    };
+    attributes
+        .iter()
+        .map(|(key, attribute)| json!({"key": key, "value": value(attribute)}))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_said_as_the_protocol_wants_it() {
+        let ended = Ended {
+            trace: 0xabc,
+            id: 0x12,
+            parent: Some(0x11),
+            name: "exported".into(),
+            from_unix_nanos: 1_767_225_600_000_000_000,
+            until_unix_nanos: 1_767_225_601_500_000_000,
+            attributes: vec![
+                ("rows", Attribute::Whole(7)),
+                ("duration", Attribute::Number(1.5)),
+                ("cleaned", Attribute::Truth(false)),
+            ],
+            remarks: Vec::new(),
+            failure: None,
+        };
+        let root = Ended {
+            parent: None,
+            remarks: vec![Remark {
+                at_unix_nanos: 5,
+                text: "tried again".into(),
+                attributes: vec![("error", Attribute::Text("no answer".into()))],
+            }],
+            failure: Some("halted".into()),
+            ..ended.clone()
+        };
+        let said = request(&[ended, root], "h");
+        let spans = &said["resourceSpans"][0]["scopeSpans"][0]["spans"];
+        assert_eq!(
+            spans[0],
+            json!({
+                "traceId": "00000000000000000000000000000abc",
+                "spanId": "0000000000000012",
+                "parentSpanId": "0000000000000011",
+                "name": "exported",
+                "kind": 1,
+                "startTimeUnixNano": "1767225600000000000",
+                "endTimeUnixNano": "1767225601500000000",
+                "attributes": [
+                    {"key": "rows", "value": {"intValue": "7"}},
+                    {"key": "duration", "value": {"doubleValue": 1.5}},
+                    {"key": "cleaned", "value": {"boolValue": false}},
+                ],
+                "events": [],
+                "status": {},
+            })
+        );
+        assert!(spans[1].get("parentSpanId").is_none());
+        assert_eq!(spans[1]["status"], json!({"code": 2, "message": "halted"}));
+        assert_eq!(spans[1]["events"][0]["timeUnixNano"], "5");
+    }
+}

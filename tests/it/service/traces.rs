@@ -1,0 +1,77 @@
+//! Traces of transfer tasks, as an OpenTelemetry collector takes them.
+
+use std::sync::{Arc, Mutex};
+
+use axum::Json;
+use axum::routing::post;
+use serde_json::{Value, json};
+
+use crate::support::free_port;
+use crate::support::transfer::World;
+
+/// Listens for traces; returns its address and what comes.
+async fn collector() -> (String, Arc<Mutex<Vec<Value>>>) {
+    let came = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&came);
+    let take = async move |Json(body): Json<Value>| {
+        kept.lock().expect("no panic").push(body);
+        Json(json!({}))
+    };
+    let routes = axum::Router::new().route("/v1/traces", post(take));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    (format!("http://{address}"), came)
+}
+
+/// A sync of two windows with traces to this place; what it logged.
+async fn synced(endpoint: String) -> String {
+    let work = move || {
+        let world = World::bare(&format!("logging: {{otlp_endpoint: '{endpoint}'}}"));
+        for tier in ["hot", "cold"] {
+            world.succeed(&["schema", "apply", "--tier", tier]);
+        }
+        world.insert_trades("trades", "2026-01-01 05", 1, 1_000);
+        world.insert_trades("trades", "2026-01-01 06", 5_000, 1_000);
+        let output = world.command(&["sync", "--dataset", "trades"]).output();
+        let output = output.expect("it runs");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{text}");
+        text
+    };
+    tokio::task::spawn_blocking(work).await.expect("a sync")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_transfer_task_is_a_trace_and_a_collector_that_is_away_costs_only_traces() {
+    let (endpoint, came) = collector().await;
+    synced(endpoint).await;
+    let bodies = came.lock().expect("no panic").clone();
+    let spans: Vec<&Value> = bodies
+        .iter()
+        .flat_map(|body| {
+            let resource = &body["resourceSpans"][0];
+            assert_eq!(
+                resource["resource"]["attributes"][0]["value"]["stringValue"],
+                "mpsync"
+            );
+            resource["scopeSpans"][0]["spans"]
+                .as_array()
+                .expect("spans")
+        })
+        .collect();
+    let tasks: Vec<&&Value> = spans.iter().filter(|span| span["name"] == "task").collect();
+    assert_eq!(tasks.len(), 2, "{bodies:?}");
+    assert_ne!(tasks[0]["traceId"], tasks[1]["traceId"]);
+    for task in tasks {
+        let attributes = task["attributes"].to_string();
+        assert!(
+            attributes.contains("trades") && attributes.contains("window"),
+            "{task}"
+        );
+        assert!(task["parentSpanId"].is_null(), "{task}");
+    }
+    let log = synced(format!("http://127.0.0.1:{}", free_port())).await;
+    assert_eq!(log.matches("traces are not taken").count(), 1, "{log}");
+}
