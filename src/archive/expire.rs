@@ -41,7 +41,7 @@ mod tests {
 
     use super::super::faults::{Fault, FaultyStore};
     use super::super::testing::{generation, id, small};
-    use super::super::verify::{Depth, Severity, verify};
+    use super::super::verify::{Depth, FindingKind, Severity, verify};
     use super::*;
 
     fn archive_of(store: Arc<dyn ObjectStore>) -> Archive {
@@ -71,6 +71,8 @@ mod tests {
                 let findings = verify(&clean, &id.dataset, id.window, Depth::Bytes).await;
                 let bad: Vec<_> = findings
                     .iter()
+                    // These generations are made of the same trades.
+                    .filter(|f| f.kind != FindingKind::Positions)
                     .filter(|f| f.kind.severity() != Severity::Info)
                     .collect();
                 assert!(bad.is_empty(), "{fault:?} {nth}: {bad:?}");
