@@ -65,7 +65,7 @@ mod tests {
                 let done = first.remove_window(&id.dataset, id.window).await;
                 if !faulty.has_failed() {
                     done.unwrap();
-                    assert!(nth > 10, "only {nth} calls");
+                    assert!(nth > 4, "only {nth} calls");
                     break;
                 }
                 let findings = verify(&clean, &id.dataset, id.window, Depth::Bytes).await;

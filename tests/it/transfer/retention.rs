@@ -78,9 +78,9 @@ fn aside(world: &World) -> String {
 #[test]
 fn a_partition_past_its_retention_leaves_cold_once_the_archive_proves_to_hold_it() {
     let world = world("");
-    let mut plain = world.command(&["sync", "--dataset", "trades"]);
-    let plain = plain.env(COLD_DAYS, "365").output().unwrap();
-    assert!(plain.status.success(), "{}", told(&plain));
+    let mut usual = world.command(&["sync", "--dataset", "trades"]);
+    let usual = usual.env(COLD_DAYS, "365").output().unwrap();
+    assert!(usual.status.success(), "{}", told(&usual));
     assert_eq!(
         old_rows(&world),
         1000,
