@@ -17,7 +17,10 @@ const COLD_DAYS: &str = "MPSYNC__COLD_STORAGE__RETENTION_DAYS";
 /// A sync that cleans hot, and has leave cold what is older than a year.
 fn sync_command(world: &World, more: &[&str]) -> std::process::Command {
     let mut command = world.command(&SYNC);
-    command.args(more).env(COLD_DAYS, "365");
+    command
+        .args(["--retention"])
+        .args(more)
+        .env(COLD_DAYS, "365");
     command
 }
 
