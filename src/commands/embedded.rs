@@ -31,11 +31,18 @@ pub(super) fn settle(config: &mut Config) -> Result<Option<PathBuf>> {
         .hint("say engine.folder, or how a ClickHouse is reached: hot_storage.clickhouse_host"));
     };
     let is_open = |key: &str| config.settings.origin(key) == Origin::Default;
-    if is_open("archive.path") && is_open("archive.url") {
-        config.archive.place = ArchivePlace::Folder(folder.join("archive"));
+    let archive = is_open("archive.path") && is_open("archive.url");
+    let letters = is_open("ingest.dead_letter_folder");
+    config.settings.settle("engine.folder", &folder);
+    if archive {
+        let place = folder.join("archive");
+        config.settings.settle("archive.path", &place);
+        config.archive.place = ArchivePlace::Folder(place);
     }
-    if is_open("ingest.dead_letter_folder") {
-        config.ingest.dead_letter_folder = Some(folder.join("dead-letters"));
+    if letters {
+        let place = folder.join("dead-letters");
+        config.settings.settle("ingest.dead_letter_folder", &place);
+        config.ingest.dead_letter_folder = Some(place);
     }
     Ok(Some(folder))
 }

@@ -159,7 +159,9 @@ pub async fn run(cli: Cli, live: Live, logs: Logs, shutdown: CancellationToken) 
         Command::Replay(args) => replay::run(&stores().await?, &args).await,
         Command::Inspect(args) => inspect::run(&stores().await?, &args).await,
         Command::Config(args) => {
-            config::run(&context()?, &args);
+            let mut context = context()?;
+            embedded::settle(&mut context.config)?;
+            config::run(&context, &args);
             Ok(())
         }
         Command::Dlq(args) => dlq::run(&stores().await?, &args).await,
