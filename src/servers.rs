@@ -344,6 +344,11 @@ impl EngineServer {
         let Ok(url) = std::fs::read_to_string(folder.join(ADDRESS)) else {
             return Ok(false);
         };
+        // One that is about to end listens no more; who starts the next one waits for its lock.
+        let address = url.trim_start_matches("http://");
+        if std::net::TcpStream::connect(address).is_err() {
+            return Ok(false);
+        }
         let password = Secret::from_file(&folder.join("data/password"))?;
         point(config, &url, &password);
         Ok(true)

@@ -44,7 +44,7 @@ mod tests {
 
     use super::super::faults::{Fault, FaultyStore};
     use super::super::testing::{generation, id, small};
-    use super::super::{Depth, Severity, verify};
+    use super::super::{Depth, FindingKind, Severity, verify};
     use super::*;
 
     fn archive_of(store: Arc<dyn ObjectStore>) -> Archive {
@@ -68,12 +68,14 @@ mod tests {
                 let done = first.remove_window(&id.dataset, id.window).await;
                 if !faulty.has_failed() {
                     done.unwrap();
-                    assert!(nth > 10, "only {nth} calls");
+                    assert!(nth > 4, "only {nth} calls");
                     break;
                 }
                 let findings = verify(&clean, &id.dataset, id.window, Depth::Bytes).await;
                 let bad: Vec<_> = findings
                     .iter()
+                    // These generations are made of the same trades.
+                    .filter(|f| f.kind != FindingKind::Positions)
                     .filter(|f| f.kind.severity() != Severity::Info)
                     .collect();
                 assert!(bad.is_empty(), "{fault:?} {nth}: {bad:?}");

@@ -33,6 +33,9 @@ pub struct TransferArgs {
     /// Clean proven windows out of hot (`sync` only), as `sync.cleanup_enabled` does
     #[arg(long)]
     pub cleanup: bool,
+    /// Have leave cold and the archive what is past its retention (`sync` only), as `sync.cleanup_enabled` does
+    #[arg(long)]
+    pub retention: bool,
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -3,6 +3,7 @@
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use super::Context;
 use crate::config::{ArchivePlace, Config, Origin};
@@ -10,6 +11,9 @@ use crate::dataset::{Dataset, TierRole};
 use crate::engine::library_path;
 use crate::error::{Context as _, Error, Result};
 use crate::servers::{EngineServer, data_folder};
+
+/// How long the engine of a process that was killed may take to end.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is said where the engine cannot be had.
 const OTHERWISE: &str =
@@ -27,11 +31,18 @@ pub(super) fn settle(config: &mut Config) -> Result<Option<PathBuf>> {
         .hint("say engine.folder, or how a ClickHouse is reached: hot_storage.clickhouse_host"));
     };
     let is_open = |key: &str| config.settings.origin(key) == Origin::Default;
-    if is_open("archive.path") && is_open("archive.url") {
-        config.archive.place = ArchivePlace::Folder(folder.join("archive"));
+    let archive = is_open("archive.path") && is_open("archive.url");
+    let letters = is_open("ingest.dead_letter_folder");
+    config.settings.settle("engine.folder", &folder);
+    if archive {
+        let place = folder.join("archive");
+        config.settings.settle("archive.path", &place);
+        config.archive.place = ArchivePlace::Folder(place);
     }
-    if is_open("ingest.dead_letter_folder") {
-        config.ingest.dead_letter_folder = Some(folder.join("dead-letters"));
+    if letters {
+        let place = folder.join("dead-letters");
+        config.settings.settle("ingest.dead_letter_folder", &place);
+        config.ingest.dead_letter_folder = Some(place);
     }
     Ok(Some(folder))
 }
@@ -43,12 +54,16 @@ pub(super) async fn start(context: &mut Context) -> Result<Option<EngineServer>>
     let Some(folder) = settle(&mut context.config)? else {
         return Ok(None);
     };
-    if EngineServer::serve_running(&mut context.config, &folder.join("engine"))? {
-        return Err(Error::busy(format!(
-            "another mpsync runs on the embedded engine in {}",
-            folder.display()
-        ))
-        .hint("`--mode both` runs both sides in one process; two processes need a ClickHouse server (hot_storage.clickhouse_host)"));
+    let deadline = Instant::now() + PATIENCE;
+    while EngineServer::serve_running(&mut context.config, &folder.join("engine"))? {
+        if Instant::now() > deadline {
+            return Err(Error::busy(format!(
+                "another mpsync runs on the embedded engine in {}",
+                folder.display()
+            ))
+            .hint("`--mode both` runs both sides in one process; two processes need a ClickHouse server (hot_storage.clickhouse_host)"));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let engine = begin(context, folder).await?;
     let config = &context.config;
@@ -66,17 +81,20 @@ pub(super) async fn start(context: &mut Context) -> Result<Option<EngineServer>>
     Ok(Some(engine))
 }
 
-/// A context whose archive and tiers are where they are: for a command that needs a tier the engine that a daemon runs, or one
-/// for as long as the command takes.
-pub(super) async fn reach(mut context: Context, needs_a_tier: bool) -> Result<Context> {
+/// Points a context to its archive and its tiers: to the engine that a daemon runs, or, for a command that needs a tier, to one
+/// that is started for it and given back.
+pub(super) async fn reach(
+    context: &mut Context,
+    needs_a_tier: bool,
+) -> Result<Option<EngineServer>> {
     let Some(folder) = settle(&mut context.config)? else {
-        return Ok(context);
+        return Ok(None);
     };
     let is_running = EngineServer::serve_running(&mut context.config, &folder.join("engine"))?;
-    if needs_a_tier && !is_running {
-        context.engine = Some(begin(&mut context, folder).await?);
+    match needs_a_tier && !is_running {
+        true => begin(context, folder).await.map(Some),
+        false => Ok(None),
     }
-    Ok(context)
 }
 
 async fn begin(context: &mut Context, folder: PathBuf) -> Result<EngineServer> {

@@ -10,7 +10,6 @@ use crate::config::{Config, Flag, Live, Problems, Sources};
 use crate::dataset::{Dataset, TierRole, builtin};
 use crate::error::{Error, Result};
 use crate::logging::Logs;
-use crate::servers::EngineServer;
 use crate::transfer::Goal;
 
 mod config;
@@ -46,8 +45,6 @@ pub struct Context {
     pub logs: Option<Logs>,
     /// Cancelled by the first signal: finish what must not be left half done, and return.
     pub shutdown: CancellationToken,
-    /// The embedded engine, where this command has started it: it ends with the context.
-    pub engine: Option<EngineServer>,
 }
 
 impl Context {
@@ -67,7 +64,6 @@ impl Context {
             live,
             logs,
             shutdown,
-            engine: None,
         })
     }
 
@@ -149,8 +145,14 @@ pub async fn run(cli: Cli, live: Live, logs: Logs, shutdown: CancellationToken) 
     let live = Arc::new(live);
     let context = || Context::load(output, live.clone(), Some(logs.clone()), shutdown.clone());
     let needs_a_tier = needs_a_tier(&cli.command);
-    let stores = async || embedded::reach(context()?, needs_a_tier).await;
-    match cli.command {
+    // Started where a command needs it and no daemon runs it; ended before the next command may look for it.
+    let mut engine = None;
+    let mut stores = async || {
+        let mut context = context()?;
+        engine = embedded::reach(&mut context, needs_a_tier).await?;
+        Ok::<_, Error>(context)
+    };
+    let done = match cli.command {
         Command::Generate(args) => generate::run(&context()?, &args).await,
         Command::Schema(args) => schema::run(&stores().await?, &args).await,
         Command::Demo(args) => demo::run(&context()?, &args).await,
@@ -166,7 +168,9 @@ pub async fn run(cli: Cli, live: Live, logs: Logs, shutdown: CancellationToken) 
         Command::Replay(args) => replay::run(&stores().await?, &args).await,
         Command::Inspect(args) => inspect::run(&stores().await?, &args).await,
         Command::Config(args) => {
-            config::run(&context()?, &args);
+            let mut context = context()?;
+            embedded::settle(&mut context.config)?;
+            config::run(&context, &args);
             Ok(())
         }
         Command::Dlq(args) => dlq::run(&stores().await?, &args).await,
@@ -176,7 +180,11 @@ pub async fn run(cli: Cli, live: Live, logs: Logs, shutdown: CancellationToken) 
             clap_complete::generate(shell, &mut command, "mpsync", &mut std::io::stdout());
             Ok(())
         }
+    };
+    if let Some(engine) = engine {
+        engine.stop().await?;
     }
+    done
 }
 
 /// Whether a ClickHouse must be there.

@@ -85,8 +85,12 @@ fn request(context: &Context, args: &TransferArgs, goal: Goal) -> Result<Request
     } else {
         CleanupPolicy::Off
     };
-    // Where deleting was asked for, and of everything.
-    if request.cleanup != CleanupPolicy::Off && request.origin == Origin::Routine {
+    if args.retention && (goal != Goal::Sync || request.origin != Origin::Routine) {
+        return Err(Error::usage(
+            "--retention is for a `sync` of all that is due: leave --from, --to and the filter away",
+        ));
+    }
+    if args.retention || sync.cleanup_enabled && request.origin == Origin::Routine {
         request.retention = Retention::of(&context.config.cold, &context.config.archive);
     }
     match args.jobs {

@@ -1,6 +1,7 @@
 //! Every setting with its value, who said it, and whether a reload may change it: what `mpsync config show` shows.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::problems::Problem;
@@ -45,6 +46,16 @@ impl Settings {
     pub fn origin(&self, key: &str) -> Origin {
         let setting = self.all.iter().find(|setting| setting.key == key);
         setting.map_or(Origin::Default, |setting| setting.origin.clone())
+    }
+
+    /// Says what a key holds that nobody said, where that follows from the machine.
+    pub fn settle(&mut self, key: &str, value: &Path) {
+        let mut all = self.all.to_vec();
+        let is_open = |s: &&mut Setting| s.key == key && s.origin == Origin::Default;
+        if let Some(setting) = all.iter_mut().find(is_open) {
+            setting.value = value.display().to_string().into();
+        }
+        self.all = all.into();
     }
 
     /// Who said something below a section.

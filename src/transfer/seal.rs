@@ -39,17 +39,30 @@ pub(super) struct Cleaned {
     pub(super) windows: Vec<(Window, Driven)>,
 }
 
-fn prefix(table: &str) -> String {
-    format!("{table}_sealed_")
+/// Why a partition was moved aside: in its table's name.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Aside {
+    /// Hot's, to be cleaned.
+    Sealed,
+    /// Cold's, past its retention.
+    Retired,
 }
 
-fn name(table: &str, span: Window, attempt: u64) -> String {
-    format!("{}{}_a{attempt}", prefix(table), window_in_name(span))
+/// The beginning of the names of the tables into which partitions of a table are moved.
+pub(super) fn prefix(table: &str, why: Aside) -> String {
+    match why {
+        Aside::Sealed => format!("{table}_sealed_"),
+        Aside::Retired => format!("{table}_retired_"),
+    }
 }
 
-/// The span in a sealed table's name; `None` for any other table.
-fn span_in(table: &str, name: &str) -> Option<Window> {
-    let (span, attempt) = name.strip_prefix(&prefix(table))?.rsplit_once("_a")?;
+pub(super) fn name(table: &str, why: Aside, span: Window, attempt: u64) -> String {
+    format!("{}{}_a{attempt}", prefix(table, why), window_in_name(span))
+}
+
+/// The span in the name of such a table; `None` for any other table.
+pub(super) fn span_in(table: &str, why: Aside, name: &str) -> Option<Window> {
+    let (span, attempt) = name.strip_prefix(&prefix(table, why))?.rsplit_once("_a")?;
     attempt.parse::<u64>().ok()?;
     window_from_name(span)
 }
@@ -58,11 +71,14 @@ fn span_in(table: &str, name: &str) -> Option<Window> {
 pub(super) async fn sealed_tables(road: &Road) -> Result<Vec<Sealed>> {
     let hot = road.hot()?;
     let own = &hot.schema.table;
-    let found = hot.tier.tables_with_prefix(&prefix(own)).await?;
+    let found = hot
+        .tier
+        .tables_with_prefix(&prefix(own, Aside::Sealed))
+        .await?;
     Ok(found
         .into_iter()
         .filter_map(|table| {
-            let span = span_in(own, &table)?;
+            let span = span_in(own, Aside::Sealed, &table)?;
             Some(Sealed { table, span })
         })
         .collect())
@@ -114,7 +130,7 @@ async fn seal_and_finish(
     let hot = road.hot()?;
     let attempt = turn.attempt().await?;
     let sealed = Sealed {
-        table: name(&hot.schema.table, span, attempt),
+        table: name(&hot.schema.table, Aside::Sealed, span, attempt),
         span,
     };
     create_like(hot, &sealed.table).await?;
@@ -313,7 +329,7 @@ async fn take_over(
     let hot = road.hot()?;
     let attempt = turn.attempt().await?;
     let ours = Sealed {
-        table: name(&hot.schema.table, found.span, attempt),
+        table: name(&hot.schema.table, Aside::Sealed, found.span, attempt),
         span: found.span,
     };
     // From here on its maker finds no table of that name: neither to move into nor to drop.
@@ -349,7 +365,10 @@ mod tests {
             "2026-02-01T00:00:00Z_2026-03-01T00:00:00Z",
         ] {
             let span: Window = id.parse().unwrap();
-            assert_eq!(span_in("trades", &name("trades", span, 12)), Some(span));
+            for why in [Aside::Sealed, Aside::Retired] {
+                let named = name("trades", why, span, 12);
+                assert_eq!(span_in("trades", why, &named), Some(span));
+            }
         }
         for other in [
             "trades",
@@ -357,8 +376,9 @@ mod tests {
             "trades_sealed_20260101T05",
             "trades_sealed_x_a1",
             "trades_sealed_20260101T05_ab",
+            "trades_retired_20260101T05_a1",
         ] {
-            assert_eq!(span_in("trades", other), None, "{other}");
+            assert_eq!(span_in("trades", Aside::Sealed, other), None, "{other}");
         }
     }
 }

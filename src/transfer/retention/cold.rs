@@ -7,12 +7,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::Range;
 use super::super::holdings::held_generations;
-use super::super::partitioning::{cut, window_from_name, window_in_name};
+use super::super::partitioning::cut;
 use super::super::plan::windows_of;
 use super::super::proof;
 use super::super::road::Road;
 use super::super::rows::{Rows, check_takes};
-use super::super::seal::{Sealed, give_back, only_partition, refuse_change};
+use super::super::seal::{
+    Aside, Sealed, give_back, name, only_partition, prefix, refuse_change, span_in,
+};
 use super::super::staging::{create_like, wait_for_queries};
 use super::super::survey::{hours, partitionings};
 use super::plan::Left;
@@ -22,21 +24,6 @@ use crate::clickhouse::{Partition, UNKNOWN_TABLE};
 use crate::dataset::Window;
 use crate::error::{Cause, Context as _, Error, Result};
 use crate::progress::Work;
-
-fn prefix(table: &str) -> String {
-    format!("{table}_retired_")
-}
-
-fn name(table: &str, span: Window, attempt: u64) -> String {
-    format!("{}{}_a{attempt}", prefix(table), window_in_name(span))
-}
-
-/// The span in the name of a table that was set aside; `None` for any other table.
-fn span_in(table: &str, name: &str) -> Option<Window> {
-    let (span, attempt) = name.strip_prefix(&prefix(table))?.rsplit_once("_a")?;
-    attempt.parse::<u64>().ok()?;
-    window_from_name(span)
-}
 
 /// Cold's partitions that are past their retention, oldest first. None of a table that is not partitioned: no part of it can be
 /// dropped in one step.
@@ -74,10 +61,12 @@ pub(super) async fn leave(
     work.step("proving", partition.rows);
     let cold = road.cold()?;
     let table = &cold.schema.table;
-    let windows = match windows(road, table, partition, span).await? {
-        windows if windows.is_empty() => return Ok(Left::Kept("it is empty".into())),
-        windows => windows,
-    };
+    let windows = windows(road, table, partition, span).await?;
+    // Before any lease: rows that mpsync never moved are no task of anybody's.
+    let archived = road.archive.windows(&road.dataset.name, Some(span)).await?;
+    if let Some(window) = windows.iter().find(|window| !archived.contains(window)) {
+        return Ok(Left::Kept(unarchived(*window)));
+    }
     let leases = hold(road, observer, &windows).await?;
     let left = leave_held(road, partition, span, &leases, work).await;
     let_go(leases).await;
@@ -100,7 +89,7 @@ async fn leave_held(
     work.step("setting aside", 0);
     let attempt = leases.first().map_or(0, |lease| lease.attempt);
     let aside = Sealed {
-        table: name(table, span, attempt),
+        table: name(table, Aside::Retired, span, attempt),
         span,
     };
     create_like(cold, &aside.table).await?;
@@ -146,8 +135,12 @@ async fn leave_held(
 pub(super) async fn recover(road: &Road, observer: &Observer) -> Result<()> {
     let cold = road.cold()?;
     let own = &cold.schema.table;
-    for table in cold.tier.tables_with_prefix(&prefix(own)).await? {
-        let Some(span) = span_in(own, &table) else {
+    for table in cold
+        .tier
+        .tables_with_prefix(&prefix(own, Aside::Retired))
+        .await?
+    {
+        let Some(span) = span_in(own, Aside::Retired, &table) else {
             continue;
         };
         let found = Sealed { table, span };
@@ -183,7 +176,7 @@ async fn settle_held(
     let cold = road.cold()?;
     let attempt = leases.first().map_or(0, |lease| lease.attempt);
     let ours = Sealed {
-        table: name(&cold.schema.table, found.span, attempt),
+        table: name(&cold.schema.table, Aside::Retired, found.span, attempt),
         span: found.span,
     };
     // From here on its maker finds no table of that name: neither to drop nor to give back.
@@ -275,7 +268,7 @@ async fn prove(
     for window in windows(road, table, partition, span).await? {
         let generations = road.generations(window).await?;
         let Some(first) = generations.first() else {
-            return Ok(Some(format!("{window} is not in the archive")));
+            return Ok(Some(unarchived(window)));
         };
         let columns = &first.schema.columns;
         check_takes(&cold.schema, columns)?;
@@ -296,6 +289,10 @@ async fn prove(
     Ok(None)
 }
 
+fn unarchived(window: Window) -> String {
+    format!("{window} is not in the archive")
+}
+
 /// Why the archived files of a window cannot be relied upon now; an integrity error where one is damaged.
 async fn damage(road: &Road, window: Window) -> Result<Option<String>> {
     let findings = verify(&road.archive, &road.dataset.name, window, Depth::Bytes).await;
@@ -313,23 +310,4 @@ async fn damage(road: &Road, window: Window) -> Result<Option<String>> {
         }
     }
     Ok(None)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_table_that_was_set_aside_is_known_by_its_name_and_no_other_is() {
-        let span: Window = "2026-01-01".parse().unwrap();
-        assert_eq!(name("trades", span, 12), "trades_retired_20260101_a12");
-        assert_eq!(span_in("trades", "trades_retired_20260101_a12"), Some(span));
-        for other in [
-            "trades",
-            "trades_sealed_20260101_a1",
-            "trades_retired_20260101",
-        ] {
-            assert_eq!(span_in("trades", other), None, "{other}");
-        }
-    }
 }

@@ -29,7 +29,7 @@ pub(super) async fn plan(road: &Road, request: &Request) -> Result<Vec<PlannedLe
     if let Some(days) = retention.cold {
         let partitions = cold::due(road, request.range, days, request.now).await?;
         planned.extend(partitions.iter().map(|(partition, span)| PlannedLeaving {
-            place: Place::Cold,
+            place: Place::InCold,
             span: *span,
             rows: partition.rows,
             bytes: partition.bytes,
@@ -39,7 +39,7 @@ pub(super) async fn plan(road: &Road, request: &Request) -> Result<Vec<PlannedLe
         for window in archive::due(road, request.range, days, request.now).await? {
             let generations = road.archive.generations(&road.dataset.name, window).await?;
             planned.push(PlannedLeaving {
-                place: Place::Archive,
+                place: Place::InArchive,
                 span: window,
                 rows: super::road::total(&generations).rows,
                 bytes: generations.iter().map(Manifest::bytes).sum(),
@@ -66,18 +66,18 @@ pub(super) async fn run(
     cold::recover(road, observer).await?;
     if let Some(days) = retention.cold {
         for (partition, span) in cold::due(road, request.range, days, request.now).await? {
-            let work = begin(road, Place::Cold, span);
+            let work = begin(road, Place::InCold, span);
             let leaving = cold::leave(road, observer, &partition, span, &work);
             let done = leaving.instrument(road.task(span)).await;
-            take(reports, Place::Cold, span, done);
+            take(reports, Place::InCold, span, done);
         }
     }
     if let Some(days) = retention.archive {
         for window in archive::due(road, request.range, days, request.now).await? {
-            let work = begin(road, Place::Archive, window);
+            let work = begin(road, Place::InArchive, window);
             let leaving = archive::leave(road, observer, window, retention.cold.is_some(), &work);
             let done = leaving.instrument(road.task(window)).await;
-            take(reports, Place::Archive, window, done);
+            take(reports, Place::InArchive, window, done);
         }
     }
     Ok(())

@@ -32,19 +32,20 @@ impl Retention {
 
 /// Where something leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
 pub enum Place {
     /// Cold: a partition.
-    Cold,
+    #[serde(rename = "cold")]
+    InCold,
     /// The archive: a window.
-    Archive,
+    #[serde(rename = "archive")]
+    InArchive,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Cold => "cold",
-            Self::Archive => "the archive",
+            Self::InCold => "cold",
+            Self::InArchive => "the archive",
         })
     }
 }
@@ -66,8 +67,8 @@ impl fmt::Display for PlannedLeaving {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (place, span, rows) = (self.place, self.span, self.rows);
         let provided = match place {
-            Place::Cold => "if the archive proves to hold every row of it",
-            Place::Archive => {
+            Place::InCold => "if the archive proves to hold every row of it",
+            Place::InArchive => {
                 "once hot holds none of it, and cold neither where cold has a retention"
             }
         };

@@ -90,6 +90,34 @@ async fn a_laptop_with_a_nats_server_needs_no_configuration() {
     assert_eq!(stats["ingest"]["datasets"][0]["already_held"], 0, "{stats}");
 }
 
+#[test]
+fn the_configuration_that_is_shown_says_where_everything_is() {
+    let data = tempfile::tempdir().expect("a folder");
+    let shown = |archive: Option<&str>| {
+        let mut command = mpsync();
+        command.args(["config", "show", "--output", "json"]);
+        command.env("XDG_DATA_HOME", data.path());
+        command.envs(archive.map(|path| ("MPSYNC__ARCHIVE__PATH", path)));
+        let output = command.output().expect("it runs");
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let settings = json["settings"].as_array().expect("settings").clone();
+        move |key: &str| {
+            let found = settings.iter().find(|s| s["key"] == key);
+            found.expect("the key")["value"].clone()
+        }
+    };
+    let place = |name: &str| data.path().join("mpsync").join(name).display().to_string();
+    let open = shown(None);
+    assert_eq!(open("engine.folder"), place("").trim_end_matches('/'));
+    assert_eq!(open("archive.path"), place("archive"));
+    assert_eq!(open("ingest.dead_letter_folder"), place("dead-letters"));
+    assert_eq!(shown(Some("/nas"))("archive.path"), "/nas");
+    assert!(
+        !data.path().join("mpsync").exists(),
+        "to show makes nothing"
+    );
+}
+
 #[tokio::test]
 async fn an_engine_that_is_not_there_is_named_with_the_command_that_fetches_it() {
     let data = tempfile::tempdir().expect("a folder");

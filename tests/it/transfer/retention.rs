@@ -17,7 +17,10 @@ const COLD_DAYS: &str = "MPSYNC__COLD_STORAGE__RETENTION_DAYS";
 /// A sync that cleans hot, and has leave cold what is older than a year.
 fn sync_command(world: &World, more: &[&str]) -> std::process::Command {
     let mut command = world.command(&SYNC);
-    command.args(more).env(COLD_DAYS, "365");
+    command
+        .args(["--retention"])
+        .args(more)
+        .env(COLD_DAYS, "365");
     command
 }
 
@@ -78,9 +81,9 @@ fn aside(world: &World) -> String {
 #[test]
 fn a_partition_past_its_retention_leaves_cold_once_the_archive_proves_to_hold_it() {
     let world = world("");
-    let mut plain = world.command(&["sync", "--dataset", "trades"]);
-    let plain = plain.env(COLD_DAYS, "365").output().unwrap();
-    assert!(plain.status.success(), "{}", told(&plain));
+    let mut usual = world.command(&["sync", "--dataset", "trades"]);
+    let usual = usual.env(COLD_DAYS, "365").output().unwrap();
+    assert!(usual.status.success(), "{}", told(&usual));
     assert_eq!(
         old_rows(&world),
         1000,
