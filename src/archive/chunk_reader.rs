@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::encoder::hex;
 use super::layout::GenerationId;
-use super::manifest::Chunk;
+use super::manifest::{Chunk, Manifest};
 use super::store::Archive;
 use crate::error::{Error, Result};
 
@@ -32,7 +32,7 @@ impl Archive {
         let got = match self.store().get(&path).await {
             Ok(got) => got,
             Err(object_store::Error::NotFound { .. }) => {
-                return Err(missing(id, chunk));
+                return Err(self.missing(id, chunk).await);
             }
             Err(e) => return Err(self.explain(e).doing(format!("reading {path}"))),
         };
@@ -50,6 +50,23 @@ impl Archive {
             id: id.clone(),
             chunk: chunk.clone(),
         })
+    }
+
+    /// A chunk that is not there is lost, or a repair has put another in its place since the manifest was read.
+    async fn missing(&self, id: &GenerationId, chunk: &Chunk) -> Error {
+        let names_it = |m: &Manifest| m.chunks.iter().any(|c| c.file == chunk.file);
+        match self.manifest(id).await {
+            Ok(Some(manifest)) if !names_it(&manifest) => Error::busy(format!(
+                "a repair has put another chunk in the place of {} of {id} while it was read",
+                chunk.file
+            ))
+            .hint("run the same command again"),
+            _ => Error::integrity(format!(
+                "the manifest of {id} names the chunk {}, and there is none",
+                chunk.file
+            ))
+            .hint(RESTORE),
+        }
     }
 
     /// The rows of a chunk, decoded from the very bytes that were found to be what the manifest says.
@@ -73,14 +90,6 @@ impl Archive {
             ended: false,
         })
     }
-}
-
-fn missing(id: &GenerationId, chunk: &Chunk) -> Error {
-    Error::integrity(format!(
-        "the manifest of {id} names the chunk {}, and there is none",
-        chunk.file
-    ))
-    .hint(RESTORE)
 }
 
 /// What to do about a damaged chunk.

@@ -8,7 +8,7 @@ use object_store::ObjectMeta;
 use object_store::path::Path;
 
 use super::layout::{
-    GenerationId, MANIFEST, SHA256SUMS, parse_generation, parse_manifest, parse_manifest_file,
+    GenerationId, SHA256SUMS, generation_of, parse_generation, parse_manifest, parse_manifest_file,
     parse_revision, parse_window, window_folder,
 };
 use super::manifest::{Chunk, Manifest};
@@ -62,12 +62,10 @@ impl Archive {
         range: Option<Window>,
     ) -> Result<Vec<Window>> {
         let files = self.files(dataset, range).await?;
-        let generation_of = |object: &ObjectMeta| {
-            let path = object.location.as_ref();
-            let (folder, _) = path.rsplit_once('/')?;
-            parse_manifest(&Path::from(folder).join(MANIFEST))
-        };
-        Ok(windows_of(files.iter().filter_map(generation_of), range))
+        let generations = files
+            .iter()
+            .filter_map(|file| generation_of(&file.location));
+        Ok(windows_of(generations, range))
     }
 
     /// The files of a dataset where windows of this range can lie.

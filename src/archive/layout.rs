@@ -237,6 +237,13 @@ pub fn parse_revision(path: &Path) -> Option<(GenerationId, u32)> {
     (id.revision(revision) == *path).then_some((id, revision))
 }
 
+/// The generation in whose folder a file lies; `None` for any other path.
+#[must_use]
+pub fn generation_of(file: &Path) -> Option<GenerationId> {
+    let (folder, _) = file.as_ref().rsplit_once('/')?;
+    parse_manifest(&Path::from(folder).join(MANIFEST))
+}
+
 /// The number of a generation's folder; `None` for any other name.
 #[must_use]
 pub fn parse_generation(folder: &str) -> Option<u32> {

@@ -10,7 +10,7 @@ use object_store::path::Path;
 use super::explain::explain_io;
 use super::generations::is_orphan;
 use super::layout::{
-    GenerationId, INTERNAL, MANIFEST, SHA256SUMS, parse_chunk_file, parse_manifest,
+    GenerationId, INTERNAL, MANIFEST, SHA256SUMS, generation_of, parse_chunk_file,
 };
 use super::revisions::is_superseded;
 use super::store::{Archive, blocking};
@@ -174,12 +174,6 @@ fn is_older(object: &ObjectMeta, now: SystemTime, age: Duration) -> bool {
     age_of(object, now).is_some_and(|since| since >= age)
 }
 
-/// The generation in whose folder a file lies.
-fn generation_of(file: &Path) -> Option<GenerationId> {
-    let (folder, _) = file.as_ref().rsplit_once('/')?;
-    parse_manifest(&Path::from(folder).join(MANIFEST))
-}
-
 /// Whether a generation's files are its first manifest, its sums and the chunks of one attempt: then the manifest names them
 /// all, since no two attempts share a number.
 fn looks_whole(files: &[ObjectMeta]) -> bool {
@@ -262,11 +256,11 @@ mod tests {
             archive.old_leftovers(&dataset, later, hour).await.unwrap(),
             []
         );
-        let named = Leftover {
+        let in_use = Leftover {
             file: archive.head(&id(0).manifest()).await.unwrap().unwrap(),
             ..orphans[0].clone()
         };
-        assert!(!archive.remove_leftover(&named).await.unwrap());
+        assert!(!archive.remove_leftover(&in_use).await.unwrap());
         let temporaries = archive.old_temporaries(later, hour).await.unwrap();
         assert_eq!(temporaries, [temporary.canonicalize().unwrap()]);
         archive.remove_temporaries(temporaries).await.unwrap();

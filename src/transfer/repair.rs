@@ -230,6 +230,7 @@ impl Shop {
             .await?
             .ok_or_else(|| Error::integrity(format!("{id} has no manifest any more")))?;
         let (holds, from) = if has(FindingKind::is_of_chunk) {
+            let attempt = archive.free_attempt(id, attempt).await?;
             self.make_again(&holds, attempt, turn, work).await?
         } else {
             (holds, "manifest".to_owned())

@@ -222,13 +222,17 @@ impl Search<'_> {
             let name = within.unwrap_or(&path).display().to_string();
             let target = Target::Temporary(path.clone());
             let item = Item::new(Kind::Temporary, name, age.unwrap_or(self.age), target);
-            plan.free
-                .push(item.of_bytes(meta.map_or(0, |meta| meta.len())));
+            plan.of_whoever(item.of_bytes(meta.map_or(0, |meta| meta.len())));
+        }
+        for upload in archive.old_uploads(self.now, self.age).await? {
+            let (name, age) = (upload.path.clone(), upload.age);
+            let target = Target::Upload(upload);
+            plan.of_whoever(Item::new(Kind::Upload, name, age, target));
         }
         // What a process left that ended while it found out what the store can do.
         let probes = Path::from(INTERNAL).join("probe");
         for (object, _) in archive.old_objects(&probes, self.now, self.age).await? {
-            plan.free.push(self.object(Kind::Temporary, &object));
+            plan.of_whoever(self.object(Kind::Temporary, &object));
         }
         Ok(())
     }

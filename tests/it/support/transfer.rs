@@ -87,7 +87,8 @@ impl World {
         world
     }
 
-    fn config(&self) -> PathBuf {
+    /// The configuration's file.
+    pub(crate) fn config(&self) -> PathBuf {
         self.folder.path().join("mpsync.yaml")
     }
 

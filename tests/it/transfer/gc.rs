@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use object_store::ObjectStoreExt as _;
+
 use crate::support::s3::S3;
 use crate::support::transfer::World;
 
@@ -230,6 +232,21 @@ fn an_attempt_that_sleeps_finds_a_higher_lease_and_no_table_when_what_kept_it_ou
     assert_eq!(world.state("cold.trades"), world.state("hot.trades"));
 }
 
+/// An upload of several parts that nobody ends.
+fn begin_upload(world: &World) {
+    let config = mpsync::config::Config::load(Some(&world.config()), []).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let archive = mpsync::archive::Archive::open(&config.archive)
+            .await
+            .unwrap();
+        let path = format!("{WINDOW}/gen=9/part-00000-a1.parquet");
+        let mut upload = archive.store().put_multipart(&path.into()).await.unwrap();
+        let part = vec![0_u8; 6 << 20];
+        upload.put_part(part.into()).await.unwrap();
+    });
+}
+
 #[test]
 fn a_bucket_is_swept_as_a_folder_is() {
     let s3 = S3::start();
@@ -238,8 +255,11 @@ fn a_bucket_is_swept_as_a_folder_is() {
     world.succeed(&["sync", "--dataset", "trades"]);
     s3.put(&format!("gc/{WINDOW}/gen=0/part-00000-a0.parquet"), "half");
     s3.put(&format!("gc/{WINDOW}/gen=1/part-00000-a9.parquet"), "half");
+    begin_upload(&world);
     assert_eq!(swept(&world, &[]), []);
     let gone = swept(&world, &["--older-than", "0s"]);
+    let path = format!("{WINDOW}/gen=9/part-00000-a1.parquet");
+    assert!(gone.contains(&("upload".to_owned(), path)), "{gone:?}");
     assert_eq!(
         gone.iter().filter(|(kind, _)| kind == "orphan").count(),
         2,
