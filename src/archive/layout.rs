@@ -69,7 +69,9 @@ impl GenerationId {
     /// Where one of its files goes when a repair has put another in its place.
     #[must_use]
     pub fn quarantined(&self, name: &str) -> Path {
-        internal_folder("quarantine", &self.dataset, self.window)
+        quarantine_root()
+            .join(self.dataset.as_str())
+            .join(internal_name(self.window))
             .join(format!("gen={}", self.generation))
             .join(name)
     }
@@ -160,6 +162,12 @@ pub fn tasks_root() -> Path {
 #[must_use]
 pub fn leases_root() -> Path {
     Path::from(INTERNAL).join("leases")
+}
+
+/// The folder of chunks that repairs put others in the place of, below which each dataset has its own.
+#[must_use]
+pub fn quarantine_root() -> Path {
+    Path::from(INTERNAL).join("quarantine")
 }
 
 /// The folder of what people asked to be transferred.

@@ -256,11 +256,11 @@ mod tests {
             archive.old_leftovers(&dataset, later, hour).await.unwrap(),
             []
         );
-        let in_use = Leftover {
+        let held = Leftover {
             file: archive.head(&id(0).manifest()).await.unwrap().unwrap(),
             ..orphans[0].clone()
         };
-        assert!(!archive.remove_leftover(&in_use).await.unwrap());
+        assert!(!archive.remove_leftover(&held).await.unwrap());
         let temporaries = archive.old_temporaries(later, hour).await.unwrap();
         assert_eq!(temporaries, [temporary.canonicalize().unwrap()]);
         archive.remove_temporaries(temporaries).await.unwrap();

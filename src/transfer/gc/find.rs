@@ -12,7 +12,8 @@ use serde::Deserialize;
 use super::journal::superseded;
 use super::plan::{Item, Kind, Plan, Target};
 use crate::archive::layout::{
-    INTERNAL, leases_root, parse_internal_window, parse_numbered, requests_folder, tasks_root,
+    INTERNAL, leases_root, parse_internal_window, parse_numbered, quarantine_root, requests_folder,
+    tasks_root,
 };
 use crate::archive::{Archive, Liveness};
 use crate::clickhouse::Tier;
@@ -53,6 +54,8 @@ impl Search<'_> {
             let name = &dataset.name;
             let found = self.leftovers(name, &mut plan).await;
             note(&mut plan, found, || format!("the files of {name}"));
+            let found = self.quarantined(name, &mut plan).await;
+            note(&mut plan, found, || format!("the quarantine of {name}"));
             let found = self.numbered(name, &mut plan).await;
             note(&mut plan, found, || format!("the journal of {name}"));
             for tier in [&self.context.hot, &self.context.cold] {
@@ -83,6 +86,28 @@ impl Search<'_> {
             let target = Target::Leftover(Box::new(leftover));
             let item = Item::new(kind, name, age, target).of_bytes(size);
             plan.own(dataset, window, item);
+        }
+        Ok(())
+    }
+
+    /// Chunks in quarantine whose window has left the archive; the others are people's to look at and to delete.
+    async fn quarantined(&self, dataset: &DatasetName, plan: &mut Plan) -> Result<()> {
+        let root = quarantine_root().join(dataset.as_str());
+        let old = self
+            .archive()
+            .old_objects(&root, self.now, self.age)
+            .await?;
+        if old.is_empty() {
+            return Ok(());
+        }
+        let held = self.archive().windows(dataset, None).await?;
+        let depth = root.parts().count();
+        for (object, _) in old {
+            let window = object.location.parts().nth(depth);
+            let window = window.and_then(|part| parse_internal_window(part.as_ref()));
+            if window.is_some_and(|window| !held.contains(&window)) {
+                plan.free.push(self.object(Kind::Quarantined, &object));
+            }
         }
         Ok(())
     }

@@ -22,6 +22,8 @@ pub enum Kind {
     Orphan,
     /// A chunk in whose place a repair has put another: it goes to quarantine.
     Superseded,
+    /// A chunk in quarantine whose window has left the archive.
+    Quarantined,
     /// What a crash left of an object that was never there.
     Temporary,
     /// An upload to a bucket that was broken off between its parts.
@@ -43,6 +45,7 @@ impl std::fmt::Display for Kind {
         f.write_str(match self {
             Self::Orphan => "orphan",
             Self::Superseded => "superseded",
+            Self::Quarantined => "quarantined",
             Self::Temporary => "temporary",
             Self::Upload => "unfinished upload",
             Self::Table => "table",

@@ -41,6 +41,7 @@ fn rubbish(world: &World) -> Vec<PathBuf> {
         "trades/date=2026-01-02/hour=07/gen=0/part-00000-a1.parquet".to_owned(),
         format!("{WINDOW}/gen=1/manifest.json#3"),
         "_mpsync/probe/123".to_owned(),
+        "_mpsync/quarantine/trades/2026-01-03T05/gen=0/part-00000-a1.parquet".to_owned(),
         "_mpsync/requests/20260101T000000Z-00000000.json".to_owned(),
     ];
     let all = all.map(|path| archive.join(path));
@@ -92,6 +93,10 @@ fn old_rubbish_goes_young_rubbish_stays_and_a_dry_run_only_says_so() {
     assert_eq!(swept(&world, &[]), told);
     assert!(old.iter().all(|path| !path.exists()));
     assert!(young.exists());
+    assert_eq!(swept(&world, &[]), []);
+    let quarantined = "_mpsync/quarantine/trades/2026-01-01T05/gen=0/part-00000-a1.parquet";
+    let quarantined = world.archive().join(quarantined);
+    write_old(&quarantined, b"of a window that is there");
     assert_eq!(swept(&world, &[]), []);
     std::fs::remove_file(young).unwrap();
     assert_whole(&world);
