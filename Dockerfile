@@ -30,5 +30,7 @@ WORKDIR /var/lib/mpsync
 # By number, so that Kubernetes' runAsNonRoot can tell.
 USER 65532:65532
 STOPSIGNAL SIGTERM
+# Asks by the configuration that the daemon has; STORAGE_MODE=cold for a cold one.
+HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=4 CMD ["/usr/bin/mpsync", "health"]
 ENTRYPOINT ["/usr/bin/mpsync"]
 CMD ["--help"]

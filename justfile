@@ -77,6 +77,16 @@ screenshots: tools build
 soak KILLS="1000": tools build
     MPSYNC_KILLS={{ KILLS }} cargo test --locked --test it -- chaos::whatever --nocapture
 
+# As the test in `just test` that breaks every call of a transfer in one way, in all ways (MPSYNC_SEED repeats a run of that one)
+[group('test')]
+faults: tools build
+    MPSYNC_FAULTS=all cargo test --locked --test it -- transfer_faults --nocapture
+
+# Ingest, archive, replay and ingest again MESSAGES generated messages beside the real ones, and compare; a million takes minutes
+[group('test')]
+round-trip MESSAGES="1000000": tools build
+    MPSYNC_MESSAGES={{ MESSAGES }} cargo test --locked --test it -- replay::what_was_ingested --nocapture
+
 # Feed the decoder damaged messages for SECONDS; what it finds is in fuzz/artifacts (`just fuzz 60 FILE` tries one again)
 [group('test')]
 fuzz SECONDS="600" *FILES: build
@@ -87,7 +97,7 @@ fuzz SECONDS="600" *FILES: build
     {{ quote(target / "debug" / "fuzz-decode") }} -max_total_time={{ SECONDS }} -max_len=4096 -dict=fuzz/json.dict \
         -artifact_prefix=fuzz/artifacts/ {{ if FILES == "" { "fuzz/corpus" } else { FILES } }}
 
-# Measure (`just bench ingest`, `just bench decode`, `just bench ingest trades`); benches/README.md says what and how
+# Measure (`just bench ingest`, `decode`, `replay`; `just bench ingest trades`, `just bench transfer --rows 100000`); benches/README.md says what and how
 [group('test')]
 bench NAME *ARGS: tools
     cargo bench --locked --bench {{ NAME }} -- {{ ARGS }}
@@ -112,7 +122,7 @@ advisories:
 
 # What CI runs
 [group('code')]
-ci: check test test-clients test-readers test-http check-packaging
+ci: check test test-clients test-readers test-http test-openapi test-page check-packaging
 
 # Make the damaged archives under fixtures/archives anew; their snapshots change with them
 [private]

@@ -8,8 +8,9 @@
 //! - (b) `INSERT INTO cold SELECT * FROM url(hot, Native)`, which leaves no archive;
 //! - `mpsync sync --cleanup` in hourly windows, as a child process, with the default configuration.
 //!
-//! `-- trades` or `-- books` measure one of them, `-- memory` the peak memory of 10 and of 40 million trades; `rows=N` and
-//! `books=N` change how many there are. Before each route the engine's merges of the step before have ended.
+//! Then it syncs four times as many trades, to see whether memory grows with them. `-- trades`, `-- books` or `-- memory` measure
+//! one of these alone; `--rows N` and `--books N` change how many trades (10 million) and books (200,000) there are. Before
+//! each route the engine's merges of the step before have ended.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -69,11 +70,8 @@ fn main() {
 
 fn run() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let number = |name: &str, usual: u64| -> Result<u64> {
-        let given = wanted.iter().find_map(|word| word.strip_prefix(name));
-        Ok(given.map_or(Ok(usual), str::parse)?)
-    };
-    let (rows, books) = (number("rows=", 10_000_000)?, number("books=", 200_000)?);
+    let rows = count(&wanted, "--rows", 10_000_000)?;
+    let books = count(&wanted, "--books", 200_000)?;
     let asked = |name: &str| wanted.iter().any(|word| word == name);
     let all = !["trades", "books", "memory"].iter().any(|name| asked(name));
     let bench = Bench::start()?;
@@ -83,10 +81,28 @@ fn run() -> Result<()> {
     if all || asked("books") {
         bench.compare("orderbooks", BOOKS, books)?;
     }
-    if asked("memory") {
-        bench.memory(&[rows, 4 * rows])?;
+    if all || asked("memory") {
+        bench.memory(rows)?;
     }
     Ok(())
+}
+
+/// The number after a name, or after the name and `=`.
+fn count(words: &[String], name: &str, usual: u64) -> Result<u64> {
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let Some(rest) = word.strip_prefix(name) else {
+            continue;
+        };
+        let number = match rest.strip_prefix('=') {
+            Some(number) => number,
+            None => words.next().map_or("", String::as_str),
+        };
+        return number
+            .parse()
+            .map_err(|e| format!("{name} {number}: {e}").into());
+    }
+    Ok(usual)
 }
 
 /// An engine with an empty hot and an empty cold, and a configuration that names them.
@@ -217,10 +233,7 @@ impl Bench {
     fn compare(&self, table: &str, sql: &str, rows: u64) -> Result<()> {
         let state = self.fill(table, sql, rows)?;
         println!("{rows} {table}, {HOURS} hours");
-        println!(
-            "{:44} {:>8} {:>12} {:>12} {:>9} {:>14}",
-            "", "seconds", "mpsync CPU s", "engine CPU s", "peak MB", "bytes"
-        );
+        println!("{HEAD}");
         let engine_alone = self.parquet(table, &state)?;
         engine_alone.print("(a) file(Parquet, zstd 3), proves nothing");
         self.native(table, &state)?
@@ -322,15 +335,26 @@ impl Bench {
     }
 
     /// Whether memory grows with the rows.
-    fn memory(&self, counts: &[u64]) -> Result<()> {
-        for rows in counts {
-            let state = self.fill("trades", TRADES, *rows)?;
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+    fn memory(&self, rows: u64) -> Result<()> {
+        println!("{HEAD}");
+        let mut peaks = Vec::new();
+        for rows in [rows, 4 * rows] {
+            let state = self.fill("trades", TRADES, rows)?;
             let sync = self.sync("trades", &state)?;
             sync.print(&format!("mpsync sync, {rows} trades"));
+            peaks.push(sync.peak_bytes as f64);
         }
+        println!(
+            "peak memory of four times as many rows: {:.2}",
+            peaks[1] / peaks[0]
+        );
         Ok(())
     }
 }
+
+/// The columns of [`Measured::print`].
+const HEAD: &str = "                                              seconds mpsync CPU s engine CPU s   peak MB          bytes";
 
 /// What a route took.
 #[derive(Default)]

@@ -73,12 +73,18 @@ pub enum Cause {
     /// Data that cannot be read as what it says it is.
     #[error("{0}")]
     Malformed(String),
+    /// A chunk is encrypted with a key that the configuration does not have.
+    #[error("{0}")]
+    Key(String),
     /// Somebody else owns it now (a lease, a life, a data folder).
     #[error("{0}")]
     Busy(String),
     /// The embedded engine could not do it.
     #[error("{0}")]
     Engine(String),
+    /// A daemon says that it is not well, or says nothing.
+    #[error("{0}")]
+    Down(String),
     /// The user or a signal ended it.
     #[error("interrupted")]
     Interrupted,
@@ -197,15 +203,18 @@ impl Error {
     #[must_use]
     pub fn disposition(&self) -> Disposition {
         match self.cause() {
-            Cause::Transport(_) | Cause::Nats(_) | Cause::Io(_) | Cause::Store(_) => {
-                Disposition::Retry
-            }
+            Cause::Transport(_)
+            | Cause::Nats(_)
+            | Cause::Io(_)
+            | Cause::Store(_)
+            | Cause::Down(_) => Disposition::Retry,
             Cause::Server { code, .. } => codes::disposition_of(*code),
             Cause::Malformed(_) => Disposition::Reject,
             Cause::Usage(_)
             | Cause::Config(_)
             | Cause::Schema(_)
             | Cause::Integrity(_)
+            | Cause::Key(_)
             | Cause::Busy(_)
             | Cause::Engine(_)
             | Cause::Interrupted
@@ -217,7 +226,7 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self.cause() {
-            Cause::Usage(_) | Cause::Config(_) => ExitCode::Usage,
+            Cause::Usage(_) | Cause::Config(_) | Cause::Key(_) => ExitCode::Usage,
             Cause::Integrity(_) => ExitCode::Integrity,
             _ => ExitCode::Failed,
         }

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Dependencies run one way: `main → commands → {daemon, demo} → http → {ingest, transfer, replay, generate, engine} →
-//! {clickhouse, archive, dataset, nats} → {access, servers, config, error, retry, progress}`. See `ARCHITECTURE.md` for the vocabulary and the invariants.
+//! {clickhouse, archive, dataset, nats} → {access, connections, servers, config, error, retry, progress}`. See `ARCHITECTURE.md` for the vocabulary and the invariants.
 
 pub mod access;
 pub mod archive;
@@ -13,6 +13,7 @@ pub mod cli;
 pub mod clickhouse;
 pub mod commands;
 pub mod config;
+pub mod connections;
 pub mod daemon;
 pub mod dataset;
 pub mod demo;

@@ -27,8 +27,31 @@ static BARS: LazyLock<MultiProgress> =
 #[derive(Debug, Clone)]
 pub struct Progress(Arc<Shared>);
 
+/// A step of some piece of work, at its end.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepDone {
+    /// Which.
+    pub step: &'static str,
+    /// Rows that it moved.
+    pub rows: u64,
+    /// Bytes that it moved.
+    pub bytes: u64,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// Who is told of every step's end.
+struct Listener(Box<dyn Fn(&StepDone) + Send + Sync>);
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Listener")
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
+    listener: Option<Listener>,
     started: Instant,
     total: AtomicU64,
     done: AtomicU64,
@@ -58,6 +81,9 @@ pub struct WorkSnapshot {
     pub expected: u64,
     /// How long the step has taken.
     pub seconds: f64,
+    /// What else there is to say of it, such as the event time reached; empty where there is nothing.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub note: String,
     #[serde(skip)]
     since: Instant,
 }
@@ -90,7 +116,14 @@ pub struct Snapshot {
 
 impl Default for Progress {
     fn default() -> Self {
+        Self::new(None)
+    }
+}
+
+impl Progress {
+    fn new(listener: Option<Listener>) -> Self {
         Self(Arc::new(Shared {
+            listener,
             started: Instant::now(),
             total: AtomicU64::new(0),
             done: AtomicU64::new(0),
@@ -99,9 +132,13 @@ impl Default for Progress {
             active: Mutex::default(),
         }))
     }
-}
 
-impl Progress {
+    /// One that tells of every step's end.
+    #[must_use]
+    pub fn telling(listener: impl Fn(&StepDone) + Send + Sync + 'static) -> Self {
+        Self::new(Some(Listener(Box::new(listener))))
+    }
+
     /// Says that so many more pieces of work are to be done.
     pub fn expect(&self, pieces: u64) {
         self.0.total.fetch_add(pieces, Ordering::Relaxed);
@@ -110,6 +147,16 @@ impl Progress {
     /// Begins a piece of work; it ends when the returned value is dropped.
     #[must_use]
     pub fn begin(&self, what: String) -> Work {
+        self.begin_with(what, None)
+    }
+
+    /// The same for a task: the end of each of its steps is logged, and the lines bear the span.
+    #[must_use]
+    pub fn begin_task(&self, what: String, span: tracing::Span) -> Work {
+        self.begin_with(what, Some(span))
+    }
+
+    fn begin_with(&self, what: String, span: Option<tracing::Span>) -> Work {
         let mut active = self.active();
         let id = active.next;
         active.next += 1;
@@ -120,6 +167,7 @@ impl Progress {
             bytes: 0,
             expected: 0,
             seconds: 0.0,
+            note: String::new(),
             since: Instant::now(),
         };
         active.work.insert(id, snapshot);
@@ -127,6 +175,7 @@ impl Progress {
         Work {
             progress: self.clone(),
             id,
+            span,
         }
     }
 
@@ -198,7 +247,8 @@ impl Progress {
                 });
                 bar.set_length(work.expected);
                 bar.set_position(work.rows);
-                bar.set_message(format!("{} {} rows", work.step, HumanCount(work.rows)));
+                let rows = HumanCount(work.rows);
+                bar.set_message(format!("{} {rows} rows  {}", work.step, work.note));
             }
             total.set_length(now.total);
             total.set_position(now.done);
@@ -229,18 +279,29 @@ fn style(template: &str) -> ProgressStyle {
 pub struct Work {
     progress: Progress,
     id: u64,
+    span: Option<tracing::Span>,
 }
 
 impl Work {
-    /// Begins a step that will move about so many rows.
+    /// Ends the step before, and begins one that will move about so many rows.
     pub fn step(&self, step: &'static str, expected: u64) {
+        let mut ended = None;
         self.change(|work| {
-            work.step = step;
-            work.rows = 0;
-            work.bytes = 0;
-            work.expected = expected;
-            work.since = Instant::now();
+            let next = WorkSnapshot {
+                what: work.what.clone(),
+                step,
+                rows: 0,
+                bytes: 0,
+                expected,
+                seconds: 0.0,
+                note: String::new(),
+                since: Instant::now(),
+            };
+            ended = Some(std::mem::replace(work, next));
         });
+        if let Some(ended) = ended {
+            self.tell(&ended);
+        }
     }
 
     /// Counts rows and bytes that were moved.
@@ -253,6 +314,44 @@ impl Work {
         });
     }
 
+    /// Says what a step moved that does not count it on its way, such as a partition that is moved as a whole.
+    pub fn moved(&self, rows: u64, bytes: u64) {
+        self.change(|work| {
+            work.rows = rows;
+            work.bytes = bytes;
+        });
+    }
+
+    /// Tells of the end of the step that is under way. What only looked or waited is no news.
+    fn tell(&self, work: &WorkSnapshot) {
+        let done = StepDone {
+            step: work.step,
+            rows: work.rows,
+            bytes: work.bytes,
+            seconds: work.since.elapsed().as_secs_f64(),
+        };
+        if let Some(listener) = &self.progress.0.listener {
+            listener.0(&done);
+        }
+        let Some(span) = &self.span else { return };
+        let StepDone {
+            step,
+            rows,
+            bytes,
+            seconds: duration,
+        } = done;
+        if rows > 0 {
+            tracing::info!(parent: span, step, duration, rows, bytes, "step ended");
+        } else {
+            tracing::debug!(parent: span, step, duration, rows, bytes, "step ended");
+        }
+    }
+
+    /// Says what else there is to say, in the place of what was said before.
+    pub fn say(&self, note: String) {
+        self.change(|work| work.note = note);
+    }
+
     fn change(&self, change: impl FnOnce(&mut WorkSnapshot)) {
         if let Some(work) = self.progress.active().work.get_mut(&self.id) {
             change(work);
@@ -262,7 +361,10 @@ impl Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.progress.active().work.remove(&self.id);
+        let last = self.progress.active().work.remove(&self.id);
+        if let Some(last) = last {
+            self.tell(&last);
+        }
         self.progress.0.done.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -287,7 +389,13 @@ mod tests {
 
     #[test]
     fn work_counts_until_it_is_dropped_and_then_counts_as_done() {
-        let progress = Progress::default();
+        let steps = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&steps);
+        let progress = Progress::telling(move |done| {
+            told.lock()
+                .unwrap()
+                .push((done.step, done.rows, done.bytes));
+        });
         progress.expect(2);
         let work = progress.begin("trades 2026-01-01T05".into());
         work.step("exporting", 100);
@@ -298,8 +406,17 @@ mod tests {
         assert_eq!((now.active[0].step, now.active[0].rows), ("exporting", 42));
         work.step("loading", 42);
         assert_eq!(progress.snapshot().active[0].rows, 0);
+        work.moved(42, 7);
         drop(work);
         let now = progress.snapshot();
         assert_eq!((now.done, now.active.len(), now.rows), (1, 0, 42));
+        assert_eq!(
+            *steps.lock().unwrap(),
+            [
+                ("waiting", 0, 0),
+                ("exporting", 42, 1001),
+                ("loading", 42, 7)
+            ]
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! nats-server and the engine as child processes on free ports, for the demo and for the tests.
+//! nats-server and the engine as child processes on free ports: for the demo, the tests, and the engine also where no ClickHouse
+//! is configured.
 //!
 //! A child dies with its parent, however the parent ends: it runs below a shell that waits for the end of its standard
 //! input, a pipe which only the parent holds open.
@@ -9,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
-use crate::config::Secret;
+use crate::config::{Config, Secret};
 use crate::error::{Context as _, Error, Result};
 
 /// How long a server may take until it answers.
@@ -33,6 +34,8 @@ exit $code
 struct Server {
     name: &'static str,
     child: Child,
+    /// Its end is the child's. Not left in the child, which closes it as soon as it is waited for.
+    stdin: Option<ChildStdin>,
 }
 
 impl Server {
@@ -59,7 +62,7 @@ impl Server {
         } else {
             file.try_clone().doing(doing)?.into()
         };
-        let child = Command::new("/bin/sh")
+        let mut child = Command::new("/bin/sh")
             .args(["-c", GUARD, name])
             .arg(program)
             .args(args)
@@ -67,9 +70,12 @@ impl Server {
             .stdout(stdout)
             .stderr(file)
             .kill_on_drop(false)
+            // Ctrl-C is for the parent, which ends the child when it needs it no more.
+            .process_group(0)
             .spawn()
             .doing(doing)?;
-        Ok(Self { name, child })
+        let stdin = child.stdin.take();
+        Ok(Self { name, child, stdin })
     }
 
     /// An error where it has ended already, with the end of its log.
@@ -92,7 +98,7 @@ impl Server {
 
     /// Asks it to end and waits until it has.
     async fn stop(mut self) -> Result<()> {
-        drop(self.child.stdin.take());
+        drop(self.stdin.take());
         let status = tokio::time::timeout(START_TIMEOUT, self.child.wait())
             .await
             .map_err(|_| Error::engine(format!("{} does not end", self.name)))?;
@@ -114,7 +120,7 @@ async fn lock(file: &std::fs::File, path: &Path) -> Result<()> {
                     "another server still writes to {}",
                     path.display()
                 ))
-                .hint("is another demo running in this folder?"));
+                .hint("is another mpsync running in this folder?"));
             }
             Err(std::fs::TryLockError::WouldBlock) => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -215,15 +221,44 @@ fn find_nats_server() -> Result<PathBuf> {
 
 /// The user's cache folder of mpsync.
 fn cache_folder() -> Option<PathBuf> {
-    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
-        .map(|c| c.join("mpsync"))
+    user_folder("XDG_CACHE_HOME", ".cache")
+}
+
+/// The user's data folder of mpsync, as the XDG base directories say: `~/.local/share/mpsync`.
+#[must_use]
+pub fn data_folder() -> Option<PathBuf> {
+    user_folder("XDG_DATA_HOME", ".local/share")
+}
+
+fn user_folder(variable: &str, below_home: &str) -> Option<PathBuf> {
+    let set = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    set(variable)
+        .or_else(|| set("HOME").map(|home| home.join(below_home)))
+        .map(|folder| folder.join("mpsync"))
+}
+
+/// The engine's log, in its folder: locked while it runs.
+const ENGINE_LOG: &str = "engine.log";
+/// Where the engine of a folder listens.
+const ADDRESS: &str = "address";
+
+fn point(config: &mut Config, url: &str, password: &Secret) {
+    for tier in [&mut config.hot, &mut config.cold] {
+        url.clone_into(&mut tier.url);
+        "default".clone_into(&mut tier.user);
+        tier.password = password.clone();
+    }
 }
 
 /// The embedded engine as `mpsync engine`.
 #[derive(Debug)]
 pub struct EngineServer {
     server: Server,
+    folder: PathBuf,
     /// Where clients connect.
     pub url: String,
     /// The password of the user `default`.
@@ -236,7 +271,7 @@ impl EngineServer {
     /// Starts `program engine` on a free port of loopback, its data below `folder`.
     pub async fn start(program: &Path, folder: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder).doing(|| format!("creating {}", folder.display()))?;
-        let log = folder.join("engine.log");
+        let log = folder.join(ENGINE_LOG);
         let data = folder.join("data");
         let args = ["engine".as_ref(), "--data".as_ref(), data.as_os_str()];
         let args = [&args[..], &["--listen".as_ref(), "127.0.0.1:0".as_ref()]].concat();
@@ -278,16 +313,55 @@ impl EngineServer {
         // Nobody else reads it; a full pipe must not stop the engine.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let password_file = data.join("password");
+        let address = folder.join(ADDRESS);
+        std::fs::write(&address, &url).doing(|| format!("writing {}", address.display()))?;
         Ok(Self {
             server,
+            folder: folder.to_owned(),
             url,
             password: Secret::from_file(&password_file)?,
             password_file,
         })
     }
 
+    /// Points both tiers to it.
+    pub fn serve(&self, config: &mut Config) {
+        point(config, &self.url, &self.password);
+    }
+
+    /// Points both tiers to the engine that another process has started in this folder; `false` where none runs.
+    ///
+    /// That one runs is told by the lock on its log, so that no password is sent to who has its old port.
+    pub fn serve_running(config: &mut Config, folder: &Path) -> Result<bool> {
+        let Ok(log) = std::fs::File::open(folder.join(ENGINE_LOG)) else {
+            return Ok(false);
+        };
+        match log.try_lock_shared() {
+            Ok(()) => return Ok(false),
+            Err(std::fs::TryLockError::Error(e)) => return Err(e.into()),
+            Err(std::fs::TryLockError::WouldBlock) => {}
+        }
+        let Ok(url) = std::fs::read_to_string(folder.join(ADDRESS)) else {
+            return Ok(false);
+        };
+        let password = Secret::from_file(&folder.join("data/password"))?;
+        point(config, &url, &password);
+        Ok(true)
+    }
+
+    /// Waits until it has ended by itself, and says so. Cancel-safe.
+    pub async fn ended(&mut self) -> Error {
+        let status = self.server.child.wait().await;
+        let status = status.map_or_else(|e| e.to_string(), |status| status.to_string());
+        let log = self.folder.join(ENGINE_LOG);
+        Error::engine(format!("the embedded engine ended by itself with {status}"))
+            .hint(format!("{} says more", log.display()))
+    }
+
     /// Asks it to end and waits until it has: then its data can be opened again.
     pub async fn stop(self) -> Result<()> {
-        self.server.stop().await
+        let address = self.folder.join(ADDRESS);
+        self.server.stop().await?;
+        std::fs::remove_file(&address).doing(|| format!("removing {}", address.display()))
     }
 }

@@ -35,6 +35,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "progress",
             "replay",
             "retry",
+            "servers",
             "transfer",
         ],
     ),
@@ -83,6 +84,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "archive",
             "clickhouse",
             "config",
+            "connections",
             "dataset",
             "error",
             "ingest",
@@ -97,7 +99,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // What mpsync does: none of these knows another.
     (
         "engine",
-        &["access", "config", "error", "progress", "retry"],
+        &[
+            "access",
+            "config",
+            "connections",
+            "error",
+            "progress",
+            "retry",
+        ],
     ),
     (
         "generate",
@@ -152,6 +161,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("dataset", &["error"]),
     // What everything may use.
     ("access", &["config", "error"]),
+    ("connections", &[]),
     ("servers", &["config", "error"]),
     ("config", &["error"]),
     ("progress", &["error"]),

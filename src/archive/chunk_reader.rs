@@ -8,12 +8,14 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStoreExt as _;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use object_store::path::Path;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 use super::encoder::hex;
-use super::layout::GenerationId;
+use super::encryption::{check_form, reader_options};
+use super::layout::{GenerationId, MANIFEST, parse_manifest};
 use super::manifest::{Chunk, Manifest};
 use super::store::Archive;
 use crate::error::{Error, Result};
@@ -32,7 +34,7 @@ impl Archive {
         let got = match self.store().get(&path).await {
             Ok(got) => got,
             Err(object_store::Error::NotFound { .. }) => {
-                return Err(self.missing(id, chunk).await);
+                return Err(self.missing_or_superseded(id, chunk).await);
             }
             Err(e) => return Err(self.explain(e).doing(format!("reading {path}"))),
         };
@@ -53,7 +55,7 @@ impl Archive {
     }
 
     /// A chunk that is not there is lost, or a repair has put another in its place since the manifest was read.
-    async fn missing(&self, id: &GenerationId, chunk: &Chunk) -> Error {
+    pub(super) async fn missing_or_superseded(&self, id: &GenerationId, chunk: &Chunk) -> Error {
         let names_it = |m: &Manifest| m.chunks.iter().any(|c| c.file == chunk.file);
         match self.manifest(id).await {
             Ok(Some(manifest)) if !names_it(&manifest) => Error::busy(format!(
@@ -61,11 +63,29 @@ impl Archive {
                 chunk.file
             ))
             .hint("run the same command again"),
-            _ => Error::integrity(format!(
-                "the manifest of {id} names the chunk {}, and there is none",
-                chunk.file
-            ))
-            .hint(RESTORE),
+            _ => missing(id, chunk),
+        }
+    }
+
+    /// How a chunk's bytes are opened as Parquet: with its key, where it is encrypted.
+    ///
+    /// An error of [`crate::error::Cause::Key`] that names chunk and key where the configuration does not have that key.
+    pub fn reader_options(&self, id: &GenerationId, chunk: &Chunk) -> Result<ArrowReaderOptions> {
+        reader_options(&self.options().encryption, id, chunk)
+    }
+
+    /// The same of the chunk at a path, as the manifest beside it says; as a file that is not encrypted where none names it.
+    pub async fn reader_options_at(&self, path: &Path) -> Result<ArrowReaderOptions> {
+        let file = path.filename().unwrap_or_default();
+        let folder = path.as_ref().strip_suffix(file).unwrap_or_default();
+        let Some(id) = parse_manifest(&Path::from(folder).join(MANIFEST)) else {
+            return Ok(ArrowReaderOptions::new());
+        };
+        let manifest = self.manifest(&id).await?;
+        let chunks = manifest.iter().flat_map(|manifest| &manifest.chunks);
+        match chunks.into_iter().find(|chunk| chunk.file == file) {
+            Some(chunk) => self.reader_options(&id, chunk),
+            None => Ok(ArrowReaderOptions::new()),
         }
     }
 
@@ -73,11 +93,14 @@ impl Archive {
     ///
     /// The chunk's bytes are held in memory while its batches are read.
     pub async fn read_chunk(&self, id: &GenerationId, chunk: &Chunk) -> Result<ChunkBatches> {
+        // Without its key there is nothing to be read.
+        let options = self.reader_options(id, chunk)?;
         let bytes = self.chunk_bytes(id, chunk).await?.collect().await?;
         let doing = format!("decoding {}", id.file(&chunk.file));
+        check_form(&bytes, chunk).map_err(|e| e.hint(RESTORE).doing(doing.clone()))?;
         let (sender, receiver) = mpsc::channel(2);
         tokio::task::spawn_blocking(move || {
-            if let Err(e) = decode(bytes, &sender) {
+            if let Err(e) = decode(bytes, options, &sender) {
                 // Nobody is there to hear it when the receiver was dropped.
                 let _ = sender.blocking_send(Err(e.doing(doing)));
             }
@@ -92,12 +115,24 @@ impl Archive {
     }
 }
 
+fn missing(id: &GenerationId, chunk: &Chunk) -> Error {
+    Error::integrity(format!(
+        "the manifest of {id} names the chunk {}, and there is none",
+        chunk.file
+    ))
+    .hint(RESTORE)
+}
+
 /// What to do about a damaged chunk.
 pub(super) const RESTORE: &str = "`mpsync verify --repair` makes it again from cold or hot, where one still holds the rows; or put the file back \
                                   from a copy of the archive; until then nothing of this window is loaded or cleaned";
 
-fn decode(bytes: Bytes, batches: &mpsc::Sender<Result<RecordBatch>>) -> Result<()> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
+fn decode(
+    bytes: Bytes,
+    options: ArrowReaderOptions,
+    batches: &mpsc::Sender<Result<RecordBatch>>,
+) -> Result<()> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)
         .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build())
         .map_err(|e| undecodable(&e))?;
     for batch in reader {

@@ -6,8 +6,8 @@ use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::UInt64Type;
 use bytes::Bytes;
 use jiff::Timestamp;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
 use super::column_sums::ColumnSums;
 use super::manifest::Manifest;
@@ -23,8 +23,12 @@ pub(super) struct Footer {
 }
 
 impl Footer {
-    pub(super) fn read(bytes: Bytes, time_column: &str) -> Result<Self> {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
+    pub(super) fn read(
+        bytes: Bytes,
+        options: ArrowReaderOptions,
+        time_column: &str,
+    ) -> Result<Self> {
+        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)?;
         let metadata = builder.metadata();
         let statistics =
             StatisticsConverter::try_new(time_column, builder.schema(), builder.parquet_schema())?;

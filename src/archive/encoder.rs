@@ -22,12 +22,14 @@ use tokio::runtime::Handle;
 use super::chunk_writer::{ChunkSchema, Written};
 use super::column_sums::{self, ColumnSums};
 use super::encodings::{WRITER, properties};
+use super::encryption::encryption;
 use super::layout::{GenerationId, chunk_file};
 use super::manifest::Chunk;
 use super::parallel::in_parallel;
 use super::store::Archive;
 use super::stored::{StoredSchema, Unstorable, index_of, time_bounds};
 use super::upload::Upload;
+use crate::config::KeyId;
 use crate::error::{Error, Result};
 
 /// Encoded bytes of a row group at most, about: wide rows (order books) reach it long before `row_group_rows`.
@@ -229,6 +231,7 @@ struct OpenChunk {
     bytes: u64,
     rows: u64,
     times: Option<(Timestamp, Timestamp)>,
+    key_id: Option<KeyId>,
 }
 
 /// The row group in the making: for each column the writers of its leaves.
@@ -248,11 +251,13 @@ impl OpenChunk {
         runtime: &Handle,
     ) -> Result<Self> {
         let name = chunk_file(number, attempt);
+        let key = archive.options().encryption.writing();
         let properties = properties(
             first,
             &schema.sorting_key,
             archive.options().zstd_level,
             provenance(id, attempt, schema)?,
+            key.map(|key| encryption(key, id, &name)).transpose()?,
         )?;
         let options = ArrowWriterOptions::new().with_properties(properties);
         let writer = ArrowWriter::try_new_with_options(Vec::new(), first.schema(), options)?;
@@ -270,6 +275,7 @@ impl OpenChunk {
             bytes: 0,
             rows: 0,
             times: None,
+            key_id: key.map(|key| key.id().clone()),
         })
     }
 
@@ -365,6 +371,7 @@ impl OpenChunk {
             sha256,
             min_time,
             max_time,
+            key_id: self.key_id,
         })
     }
 

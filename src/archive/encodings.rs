@@ -25,11 +25,13 @@
 //! row, where the writer's defaults make 25.1 and the engine's own Parquet at the same zstd level 25.5.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
 use arrow::datatypes::{DataType, Decimal128Type, Decimal256Type};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::basic::{Compression, Encoding, Type as Physical, ZstdLevel};
+use parquet::encryption::encrypt::FileEncryptionProperties;
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::SchemaDescriptor;
@@ -52,6 +54,7 @@ pub(super) fn properties(
     sorting_key: &str,
     zstd_level: i32,
     provenance: Vec<KeyValue>,
+    encryption: Option<Arc<FileEncryptionProperties>>,
 ) -> Result<WriterProperties> {
     let leaves = ArrowSchemaConverter::new().convert(sample.schema_ref())?;
     let mut values = Vec::with_capacity(leaves.num_columns());
@@ -65,6 +68,9 @@ pub(super) fn properties(
         .set_max_row_group_row_count(None)
         .set_sorting_columns(sorting_columns(sorting_key, &leaves))
         .set_key_value_metadata(Some(provenance));
+    if let Some(encryption) = encryption {
+        builder = builder.with_file_encryption_properties(encryption);
+    }
     for index in 0..leaves.num_columns() {
         builder = encode(builder, &leaves, index, values.get(index));
     }
@@ -226,6 +232,7 @@ mod tests {
             "exchange, toStartOfHour(timestamp), symbol",
             3,
             Vec::new(),
+            None,
         )
         .unwrap();
         let chosen = |name: &str| {

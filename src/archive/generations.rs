@@ -1,6 +1,6 @@
 //! Which generations there are, and how one comes to be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -55,6 +55,22 @@ impl Archive {
         ))
     }
 
+    /// The generations of a dataset that have a manifest and whose windows have any moment of the range. No manifest is read.
+    pub async fn generation_ids(
+        &self,
+        dataset: &DatasetName,
+        range: Window,
+    ) -> Result<Vec<GenerationId>> {
+        let files = self.files(dataset, Some(range)).await?;
+        let ids = files
+            .iter()
+            .filter_map(|object| parse_manifest(&object.location))
+            .filter(|id| id.window.intersection(&range).is_some());
+        // One that was repaired has several manifests.
+        let ids: BTreeSet<_> = ids.collect();
+        Ok(ids.into_iter().collect())
+    }
+
     /// The windows that have any file at all, those included whose first export never came to its end.
     pub async fn touched_windows(
         &self,
@@ -75,7 +91,9 @@ impl Archive {
             return self.list(&root).await;
         };
         let folders = self.folders_touching(&root, range).await?;
-        let listings = folders.iter().map(|folder| self.list(folder));
+        let listings = folders
+            .into_iter()
+            .map(|folder| async move { self.list(&folder).await });
         let found: Vec<_> = futures_util::stream::iter(listings)
             .buffered(LISTINGS)
             .try_collect()

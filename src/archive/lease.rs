@@ -3,7 +3,7 @@
 //! A lease is a numbered object, created only if absent; the highest number holds, and is the attempt. While it works the
 //! holder writes its own object again and again with a growing *beat*; when it is done it writes *released*. Whoever wants
 //! the window watches number and beat on its own monotonic clock (the clocks of hosts differ): what did not change for
-//! [`Observer::PATIENCE`] has expired, and the next number is free to take.
+//! what its holder promised (`sync.lease_seconds`) has expired, and the next number is free to take.
 //!
 //! A holder that slept and wakes up does no harm: its attempt's number is in the name of all that it makes, and a higher
 //! one has shut its doors. So a lease saves double work; it is not what keeps data whole.
@@ -40,6 +40,9 @@ pub struct LeaseRecord {
     process: Option<Process>,
     /// When it was acquired, by the holder's clock; for people only.
     pub acquired_at: Timestamp,
+    /// For how many milliseconds at most it stays unchanged while the holder works; none in leases of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    patience_ms: Option<u64>,
     /// Grows while the holder works.
     pub beat: u64,
     /// Whether the holder is done.
@@ -47,6 +50,10 @@ pub struct LeaseRecord {
 }
 
 impl LeaseRecord {
+    fn patience(&self) -> Option<Duration> {
+        self.patience_ms.map(Duration::from_millis)
+    }
+
     fn to_json(&self) -> Result<Bytes> {
         let mut json = serde_json::to_vec(self).map_err(|e| Error::malformed(e.to_string()))?;
         json.push(b'\n');
@@ -57,7 +64,7 @@ impl LeaseRecord {
 /// Whether the holder of a lease looks alive, for people: who wants the window watches it, see [`Observer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Liveness {
-    /// It was written within [`Observer::PATIENCE`], by the store's clock and ours.
+    /// It was written within the time that its holder promised, by the store's clock and ours.
     Beating,
     /// It was not given back, and not written for longer than that.
     Silent,
@@ -105,7 +112,8 @@ impl Archive {
             return Ok(None);
         };
         let age_ms = now.as_millisecond() - newest.last_modified.timestamp_millis();
-        let patience_ms = i64::try_from(Observer::PATIENCE.as_millis()).unwrap_or(i64::MAX);
+        let patience = record.patience().unwrap_or(Observer::PATIENCE);
+        let patience_ms = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
         let liveness = if record.released {
             Liveness::Released
         } else if record.process.as_ref().is_some_and(Process::is_gone) {
@@ -157,17 +165,23 @@ impl Default for Observer {
 }
 
 impl Observer {
-    /// How long a lease may stay unchanged before it counts as expired.
+    /// How long a lease may stay unchanged where nothing else is said.
     pub const PATIENCE: Duration = Duration::from_mins(1);
 
-    /// An observer with another patience. All who work on one archive must agree on it, about: a holder's beat comes
-    /// twelve times within its own.
+    /// An observer with another patience. It is written into the leases that are taken with it, whose beat comes twelve times
+    /// within it, and holds for whoever watches them.
     #[must_use]
     pub fn new(patience: Duration) -> Self {
         Self {
             patience,
             seen: Arc::default(),
         }
+    }
+
+    /// How long this process's own leases may stay unchanged before they count as expired.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.patience
     }
 
     fn beat_interval(&self) -> Duration {
@@ -178,6 +192,8 @@ impl Observer {
     fn look(&self, folder: &Path, number: u64, content: &Bytes, now: Instant) -> Verdict {
         // An unreadable lease is nobody's word that it is free; it expires like any other.
         let record: Option<LeaseRecord> = serde_json::from_slice(content).ok();
+        let promised = record.as_ref().and_then(LeaseRecord::patience);
+        let patience = promised.unwrap_or(self.patience);
         if let Some(record) = record
             && (record.released || record.process.as_ref().is_some_and(Process::is_gone))
         {
@@ -187,7 +203,7 @@ impl Observer {
         match seen.get_mut(folder) {
             Some(seen) if seen.number == number && seen.content == *content => {
                 let unchanged = now.saturating_duration_since(seen.since);
-                match self.patience.checked_sub(unchanged) {
+                match patience.checked_sub(unchanged) {
                     None | Some(Duration::ZERO) => Verdict::Free,
                     Some(_) if seen.changed => Verdict::Alive,
                     Some(left) => Verdict::Unknown(left),
@@ -207,7 +223,7 @@ impl Observer {
                 if changed {
                     Verdict::Alive
                 } else {
-                    Verdict::Unknown(self.patience)
+                    Verdict::Unknown(patience)
                 }
             }
         }
@@ -315,6 +331,7 @@ impl Lease {
             nonce: format!("{:032x}", rand::rng().random::<u128>()),
             process: Process::current(),
             acquired_at: Timestamp::now(),
+            patience_ms: u64::try_from(observer.patience.as_millis()).ok(),
             beat: 0,
             released: false,
         };
@@ -448,7 +465,7 @@ fn name_of(json: impl AsRef<[u8]>) -> String {
 
 fn busy(dataset: &DatasetName, window: Window, other: &str) -> Error {
     Error::busy(format!("{dataset} {window} is being worked on by {other}"))
-        .hint("wait until it is done; a holder that died is passed over after a minute")
+        .hint("wait until it is done; a holder that died is passed over when its lease has expired (sync.lease_seconds)")
 }
 
 fn taken_over(folder: &Path, ours: u64, theirs: u64) -> Error {

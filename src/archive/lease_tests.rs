@@ -22,6 +22,7 @@ async fn silent(archive: &Archive, attempt: u64, process: Option<Process>) {
         nonce: "n".into(),
         process,
         acquired_at: id(0).window.start(),
+        patience_ms: None,
         beat: 3,
         released: false,
     };

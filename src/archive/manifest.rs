@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::GenerationId;
 use crate::clickhouse::{Fingerprint, HashedColumn};
+use crate::config::KeyId;
 use crate::dataset::{DatasetName, PositionSet, Window};
 use crate::error::{Error, Result};
 
@@ -110,6 +111,9 @@ pub struct Chunk {
     pub min_time: Timestamp,
     /// See `min_time`.
     pub max_time: Timestamp,
+    /// The id of the key that it is encrypted with; `None` where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<KeyId>,
 }
 
 #[expect(
@@ -264,6 +268,7 @@ mod tests {
                 sha256: "ab".into(),
                 min_time: "2026-01-01T05:00:00Z".parse().unwrap(),
                 max_time: "2026-01-01T05:00:00Z".parse().unwrap(),
+                key_id: None,
             }],
         }
     }

@@ -9,7 +9,9 @@ mod column_sums;
 mod contents;
 mod encoder;
 mod encodings;
+mod encryption;
 mod exclusive;
+mod expire;
 mod explain;
 mod finding;
 mod generations;
@@ -23,6 +25,7 @@ mod pacer;
 mod parallel;
 mod probe;
 mod process;
+mod ranges;
 mod revisions;
 mod s3;
 mod store;
@@ -34,9 +37,10 @@ mod verify;
 mod wire;
 
 #[cfg(test)]
+#[allow(dead_code, reason = "the integration tests use the rest of it")]
 mod faults;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use chunk_reader::{ChunkBatches, ChunkBytes};
 pub use chunk_writer::{ChunkSchema, ChunkWriter, Written};

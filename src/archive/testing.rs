@@ -19,14 +19,14 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use super::*;
 use crate::clickhouse::{Fingerprint, HashedColumn};
-use crate::config::{ArchiveConfig, ArchivePlace};
+use crate::config::{ArchiveConfig, ArchivePlace, EncryptionKeys};
 use crate::dataset::{Epoch, Position};
 use crate::error::Result;
 
-pub(super) const EPOCH: u64 = 1_767_000_000_000_000_000;
+pub(crate) const EPOCH: u64 = 1_767_000_000_000_000_000;
 
 /// Small chunks of small row groups.
-pub(super) fn small(path: &FilePath) -> ArchiveConfig {
+pub(crate) fn small(path: &FilePath) -> ArchiveConfig {
     ArchiveConfig {
         place: ArchivePlace::Folder(path.to_owned()),
         upload_bytes_per_second: None,
@@ -35,11 +35,13 @@ pub(super) fn small(path: &FilePath) -> ArchiveConfig {
         chunk_bytes: 1 << 20,
         row_group_rows: 400,
         verify_after_write: true,
+        retention_days: None,
+        encryption: EncryptionKeys::default(),
     }
 }
 
 /// What the configuration says by default.
-pub(super) fn usual(path: &FilePath) -> ArchiveConfig {
+pub(crate) fn usual(path: &FilePath) -> ArchiveConfig {
     ArchiveConfig {
         chunk_rows: 4_000_000,
         chunk_bytes: 256 << 20,
@@ -48,7 +50,7 @@ pub(super) fn usual(path: &FilePath) -> ArchiveConfig {
     }
 }
 
-pub(super) fn id(generation: u32) -> GenerationId {
+pub(crate) fn id(generation: u32) -> GenerationId {
     GenerationId {
         dataset: "trades".parse().unwrap(),
         window: "2026-01-01T05".parse().unwrap(),
@@ -85,7 +87,7 @@ const SYMBOLS: [(&str, &str); 12] = [
 
 /// Trades of one hour as ClickHouse sends them, in the hot table's order: random walks on a tick, round and odd
 /// quantities, bursts within one millisecond.
-pub(super) fn trades(seed: u64, rows: usize) -> RecordBatch {
+pub(crate) fn trades(seed: u64, rows: usize) -> RecordBatch {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
     let start = id(0).window.start().as_millisecond();
     let mut at = 0.0;
@@ -231,7 +233,7 @@ fn to_batch(trades: &[Trade]) -> RecordBatch {
 }
 
 /// The schema of [`trades`].
-pub(super) fn trades_schema(batch: &RecordBatch) -> ChunkSchema {
+pub(crate) fn trades_schema(batch: &RecordBatch) -> ChunkSchema {
     let types = [
         "DateTime64(3, 'UTC')",
         "LowCardinality(String)",
@@ -267,7 +269,7 @@ pub(super) fn trades_schema(batch: &RecordBatch) -> ChunkSchema {
 }
 
 /// Writes a batch as the chunks of a generation.
-pub(super) async fn write(
+pub(crate) async fn write(
     archive: &Archive,
     id: &GenerationId,
     attempt: u64,
@@ -283,7 +285,7 @@ pub(super) async fn write(
 }
 
 /// The manifest of chunks that hold a batch of trades.
-pub(super) fn manifest(
+pub(crate) fn manifest(
     id: &GenerationId,
     attempt: u64,
     batch: &RecordBatch,

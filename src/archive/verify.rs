@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::chunk_reader::RESTORE;
 use super::contents::{Footer, Held, Values};
 use super::encoder::hex;
+use super::encryption::check_form;
 use super::finding::{Depth, Finding, FindingKind};
 use super::generations::generation_id;
 use super::layout::{GenerationId, MANIFEST, SHA256SUMS};
@@ -341,7 +342,15 @@ impl Check<'_> {
     /// What the Parquet file says of itself.
     fn footer(&mut self, manifest: &Manifest, chunk: &Chunk, bytes: Bytes) {
         let file = Some(chunk.file.as_str());
-        match Footer::read(bytes, &manifest.schema.time_column) {
+        if let Err(e) = check_form(&bytes, chunk) {
+            return self.failed(FindingKind::ChunkContent, file, &e, RESTORE);
+        }
+        let options = match self.archive.reader_options(&self.id, chunk) {
+            Ok(options) => options,
+            // The bytes are right; what is in them only the key can tell.
+            Err(e) => return self.failed(FindingKind::NotChecked, file, &e, ""),
+        };
+        match Footer::read(bytes, options, &manifest.schema.time_column) {
             Err(e) => {
                 let text = format!("it cannot be read as Parquet: {}", e.cause());
                 self.found(FindingKind::ChunkUnreadable, file, text, RESTORE);

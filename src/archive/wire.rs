@@ -3,6 +3,7 @@
 //! A request is given up when nothing moves for a time, in either direction, however long the whole of it takes: a large
 //! part on a slow or paced line is no failure.
 
+use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -10,6 +11,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::stream::{self, Stream};
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector as Tcp;
@@ -104,11 +107,7 @@ impl HttpService for Wire {
             }
         };
         let (parts, body) = answer.into_parts();
-        let body = Answer {
-            body,
-            stands_still: self.stands_still,
-            quiet: None,
-        };
+        let body = StreamBody::new(frames(body, self.stands_still));
         Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body)))
     }
 }
@@ -186,44 +185,23 @@ impl Body for Outgoing {
     }
 }
 
-/// An answer's body; an error when it stands still while it is waited for.
-#[derive(Debug)]
-struct Answer {
+/// The frames of an answer; an error when it stands still while it is waited for. Whoever reads may take its time.
+fn frames(
     body: Incoming,
     stands_still: Duration,
-    /// Runs from the first time that nothing was there: whoever reads may take its time.
-    quiet: Option<Pin<Box<Sleep>>>,
-}
-
-impl Body for Answer {
-    type Data = Bytes;
-    type Error = HttpError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
-            self.quiet = None;
-            let frame = frame.map(|frame| frame.map_err(|e| HttpError::new(kind_of(&e), e)));
-            return Poll::Ready(frame);
+) -> impl Stream<Item = Result<Frame<Bytes>, HttpError>> + Send + Sync + 'static {
+    stream::unfold(Some(body), move |body| async move {
+        let mut body = body?;
+        match tokio::time::timeout(stands_still, body.frame()).await {
+            Ok(None) => None,
+            Ok(Some(Ok(frame))) => Some((Ok(frame), Some(body))),
+            Ok(Some(Err(e))) => Some((Err(HttpError::new(kind_of(&e), e)), None)),
+            Err(_) => {
+                let e = io::Error::new(io::ErrorKind::TimedOut, "the answer stands still");
+                Some((Err(HttpError::new(HttpErrorKind::Timeout, e)), None))
+            }
         }
-        let stands_still = self.stands_still;
-        let quiet = self
-            .quiet
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(stands_still)));
-        ready!(quiet.as_mut().poll(context));
-        let e = std::io::Error::new(std::io::ErrorKind::TimedOut, "the answer stands still");
-        Poll::Ready(Some(Err(HttpError::new(HttpErrorKind::Timeout, e))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+    })
 }
 
 fn told(e: legacy::Error) -> HttpError {

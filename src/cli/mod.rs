@@ -3,6 +3,7 @@
 mod config;
 mod dlq;
 mod generate;
+mod health;
 mod replay;
 mod run;
 mod schema;
@@ -16,7 +17,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use config::{ConfigAction, ConfigArgs};
 pub use dlq::{DlqAction, DlqArgs, LetterSelection};
 pub use generate::{DemoArgs, GenerateArgs};
-pub use replay::{InspectArgs, InspectWhat, ReplayArgs, ReplayTarget};
+pub use health::HealthArgs;
+pub use replay::{InspectArgs, InspectWhat, ReplayArgs, ReplayId, ReplayOrder, ReplayTarget};
 pub use run::{EngineArgs, Mode, RunArgs};
 pub use schema::{SchemaAction, SchemaArgs, SchemaCheckArgs, SchemaTarget};
 pub use tasks::{SubmitArgs, TaskListArgs, TasksAction, TasksArgs};
@@ -74,6 +76,8 @@ pub enum Output {
 pub enum Command {
     /// Ingest from NATS JetStream into hot
     Run(RunArgs),
+    /// Ask a running daemon how it is
+    Health(HealthArgs),
     /// Serve the embedded ClickHouse over HTTP
     Engine(EngineArgs),
     /// Run the whole road on this machine, on real and generated messages

@@ -46,6 +46,26 @@ impl ReplayTarget {
     }
 }
 
+/// By what the messages are in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReplayOrder {
+    /// Event time
+    Event,
+    /// The collector's time; where there is none, the time at which JetStream stored the message
+    Arrival,
+    /// The position in the stream
+    Position,
+}
+
+/// What becomes the Nats-Msg-Id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReplayId {
+    /// The row's position, which no two messages share; the publisher's own id is in the header Mpsync-Publisher-Msg-Id
+    Position,
+    /// The publisher's own id, made again by the dataset's message_id; a stream drops messages of an id that it has
+    Publisher,
+}
+
 /// `mpsync replay`
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
@@ -80,6 +100,12 @@ pub struct ReplayArgs {
     /// How many messages may wait for JetStream's acknowledgement at once
     #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub in_flight: u32,
+    /// What becomes the Nats-Msg-Id, by which a stream knows what it has
+    #[arg(long, value_enum, default_value_t = ReplayId::Position)]
+    pub msg_id: ReplayId,
+    /// In which order
+    #[arg(long, value_enum, default_value_t = ReplayOrder::Event)]
+    pub order: ReplayOrder,
     /// How fast event time passes: 1, 10, 0.5, or max
     #[arg(long, value_name = "SPEED", default_value = "max")]
     pub speed: String,
@@ -98,9 +124,9 @@ pub struct ReplayArgs {
     /// Do not check the SHA-256 of what is read
     #[arg(long)]
     pub no_verify: bool,
-    /// What sorted rows may occupy in memory, over all datasets
-    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_bytes)]
-    pub memory: u64,
+    /// What sorted rows may occupy in memory, over all datasets; what does not fit is sorted in temporary files (TMPDIR says where)
+    #[arg(long, alias = "memory", value_name = "BYTES", default_value = "96M", value_parser = parse_bytes)]
+    pub memory_limit: u64,
     /// Say what would be replayed, and replay nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -116,6 +142,12 @@ pub struct InspectArgs {
     /// Every day, not only every dataset
     #[arg(long)]
     pub days: bool,
+    /// Which hours of which days are there, and which are missing
+    #[arg(long)]
+    pub calendar: bool,
+    /// By how much compression made it smaller; reads the end of every chunk
+    #[arg(long)]
+    pub ratio: bool,
     /// What to look at, instead of everything
     #[command(subcommand)]
     pub what: Option<InspectWhat>,

@@ -20,25 +20,25 @@ pub enum Mode {
 /// `mpsync run`
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Which side runs
-    #[arg(long, env = "STORAGE_MODE", value_enum, default_value_t = Mode::Hot)]
-    pub mode: Mode,
+    /// Which side runs [default: hot; both where no ClickHouse is configured]
+    #[arg(long, env = "STORAGE_MODE", value_enum)]
+    pub mode: Option<Mode>,
     /// Only these datasets
     #[arg(long = "dataset", value_name = "NAME", value_delimiter = ',')]
     pub datasets: Vec<String>,
     /// Stop when everything that is in the stream now is in hot
     #[arg(long)]
     pub drain: bool,
-    /// Where HTTP listens for the hot side; port 0 takes a free one
-    #[arg(long, default_value = "127.0.0.1:8085", value_name = "ADDRESS")]
-    pub hot_listen: std::net::SocketAddr,
-    /// Where HTTP listens for the cold side
-    #[arg(long, default_value = "127.0.0.1:8086", value_name = "ADDRESS")]
-    pub cold_listen: std::net::SocketAddr,
-    /// The file with the token that HTTP asks of who changes something; made where it is not there
-    #[arg(long, default_value = "mpsync-token", value_name = "FILE")]
-    pub token_file: PathBuf,
-    /// A name by which HTTP is reached, beside its addresses; may be repeated
+    /// Where HTTP listens for the hot side, instead of http.hot_listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    pub hot_listen: Option<std::net::SocketAddr>,
+    /// Where HTTP listens for the cold side, instead of http.cold_listen
+    #[arg(long, value_name = "ADDRESS")]
+    pub cold_listen: Option<std::net::SocketAddr>,
+    /// The file with the token that HTTP asks of who changes something, instead of http.token_file; made where it is not there
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<String>,
+    /// A name by which HTTP is reached, beside its addresses, instead of http.allow_hosts; may be repeated
     #[arg(long = "allow-host", value_name = "NAME")]
     pub allowed_hosts: Vec<String>,
 }

@@ -4,6 +4,7 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use super::Tier;
+use super::fingerprint::HashedColumn;
 use super::sql::literal;
 use crate::dataset::ColumnType;
 use crate::error::{Error, Result};
@@ -83,6 +84,31 @@ impl TableSchema {
             Some((column, why)) => Err(refuse(format!("column {}: {why}", column.name))),
             None => Ok(()),
         }
+    }
+}
+
+impl TableSchema {
+    /// Why this table cannot take rows with these columns as they are, column by column; nothing where it can. Columns beyond
+    /// them are not looked at.
+    ///
+    /// ClickHouse itself would cut a decimal of a greater scale without a word.
+    #[must_use]
+    pub fn misfits(&self, columns: &[HashedColumn]) -> Vec<String> {
+        let misfit = |column: &HashedColumn| {
+            let HashedColumn { name, type_name } = column;
+            let Some(live) = self.columns.iter().find(|c| c.name == *name) else {
+                return Some(format!("column `{name}` is missing"));
+            };
+            let there = live.column_type.to_string();
+            if there != *type_name {
+                return Some(format!(
+                    "column `{name}` is {there}, in the archive {type_name}"
+                ));
+            }
+            let kind = live.default_kind.as_str();
+            (!matches!(kind, "" | "DEFAULT")).then(|| format!("column `{name}` is {kind}"))
+        };
+        columns.iter().filter_map(misfit).collect()
     }
 }
 

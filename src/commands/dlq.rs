@@ -1,6 +1,7 @@
 //! `mpsync dlq list|show|replay|discard`: wire, run, print.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
@@ -9,10 +10,11 @@ use jiff::Timestamp;
 use super::Context;
 use crate::archive::Archive;
 use crate::cli::{DlqAction, DlqArgs, LetterSelection, Output};
+use crate::clickhouse::Tier;
 use crate::dataset::{Dataset, PositionSet, TierRole};
 use crate::error::{Cause, Context as _, Error, Result};
 use crate::ingest::letters::{
-    Fate, Letter, LetterFilter, LetterStore, Place, Replayed, held_in, replay,
+    Fate, Letter, LetterFilter, LetterReplay, LetterStore, Place, Replayed, held_in,
 };
 use crate::transfer::parse_moment;
 
@@ -209,27 +211,19 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Reads the letters twice: first all of them, to ask once what is held of them, which takes long where much is archived.
     async fn replay(&self, hot_only: bool) -> Result<()> {
-        let mut fates: BTreeMap<&str, u64> = BTreeMap::new();
-        let output = self.context.output;
-        self.each(self.limit, async |letters| {
-            let mut by_dataset: BTreeMap<String, Vec<Letter>> = BTreeMap::new();
-            for letter in letters {
-                by_dataset
-                    .entry(letter.dataset.to_string())
-                    .or_default()
-                    .push(letter);
+        let hot = self.context.tier(TierRole::Hot);
+        let mut replays = BTreeMap::new();
+        let replayed = self.replay_all(&hot, hot_only, &mut replays).await;
+        for replay in replays.into_values() {
+            let closed = replay.close().await;
+            if replayed.is_ok() {
+                closed?;
             }
-            for (name, letters) in by_dataset {
-                for done in self.replay_of(&name, letters, hot_only).await? {
-                    *fates.entry(words(done.fate)).or_default() += 1;
-                    print_replayed(output, &done)?;
-                }
-            }
-            Ok(())
-        })
-        .await?;
-        if output == Output::Text {
+        }
+        let fates = replayed?;
+        if self.context.output == Output::Text {
             let counts: Vec<_> = fates
                 .iter()
                 .map(|(fate, n)| format!("{n} {fate}"))
@@ -242,38 +236,82 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn replay_of(
-        &self,
-        name: &str,
-        letters: Vec<Letter>,
+    async fn replay_all<'a>(
+        &'a self,
+        hot: &'a Tier,
         hot_only: bool,
-    ) -> Result<Vec<Replayed>> {
-        let context = self.context;
-        let dataset = context
-            .datasets
-            .iter()
-            .find(|d| d.name.as_str() == name)
-            .ok_or_else(|| {
-                Error::config(format!(
-                    "there are dead letters of dataset `{name}`, which is not configured"
-                ))
-                .hint("add its file to datasets.files, or leave its letters out with --dataset")
-            })?;
-        let elsewhere = async |wanted: &PositionSet| match hot_only {
-            true => Ok(PositionSet::new()),
-            false => elsewhere(context, dataset, wanted).await,
-        };
-        let hot = context.tier(TierRole::Hot);
-        replay(
-            &context.config,
-            &hot,
-            dataset,
-            self.store,
-            letters,
-            elsewhere,
-        )
-        .await
+        replays: &mut BTreeMap<String, LetterReplay<'a>>,
+    ) -> Result<BTreeMap<&'static str, u64>> {
+        let mut fates = BTreeMap::new();
+        self.each(self.limit, async |letters| {
+            for (name, letters) in by_dataset(letters) {
+                let replay = match replays.entry(name) {
+                    Entry::Occupied(open) => open.into_mut(),
+                    Entry::Vacant(new) => {
+                        let dataset = self.dataset(new.key())?;
+                        let config = &self.context.config;
+                        new.insert(LetterReplay::open(config, hot, dataset, self.store).await?)
+                    }
+                };
+                self.tell(replay.consider(&letters).await?, &mut fates)?;
+            }
+            Ok(())
+        })
+        .await?;
+        for (name, replay) in &mut *replays {
+            let dataset = self.dataset(name)?;
+            let asked = match hot_only {
+                true => replay.ask(async |_| Ok(PositionSet::new())).await,
+                false => {
+                    let elsewhere =
+                        async |wanted: &_| elsewhere(self.context, dataset, wanted).await;
+                    replay.ask(elsewhere).await
+                }
+            };
+            asked.doing(|| format!("asking what is held of the dead letters of {name}"))?;
+        }
+        self.each(self.limit, async |letters| {
+            for (name, letters) in by_dataset(letters) {
+                // A dataset whose first letter came since then waits for the next replay.
+                if let Some(replay) = replays.get(&name) {
+                    let doing = || format!("replaying dead letters of {name}");
+                    self.tell(replay.land(letters).await.doing(doing)?, &mut fates)?;
+                }
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(fates)
     }
+
+    fn tell(&self, done: Vec<Replayed>, fates: &mut BTreeMap<&'static str, u64>) -> Result<()> {
+        for replayed in done {
+            *fates.entry(words(replayed.fate)).or_default() += 1;
+            print_replayed(self.context.output, &replayed)?;
+        }
+        Ok(())
+    }
+
+    fn dataset(&self, name: &str) -> Result<&Dataset> {
+        let mut datasets = self.context.datasets.iter();
+        datasets.find(|d| d.name.as_str() == name).ok_or_else(|| {
+            Error::config(format!(
+                "there are dead letters of dataset `{name}`, which is not configured"
+            ))
+            .hint("add its file to datasets.files, or leave its letters out with --dataset")
+        })
+    }
+}
+
+fn by_dataset(letters: Vec<Letter>) -> BTreeMap<String, Vec<Letter>> {
+    let mut sorted: BTreeMap<String, Vec<Letter>> = BTreeMap::new();
+    for letter in letters {
+        sorted
+            .entry(letter.dataset.to_string())
+            .or_default()
+            .push(letter);
+    }
+    sorted
 }
 
 /// Which positions the archive or cold holds.

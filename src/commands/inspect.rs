@@ -20,7 +20,7 @@ use crate::archive::{Archive, Manifest, layout};
 use crate::cli::{InspectArgs, InspectWhat, Output};
 use crate::dataset::{Window, select};
 use crate::error::{Context as _, Error, Result};
-use crate::replay::{DatasetContents, DayContents, inspect};
+use crate::replay::{DatasetContents, DayContents, Hour, inspect};
 
 pub(super) async fn run(context: &Context, args: &InspectArgs) -> Result<()> {
     let archive = Archive::open_read_only(&context.config.archive).await?;
@@ -44,12 +44,15 @@ async fn contents(context: &Context, args: &InspectArgs, archive: &Archive) -> R
     };
     let mut all = Vec::new();
     for dataset in select(&context.datasets, &args.selection.datasets)? {
-        all.push(inspect(archive, &dataset.name, range).await?);
+        all.push(inspect(archive, &dataset.name, range, args.ratio).await?);
     }
     if context.output == Output::Json {
         return json(&serde_json::json!({ "datasets": all }));
     }
     println!("{}", table(&all, args.days));
+    for dataset in all.iter().filter(|d| args.calendar && d.total.windows > 0) {
+        print!("\n{}", calendar(dataset));
+    }
     for dataset in &all {
         for gap in &dataset.gaps {
             println!(
@@ -73,6 +76,7 @@ fn table(all: &[DatasetContents], days: bool) -> Table {
         "rows",
         "bytes",
         "bytes a row",
+        "ratio",
         "gaps",
     ]);
     let counts = |c: &DayContents| {
@@ -85,6 +89,8 @@ fn table(all: &[DatasetContents], days: bool) -> Table {
             c.bytes
                 .checked_div(c.rows)
                 .map_or_else(|| "–".to_owned(), |n| n.to_string()),
+            c.ratio()
+                .map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.1}")),
         ]
     };
     for dataset in all.iter().filter(|d| d.total.windows > 0) {
@@ -109,6 +115,42 @@ fn table(all: &[DatasetContents], days: bool) -> Table {
         }
     }
     table
+}
+
+/// A line a day, a sign an hour.
+fn calendar(dataset: &DatasetContents) -> String {
+    use std::fmt::Write as _;
+    let mut text = format!(
+        "{} (█ whole, ▒ a part, · nothing, a digit: so many generations)\n            0     6     12    18\n",
+        dataset.dataset
+    );
+    let mut before: Option<Timestamp> = None;
+    for (day, hours) in &dataset.calendar {
+        let start = format!("{day}T00:00:00Z").parse::<Timestamp>().ok();
+        let missing = before.zip(start).map_or(0, |(before, start)| {
+            start.duration_since(before).as_hours() / 24 - 1
+        });
+        match missing {
+            ..=0 => {}
+            1 => text.push_str("            one day of which nothing is there\n"),
+            days => {
+                let _ = writeln!(text, "            {days} days of which nothing is there");
+            }
+        }
+        before = start;
+        let signs: String = hours.iter().copied().map(sign).collect();
+        let _ = writeln!(text, "{day}  {signs}");
+    }
+    text
+}
+
+fn sign(hour: Hour) -> char {
+    match (hour.covered_seconds, hour.generations) {
+        (0, _) => '·',
+        (_, 2..) => char::from_digit(hour.generations.min(9), 10).unwrap_or('9'),
+        (3600.., _) => '█',
+        _ => '▒',
+    }
 }
 
 /// The path within the archive of what a person calls by its place on the disk or within the archive.
@@ -138,7 +180,9 @@ async fn read(archive: &Archive, path: &Path) -> Result<bytes::Bytes> {
 async fn chunk(output: Output, archive: &Archive, path: &FilePath, rows: usize) -> Result<()> {
     let key = key(archive, path);
     let doing = || format!("reading {key}");
-    let builder = ParquetRecordBatchReaderBuilder::try_new(read(archive, &key).await?)
+    let bytes = read(archive, &key).await?;
+    let options = archive.reader_options_at(&key).await?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)
         .map_err(|e| Error::integrity(format!("it is no readable Parquet: {e}")))
         .doing(doing)?;
     let total = builder.metadata().file_metadata().num_rows();
@@ -244,14 +288,16 @@ async fn manifest(output: Output, archive: &Archive, path: &FilePath) -> Result<
         println!("  {:<22} {}", column.name, column.type_name);
     }
     for chunk in &manifest.chunks {
+        let key = chunk.key_id.as_ref();
         println!(
-            "{} {} rows, {}, {} to {}, sha256 {}",
+            "{} {} rows, {}, {} to {}, sha256 {}{}",
             chunk.file,
             HumanCount(chunk.rows),
             HumanBytes(chunk.bytes),
             chunk.min_time,
             chunk.max_time,
-            chunk.sha256
+            chunk.sha256,
+            key.map_or_else(String::new, |key| format!(", encrypted with the key {key}"))
         );
     }
     Ok(())

@@ -5,19 +5,22 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Cli, Command, GlobalArgs, Output};
+use crate::cli::{Cli, Command, DlqAction, Output, ReplayTarget, SchemaAction};
 use crate::config::{Config, Flag, Live, Problems, Sources};
 use crate::dataset::{Dataset, TierRole, builtin};
 use crate::error::{Error, Result};
 use crate::logging::Logs;
+use crate::servers::EngineServer;
 use crate::transfer::Goal;
 
 mod config;
 mod demo;
 mod dlq;
+mod embedded;
 mod engine;
 mod gc;
 mod generate;
+mod health;
 mod inspect;
 mod man;
 mod reload;
@@ -43,6 +46,8 @@ pub struct Context {
     pub logs: Option<Logs>,
     /// Cancelled by the first signal: finish what must not be left half done, and return.
     pub shutdown: CancellationToken,
+    /// The embedded engine, where this command has started it: it ends with the context.
+    pub engine: Option<EngineServer>,
 }
 
 impl Context {
@@ -62,6 +67,7 @@ impl Context {
             live,
             logs,
             shutdown,
+            engine: None,
         })
     }
 
@@ -116,50 +122,71 @@ pub fn load(cli: &Cli) -> Result<Live> {
         Command::Completions { .. } | Command::Man { .. } => {
             Live::load(Sources::default(), Vec::new())
         }
-        _ => Live::load(sources(&cli.global), crate::config::environment()?),
+        _ => Live::load(sources(cli), crate::config::environment()?),
     }
 }
 
-fn sources(global: &GlobalArgs) -> Sources {
-    let level = global.log.as_ref().map(|level| Flag {
-        name: "--log",
-        key: "logging.level",
-        value: level.clone(),
-    });
-    Sources {
-        file: global.config.clone(),
-        flags: level.into_iter().collect(),
+fn sources(cli: &Cli) -> Sources {
+    let level = cli.global.log.clone();
+    let mut flags: Vec<Flag> = flag("--log", "logging.level", level).into_iter().collect();
+    if let Command::Run(args) = &cli.command {
+        flags.extend(run::flags(args));
     }
+    Sources {
+        file: cli.global.config.clone(),
+        flags,
+    }
+}
+
+/// A flag that says a key, where it is given.
+fn flag(name: &'static str, key: &'static str, value: Option<String>) -> Option<Flag> {
+    value.map(|value| Flag { name, key, value })
 }
 
 /// Runs what the command line says.
 pub async fn run(cli: Cli, live: Live, logs: Logs, shutdown: CancellationToken) -> Result<()> {
     let output = cli.global.output;
-    let context = || Context::load(output, Arc::new(live), Some(logs), shutdown.clone());
+    let live = Arc::new(live);
+    let context = || Context::load(output, live.clone(), Some(logs.clone()), shutdown.clone());
+    let needs_a_tier = needs_a_tier(&cli.command);
+    let stores = async || embedded::reach(context()?, needs_a_tier).await;
     match cli.command {
         Command::Generate(args) => generate::run(&context()?, &args).await,
-        Command::Schema(args) => schema::run(&context()?, &args).await,
+        Command::Schema(args) => schema::run(&stores().await?, &args).await,
         Command::Demo(args) => demo::run(&context()?, &args).await,
         Command::Engine(args) => engine::run(&args, shutdown).await,
-        Command::Run(args) => run::run(&context()?, &args).await,
-        Command::Export(args) => transfer::run(&context()?, &args, Goal::Export).await,
-        Command::Import(args) => transfer::run(&context()?, &args, Goal::Import).await,
-        Command::Sync(args) => transfer::run(&context()?, &args, Goal::Sync).await,
-        Command::Verify(args) => verify::run(&context()?, &args).await,
-        Command::Gc(args) => gc::run(&context()?, &args).await,
-        Command::Tasks(args) => tasks::run(&context()?, &args).await,
-        Command::Replay(args) => replay::run(&context()?, &args).await,
-        Command::Inspect(args) => inspect::run(&context()?, &args).await,
+        Command::Health(args) => health::run(&context()?, &args).await,
+        Command::Run(args) => run::run(context()?, &args).await,
+        Command::Export(args) => transfer::run(&stores().await?, &args, Goal::Export).await,
+        Command::Import(args) => transfer::run(&stores().await?, &args, Goal::Import).await,
+        Command::Sync(args) => transfer::run(&stores().await?, &args, Goal::Sync).await,
+        Command::Verify(args) => verify::run(&stores().await?, &args).await,
+        Command::Gc(args) => gc::run(&stores().await?, &args).await,
+        Command::Tasks(args) => tasks::run(&stores().await?, &args).await,
+        Command::Replay(args) => replay::run(&stores().await?, &args).await,
+        Command::Inspect(args) => inspect::run(&stores().await?, &args).await,
         Command::Config(args) => {
             config::run(&context()?, &args);
             Ok(())
         }
-        Command::Dlq(args) => dlq::run(&context()?, &args).await,
+        Command::Dlq(args) => dlq::run(&stores().await?, &args).await,
         Command::Man { folder } => man::run(&folder),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
             clap_complete::generate(shell, &mut command, "mpsync", &mut std::io::stdout());
             Ok(())
         }
+    }
+}
+
+/// Whether a ClickHouse must be there.
+fn needs_a_tier(command: &Command) -> bool {
+    match command {
+        Command::Schema(args) => !matches!(args.action, SchemaAction::Show(_)),
+        Command::Export(_) | Command::Import(_) | Command::Sync(_) | Command::Gc(_) => true,
+        Command::Verify(args) => args.against.is_some() || args.repair,
+        Command::Replay(args) => args.into == ReplayTarget::Clickhouse,
+        Command::Dlq(args) => matches!(args.action, DlqAction::Replay { .. }),
+        _ => false,
     }
 }

@@ -5,15 +5,18 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Context;
-use crate::config::{Config, Live, Problems};
+use crate::config::{Certificate, Config, Live, Problems};
+use crate::daemon::ServiceManager;
 use crate::error::Result;
 use crate::logging::Logs;
 
-/// Follows SIGHUP until the process ends. The log's level changes here; the rest is for those who watch the configuration.
-pub(super) fn on_hangup(context: &Context) -> Result<()> {
+/// Follows SIGHUP until the process ends. The log's level and the certificate change here; the rest is for those who watch the
+/// configuration.
+pub(super) fn on_hangup(context: &Context, manager: ServiceManager) -> Result<()> {
     // From here on the signal ends the process no more, whoever is late.
     let mut hangups = signal(SignalKind::hangup())?;
     let (live, logs) = (context.live.clone(), context.logs.clone());
+    let certificate = context.config.http.certificate.clone();
     let names: Vec<String> = context
         .datasets
         .iter()
@@ -21,13 +24,20 @@ pub(super) fn on_hangup(context: &Context) -> Result<()> {
         .collect();
     tokio::spawn(async move {
         while hangups.recv().await.is_some() {
-            reload(&live, logs.as_ref(), &names);
+            manager.reloading();
+            reload(&live, logs.as_ref(), certificate.as_ref(), &names);
+            manager.reloaded();
         }
     });
     Ok(())
 }
 
-fn reload(live: &Arc<Live>, logs: Option<&Logs>, names: &[String]) {
+fn reload(
+    live: &Arc<Live>,
+    logs: Option<&Logs>,
+    certificate: Option<&Certificate>,
+    names: &[String],
+) {
     let check = |config: &Config| {
         let known: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut problems = Problems::default();
@@ -37,6 +47,10 @@ fn reload(live: &Arc<Live>, logs: Option<&Logs>, names: &[String]) {
     let done = live.reload(check).and_then(|reloaded| {
         if let Some(logs) = logs {
             logs.set_filter(&live.now().logging.filter)?;
+        }
+        // Its files may be other ones by the same names.
+        if let Some(certificate) = certificate {
+            certificate.read_again()?;
         }
         Ok(reloaded)
     });

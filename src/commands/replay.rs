@@ -8,14 +8,14 @@ use tokio_util::sync::CancellationToken;
 use super::Context;
 use super::transfer::range;
 use crate::archive::Archive;
-use crate::cli::{Output, ReplayArgs, ReplayTarget};
+use crate::cli::{Output, ReplayArgs, ReplayId, ReplayOrder, ReplayTarget};
 use crate::dataset::{Dataset, select};
 use crate::error::{Cause, Error, Result};
 use crate::nats;
 use crate::progress::Progress;
 use crate::replay::{
-    self, CoreTarget, FileFormat, FileTarget, JetStreamTarget, Options, Plan, Report, RowTarget,
-    Speed, TableSink, TableTarget, Target, WireForm,
+    self, CoreTarget, FileFormat, FileTarget, JetStreamTarget, MessageId, Options, Order, Plan,
+    Report, RowTarget, Speed, TableSink, TableTarget, Target, WireForm,
 };
 
 pub(super) async fn run(context: &Context, args: &ReplayArgs) -> Result<()> {
@@ -27,7 +27,7 @@ pub(super) async fn run(context: &Context, args: &ReplayArgs) -> Result<()> {
     let archive = Archive::open_read_only(&context.config.archive).await?;
     if args.dry_run {
         let plan = replay::plan(&archive, &datasets, &options).await?;
-        return show_plan(context.output, &plan, options.speed);
+        return show_plan(context.output, &plan, &options);
     }
     let is_stdout = args.into.is_file() && args.file.as_os_str() == "-";
     let mut target = if args.into.takes_rows() {
@@ -67,6 +67,14 @@ pub(super) async fn run(context: &Context, args: &ReplayArgs) -> Result<()> {
     Ok(())
 }
 
+fn order(order: ReplayOrder) -> Order {
+    match order {
+        ReplayOrder::Event => Order::Event,
+        ReplayOrder::Arrival => Order::Arrival,
+        ReplayOrder::Position => Order::Position,
+    }
+}
+
 fn options(args: &ReplayArgs) -> Result<Options> {
     let range = range(&args.selection, Timestamp::now())?;
     let speed: Speed = args.speed.parse()?;
@@ -91,13 +99,18 @@ fn options(args: &ReplayArgs) -> Result<Options> {
         exchanges: args.exchange.clone(),
         symbols: args.symbol.clone(),
         subject: args.subject.clone(),
+        message_id: match args.msg_id {
+            ReplayId::Position => MessageId::Position,
+            ReplayId::Publisher => MessageId::Publisher,
+        },
+        order: order(args.order),
         speed,
         endless: args.endless,
         shift_to_now: args.shift_to_now,
         checkpoint: args.checkpoint.clone(),
         skip_damaged: args.skip_damaged,
         verify: !args.no_verify,
-        memory: usize::try_from(args.memory).unwrap_or(usize::MAX),
+        memory: usize::try_from(args.memory_limit).unwrap_or(usize::MAX),
     })
 }
 
@@ -189,7 +202,8 @@ async fn messages(context: &Context, args: &ReplayArgs, datasets: &[Dataset]) ->
         ReplayTarget::Jetstream => {
             let mut subjects = Vec::new();
             for dataset in datasets {
-                let subject = WireForm::new(dataset, args.subject.as_deref())?.stream_subject();
+                let subject =
+                    WireForm::new(dataset, args.subject.as_deref(), Order::Event)?.stream_subject();
                 if !subjects.contains(&subject) {
                     subjects.push(subject);
                 }
@@ -203,11 +217,23 @@ async fn messages(context: &Context, args: &ReplayArgs, datasets: &[Dataset]) ->
     })
 }
 
-fn show_plan(output: Output, plan: &Plan, speed: Speed) -> Result<()> {
+/// How many seconds a replay of this plan takes at the pace that is asked for; `None` where there is none.
+fn lasts(plan: &Plan, options: &Options) -> Option<f64> {
+    let (first, last) = plan.span()?;
+    let first = options.from.map_or(first, |from| from.max(first));
+    let last = options.to.map_or(last, |to| to.min(last));
+    match options.speed {
+        Speed::Max => None,
+        Speed::Times(times) => Some(last.duration_since(first).as_secs_f64().max(0.0) / times),
+    }
+}
+
+fn show_plan(output: Output, plan: &Plan, options: &Options) -> Result<()> {
+    let lasts = lasts(plan, options);
     if output == Output::Json {
-        return json(
-            &serde_json::json!({ "plan": plan, "rows": plan.rows(), "bytes": plan.bytes() }),
-        );
+        return json(&serde_json::json!({
+            "plan": plan, "rows": plan.rows(), "bytes": plan.bytes(), "span": plan.span(), "seconds": lasts,
+        }));
     }
     for lane in plan.lanes.iter().filter(|lane| lane.chunks > 0) {
         println!(
@@ -226,10 +252,9 @@ fn show_plan(output: Output, plan: &Plan, speed: Speed) -> Result<()> {
         HumanBytes(plan.archive_bytes)
     );
     if let Some((first, last)) = plan.span() {
-        let seconds = last.duration_since(first).as_secs_f64();
-        let lasts = match speed {
-            Speed::Max => "as fast as the target takes them".to_owned(),
-            Speed::Times(times) => format!("in {:.0} s", seconds / times),
+        let lasts = match lasts {
+            None => "as fast as the target takes them".to_owned(),
+            Some(seconds) => format!("in {seconds:.0} s"),
         };
         println!("from {first} to {last}, {lasts}");
     }

@@ -1,38 +1,97 @@
 //! `mpsync run`: the daemon until a signal, or ingest until everything is drained.
 
-use super::Context;
+use std::pin::pin;
+
+use super::{Context, embedded, flag};
 use crate::cli::{Mode, Output, RunArgs};
+use crate::config::Flag;
 use crate::dataset::{TierRole, select};
 use crate::error::{Cause, Error, Result};
 use crate::ingest::{self, Options};
 use crate::{daemon, http};
 
-pub(super) async fn run(context: &Context, args: &RunArgs) -> Result<()> {
-    super::reload::on_hangup(context)?;
-    let datasets = select(&context.datasets, &args.datasets)?;
-    if !args.drain {
-        let owned = datasets.into_iter().cloned().collect();
-        let options = daemon::Options {
-            mode: match args.mode {
-                Mode::Hot => http::Mode::Hot,
-                Mode::Cold => http::Mode::Cold,
-                Mode::Both => http::Mode::Both,
-            },
-            hot_listen: args.hot_listen,
-            cold_listen: args.cold_listen,
-            token_file: args.token_file.clone(),
-            hosts: args.allowed_hosts.clone(),
-            live: context.live.watch(),
-        };
-        let shutdown = context.shutdown.clone();
-        daemon::run(&context.config, &context.datasets, owned, options, shutdown).await?;
-        return ended(context);
-    }
-    if args.mode != Mode::Hot {
+/// The flags that say what the configuration says too.
+pub(super) fn flags(args: &RunArgs) -> impl Iterator<Item = Flag> {
+    let text = |address: Option<std::net::SocketAddr>| address.map(|address| address.to_string());
+    let hosts = (!args.allowed_hosts.is_empty()).then(|| args.allowed_hosts.join(","));
+    [
+        flag("--hot-listen", "http.hot_listen", text(args.hot_listen)),
+        flag("--cold-listen", "http.cold_listen", text(args.cold_listen)),
+        flag("--token-file", "http.token_file", args.token_file.clone()),
+        flag("--allow-host", "http.allow_hosts", hosts),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+pub(super) async fn run(mut context: Context, args: &RunArgs) -> Result<()> {
+    let manager = daemon::ServiceManager::default();
+    super::reload::on_hangup(&context, manager.clone())?;
+    let mode = args.mode.unwrap_or(match context.config.engine.embedded {
+        true => Mode::Both,
+        false => Mode::Hot,
+    });
+    if args.drain && args.mode.is_some_and(|mode| mode != Mode::Hot) {
         return Err(Error::usage(
             "--drain is for --mode hot: only ingest has an end",
         ));
     }
+    let Some(mut engine) = embedded::start(&mut context).await? else {
+        return with_servers(&context, args, mode, manager).await;
+    };
+    let done = {
+        let mut running = pin!(with_servers(&context, args, mode, manager));
+        tokio::select! {
+            done = &mut running => done,
+            died = engine.ended() => {
+                context.shutdown.cancel();
+                // What it says now follows from that.
+                let _: Result<()> = running.await;
+                return Err(died);
+            }
+        }
+    };
+    engine.stop().await?;
+    done
+}
+
+/// With both tiers' servers there.
+async fn with_servers(
+    context: &Context,
+    args: &RunArgs,
+    mode: Mode,
+    manager: daemon::ServiceManager,
+) -> Result<()> {
+    match args.drain {
+        true => drain(context, args).await,
+        false => serve(context, args, mode, manager).await,
+    }
+}
+
+async fn serve(
+    context: &Context,
+    args: &RunArgs,
+    mode: Mode,
+    manager: daemon::ServiceManager,
+) -> Result<()> {
+    let datasets = select(&context.datasets, &args.datasets)?;
+    let options = daemon::Options {
+        mode: match mode {
+            Mode::Hot => http::Mode::Hot,
+            Mode::Cold => http::Mode::Cold,
+            Mode::Both => http::Mode::Both,
+        },
+        manager,
+        live: context.live.watch(),
+    };
+    let owned = datasets.into_iter().cloned().collect();
+    let shutdown = context.shutdown.clone();
+    daemon::run(&context.config, &context.datasets, owned, options, shutdown).await?;
+    ended(context)
+}
+
+async fn drain(context: &Context, args: &RunArgs) -> Result<()> {
+    let datasets = select(&context.datasets, &args.datasets)?;
     let options = Options {
         drain: true,
         // One stream for all datasets, whichever of them this process ingests.

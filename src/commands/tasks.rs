@@ -68,7 +68,7 @@ fn query(context: &Context, args: &TaskListArgs, now: Timestamp) -> Result<Query
         datasets,
         range: range(&args.selection, now)?,
         stage: args.stage,
-        status: args.status,
+        statuses: args.status.into_iter().collect(),
         limit: usize::try_from(args.limit).unwrap_or(usize::MAX),
         after: args.after.clone(),
     })
@@ -201,6 +201,7 @@ fn print_history(output: Output, found: &TaskHistory) -> Result<()> {
             Event::Tended { what } => what.clone(),
             Event::Retried => "to be tried again".to_owned(),
             Event::Cancelled => "cancelled".to_owned(),
+            Event::Expired => "past its retention: leaves the archive".to_owned(),
             Event::Ended { status, error, .. } => match error {
                 Some(error) => format!("{status}: {error}"),
                 None => status.to_string(),

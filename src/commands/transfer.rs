@@ -13,8 +13,8 @@ use crate::dataset::{TierRole, select};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::transfer::{
-    self, CleanupPolicy, DatasetReport, Goal, Origin, Range, Report, Request, TransferContext,
-    describe_plan, parse_moment,
+    self, CleanupPolicy, DatasetReport, Goal, Origin, Range, Report, Request, Retention,
+    TransferContext, describe_plan, parse_moment,
 };
 
 pub(super) async fn run(context: &Context, args: &TransferArgs, goal: Goal) -> Result<()> {
@@ -33,7 +33,7 @@ pub(super) async fn run(context: &Context, args: &TransferArgs, goal: Goal) -> R
         datasets: datasets.into_iter().cloned().collect(),
         progress: Progress::default(),
         shutdown: context.shutdown.clone(),
-        observer: Observer::default(),
+        observer: Observer::new(context.config.sync.lease),
     };
     if args.dry_run {
         return show_plan(context.output, &transfer, &request).await;
@@ -85,6 +85,10 @@ fn request(context: &Context, args: &TransferArgs, goal: Goal) -> Result<Request
     } else {
         CleanupPolicy::Off
     };
+    // Where deleting was asked for, and of everything.
+    if request.cleanup != CleanupPolicy::Off && request.origin == Origin::Routine {
+        request.retention = Retention::of(&context.config.cold, &context.config.archive);
+    }
     match args.jobs {
         Some(0) => return Err(Error::usage("--jobs must be at least 1")),
         Some(jobs) => request.jobs = jobs,
@@ -209,6 +213,16 @@ fn print_remarks(dataset: &DatasetReport) {
             .filter(|why| !why.contains("not asked for"))
         {
             println!("{name} {span} stays in hot: {why}");
+        }
+    }
+    for leaving in &dataset.leaving {
+        let (place, span) = (leaving.place, leaving.span);
+        match (&leaving.error, &leaving.kept) {
+            (Some(e), _) => println!("{e}"),
+            (None, Some(why)) => {
+                println!("{name} {span} is past its retention and stays in {place}: {why}");
+            }
+            (None, None) => println!("{name} {span} left {place}: {} rows", leaving.rows),
         }
     }
     if dataset.postponed > 0 {

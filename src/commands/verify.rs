@@ -10,10 +10,11 @@ use crate::cli::{Output, VerifyArgs};
 use crate::dataset::{Dataset, TierRole, select};
 use crate::error::{Cause, Error, Result};
 use crate::progress::Progress;
-use crate::transfer::{Against, Repairs, TransferContext, VerifyReport, repair, verify};
+use crate::transfer::{Against, Repairs, Retention, TransferContext, VerifyReport, repair, verify};
 
 pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<()> {
-    let range = range(&args.selection, Timestamp::now())?;
+    let now = Timestamp::now();
+    let range = range(&args.selection, now)?;
     let datasets: Vec<Dataset> = select(&context.datasets, &args.selection.datasets)?
         .into_iter()
         .cloned()
@@ -27,7 +28,12 @@ pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<()> {
     let depth = if args.deep { Depth::Deep } else { Depth::Bytes };
     let against = args.against.map(|role| Against {
         tier: context.tier(role),
-        may_be_empty: role == TierRole::Hot,
+        may_lack_before: match role {
+            TierRole::Hot => Some(Timestamp::MAX),
+            TierRole::Cold => Retention::of(&context.config.cold, &context.config.archive)
+                .cold
+                .and_then(|stays| now.checked_sub(stays).ok()),
+        },
     });
     let jobs = context.config.sync.max_concurrent_transfers;
     let checked = verify(&archive, &datasets, range, depth, against.as_ref(), jobs);
@@ -44,7 +50,7 @@ pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<()> {
             datasets,
             progress: Progress::default(),
             shutdown: context.shutdown.clone(),
-            observer: Observer::default(),
+            observer: Observer::new(context.config.sync.lease),
         };
         report.repairs = Some(repair(&transfer, depth, &mut report.findings).await);
     }

@@ -1,9 +1,10 @@
 //! `archive:`
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 
 use super::Tls;
+use super::encryption::EncryptionKeys;
 use super::reader::Section;
 use super::secret::Secret;
 use crate::error::{Error, Result};
@@ -133,6 +134,10 @@ pub struct ArchiveConfig {
     pub verify_after_write: bool,
     /// Bytes a second that chunks are uploaded with at most, all together; `None` for no limit.
     pub upload_bytes_per_second: Option<NonZeroU64>,
+    /// For how many days windows stay at least, where they do not stay for ever.
+    pub retention_days: Option<NonZeroU32>,
+    /// The keys with which chunks are encrypted and decrypted.
+    pub encryption: EncryptionKeys,
 }
 
 /// Bytes a second below which a limit would make every request time out.
@@ -155,7 +160,22 @@ impl ArchiveConfig {
             row_group_rows: s.key("row_group_rows").integer(131_072, 1..=u64::MAX),
             verify_after_write: s.key("verify_after_write").flag(true),
             upload_bytes_per_second: NonZeroU64::new(rate),
+            retention_days: NonZeroU32::new(
+                s.key("retention_days").live().integer(0, 0..=u32::MAX),
+            ),
+            encryption: EncryptionKeys::read(s),
         }
+    }
+
+    /// Why windows must not leave the archive as early as it says: cold gives up only what the archive proves.
+    pub(super) fn refuse_retention(&self, cold_days: u32) -> Option<String> {
+        let days = self.retention_days?.get();
+        (days < cold_days).then(|| {
+            format!(
+                "{days} is less than cold_storage.retention_days, which is {cold_days}: cold gives up only what the archive \
+                 holds, and would keep it for ever; where that is meant, say cold_storage.retention_days: 0"
+            )
+        })
     }
 }
 
@@ -304,6 +324,11 @@ mod tests {
             ("url: 's3://b', s3_endpoint: 'http://h'", "s3_allow_http"),
             ("url: 's3://b', s3_access_key_id: i", "with its secret"),
             ("upload_bytes_per_second: 5", "below 65536"),
+            ("encryption_key: 'no key!'", "it is neither hex nor base64"),
+            (
+                "encryption_old_key_files: [no/such/file]",
+                "cannot read the secret",
+            ),
         ] {
             let e = load(yaml, &[]).unwrap_err();
             assert!(e.to_string().contains(said), "{yaml}: {e}");

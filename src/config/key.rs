@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::reader::Reader;
+use super::schedule::CronExpression;
 use super::secret::{Secret, without_logins};
 use super::settings::Setting;
 use super::source::{Leaf, Origin, Value};
@@ -149,6 +150,13 @@ impl<'r> Key<'r> {
             range.contains(&number).then_some(number)
         };
         self.optional(&span("a whole number", &range), parse, |n| json!(*n))
+    }
+
+    /// A cron expression, or nothing.
+    pub(super) fn cron(self) -> Option<CronExpression> {
+        let allowed = "a cron expression that names a moment, such as '15 * * * *'";
+        let parse = |leaf: &Leaf| CronExpression::parse(&text(leaf)?);
+        self.optional(allowed, parse, |cron| shown(cron.text()))
     }
 
     /// One of few values.

@@ -8,6 +8,9 @@
 //! mistakes. `config/tiered_storage_config.yaml.example` must name it with its default; a test compares.
 
 mod archive;
+mod encryption;
+mod engine;
+mod http;
 mod ingest;
 mod key;
 mod live;
@@ -15,6 +18,7 @@ mod logging;
 mod nats;
 mod problems;
 mod reader;
+mod schedule;
 mod secret;
 mod settings;
 mod source;
@@ -34,18 +38,22 @@ use reader::{Reader, Strictness};
 use source::Said;
 
 pub use archive::{ArchiveConfig, ArchivePlace, S3Config, S3Credentials, S3Key};
+pub use encryption::{EncryptionKey, EncryptionKeys, KeyId};
+pub use engine::EngineConfig;
+pub use http::HttpConfig;
 pub use ingest::{BatchLimits, BatchOverride, IngestConfig};
 pub use key::parse_bytes;
 pub use live::{Live, Reloaded};
 pub use logging::{LogFormat, LogRotation, LoggingConfig};
 pub use nats::{NatsAuth, NatsConfig};
 pub use problems::{Problem, Problems};
+pub use schedule::{CronExpression, SyncSchedule};
 pub use secret::Secret;
 pub use settings::{Setting, Settings};
 pub use source::{Flag, Origin};
 pub use storage::{TierCompression, TierConfig};
 pub use sync::SyncConfig;
-pub use tls::Tls;
+pub use tls::{Certificate, Tls};
 
 /// What the process runs for: what insecure settings become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,12 +86,16 @@ pub struct Config {
     pub hot: TierConfig,
     /// `cold_storage:`
     pub cold: TierConfig,
+    /// `engine:`
+    pub engine: EngineConfig,
     /// `archive:`
     pub archive: ArchiveConfig,
     /// `ingest:`
     pub ingest: IngestConfig,
     /// `sync:`
     pub sync: SyncConfig,
+    /// `http:`
+    pub http: HttpConfig,
     /// `logging:`
     pub logging: LoggingConfig,
     /// YAML files of datasets beside the built-in ones.
@@ -163,9 +175,11 @@ impl Config {
             nats: NatsConfig::read(&mut reader.section("nats")),
             hot: TierConfig::read(&mut reader.section("hot_storage"), "marketprism_hot", 3),
             cold: TierConfig::read(&mut reader.section("cold_storage"), "marketprism_cold", 365),
+            engine: EngineConfig::read(&mut reader),
             archive: ArchiveConfig::read(&mut reader.section("archive")),
             ingest: IngestConfig::read(&mut reader.section("ingest")),
             sync: SyncConfig::read(&mut reader.section("sync")),
+            http: HttpConfig::read(&mut reader.section("http")),
             logging: LoggingConfig::read(&mut reader.section("logging")),
             dataset_files: reader.section("datasets").key("files").paths(),
             settings: Settings::default(),
@@ -179,6 +193,9 @@ impl Config {
             reader
                 .section("cold_storage")
                 .wrong("clickhouse_database", what);
+        }
+        if let Some(what) = config.archive.refuse_retention(config.cold.retention_days) {
+            reader.section("archive").wrong("retention_days", what);
         }
         reader.refuse_the_rest();
         reader.problems.into_result()?;

@@ -222,11 +222,29 @@ impl Section<'_> {
         }
     }
 
+    /// Who said a key of this section; `None` where nobody did.
+    pub(super) fn said(&self, name: &str) -> Option<Origin> {
+        let origin = self.reader.origin(&self.path(name));
+        (origin != Origin::Default).then_some(origin)
+    }
+
     /// A key contradicts another or what is on the disk.
     pub(super) fn wrong(&mut self, name: &str, what: impl Into<String>) {
         let path = self.path(name);
         let origin = self.reader.origin(&path);
         self.reader.problems.add(origin, &path, what);
+    }
+
+    /// Whether somebody said a key.
+    pub(super) fn is_said(&self, name: &str) -> bool {
+        self.reader.origin(&self.path(name)) != Origin::Default
+    }
+
+    /// A key lets others read or do what they should not, but there may be reasons: warned of in every environment.
+    pub(super) fn warn(&mut self, name: &str, what: &str) {
+        let path = self.path(name);
+        let origin = self.reader.origin(&path);
+        self.reader.warnings.add(origin, &path, what);
     }
 
     /// A key lets others read or do what they must not: refused in production, warned of in staging.

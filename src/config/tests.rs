@@ -67,7 +67,10 @@ sync:
     assert_eq!(config.cold.url, "http://c:8124");
     assert_eq!(config.cold.retention_days, 365);
     assert_eq!(config.nats.max_reconnect_attempts, Some(5));
-    assert_eq!(config.sync.interval, Duration::from_hours(6));
+    assert_eq!(
+        config.sync.schedule,
+        SyncSchedule::Every(Duration::from_hours(6))
+    );
     assert!(config.sync.cleanup_enabled);
     assert_eq!(config.logging.filter, "warn");
     assert_eq!(config.environment, Environment::Staging);
@@ -233,6 +236,138 @@ fn what_is_insecure_is_passed_over_warned_of_or_refused() {
         "{text}"
     );
     assert!(text.contains("nats.url") && !text.contains("u:p"), "{text}");
+}
+
+#[test]
+fn http_on_an_address_for_others_is_warned_of_and_contradictions_are_named() {
+    let warnings = |yaml: &str| {
+        let config = load(yaml, &[]).unwrap();
+        let warnings = config.settings.warnings().iter();
+        warnings.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert!(warnings("http: {hot_listen: '[::1]:1', cold_listen: '127.9.9.9:0'}\n").is_empty());
+    let public = warnings("http: {cold_listen: '0.0.0.0:8086'}\n");
+    assert_eq!(public.len(), 1, "{public:?}");
+    assert!(
+        public[0].contains("c.yaml:1:21: http.cold_listen"),
+        "{public:?}"
+    );
+    let production = [("ENVIRONMENT", "production")];
+    assert!(load("http: {hot_listen: '10.1.2.3:80'}\n", &production).is_ok());
+    let text = refused(
+        "http:\n  tls_cert_file: /nowhere/c.pem\n  token: 'two words'\n  token_file: t\n  hot_listen: localhost:1\n  \
+         max_connections: 0\n  allow_hosts: ['http://x']\n",
+        &[],
+    );
+    for place in [
+        "c.yaml:2:18: http.tls_cert_file: without tls_key_file",
+        "c.yaml:3:10: http.token",
+        "c.yaml:4:15: http.token_file: say token or token_file",
+        "c.yaml:5:15: http.hot_listen",
+        "c.yaml:6:20: http.max_connections",
+        "c.yaml:7:16: http.allow_hosts",
+    ] {
+        assert!(text.contains(place), "{place} is not in {text}");
+    }
+    assert!(!text.contains("two words"), "{text}");
+    for token in ["''", "ümlaut-ümlaut-ümlaut"] {
+        refused(&format!("http: {{token: {token}}}\n"), &[]);
+    }
+    refused("http: {tls_key_file: k}\n", &[]);
+    let text = refused("http: {token: easy}\n", &production);
+    assert!(text.contains("guessed") && !text.contains("easy"), "{text}");
+}
+
+#[test]
+fn a_certificate_is_read_with_its_key_and_again_when_it_was_renewed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let write = |certificate: &str, key: &str| {
+        let made = rcgen::generate_simple_self_signed(vec!["hot.internal".into()]).unwrap();
+        std::fs::write(path(certificate), made.cert.pem()).unwrap();
+        std::fs::write(path(key), made.signing_key.serialize_pem()).unwrap();
+    };
+    write("c.pem", "c.key");
+    write("other.pem", "other.key");
+    let yaml = |key: &str| {
+        let (certificate, key) = (path("c.pem"), path(key));
+        format!(
+            "http:\n  tls_cert_file: {}\n  tls_key_file: {}\n",
+            certificate.display(),
+            key.display()
+        )
+    };
+    let config = load(&yaml("c.key"), &[]).unwrap();
+    let certificate = config.http.certificate.unwrap();
+    let public = load(&format!("{}  hot_listen: 0.0.0.0:1\n", yaml("c.key")), &[]).unwrap();
+    assert!(public.settings.warnings().is_empty());
+    for wrong in ["other.key", "c.pem", "nowhere"] {
+        let text = refused(&yaml(wrong), &[]);
+        assert!(
+            text.contains("c.yaml:2:18") && text.contains(wrong),
+            "{text}"
+        );
+    }
+    write("c.pem", "c.key");
+    certificate.read_again().unwrap();
+    std::fs::write(path("c.key"), "").unwrap();
+    certificate.read_again().unwrap_err();
+}
+
+#[test]
+fn an_interval_and_a_cron_expression_contradict_each_other() {
+    let yaml = "sync:\n  interval_hours: 2\n  cron: '15 * * * *'\n";
+    let text = refused(yaml, &[]);
+    assert!(
+        text.contains("c.yaml:3:9: sync.cron") && text.contains("c.yaml:2:19 says interval_hours"),
+        "{text}"
+    );
+    let text = refused(
+        "sync: {interval_hours: 2}\n",
+        &[("MPSYNC__SYNC__CRON", "0 3 * * *")],
+    );
+    assert!(text.contains("MPSYNC__SYNC__CRON"), "{text}");
+    let config = load("sync: {cron: '0 3 * * *'}\n", &[]).unwrap();
+    assert_eq!(config.sync.schedule.to_string(), "cron 0 3 * * * (UTC)");
+    let text = refused("sync: {cron: '0 0 30 2 *'}\n", &[]);
+    assert!(text.contains("names a moment"), "{text}");
+}
+
+#[test]
+fn the_engine_is_embedded_where_nothing_says_how_a_server_is_reached() {
+    let embedded = |yaml: &str| load(yaml, &[]).unwrap().engine.embedded;
+    assert!(embedded(""));
+    assert!(embedded(
+        "hot_storage: {retention_days: 5}\narchive: {path: a}\n"
+    ));
+    assert!(embedded("engine: {embedded: true, folder: x}\n"));
+    assert!(!embedded("engine: {embedded: false}\n"));
+    assert!(!embedded("cold_storage: {clickhouse_host: db}\n"));
+    assert!(!embedded("hot_storage: {clickhouse_password: p}\n"));
+    let environment = [("MPSYNC__COLD_STORAGE__CLICKHOUSE_HTTP_PORT", "8124")];
+    assert!(!load("", &environment).unwrap().engine.embedded);
+    let text = refused("engine: {embedded: yes}\n", &environment);
+    assert!(
+        text.contains("c.yaml:1:20: engine.embedded")
+            && text.contains("CLICKHOUSE_HTTP_PORT says cold_storage.clickhouse_http_port"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_archive_that_gives_up_what_cold_needs_for_its_proof_is_refused() {
+    let text = refused("archive: {retention_days: 100}\n", &[]);
+    assert!(
+        text.contains("c.yaml:1:27: archive.retention_days") && text.contains("which is 365"),
+        "{text}"
+    );
+    for yaml in [
+        "archive: {retention_days: 0}\n",
+        "archive: {retention_days: 365}\n",
+        "archive: {retention_days: 100}\ncold_storage: {retention_days: 0}\n",
+    ] {
+        load(yaml, &[]).unwrap();
+    }
 }
 
 #[test]

@@ -1,33 +1,17 @@
 //! The cold side: what is due is transferred, on schedule and on request.
 
-use std::time::Duration;
-
 use jiff::{SignedDuration, Timestamp};
 use rand::RngExt as _;
-use tokio::time::Instant;
 
-use super::World;
+use super::{World, last, schedule};
 use crate::archive::{Archive, Observer};
-use crate::config::SyncConfig;
-use crate::error::{Cause, Result};
-use crate::http::{Desk, Manual, SyncRun};
+use crate::config::SyncSchedule;
+use crate::error::Result;
+use crate::http::{Desk, Manual, Scope, SyncRun};
 use crate::progress::Progress;
-use crate::transfer::{self, CleanupPolicy, Goal, Report, Request, TransferContext};
+use crate::transfer::{self, CleanupPolicy, Goal, Report, Request, Retention, TransferContext};
 
-/// Of the interval, the part by which a run may come later: daemons that were started together spread out.
-const JITTER: f64 = 0.05;
-/// Between two runs at least.
-const PAUSE_MIN: Duration = Duration::from_secs(1);
-
-/// The schedule, for people.
-pub(super) fn describe(sync: &SyncConfig) -> String {
-    format!(
-        "every {:#}",
-        SignedDuration::try_from(sync.interval).unwrap_or(SignedDuration::MAX)
-    )
-}
-
-/// Transfers until the daemon is to end. The first run begins at once: what was missed while no daemon ran is caught up with.
+/// Transfers until the daemon is to end. What was missed while no daemon ran is caught up with at once.
 pub(super) async fn run(world: &World) -> Result<()> {
     let Some(desk) = world.state.desk() else {
         return Ok(());
@@ -39,79 +23,153 @@ pub(super) async fn run(world: &World) -> Result<()> {
         datasets: world.datasets.to_vec(),
         progress: Progress::default(),
         shutdown: world.shutdown.clone(),
-        observer: Observer::default(),
+        observer: Observer::new(world.config.sync.lease),
     };
     world.state.succeeded("transfers", None);
     let mut live = world.live.clone();
-    let mut due = Instant::now();
+    let mut clock = Clock::begin(world, desk, &context.archive).await;
     loop {
+        let nap = schedule::nap(clock.due, Timestamp::now());
         let manual = tokio::select! {
             () = world.shutdown.cancelled() => return Ok(()),
             manual = desk.taken() => manual,
-            // A shorter interval holds at once.
+            // Another schedule holds at once.
             Ok(()) = live.changed() => {
-                due = due.min(next(world, desk));
+                clock.reload(world, desk);
                 continue;
             }
-            () = tokio::time::sleep_until(due) => Manual::default(),
+            () = tokio::time::sleep(nap) => match clock.is_due(world) {
+                true => Manual::default(),
+                false => continue,
+            },
         };
-        one(world, desk, &context, manual).await;
-        due = next(world, desk);
+        clock.began = one(world, desk, &context, manual).await.or(clock.began);
+        clock.wind(world, desk);
     }
 }
 
-/// When the next run is due, if the one before it has just ended; says so to who asks.
-fn next(world: &World, desk: &Desk) -> Instant {
-    let interval = world.live.borrow().sync.interval.max(PAUSE_MIN);
-    let pause = interval.mul_f64(1.0 + JITTER * rand::rng().random::<f64>());
-    if let Ok(at) = Timestamp::now().checked_add(pause) {
-        desk.next_at(at);
-    }
-    Instant::now() + pause
+/// When the next run is due.
+struct Clock {
+    /// When the last run of all that was due began.
+    began: Option<Timestamp>,
+    due: Timestamp,
 }
 
-async fn one(world: &World, desk: &Desk, context: &TransferContext, manual: Manual) {
+impl Clock {
+    async fn begin(world: &World, desk: &Desk, archive: &Archive) -> Self {
+        let last = last::read(archive).await;
+        let began = last.as_ref().map(|run| run.started_at);
+        if let Some(last) = last {
+            desk.recall(last);
+        }
+        let schedule = &world.live.borrow().sync.schedule;
+        let due = schedule::first(schedule, began, Timestamp::now(), rand::rng().random());
+        desk.next_at(schedule.to_string(), due);
+        Self { began, due }
+    }
+
+    /// After a run.
+    fn wind(&mut self, world: &World, desk: &Desk) {
+        let schedule = &world.live.borrow().sync.schedule;
+        self.due = self.next(schedule);
+        desk.next_at(schedule.to_string(), self.due);
+    }
+
+    /// After a reload: a shorter interval and another expression hold at once, and what else changed postpones nothing.
+    fn reload(&mut self, world: &World, desk: &Desk) {
+        let schedule = &world.live.borrow().sync.schedule;
+        let next = self.next(schedule);
+        self.due = match schedule {
+            SyncSchedule::Every(_) => self.due.min(next),
+            SyncSchedule::Cron(_) => next,
+        };
+        desk.next_at(schedule.to_string(), self.due);
+    }
+
+    fn next(&self, schedule: &SyncSchedule) -> Timestamp {
+        let (now, random) = (Timestamp::now(), rand::rng().random());
+        match self.began {
+            Some(began) => schedule::next(schedule, began, now, random),
+            None => schedule::first(schedule, None, now, random),
+        }
+    }
+
+    fn is_due(&mut self, world: &World) -> bool {
+        let now = Timestamp::now();
+        self.due = schedule::not_beyond(&world.live.borrow().sync.schedule, self.due, now);
+        self.due <= now
+    }
+}
+
+/// One run. Gives when it began, where it was one of all that is due.
+async fn one(
+    world: &World,
+    desk: &Desk,
+    context: &TransferContext,
+    manual: Manual,
+) -> Option<Timestamp> {
     let started_at = Timestamp::now();
+    let metrics = world.state.metrics().clone();
     let context = TransferContext {
-        progress: Progress::default(),
+        progress: Progress::telling(move |done| metrics.stepped(done.step, done.seconds)),
         ..context.clone()
     };
     let request = request(world, manual, started_at);
+    let scope = match request.range.from {
+        None => Scope::Whole,
+        Some(_) => Scope::Part,
+    };
     desk.began(context.progress.clone());
     let mut report = transfer::run(&context, &request).await;
-    let halted = halted(&report);
+    desk.came_to(&report, scope);
+    let run = summary(&mut report, started_at);
+    let SyncRun {
+        windows,
+        rows,
+        bytes,
+        ..
+    } = run;
+    let duration = run.finished_at.duration_since(started_at).as_secs_f64();
+    match &run.error {
+        None => tracing::info!(windows, rows, bytes, duration, "sync done"),
+        Some(error) => tracing::error!(
+            windows,
+            rows,
+            bytes,
+            duration,
+            error,
+            "sync failed; the next run tries again"
+        ),
+    }
+    // One that the daemon's end broke off is made up for by the next process.
+    let counts = scope == Scope::Whole && !world.shutdown.is_cancelled();
+    if counts {
+        last::write(&context.archive, &run).await;
+    }
+    desk.ended(run);
+    counts.then_some(started_at)
+}
+
+/// What a run came to, in few numbers. Takes its errors out of the report.
+fn summary(report: &mut Report, started_at: Timestamp) -> SyncRun {
     let sum = |count: fn(&transfer::WindowReport) -> u64| {
         report.datasets.iter().map(|d| d.sum(count)).sum::<u64>()
     };
     let (rows, bytes) = (sum(|w| w.rows), sum(|w| w.archive_bytes));
     let windows = report.datasets.iter().map(|d| d.windows.len() as u64).sum();
     let failure = report.take_failure();
-    let run = SyncRun {
+    SyncRun {
         started_at,
         finished_at: Timestamp::now(),
         ok: failure.is_none(),
         windows,
         rows,
         bytes,
-        error: failure.map(|e| e.to_string()),
-    };
-    match &run.error {
-        None => tracing::info!(windows, rows, bytes, "sync done"),
-        Some(error) => tracing::error!(
-            windows,
-            halted,
-            error,
-            "sync failed; the next run tries again"
-        ),
+        hint: failure
+            .as_ref()
+            .and_then(|e| e.advice().map(ToOwned::to_owned)),
+        error: failure.map(|e| e.what()),
     }
-    desk.ended(run, halted);
-}
-
-/// Windows that an error ended which does not pass by itself.
-fn halted(report: &Report) -> u64 {
-    let all = report.datasets.iter().flat_map(|d| &d.windows);
-    let stays = |e: &crate::error::Error| !matches!(e.cause(), Cause::Busy(_) | Cause::Interrupted);
-    all.filter(|w| w.error.as_ref().is_some_and(stays)).count() as u64
 }
 
 fn request(world: &World, manual: Manual, now: Timestamp) -> Request {
@@ -127,6 +185,7 @@ fn request(world: &World, manual: Manual, now: Timestamp) -> Request {
     request.batch_hours = manual.lookback_hours.is_none().then_some(sync.batch_hours);
     if sync.cleanup_enabled {
         request.cleanup = CleanupPolicy::OlderThan(transfer::stays_in_hot(&config.hot, sync));
+        request.retention = Retention::of(&config.cold, &config.archive);
     }
     request
 }

@@ -4,17 +4,18 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clickhouse::Row;
+use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::World;
+use super::{World, windows};
 use crate::archive::Archive;
-use crate::clickhouse::Tier;
+use crate::clickhouse::{Tier, ident, literal};
 use crate::error::{Context as _, Error, Result};
 use crate::http::{ArchiveDataset, ArchiveFigures, TierDataset, TierFigures};
 use crate::nats;
 
 /// How often everything is asked.
-const EVERY: Duration = Duration::from_secs(10);
+pub(super) const EVERY: Duration = Duration::from_secs(10);
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often ingest's counters are looked at.
@@ -39,12 +40,23 @@ pub(super) async fn repeat(world: &World) {
             tokio::time::sleep(EVERY).await;
         }
     };
-    let all = async { tokio::join!(looks, tiers, broker(world), archive(world)) };
-    let _: Option<((), (), (), ())> = shutdown.run_until_cancelled(all).await;
+    let all = async {
+        tokio::join!(
+            looks,
+            tiers,
+            broker(world),
+            archive(world),
+            windows::gather(world)
+        )
+    };
+    let _: Option<((), (), (), (), ())> = shutdown.run_until_cancelled(all).await;
 }
 
 /// Within patience, with how long it took.
-async fn timed<T>(what: &str, work: impl Future<Output = Result<T>>) -> Result<(T, f64)> {
+pub(super) async fn timed<T>(
+    what: &str,
+    work: impl Future<Output = Result<T>>,
+) -> Result<(T, f64)> {
     let started = Instant::now();
     match tokio::time::timeout(PATIENCE, work).await {
         Ok(done) => Ok((done?, started.elapsed().as_secs_f64())),
@@ -61,6 +73,15 @@ struct TableRow {
     rows: u64,
     bytes: u64,
     parts: u64,
+    /// Empty where the table is not partitioned: then its parts do not say what times they hold.
+    partition_key: String,
+}
+
+#[derive(Row, Deserialize)]
+struct SpanRow {
+    table: String,
+    oldest_ms: i64,
+    newest_ms: i64,
 }
 
 #[derive(Row, Deserialize)]
@@ -74,8 +95,10 @@ async fn tier(world: &World, tier: &Tier) {
     let asked = async {
         let tables = tier
             .query(
-                "SELECT table, sum(rows) AS rows, sum(bytes_on_disk) AS bytes, count() AS parts FROM system.parts \
-                 WHERE active AND database = {database:String} GROUP BY table",
+                "SELECT p.table AS table, sum(p.rows) AS rows, sum(p.bytes_on_disk) AS bytes, count() AS parts, \
+                 any(t.partition_key) AS partition_key FROM system.parts AS p \
+                 INNER JOIN system.tables AS t ON t.database = p.database AND t.name = p.table \
+                 WHERE p.active AND p.database = {database:String} GROUP BY table",
             )
             .param("database", tier.database())
             .fetch_all::<TableRow>()
@@ -86,7 +109,8 @@ async fn tier(world: &World, tier: &Tier) {
             .fetch_all::<DiskRow>()
             .await
             .map_err(|e| tier.error(e))?;
-        Ok((tables, disks))
+        let spans = spans(world, tier, &tables).await?;
+        Ok((tables, spans, disks))
     };
     match timed(&name, asked).await {
         Err(e) => {
@@ -98,31 +122,62 @@ async fn tier(world: &World, tier: &Tier) {
             };
             world.state.tier(tier.role(), figures);
         }
-        Ok(((tables, disks), latency)) => {
+        Ok(((tables, spans, disks), latency)) => {
             world.state.succeeded(&name, Some(latency));
             for disk in disks {
                 world
                     .state
                     .free(&format!("{name} {}", disk.name), disk.free);
             }
-            world.state.tier(tier.role(), figures(world, &tables));
+            world
+                .state
+                .tier(tier.role(), figures(world, &tables, &spans));
         }
     }
 }
 
-fn figures(world: &World, tables: &[TableRow]) -> TierFigures {
+/// The first and the last event time of each table whose parts know it: no row is read for them.
+async fn spans(world: &World, tier: &Tier, tables: &[TableRow]) -> Result<Vec<SpanRow>> {
+    let known = world.datasets.iter().filter(|dataset| {
+        tables.iter().any(|t| {
+            t.table == dataset.table && t.rows > 0 && t.partition_key.contains(&dataset.time_column)
+        })
+    });
+    let queries: Vec<String> = known
+        .map(|dataset| {
+            let time = ident(&dataset.time_column);
+            let ms = |of: &str| format!("toUnixTimestamp64Milli(toDateTime64({of}({time}), 3))");
+            format!(
+                "SELECT {} AS table, {} AS oldest_ms, {} AS newest_ms FROM {}",
+                literal(&dataset.table),
+                ms("min"),
+                ms("max"),
+                tier.table(&dataset.table)
+            )
+        })
+        .collect();
+    if queries.is_empty() {
+        return Ok(Vec::new());
+    }
+    let asked = tier.query(&queries.join(" UNION ALL ")).fetch_all();
+    asked.await.map_err(|e| tier.error(e))
+}
+
+fn figures(world: &World, tables: &[TableRow], spans: &[SpanRow]) -> TierFigures {
     let datasets: Vec<TierDataset> = world
         .datasets
         .iter()
         .map(|dataset| {
             let table = tables.iter().find(|t| t.table == dataset.table);
+            let span = spans.iter().find(|s| s.table == dataset.table);
+            let moment = |ms: fn(&SpanRow) -> i64| Timestamp::from_millisecond(ms(span?)).ok();
             TierDataset {
                 dataset: dataset.name.to_string(),
                 rows: table.map_or(0, |t| t.rows),
                 bytes: table.map_or(0, |t| t.bytes),
                 parts: table.map_or(0, |t| t.parts),
-                oldest: None,
-                newest: None,
+                oldest: moment(|s| s.oldest_ms),
+                newest: moment(|s| s.newest_ms),
             }
         })
         .collect();

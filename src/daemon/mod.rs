@@ -6,10 +6,11 @@
 mod cold;
 mod gather;
 mod hot;
+mod last;
 mod notify;
+mod schedule;
+mod windows;
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,14 +19,15 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::own_secret;
 use crate::clickhouse::Tier;
 use crate::config::Config;
 use crate::dataset::{Dataset, TierRole};
 use crate::error::{Cause, Disposition, Error, Result};
-use crate::http::{Access, Limits, Listening, Mode, State, serve};
+use crate::http::{Access, Limits, Listening, Mode, Places, State, serve};
 use crate::ingest::IngestStats;
 use crate::retry::Backoff;
+
+pub use notify::ServiceManager;
 
 /// A side that ran for so long before it failed is started again without a pause that grew.
 const SETTLED: Duration = Duration::from_mins(5);
@@ -35,14 +37,8 @@ const SETTLED: Duration = Duration::from_mins(5);
 pub struct Options {
     /// Which sides run.
     pub mode: Mode,
-    /// Where HTTP listens for the hot side.
-    pub hot_listen: SocketAddr,
-    /// Where HTTP listens for the cold side.
-    pub cold_listen: SocketAddr,
-    /// The file with the token for what changes something; made where it is not there.
-    pub token_file: PathBuf,
-    /// Names by which the server is reached, beside its addresses.
-    pub hosts: Vec<String>,
+    /// Whom it tells how it is.
+    pub manager: ServiceManager,
     /// The configuration as it stands: what can change while the daemon runs is read from it.
     pub live: watch::Receiver<Arc<Config>>,
 }
@@ -80,43 +76,49 @@ pub async fn run(
     let stats = mode
         .is_hot()
         .then(|| Arc::new(IngestStats::new(ingested.map(|d| d.name.as_str()))));
-    let schedule = mode.is_cold().then(|| cold::describe(&config.sync));
+    let schedule = mode.is_cold().then(|| config.sync.schedule.to_string());
+    let (config, datasets) = (Arc::new(config.clone()), Arc::new(datasets));
     let world = World {
         mode,
-        config: Arc::new(config.clone()),
+        config: config.clone(),
         live: options.live.clone(),
         all: Arc::new(all.to_vec()),
-        datasets: Arc::new(datasets),
+        datasets: datasets.clone(),
         hot: Tier::new(TierRole::Hot, &config.hot),
         cold: Tier::new(TierRole::Cold, &config.cold),
-        state: State::new(mode, stats.clone(), schedule),
+        state: State::new(
+            mode,
+            stats.clone(),
+            schedule,
+            Places::new(config.clone(), datasets),
+        ),
         shutdown: shutdown.clone(),
     };
-    let access = Access {
-        token: own_secret(&options.token_file)?,
-        token_file: Some(options.token_file.clone()),
-        protect_reads: false,
-        hosts: options.hosts.clone(),
-    };
-    tracing::info!(file = %options.token_file.display(), "the token for what changes something is in a file");
+    let access = Access::of(&config.http)?;
+    if let Some(file) = &access.token_file {
+        tracing::info!(file = %file.display(), "the token for what changes something is in a file");
+    }
     let doors = [
-        mode.is_hot().then_some(options.hot_listen),
-        mode.is_cold().then_some(options.cold_listen),
+        mode.is_hot().then_some(config.http.hot_listen),
+        mode.is_cold().then_some(config.http.cold_listen),
     ];
     let mut servers = JoinSet::new();
     for address in doors.into_iter().flatten() {
         let listening = Listening::on(address).await?;
-        tracing::info!(address = %listening.address()?, "http listens");
+        let encrypted = config.http.certificate.is_some();
+        tracing::info!(address = %listening.address()?, encrypted, "http listens");
         let ended = shutdown.clone().cancelled_owned();
         servers.spawn(serve(
             listening,
             world.state.clone(),
             access.clone(),
-            Limits::default(),
+            Limits::from(&config.http),
+            config.http.certificate.clone(),
             ended,
         ));
     }
-    notify::ready();
+    let manager = options.manager;
+    manager.ready();
     // What the sides do they do in tasks of their own; what waits here for those tasks is one future.
     let hot = async {
         match stats {
@@ -138,9 +140,9 @@ pub async fn run(
     let served = all_served(servers, &shutdown);
     let ending = async {
         shutdown.cancelled().await;
-        notify::stopping();
+        manager.stopping();
     };
-    let watched = notify::watchdog(&shutdown);
+    let watched = manager.watchdog(&shutdown);
     let gathered = gather::repeat(&world);
     let (hot, cold, served, ..) = tokio::join!(hot, cold, served, gathered, watched, ending);
     hot.and(cold).and(served)

@@ -28,6 +28,8 @@ pub(super) struct RawDataset {
     ignored_fields: Vec<String>,
     #[serde(default)]
     excess_digits: ExcessDigits,
+    #[serde(default)]
+    message_id: Option<String>,
 }
 
 fn timestamp() -> String {
@@ -100,6 +102,18 @@ impl RawDataset {
                 )));
             }
         }
+        let template = self.message_id.as_deref().unwrap_or_default();
+        for name in template.split('{').skip(1) {
+            match name.split_once('}') {
+                Some((name, _)) if has(name) => {}
+                Some((name, _)) => {
+                    return Err(fail(format!(
+                        "message_id names {{{name}}}, which is no column"
+                    )));
+                }
+                None => return Err(fail("message_id has a { without its }".into())),
+            }
+        }
         if self.subjects.is_empty() && !foreign {
             return Err(fail(
                 "it has columns and no subjects; a table that somebody else fills has neither"
@@ -116,6 +130,7 @@ impl RawDataset {
             columns,
             ignored_fields: self.ignored_fields,
             excess_digits: self.excess_digits,
+            message_id: self.message_id,
         })
     }
 }
@@ -200,6 +215,13 @@ mod tests {
             e,
             "candles.yaml: dataset candles: column timestamp: say exactly one of `from`, `count_of`, `best_of`, `message`"
         );
+    }
+
+    #[test]
+    fn a_message_id_of_what_is_no_column_is_refused() {
+        let yaml = "name: x\nsubjects: ['x.>']\ntable: x\nmessage_id: 'x:{id}'\ncolumns:\n  - {column: timestamp, from: [ts_ms]}\n  - {column: stream_epoch, message: epoch}\n  - {column: stream_seq, message: sequence}\n";
+        let e = Dataset::from_yaml("x.yaml", yaml, String::new()).unwrap_err();
+        assert!(e.to_string().contains("message_id names {id}"), "{e}");
     }
 
     #[test]

@@ -125,10 +125,7 @@ impl Demo {
         config.nats.url.clone_from(&nats.url);
         // Longer than any pause between two starts of one demo: what was published stays refused.
         config.nats.duplicate_window = Duration::from_hours(24 * 7);
-        for tier in [&mut config.hot, &mut config.cold] {
-            tier.url.clone_from(&engine.url);
-            tier.password = engine.password.clone();
-        }
+        engine.serve(&mut config);
         config.archive.place = ArchivePlace::Folder(folder.join("archive"));
         let hot = Tier::new(TierRole::Hot, &config.hot);
         let cold = Tier::new(TierRole::Cold, &config.cold);

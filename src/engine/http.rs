@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,11 +13,10 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderValue, WWW_AUTHENTICATE};
 use hyper::service::service_fn;
 use hyper::{Method, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
+use crate::connections::{self, Arrived, Limits};
 use crate::error::{Error, Result};
 
 use super::answer::{Answer, AnswerBody, Heading, plain, plain_refusal, summary};
@@ -33,18 +31,20 @@ use super::select;
 use super::statement::Statement;
 use super::{file_route, files};
 
-/// Bytes of request line and headers together.
-const HEAD_BYTES_MAX: usize = 1 << 20;
-/// How long a client may take to send them.
-const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
+/// What clients may take. A query may stand in a request's first line, hence the long head; of requests so many run at once as
+/// the engine permits, whatever connections there are.
+const LIMITS: Limits = Limits {
+    connections: None,
+    head_bytes: 1 << 20,
+    head_time: Duration::from_secs(30),
+    stop_time: Duration::from_secs(10),
+};
 /// Bytes of a form; its parts are held in memory.
 const FORM_BYTES_MAX: usize = 64 << 20;
 /// Between two tries to cancel a query that may just be beginning.
 const CANCEL_PAUSE: Duration = Duration::from_millis(200);
 /// How often sessions are looked through for those that have expired.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
-/// How long requests may still run once the server is told to stop.
-const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Answers ClickHouse's HTTP interface on `listener` until `shutdown` resolves; then takes no more connections, lets running requests
 /// end for up to ten seconds, cancels the rest and closes the engine.
@@ -68,41 +68,32 @@ pub async fn serve(
         )));
     }
     let door = Arc::new(Door { auth, hosts });
-    let (stop, stopping) = watch::channel(());
-    let mut connections = JoinSet::new();
-    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
-    let mut shutdown = pin!(shutdown);
-    loop {
-        tokio::select! {
-            () = &mut shutdown => break,
-            accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => {
-                    connections.spawn(connection(socket, engine.clone(), Arc::clone(&door), stopping.clone()));
-                }
-                Err(e) => {
-                    // Out of file descriptors, or a client that went at once: neither is a reason to end.
-                    tracing::warn!(error = %e, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            },
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            _ = sweep.tick() => {
-                let engine = engine.clone();
-                tokio::task::spawn_blocking(move || engine.inner.sessions.expire());
-            }
-        }
-    }
-    tracing::info!("stopping");
-    drop(listener);
-    drop(stopping);
-    let _ = stop.send(());
-    let all = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(STOP_DEADLINE, all).await.is_err() {
-        tracing::warn!("requests still run at the deadline, breaking their connections");
-        connections.shutdown().await;
+    let ended = async {
+        shutdown.await;
+        tracing::info!("stopping");
+    };
+    let served = connections::accept(listener, LIMITS, ended, |arrived| {
+        connection(arrived, engine.clone(), Arc::clone(&door))
+    });
+    let in_order = tokio::select! {
+        in_order = served => in_order,
+        never = sweep(&engine) => match never {},
+    };
+    if !in_order {
+        tracing::warn!("requests still ran at the deadline: their connections were broken");
     }
     engine.close(Duration::from_secs(1)).await;
     Ok(())
+}
+
+/// Looks for sessions that have expired, for ever.
+async fn sweep(engine: &Engine) -> Infallible {
+    let mut due = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        due.tick().await;
+        let engine = engine.clone();
+        tokio::task::spawn_blocking(move || engine.inner.sessions.expire());
+    }
 }
 
 /// Who is let in.
@@ -112,37 +103,18 @@ struct Door {
     hosts: Vec<String>,
 }
 
-async fn connection(
-    socket: TcpStream,
-    engine: Engine,
-    door: Arc<Door>,
-    mut stopping: watch::Receiver<()>,
-) {
-    let Ok(bound) = socket.local_addr() else {
-        return;
-    };
-    let _ = socket.set_nodelay(true);
+async fn connection(arrived: Arrived, engine: Engine, door: Arc<Door>) {
+    let Arrived {
+        socket,
+        bound,
+        stopping,
+    } = arrived;
     let (socket, flushed) = FlushSignalling::new(socket);
     let service = service_fn(move |request| {
         let (engine, door, flushed) = (engine.clone(), Arc::clone(&door), Arc::clone(&flushed));
         async move { Ok::<_, Infallible>(handle(request, engine, &door, bound, flushed).await) }
     });
-    let serving = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME_MAX)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(socket), service);
-    let mut serving = pin!(serving);
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        _ = stopping.changed() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    if let Err(e) = ended {
-        tracing::debug!(error = %e, "a connection broke");
-    }
+    connections::answer(socket, LIMITS, service, stopping).await;
 }
 
 async fn handle(

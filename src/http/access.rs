@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use hyper::header::AUTHORIZATION;
 use hyper::{HeaderMap, Method};
 
-use crate::access::is_secret;
-use crate::config::Secret;
+use super::page;
+use crate::access::{is_secret, own_secret};
+use crate::config::{HttpConfig, Secret};
+use crate::error::Result;
 
-/// Routes that tell nothing but whether the daemon lives: for health checks, which have no token.
-const OPEN: [&str; 2] = ["/health", "/ready"];
+/// Routes that anyone may look at whatever is protected: health checks have no token, and what may be asked is no secret. The files
+/// of the page are open too: it has to be there to ask for the token.
+const OPEN: [&str; 3] = ["/health", "/ready", "/openapi.json"];
 
 /// What a request must present.
 #[derive(Debug, Clone)]
@@ -25,10 +28,28 @@ pub struct Access {
 }
 
 impl Access {
+    /// As configured; a token that is not said is read from its file, which is made where it is not there.
+    pub fn of(config: &HttpConfig) -> Result<Self> {
+        let (token, token_file) = match &config.token {
+            Some(token) => (token.clone(), None),
+            None => (
+                own_secret(&config.token_file)?,
+                Some(config.token_file.clone()),
+            ),
+        };
+        Ok(Self {
+            token,
+            token_file,
+            protect_reads: config.protect_reads,
+            hosts: config.allow_hosts.clone(),
+        })
+    }
+
     /// Whether this request may go on.
     pub(super) fn allows(&self, method: &Method, path: &str, headers: &HeaderMap) -> bool {
         let looks = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-        if looks && (!self.protect_reads || OPEN.contains(&path)) {
+        let is_open = || OPEN.contains(&path) || page::is_asset(path);
+        if looks && (!self.protect_reads || is_open()) {
             return true;
         }
         let given = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
@@ -61,7 +82,16 @@ mod tests {
         let (open, closed) = (access(false), access(true));
         assert!(open.allows(&Method::GET, "/stats", &headers(None)));
         assert!(!closed.allows(&Method::GET, "/stats", &headers(None)));
-        assert!(closed.allows(&Method::GET, "/health", &headers(None)));
+        for path in ["/health", "/ready", "/openapi.json", "/", "/page.js"] {
+            assert!(closed.allows(&Method::GET, path, &headers(None)), "{path}");
+            assert!(
+                !closed.allows(&Method::POST, path, &headers(None)),
+                "{path}"
+            );
+        }
+        for path in ["/metrics", "/health/", "//", "/page.js/x", "/windows"] {
+            assert!(!closed.allows(&Method::GET, path, &headers(None)), "{path}");
+        }
         assert!(closed.allows(&Method::GET, "/stats", &headers(Some("bearer right"))));
         assert!(open.allows(&Method::POST, "/sync", &headers(Some("Bearer right"))));
         for wrong in [

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Which sides a daemon runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Ingest into hot.
@@ -32,7 +33,7 @@ impl Mode {
 }
 
 /// How the daemon is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Condition {
     /// All is well.
@@ -44,7 +45,7 @@ pub(super) enum Condition {
 }
 
 /// `GET /health`
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Health {
     pub(super) status: Condition,
     pub(super) mode: Mode,
@@ -52,7 +53,7 @@ pub(super) struct Health {
 }
 
 /// One thing that is looked at.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(super) struct Check {
     /// `nats`, `hot`, `cold`, `archive`, `ingest`, `sync`, `gaps`, `disk:PLACE`
     pub(super) name: String,
@@ -62,11 +63,13 @@ pub(super) struct Check {
     pub(super) last_success_at: Option<Timestamp>,
     /// What is wrong with it, or what there is to say.
     pub(super) detail: Option<String>,
+    /// What to do about it.
+    pub(super) hint: Option<String>,
     pub(super) free_bytes: Option<u64>,
 }
 
 /// `GET /ready`
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Ready {
     pub(super) ready: bool,
     /// What it waits for.
@@ -74,7 +77,7 @@ pub(super) struct Ready {
 }
 
 /// `GET /stats`
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Stats {
     pub(super) version: &'static str,
     pub(super) mode: Mode,
@@ -88,7 +91,7 @@ pub(super) struct Stats {
 }
 
 /// What ingest has done since the daemon started.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Ingest {
     pub(super) datasets: Vec<IngestDataset>,
     pub(super) rows_per_second: f64,
@@ -97,7 +100,7 @@ pub(super) struct Ingest {
 }
 
 /// The same for one dataset.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct IngestDataset {
     pub(super) dataset: String,
     pub(super) messages: u64,
@@ -123,7 +126,7 @@ pub(super) struct IngestDataset {
     pub(super) unknown_fields: BTreeMap<String, u64>,
     /// Why the dataset is not ingested now, where somebody must help it.
     pub(super) stalled: Option<String>,
-    /// When an insert last landed, to within five seconds.
+    /// When an insert last landed.
     pub(super) last_insert_at: Option<Timestamp>,
     pub(super) settled_seq: u64,
     /// `[milliseconds since 1970, rows a second, lag]`, oldest first, one each five seconds.
@@ -131,14 +134,14 @@ pub(super) struct IngestDataset {
 }
 
 /// Both tiers; `null` for one that this mode does not reach.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub(super) struct Tiers {
     pub(super) hot: Option<TierFigures>,
     pub(super) cold: Option<TierFigures>,
 }
 
 /// What a tier holds, as it was last seen.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct TierFigures {
     /// Whether it answered when it was last asked.
     pub reachable: bool,
@@ -153,7 +156,7 @@ pub struct TierFigures {
 }
 
 /// What a tier holds of one dataset.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct TierDataset {
     /// Its name.
     pub dataset: String,
@@ -170,7 +173,7 @@ pub struct TierDataset {
 }
 
 /// What the archive holds, as it was last seen.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct ArchiveFigures {
     /// Where it lies, without secrets.
     pub location: String,
@@ -185,7 +188,7 @@ pub struct ArchiveFigures {
 }
 
 /// What the archive holds of one dataset.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct ArchiveDataset {
     /// Its name.
     pub dataset: String,
@@ -202,21 +205,21 @@ pub struct ArchiveDataset {
 }
 
 /// The schedule and its runs.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Sync {
     /// `every 1h`, or the cron expression.
     pub(super) schedule: String,
     pub(super) next_at: Option<Timestamp>,
     pub(super) last: Option<SyncRun>,
     pub(super) running: Vec<RunningTask>,
-    /// Windows that an error ended in the last run.
+    /// Windows that halted: data is not what it was proven to be, and nothing of it is touched before somebody says so.
     pub(super) halted: u64,
     /// Requests that wait.
     pub(super) queued: u64,
 }
 
 /// How a run of the schedule, or one that was asked for, ended.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SyncRun {
     /// When it began.
     pub started_at: Timestamp,
@@ -232,10 +235,12 @@ pub struct SyncRun {
     pub bytes: u64,
     /// The worst that happened.
     pub error: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
 }
 
 /// A window that is being transferred.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct RunningTask {
     /// The task's id.
     pub(super) task: String,
@@ -254,13 +259,13 @@ pub(super) struct RunningTask {
 }
 
 /// `POST /sync`
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Accepted {
     pub(super) accepted: bool,
 }
 
 /// Any refusal.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Refusal {
     /// What is wrong.
     pub(super) error: String,

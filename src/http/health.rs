@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::documents::{Check, Condition, Health, Ready};
-use super::state::{Reading, State};
+use super::state::{Reading, Said, State};
 
 /// How long a dependency may be out of reach before data counts as not flowing: a restart of a server takes less.
 pub const GRACE: Duration = Duration::from_secs(30);
@@ -20,14 +20,15 @@ impl State {
             status = status.max(condition);
             checks.push(check);
         }
-        for (name, detail) in self.remarks() {
+        for (name, said) in self.remarks() {
             status = status.max(Condition::Degraded);
             checks.push(Check {
                 name: name.to_owned(),
                 ok: false,
                 latency_seconds: None,
                 last_success_at: None,
-                detail: Some(detail),
+                detail: Some(said.error),
+                hint: said.hint,
                 free_bytes: None,
             });
         }
@@ -39,7 +40,7 @@ impl State {
     }
 
     /// Where a person must look though data flows.
-    fn remarks(&self) -> Vec<(&'static str, String)> {
+    fn remarks(&self) -> Vec<(&'static str, Said)> {
         let mut found = Vec::new();
         let gaps: u64 = self.0.ingest.as_ref().map_or(0, |stats| {
             stats
@@ -52,19 +53,25 @@ impl State {
         if gaps > 0 {
             found.push((
                 "gaps",
-                format!("the stream's limits took {gaps} messages before they could be delivered"),
+                Said::plain(format!(
+                    "the stream's limits took {gaps} messages before they could be delivered"
+                )),
             ));
         }
         if let Some(desk) = self.desk() {
             let state = desk.state();
-            if state.halted > 0 {
-                found.push((
-                    "tasks",
-                    format!("{} windows halted in the last sync", state.halted),
-                ));
+            let halted = state.halted();
+            if halted > 0 {
+                found.push(("tasks", Said::plain(format!("{halted} windows halted"))));
             }
-            if let Some(error) = state.last.as_ref().and_then(|run| run.error.clone()) {
-                found.push(("sync", format!("the last sync failed: {error}")));
+            if let Some(last) = &state.last
+                && let Some(error) = &last.error
+            {
+                let said = Said {
+                    error: format!("the last sync failed: {error}"),
+                    hint: last.hint.clone(),
+                };
+                found.push(("sync", said));
             }
         }
         found
@@ -100,25 +107,28 @@ impl State {
 
 fn judge(name: String, reading: &Reading, now: Instant) -> (Condition, Check) {
     let full = reading.free_bytes.filter(|free| *free < FREE_BYTES_MIN);
-    let (condition, detail) = match (&reading.failing, full) {
+    let (condition, said) = match (&reading.failing, full) {
         (Some((since, why)), _) if now.duration_since(*since) < GRACE => {
             (Condition::Degraded, Some(why.clone()))
         }
         (Some((_, why)), _) => (Condition::Down, Some(why.clone())),
-        (None, Some(free)) => (
-            Condition::Down,
-            Some(format!(
-                "only {free} bytes are free; make room before it is full"
-            )),
-        ),
+        (None, Some(free)) => {
+            let said = Said {
+                error: format!("only {free} bytes are free"),
+                hint: Some("make room before it is full".to_owned()),
+            };
+            (Condition::Down, Some(said))
+        }
         (None, None) => (Condition::Ok, None),
     };
+    let (detail, hint) = said.map_or((None, None), |said| (Some(said.error), said.hint));
     let check = Check {
         name,
         ok: condition == Condition::Ok,
         latency_seconds: reading.latency_seconds,
         last_success_at: reading.last_success_at,
         detail,
+        hint,
         free_bytes: reading.free_bytes,
     };
     (condition, check)
@@ -127,17 +137,22 @@ fn judge(name: String, reading: &Reading, now: Instant) -> (Condition, Check) {
 #[cfg(test)]
 mod tests {
     use super::super::documents::Mode;
+    use super::super::places::testing::places;
     use super::*;
 
     #[test]
     fn a_young_failure_degrades_an_old_one_and_a_full_disk_are_down() {
-        let state = State::new(Mode::Cold, None, Some("every 1h".into()));
+        let state = State::new(Mode::Cold, None, Some("every 1h".into()), places());
         let now = Instant::now();
         state.succeeded("cold", Some(0.01));
         state.free("archive", 2 << 30);
         assert_eq!(state.health(now).status, Condition::Ok);
-        state.failed("cold", "no answer");
-        assert_eq!(state.health(now).status, Condition::Degraded);
+        state.failed("cold", "no answer\n  hint: start it");
+        let health = state.health(now);
+        assert_eq!(health.status, Condition::Degraded);
+        let cold = &health.checks[0];
+        assert_eq!(cold.detail.as_deref(), Some("no answer"));
+        assert_eq!(cold.hint.as_deref(), Some("start it"));
         assert_eq!(state.health(now + GRACE * 2).status, Condition::Down);
         state.succeeded("cold", None);
         state.free("archive", 5);

@@ -2,8 +2,6 @@
 
 use std::collections::VecDeque;
 
-use jiff::Timestamp;
-
 use crate::ingest::DatasetReport;
 
 /// How many points are kept of each dataset.
@@ -23,20 +21,12 @@ pub(super) struct Point {
 pub(super) struct History {
     before: Option<(i64, Vec<(u64, u64)>)>,
     points: Vec<VecDeque<Point>>,
-    /// How many inserts each had, and when that number was first seen.
-    inserts: Vec<(u64, Option<i64>)>,
 }
 
 impl History {
     /// Takes a look at the counters.
     pub(super) fn look(&mut self, unix_ms: i64, reports: &[DatasetReport]) {
         self.points.resize_with(reports.len(), VecDeque::new);
-        self.inserts.resize(reports.len(), (0, None));
-        for (seen, report) in self.inserts.iter_mut().zip(reports) {
-            if report.inserts > seen.0 {
-                *seen = (report.inserts, Some(unix_ms));
-            }
-        }
         if let Some((then, before)) = &self.before
             && unix_ms > *then
         {
@@ -62,12 +52,6 @@ impl History {
         self.before = Some((unix_ms, counted));
     }
 
-    /// When an insert of the dataset of this number was last seen to have landed.
-    pub(super) fn last_insert_at(&self, number: usize) -> Option<Timestamp> {
-        let (_, at) = self.inserts.get(number)?;
-        Timestamp::from_millisecond((*at)?).ok()
-    }
-
     /// The points of the dataset of this number, oldest first.
     pub(super) fn of(&self, number: usize) -> impl DoubleEndedIterator<Item = &Point> {
         self.points.get(number).into_iter().flatten()
@@ -84,7 +68,6 @@ mod tests {
             messages,
             rows,
             lag,
-            inserts: messages / 500,
             ..DatasetReport::default()
         };
         let mut history = History::default();
@@ -98,7 +81,6 @@ mod tests {
         assert!((points[0].messages_per_second - 200.0).abs() < 1e-9);
         assert!((points[0].rows_per_second - 100.0).abs() < 1e-9);
         assert_eq!(points[0].lag, 4);
-        assert_eq!(history.last_insert_at(0).map(Timestamp::as_second), Some(5));
         for n in 2..200 {
             history.look(n * 5000, &[report(1000, 500, 0)]);
         }

@@ -5,7 +5,10 @@
 //! ```
 //!
 //! A `GET` never asks a tier or the archive for figures: the daemon gathers them in the background and puts them into [`State`].
-//! What changes something needs the bearer token. The contract is `/openapi.json`, made from the types that the routes answer with.
+//! What is asked of the archive and of NATS (windows, transfer tasks, dead letters) is bounded: a few questions at a time, each answered
+//! or refused within six seconds, whatever the place does.
+//! What changes something needs the bearer token, and so does all but health and the page's own files where reads are protected.
+//! The contract is `/openapi.json`, made from the types that the routes answer with.
 //!
 //! # What `/health` means
 //!
@@ -15,20 +18,33 @@
 //! though data flows: a halted task, a failed sync, a gap that the stream's limits tore.
 
 mod access;
+mod answers;
+mod client;
 mod documents;
+mod families;
 mod health;
 mod history;
+mod letters;
 mod metrics;
+mod openapi;
 mod page;
+mod places;
 mod problem;
+mod process;
+mod results;
 mod router;
 mod server;
 mod state;
 mod status;
+mod transfer_documents;
+mod transfers;
 
 pub use access::Access;
+pub use client::{Check, Health, Trust, health};
 pub use documents::{ArchiveDataset, ArchiveFigures, Mode, SyncRun, TierDataset, TierFigures};
 pub use health::GRACE;
 pub use metrics::Metrics;
+pub use places::Places;
+pub use results::Scope;
 pub use server::{Limits, Listening, serve};
 pub use state::{Desk, Manual, State};

@@ -1,16 +1,20 @@
 //! Refusals: every one is a JSON document that says what is wrong and what to do.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, JsonRejection, QueryRejection};
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::{HeaderValue, WWW_AUTHENTICATE};
 
+use utoipa::openapi::{self, Content, RefOr, ResponseBuilder};
+
 use super::documents::Refusal;
 use crate::error::{Cause, Error};
 
 /// What is answered instead of what was asked for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Problem {
     status: StatusCode,
     refusal: Refusal,
@@ -63,11 +67,59 @@ impl From<Error> for Problem {
             Cause::Busy(_) => StatusCode::CONFLICT,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
-        let text = e.to_string();
-        match text.split_once("\n  hint: ") {
-            Some((error, hint)) => Self::new(status, error).hint(hint),
-            None => Self::new(status, text),
+        let problem = Self::new(status, e.what());
+        match e.advice() {
+            Some(hint) => problem.hint(hint),
+            None => problem,
         }
+    }
+}
+
+/// The refusals that any route may answer with, for the interface's description.
+pub(super) struct Refusals;
+
+impl utoipa::IntoResponses for Refusals {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        let all = [
+            (
+                StatusCode::BAD_REQUEST,
+                "The request cannot be read, or asks for what cannot be",
+            ),
+            (StatusCode::UNAUTHORIZED, "It needs the token"),
+            (StatusCode::FORBIDDEN, "A header names a foreign host"),
+            (
+                StatusCode::NOT_FOUND,
+                "There is no such thing, or this daemon's mode does not run that side",
+            ),
+            (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "The route does not take this method",
+            ),
+            (
+                StatusCode::REQUEST_TIMEOUT,
+                "The request took too long to arrive",
+            ),
+            (StatusCode::CONFLICT, "It cannot be done as things stand"),
+            (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
+            (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "The body is not `application/json`",
+            ),
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "What it asks does not answer",
+            ),
+        ];
+        let refusal = || Content::new(Some(openapi::Ref::from_schema_name("Refusal")));
+        all.into_iter()
+            .map(|(status, description)| {
+                let response = ResponseBuilder::new()
+                    .description(description)
+                    .content("application/json", refusal())
+                    .build();
+                (status.as_u16().to_string(), response.into())
+            })
+            .collect()
     }
 }
 

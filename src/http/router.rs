@@ -8,14 +8,14 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State as Extract};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 
 use super::access::Access;
-use super::problem::Problem;
+use super::problem::{Problem, Refusals};
 use super::state::State;
-use super::{metrics, page, status};
+use super::{letters, metrics, openapi, page, status, transfers};
 use crate::access::foreign_header;
 
 /// What every request is held to.
@@ -32,12 +32,11 @@ pub(super) struct Bound(pub(super) SocketAddr);
 
 pub(super) fn router(rules: Arc<Rules>, body_bytes_max: usize) -> Router {
     let state = rules.state.clone();
-    page::routes()
-        .route("/health", get(status::health))
-        .route("/ready", get(status::ready))
-        .route("/stats", get(status::stats))
-        .route("/sync", post(status::ask_sync))
-        .route("/metrics", get(exposition))
+    routes()
+        .into_iter()
+        .fold(page::routes(), |router, (path, methods)| {
+            router.route(path, methods)
+        })
         .fallback(async || Problem::not_found("there is no such route"))
         .method_not_allowed_fallback(async || {
             Problem::new(
@@ -50,7 +49,31 @@ pub(super) fn router(rules: Arc<Rules>, body_bytes_max: usize) -> Router {
         .with_state(state)
 }
 
-async fn exposition(Extract(state): Extract<State>) -> Result<Response, Problem> {
+/// Every route but the files of the page.
+fn routes() -> Vec<(&'static str, MethodRouter<State>)> {
+    vec![
+        ("/health", get(status::health)),
+        ("/ready", get(status::ready)),
+        ("/stats", get(status::stats)),
+        ("/sync", post(status::ask_sync)),
+        ("/windows", get(transfers::windows)),
+        (
+            "/transfer-tasks",
+            get(transfers::list).post(transfers::create),
+        ),
+        ("/transfer-tasks/{id}", get(transfers::show)),
+        ("/transfer-tasks/{id}/cancel", post(transfers::cancel)),
+        ("/transfer-tasks/{id}/retry", post(transfers::retry)),
+        ("/dead-letters", get(letters::newest)),
+        ("/metrics", get(exposition)),
+        ("/openapi.json", get(openapi::document)),
+    ]
+}
+
+/// The same for Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "daemon", security(("token" = []), ()),
+    responses((status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain"), Refusals))]
+pub(super) async fn exposition(Extract(state): Extract<State>) -> Result<Response, Problem> {
     let text = metrics::text(&state).map_err(|e| Problem::unavailable(e.to_string()))?;
     Ok((
         [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
@@ -105,7 +128,9 @@ fn refusal(rules: &Rules, request: &Request) -> Option<Problem> {
                 StatusCode::FORBIDDEN,
                 format!("the {name} header names a foreign host"),
             )
-            .hint("reach it by its address, or say --allow-host NAME"),
+            .hint(
+                "reach it by its address, or name the host in http.allow_hosts or by --allow-host",
+            ),
         );
     }
     if rules
@@ -122,4 +147,85 @@ fn refusal(rules: &Rules, request: &Request) -> Option<Problem> {
         None => "send `Authorization: Bearer TOKEN`".to_owned(),
     };
     Some(Problem::new(StatusCode::UNAUTHORIZED, "this needs the token").hint(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use axum::body::{Body, to_bytes};
+    use hyper::Method;
+    use hyper::header::AUTHORIZATION;
+
+    use super::super::documents::Mode;
+    use super::super::places::testing::places;
+    use super::*;
+    use crate::config::Secret;
+
+    /// Of a daemon that runs no side, so that no route asks anybody.
+    fn idle() -> Router {
+        let access = Access {
+            token: Secret::new("right"),
+            token_file: None,
+            protect_reads: false,
+            hosts: Vec::new(),
+        };
+        let rules = Rules {
+            access,
+            state: State::new(Mode::Cold, None, None, places()),
+            request_timeout: Duration::from_secs(30),
+        };
+        router(Arc::new(rules), 1000)
+    }
+
+    /// Whether the router has the route, and the route the method.
+    async fn serves(router: &Router, path: &str, method: &Method) -> bool {
+        let request = Request::builder()
+            .method(method)
+            .uri(path.replace("{id}", "x"))
+            .header(AUTHORIZATION, "Bearer right")
+            .body(Body::empty())
+            .unwrap();
+        let mut router = router.clone();
+        let answer = tower_service::Service::call(&mut router, request)
+            .await
+            .unwrap();
+        let status = answer.status();
+        let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        status != StatusCode::METHOD_NOT_ALLOWED
+            && !String::from_utf8_lossy(&body).contains("there is no such route")
+    }
+
+    #[tokio::test]
+    async fn what_is_served_is_described_and_what_is_described_is_served() {
+        let described = serde_json::to_value(openapi::description()).unwrap();
+        let described = described["paths"].as_object().unwrap();
+        let served = routes().into_iter().map(|(path, _)| path);
+        let paths: BTreeSet<&str> = described
+            .keys()
+            .map(String::as_str)
+            .chain(served)
+            .chain(page::files().map(|(path, _)| path))
+            .collect();
+        let router = idle();
+        for path in paths {
+            for method in [
+                Method::GET,
+                Method::POST,
+                Method::PUT,
+                Method::PATCH,
+                Method::DELETE,
+            ] {
+                let name = method.as_str().to_lowercase();
+                let is_described = described
+                    .get(path)
+                    .is_some_and(|item| item.get(&name).is_some());
+                assert_eq!(
+                    serves(&router, path, &method).await,
+                    is_described,
+                    "{method} {path}"
+                );
+            }
+        }
+    }
 }

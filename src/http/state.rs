@@ -10,9 +10,12 @@ use tokio::sync::Notify;
 use super::documents::{ArchiveFigures, Mode, SyncRun, TierFigures};
 use super::history::History;
 use super::metrics::Metrics;
+use super::places::Places;
+use super::results::{Scope, Transfers};
 use crate::dataset::TierRole;
-use crate::ingest::IngestStats;
-use crate::progress::Progress;
+use crate::ingest::{IngestStats, StreamGap};
+use crate::progress::{Progress, WorkSnapshot};
+use crate::transfer::{Report, Status};
 
 /// What the daemon knows of itself. Cheap to clone; clones share it.
 #[derive(Debug, Clone)]
@@ -29,6 +32,7 @@ pub(super) struct Inner {
     pub(super) figures: RwLock<Figures>,
     pub(super) desk: Option<Desk>,
     pub(super) metrics: Metrics,
+    pub(super) places: Arc<Places>,
 }
 
 /// What the tiers and the archive held when they were last asked.
@@ -45,14 +49,43 @@ pub(super) struct Reading {
     pub(super) latency_seconds: Option<f64>,
     pub(super) last_success_at: Option<Timestamp>,
     /// Since when it fails, and why.
-    pub(super) failing: Option<(Instant, String)>,
+    pub(super) failing: Option<(Instant, Said)>,
     pub(super) free_bytes: Option<u64>,
+}
+
+/// What is wrong, and what to do about it.
+#[derive(Debug, Clone)]
+pub(super) struct Said {
+    pub(super) error: String,
+    pub(super) hint: Option<String>,
+}
+
+impl Said {
+    pub(super) fn plain(error: String) -> Self {
+        Self { error, hint: None }
+    }
+
+    /// Takes an error's text apart.
+    fn of(text: &str) -> Self {
+        match text.split_once("\n  hint: ") {
+            Some((error, hint)) => Self {
+                error: error.to_owned(),
+                hint: Some(hint.to_owned()),
+            },
+            None => Self::plain(text.to_owned()),
+        }
+    }
 }
 
 impl State {
     /// Of a daemon that starts now. `ingest` is what its hot side counts in, where it has one.
     #[must_use]
-    pub fn new(mode: Mode, ingest: Option<Arc<IngestStats>>, schedule: Option<String>) -> Self {
+    pub fn new(
+        mode: Mode,
+        ingest: Option<Arc<IngestStats>>,
+        schedule: Option<String>,
+        places: Places,
+    ) -> Self {
         Self(Arc::new(Inner {
             mode,
             started_at: Timestamp::now(),
@@ -63,6 +96,7 @@ impl State {
             figures: RwLock::default(),
             desk: schedule.map(Desk::new),
             metrics: Metrics::new(),
+            places: Arc::new(places),
         }))
     }
 
@@ -70,6 +104,12 @@ impl State {
     #[must_use]
     pub fn desk(&self) -> Option<&Desk> {
         self.0.desk.as_ref()
+    }
+
+    /// Where this daemon's data lies.
+    #[must_use]
+    pub fn places(&self) -> &Arc<Places> {
+        &self.0.places
     }
 
     /// What this process measures.
@@ -94,7 +134,7 @@ impl State {
                 .failing
                 .take()
                 .map_or_else(Instant::now, |(since, _)| since);
-            reading.failing = Some((since, why.to_owned()));
+            reading.failing = Some((since, Said::of(why)));
         });
     }
 
@@ -148,6 +188,19 @@ impl State {
         }
     }
 
+    /// What the stream dropped of a dataset since the daemon started.
+    #[must_use]
+    pub fn gaps(&self, dataset: &str) -> Vec<StreamGap> {
+        let Some(stats) = &self.0.ingest else {
+            return Vec::new();
+        };
+        let of_dataset = stats.snapshot().datasets.into_iter();
+        of_dataset
+            .filter(|d| d.dataset == dataset)
+            .flat_map(|d| d.gaps)
+            .collect()
+    }
+
     pub(super) fn figures(&self) -> Figures {
         self.0
             .figures
@@ -184,17 +237,17 @@ pub struct Manual {
 /// Where the cold side takes requests from and says what it does.
 #[derive(Debug)]
 pub struct Desk {
-    schedule: String,
     inner: Mutex<DeskState>,
     asked: Notify,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct DeskState {
+    pub(super) schedule: String,
     pub(super) next_at: Option<Timestamp>,
     pub(super) last: Option<SyncRun>,
     pub(super) running: Option<Progress>,
-    pub(super) halted: u64,
+    pub(super) transfers: Transfers,
     pub(super) queued: Option<Manual>,
     pub(super) succeeded: u64,
     pub(super) failed: u64,
@@ -203,15 +256,14 @@ pub(super) struct DeskState {
 
 impl Desk {
     fn new(schedule: String) -> Self {
-        Self {
+        let state = DeskState {
             schedule,
-            inner: Mutex::default(),
+            ..DeskState::default()
+        };
+        Self {
+            inner: Mutex::new(state),
             asked: Notify::new(),
         }
-    }
-
-    pub(super) fn schedule(&self) -> &str {
-        &self.schedule
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, DeskState> {
@@ -230,9 +282,11 @@ impl Desk {
         true
     }
 
-    /// Says when the schedule runs next.
-    pub fn next_at(&self, at: Timestamp) {
-        self.state().next_at = Some(at);
+    /// Says what the schedule is, and when it runs next.
+    pub fn next_at(&self, schedule: String, at: Timestamp) {
+        let mut state = self.state();
+        state.schedule = schedule;
+        state.next_at = Some(at);
     }
 
     /// Waits for a request and takes it. Cancel-safe.
@@ -251,11 +305,24 @@ impl Desk {
         self.state().running = Some(progress);
     }
 
-    /// It ended like this; `halted` windows ended with an error that somebody must look at.
-    pub fn ended(&self, run: SyncRun, halted: u64) {
+    /// What the run that is ending came to. Its errors must still be in the report.
+    pub fn came_to(&self, report: &Report, scope: Scope) {
+        self.state().transfers.take(report, scope);
+    }
+
+    /// A run before this process's first one, as it was written down.
+    pub fn recall(&self, run: SyncRun) {
+        let mut state = self.state();
+        if state.last.is_none() {
+            state.last_success_at = run.ok.then_some(run.finished_at);
+            state.last = Some(run);
+        }
+    }
+
+    /// It ended like this.
+    pub fn ended(&self, run: SyncRun) {
         let mut state = self.state();
         state.running = None;
-        state.halted = halted;
         match run.ok {
             true => {
                 state.succeeded += 1;
@@ -264,6 +331,24 @@ impl Desk {
             false => state.failed += 1,
         }
         state.last = Some(run);
+    }
+}
+
+impl DeskState {
+    /// How many windows of the run that is under way wait for their turn, and how many have it.
+    pub(super) fn under_way(&self) -> (u64, u64) {
+        let Some(progress) = &self.running else {
+            return (0, 0);
+        };
+        let now = progress.snapshot();
+        let waits = |work: &&WorkSnapshot| work.step.starts_with("waiting");
+        let running = (now.active.len() - now.active.iter().filter(waits).count()) as u64;
+        (now.total.saturating_sub(now.done + running), running)
+    }
+
+    /// Windows that do not go on before somebody helps.
+    pub(super) fn halted(&self) -> u64 {
+        self.transfers.standing(Status::Halted)
     }
 }
 

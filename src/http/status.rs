@@ -8,16 +8,21 @@ use axum::extract::rejection::JsonRejection;
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::documents::{
-    Accepted, Condition, Ingest, IngestDataset, RunningTask, Stats, Sync, Tiers,
+    Accepted, Condition, Health, Ingest, IngestDataset, Ready, RunningTask, Stats, Sync, Tiers,
 };
-use super::problem::Problem;
+use super::problem::{Problem, Refusals};
 use super::state::{Desk, Manual, State, lock};
+use super::transfers::no_transfers;
 use crate::dataset::Window;
 use crate::progress::WorkSnapshot;
 
+/// Each dependency and side: how long its last answer took, how long ago it was, what is wrong.
+#[utoipa::path(get, path = "/health", tag = "daemon",
+    responses((status = 200, description = "`ok` or `degraded`", body = Health),
+        (status = 503, description = "`down`: data cannot flow", body = Health), Refusals))]
 pub(super) async fn health(Extract(state): Extract<State>) -> Response {
     let health = state.health(Instant::now());
     let status = match health.status {
@@ -27,6 +32,10 @@ pub(super) async fn health(Extract(state): Extract<State>) -> Response {
     (status, Json(health)).into_response()
 }
 
+/// Whether it works yet.
+#[utoipa::path(get, path = "/ready", tag = "daemon",
+    responses((status = 200, description = "It works", body = Ready),
+        (status = 503, description = "It waits for something", body = Ready), Refusals))]
 pub(super) async fn ready(Extract(state): Extract<State>) -> Response {
     let ready = state.ready();
     let status = match ready.ready {
@@ -36,6 +45,9 @@ pub(super) async fn ready(Extract(state): Extract<State>) -> Response {
     (status, Json(ready)).into_response()
 }
 
+/// Rates, lags and counters of ingest, the figures of tiers and archive as they were last gathered, the schedule and its runs.
+#[utoipa::path(get, path = "/stats", tag = "daemon", security(("token" = []), ()),
+    responses((status = 200, description = "What a mode does not run is null", body = Stats), Refusals))]
 pub(super) async fn stats(Extract(state): Extract<State>) -> Json<Stats> {
     let figures = state.figures();
     let inner = &state.0;
@@ -55,24 +67,52 @@ pub(super) async fn stats(Extract(state): Extract<State>) -> Json<Stats> {
     })
 }
 
+/// Eleven years.
+const LOOKBACK_HOURS_MAX: u32 = 100_000;
+
+/// JSON knows one kind of number: `24.0` is 24.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let whole = number.as_f64().filter(|n| n.fract() == 0.0);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "within the bounds of the type"
+    )]
+    whole
+        .filter(|n| (0.0..=f64::from(u32::MAX)).contains(n))
+        .map(|n| Some(n as u32))
+        .ok_or_else(|| serde::de::Error::custom(format!("{number} is no whole number of hours")))
+}
+
 /// What is asked of `POST /sync`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SyncRequest {
+    /// Only windows that end within so many hours before now; all that are due where it is null.
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 1, maximum = 100_000)]
     lookback_hours: Option<u32>,
 }
 
+/// Asks for a sync, which begins as soon as the one that runs, if any, is over.
+#[utoipa::path(post, path = "/sync", tag = "transfers", request_body = SyncRequest, security(("token" = [])),
+    responses((status = 202, description = "It waits for its turn", body = Accepted), Refusals))]
 pub(super) async fn ask_sync(
     Extract(state): Extract<State>,
     body: Result<Json<SyncRequest>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(request) = body?;
-    let desk = state.desk().ok_or_else(|| {
-        Problem::not_found("this daemon runs no transfers")
-            .hint("ask the daemon that runs with --mode cold or both")
-    })?;
-    if request.lookback_hours == Some(0) {
-        return Err(Problem::bad_request("lookback_hours must be at least 1"));
+    let desk = state.desk().ok_or_else(no_transfers)?;
+    if request
+        .lookback_hours
+        .is_some_and(|hours| !(1..=LOOKBACK_HOURS_MAX).contains(&hours))
+    {
+        return Err(Problem::bad_request(format!(
+            "lookback_hours must be 1 to {LOOKBACK_HOURS_MAX}"
+        )));
     }
     let manual = Manual {
         lookback_hours: request.lookback_hours,
@@ -114,7 +154,7 @@ fn ingest(state: &State) -> Option<Ingest> {
                 rounded: d.rounded,
                 unknown_fields: d.unknown_fields.clone(),
                 stalled: d.stalled.clone(),
-                last_insert_at: history.last_insert_at(number),
+                last_insert_at: d.last_insert_at,
                 settled_seq: d.settled_seq,
                 history: history
                     .of(number)
@@ -139,11 +179,11 @@ fn sync(desk: &Desk) -> Sync {
         .map(|p| p.snapshot().active)
         .unwrap_or_default();
     Sync {
-        schedule: desk.schedule().to_owned(),
+        schedule: state.schedule.clone(),
         next_at: state.next_at,
         last: state.last.clone(),
         running: active.iter().filter_map(running).collect(),
-        halted: state.halted,
+        halted: state.halted(),
         queued: u64::from(state.queued.is_some()),
     }
 }
@@ -168,4 +208,30 @@ fn running(work: &WorkSnapshot) -> Option<RunningTask> {
         bytes: work.bytes,
         seconds: work.seconds,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours_are_a_whole_number_however_it_is_written() {
+        let read = |text: &str| serde_json::from_str::<SyncRequest>(text).map(|r| r.lookback_hours);
+        for (text, hours) in [
+            ("{}", None),
+            (r#"{"lookback_hours":null}"#, None),
+            (r#"{"lookback_hours":24}"#, Some(24)),
+            (r#"{"lookback_hours":24.0}"#, Some(24)),
+        ] {
+            assert_eq!(read(text).unwrap(), hours, "{text}");
+        }
+        for text in [
+            r#"{"lookback_hours":1.5}"#,
+            r#"{"lookback_hours":-1}"#,
+            r#"{"lookback_hours":1e300}"#,
+            r#"{"hours":1}"#,
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use jiff::Timestamp;
 use roaring::RoaringTreemap;
 
 use super::Ended;
@@ -96,7 +97,7 @@ impl Pipeline {
         } = self.recover(&mut durable, &holdings, nanos).await?;
         let facts = stream::facts(&self.stream).await?;
         if !standing.fresh {
-            self.note_gap(clear_to, facts.first_seq);
+            self.note_gap(clear_to, &facts);
         }
         let source = Source::open(&self.client, &durable.consumer).await?;
         tracing::info!(
@@ -180,10 +181,12 @@ impl Pipeline {
     }
 
     /// Says what the stream dropped before it was delivered: everything between `clear_to` and its first message.
-    pub(super) fn note_gap(&self, clear_to: u64, first_seq: u64) {
+    pub(super) fn note_gap(&self, clear_to: u64, facts: &stream::Facts) {
+        let first_seq = facts.first_seq;
         let lost = first_seq.saturating_sub(clear_to + 1);
         if lost > 0 {
-            self.stats.gap_sequences.add(lost);
+            self.stats
+                .gap(lost, facts.first_at.unwrap_or_else(Timestamp::now));
             tracing::error!(
                 dataset = %self.dataset.name, from = clear_to + 1, to = first_seq - 1, sequences = lost,
                 "the stream dropped messages before they were known to be ingested: this dataset's among these sequences are lost"

@@ -57,7 +57,7 @@ pub use decode::{
     Appended, DecodeCounters, Decoder, MAX_PAYLOAD_BYTES, MessageMeta, Place, Reason, Rejection,
 };
 pub use sample::{SampleCheck, SampleReport};
-pub use stats::{DatasetReport, Durations, IngestReport, IngestStats};
+pub use stats::{DatasetReport, Durations, IngestReport, IngestStats, StreamGap};
 
 use crate::clickhouse::{Tier, check_columns};
 use crate::config::Config;

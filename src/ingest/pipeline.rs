@@ -267,7 +267,7 @@ impl Pipeline {
             life.clear_to = life.clear_to.max(facts.last_seq);
         } else {
             let clear_to = life.clear_to.max(life.hand.last_seq);
-            self.note_gap(clear_to, facts.first_seq);
+            self.note_gap(clear_to, &facts);
             life.clear_to = clear_to.max(facts.first_seq.saturating_sub(1));
         }
         let Some(to) = self.drain_to else {

@@ -142,7 +142,20 @@ struct Labelled {
     dead_letters: BTreeMap<String, u64>,
     unknown_fields: BTreeMap<String, u64>,
     stalled: Option<String>,
+    gaps: Vec<StreamGap>,
 }
+
+/// What the stream dropped before it was delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamGap {
+    /// So many sequences, of this and other datasets.
+    pub sequences: u64,
+    /// They were stored before this moment, by the server's clock.
+    pub before: Timestamp,
+}
+
+/// Gaps that are kept of a dataset: the last ones.
+const GAPS_MAX: usize = 100;
 
 impl DatasetStats {
     fn new(dataset: &str) -> Self {
@@ -200,6 +213,16 @@ impl DatasetStats {
         }
     }
 
+    /// Counts what the stream dropped.
+    pub(super) fn gap(&self, sequences: u64, before: Timestamp) {
+        self.gap_sequences.add(sequences);
+        let mut labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
+        if labelled.gaps.len() >= GAPS_MAX {
+            labelled.gaps.remove(0);
+        }
+        labelled.gaps.push(StreamGap { sequences, before });
+    }
+
     /// Says that ingest of the dataset is stalled, or that it is not.
     pub(super) fn stalled(&self, why: Option<&Error>) {
         let mut labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
@@ -236,6 +259,7 @@ impl DatasetStats {
             rounded: self.rounded.get(),
             unknown_fields: labelled.unknown_fields.clone(),
             stalled: labelled.stalled.clone(),
+            gaps: labelled.gaps.clone(),
         }
     }
 }
@@ -344,6 +368,9 @@ pub struct DatasetReport {
     /// Why the dataset is not ingested now, where somebody must help it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stalled: Option<String>,
+    /// The last gaps of which [`Self::gap_sequences`] is the sum.
+    #[serde(skip)]
+    pub gaps: Vec<StreamGap>,
 }
 
 #[cfg(test)]

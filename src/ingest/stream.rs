@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::stream::{RetentionPolicy, Stream};
 use async_nats::jetstream::{self, ErrorCode};
+use jiff::Timestamp;
 
 use super::consumers::{check, create, disjoint, filters, make_anew, of_dataset};
 use super::doors::Shard;
@@ -61,6 +62,8 @@ pub(super) struct Facts {
     pub(super) created: Epoch,
     /// The lowest sequence that it still holds; one above the last where it is empty.
     pub(super) first_seq: u64,
+    /// When the message of that sequence was stored; `None` where it is empty.
+    pub(super) first_at: Option<Timestamp>,
     /// The last sequence that it issued.
     pub(super) last_seq: u64,
 }
@@ -78,6 +81,10 @@ pub(super) async fn facts(stream: &Stream) -> Result<Facts> {
             Error::nats(format!("the stream says that it was created at {nanos} ns"))
         })?),
         first_seq: info.state.first_sequence,
+        // An empty stream says the year 1.
+        first_at: Timestamp::from_nanosecond(info.state.first_timestamp.unix_timestamp_nanos())
+            .ok()
+            .filter(|at| *at > Timestamp::UNIX_EPOCH),
         last_seq: info.state.last_sequence,
     })
 }

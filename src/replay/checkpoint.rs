@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::Options;
-use super::merge::{RowKey, StreamKey};
+use super::order::{Order, RowKey, StreamKey};
+use super::{MessageId, Options};
 use crate::dataset::Dataset;
 use crate::error::{Context as _, Error, Result};
 
@@ -18,7 +18,7 @@ pub struct Checkpoint {
     pub selection: String,
     /// The last message's dataset.
     pub dataset: String,
-    /// Its event time in nanoseconds since 1970.
+    /// Its event time in nanoseconds since 1970, or by what else the stream is in order.
     pub time_nanos: i64,
     /// Its position's epoch.
     pub epoch: u64,
@@ -52,7 +52,7 @@ impl Checkpoint {
                 "it is of another replay: it says `{}`, this one is `{selection}`",
                 read.selection
             ))
-            .hint("say the same datasets, times, exchanges, symbols and subject as before, or another file")
+            .hint("say the same datasets, times, exchanges, symbols, subject and order as before, or another file")
             .doing(doing()));
         }
         Ok(Some(read))
@@ -78,7 +78,7 @@ impl Checkpoint {
     }
 
     /// The place in the order of the merged stream.
-    pub(super) fn key(&self, datasets: &[Dataset]) -> Result<StreamKey> {
+    pub(super) fn key(&self, datasets: &[Dataset], order: Order) -> Result<StreamKey> {
         let lane = datasets
             .iter()
             .position(|d| d.name.as_str() == self.dataset)
@@ -89,9 +89,10 @@ impl Checkpoint {
                 ))
             })?;
         Ok(StreamKey::new(
+            order,
             lane,
             RowKey {
-                time_nanos: self.time_nanos,
+                rank: self.time_nanos,
                 epoch: self.epoch,
                 seq: self.seq,
             },
@@ -103,8 +104,17 @@ impl Checkpoint {
 pub(super) fn selection(datasets: &[Dataset], options: &Options) -> String {
     let names: Vec<_> = datasets.iter().map(|d| d.name.as_str()).collect();
     let time = |t: Option<jiff::Timestamp>| t.map_or_else(|| "-".to_owned(), |t| t.to_string());
+    let id = match options.message_id {
+        MessageId::Position => "",
+        MessageId::Publisher => " id publisher",
+    };
+    let order = match options.order {
+        // As checkpoints of earlier versions have it.
+        Order::Event => String::new(),
+        other => format!(" order {other}"),
+    };
     format!(
-        "datasets {} from {} to {} exchanges {} symbols {} subject {}",
+        "datasets {} from {} to {} exchanges {} symbols {} subject {}{order}{id}",
         names.join(","),
         time(options.from),
         time(options.to),

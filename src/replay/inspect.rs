@@ -6,12 +6,14 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::archive::Archive;
+use super::chunk::uncompressed_bytes;
+use crate::archive::{Archive, Manifest};
 use crate::dataset::{DatasetName, Window};
 use crate::error::Result;
 
 /// Windows whose manifests are read at a time.
 const READS: usize = 16;
+const HOUR_SECS: i64 = 3600;
 
 /// What the archive holds of a dataset.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -27,6 +29,17 @@ pub struct DatasetContents {
     pub days: BTreeMap<String, DayContents>,
     /// The spans between windows that no window covers. Nothing may have happened in them.
     pub gaps: Vec<Gap>,
+    /// For each day on which a window lies its 24 hours, in UTC.
+    pub calendar: BTreeMap<String, Vec<Hour>>,
+}
+
+/// What the archive holds of an hour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Hour {
+    /// Seconds of it that windows cover.
+    pub covered_seconds: u32,
+    /// Generations of the window that has the most.
+    pub generations: u32,
 }
 
 /// What the archive holds of a day.
@@ -42,6 +55,18 @@ pub struct DayContents {
     pub rows: u64,
     /// Bytes of the chunks.
     pub bytes: u64,
+    /// Bytes of their values before compression, as Parquet encodes them; 0 where nobody asked.
+    pub uncompressed_bytes: u64,
+}
+
+impl DayContents {
+    /// By how much compression made it smaller, where that was asked for.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+    pub fn ratio(&self) -> Option<f64> {
+        (self.bytes > 0 && self.uncompressed_bytes > 0)
+            .then(|| self.uncompressed_bytes as f64 / self.bytes as f64)
+    }
 }
 
 /// A span of time without a window.
@@ -53,13 +78,14 @@ pub struct Gap {
     pub to: Timestamp,
 }
 
-/// Reads the manifests of a dataset's windows, those that touch `range` where one is given.
+/// Reads the manifests of a dataset's windows, those that touch `range` where one is given; `with_ratio` the end of every chunk too.
 ///
 /// A damaged manifest is an error that names it.
 pub async fn inspect(
     archive: &Archive,
     dataset: &DatasetName,
     range: Option<Window>,
+    with_ratio: bool,
 ) -> Result<DatasetContents> {
     let windows = archive.windows(dataset, range).await?;
     let mut contents = DatasetContents {
@@ -68,13 +94,20 @@ pub async fn inspect(
         total: DayContents::default(),
         days: BTreeMap::new(),
         gaps: gaps(&windows),
+        calendar: BTreeMap::new(),
     };
     let mut read = futures_util::stream::iter(windows)
         .map(|window| async move {
-            Ok::<_, crate::error::Error>((window, archive.generations(dataset, window).await?))
+            let manifests = archive.generations(dataset, window).await?;
+            let bytes = match with_ratio {
+                true => uncompressed(archive, &manifests).await?,
+                false => 0,
+            };
+            Ok::<_, crate::error::Error>((window, manifests, bytes))
         })
         .buffered(READS);
-    while let Some((window, manifests)) = read.try_next().await? {
+    while let Some((window, manifests, uncompressed_bytes)) = read.try_next().await? {
+        mark(&mut contents.calendar, window, manifests.len());
         let span = contents.span.unwrap_or(window);
         contents.span = Some(Window::new(
             span.start().min(window.start()),
@@ -93,9 +126,42 @@ pub async fn inspect(
                 .iter()
                 .map(crate::archive::Manifest::bytes)
                 .sum::<u64>();
+            counts.uncompressed_bytes += uncompressed_bytes;
         }
     }
     Ok(contents)
+}
+
+async fn uncompressed(archive: &Archive, manifests: &[Manifest]) -> Result<u64> {
+    let mut bytes = 0;
+    for manifest in manifests {
+        for chunk in &manifest.chunks {
+            bytes += uncompressed_bytes(archive, &manifest.id(), chunk).await?;
+        }
+    }
+    Ok(bytes)
+}
+
+/// Notes in the calendar what a window covers.
+fn mark(calendar: &mut BTreeMap<String, Vec<Hour>>, window: Window, generations: usize) {
+    let (mut at, end) = (window.start().as_second(), window.end().as_second());
+    while at < end {
+        let next = (at.div_euclid(HOUR_SECS) + 1) * HOUR_SECS;
+        let covered = u32::try_from(next.min(end) - at).unwrap_or(0);
+        if let Ok(time) = Timestamp::from_second(at) {
+            let day = calendar
+                .entry(time.strftime("%Y-%m-%d").to_string())
+                .or_insert_with(|| vec![Hour::default(); 24]);
+            let number = usize::try_from(at.rem_euclid(24 * HOUR_SECS) / HOUR_SECS).unwrap_or(0);
+            let hour = &mut day[number];
+            // Windows that were cut differently can overlap.
+            hour.covered_seconds = (hour.covered_seconds + covered).min(3600);
+            hour.generations = hour
+                .generations
+                .max(u32::try_from(generations).unwrap_or(u32::MAX));
+        }
+        at = next;
+    }
 }
 
 /// What lies between windows, which come in order of their starts and may overlap.
@@ -117,6 +183,26 @@ fn gaps(windows: &[Window]) -> Vec<Gap> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_calendar_says_for_every_hour_how_much_of_it_is_there() {
+        let mut calendar = BTreeMap::new();
+        mark(&mut calendar, "2026-01-01T05".parse().unwrap(), 3);
+        let time = |text: &str| text.parse::<Timestamp>().unwrap();
+        let late = Window::new(time("2026-01-01T23:30:00Z"), time("2026-01-02T00:10:00Z"));
+        mark(&mut calendar, late.unwrap(), 1);
+        let hour = |day: &str, hour: usize| calendar[day][hour];
+        assert_eq!(hour("2026-01-01", 4), Hour::default());
+        assert_eq!(
+            hour("2026-01-01", 5),
+            Hour {
+                covered_seconds: 3600,
+                generations: 3
+            }
+        );
+        assert_eq!(hour("2026-01-01", 23).covered_seconds, 1800);
+        assert_eq!(hour("2026-01-02", 0).covered_seconds, 600);
+    }
 
     #[test]
     fn gaps_lie_where_no_window_is_and_overlapping_windows_leave_none() {

@@ -1,41 +1,29 @@
-//! Reading one dataset: group after group, each sorted by time in memory, in slices of event time where it does not fit.
+//! Reading one dataset: its chunks one after the other, in the order of their first rows, each sorted; those that overlap are merged.
+//!
+//! What lies in memory at a time: the slice that is in use, and as much again of sorted rows, from which the next slice is made.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering as Atomic};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::RecordBatch;
-use bytes::Bytes;
-use jiff::Timestamp;
-use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::Damage;
+use super::bytes::ChunkSource;
 use super::chunk::{ChunkRows, Wanted};
-use super::merge::RowKey;
-use super::plan::{Group, chunk_bytes, is_damage};
-use super::wire::{BoundBatch, WireForm};
+use super::order::{Order, RowKey};
+use super::plan::{ChunkPlan, is_damage};
+use super::sorted::{FAN_IN, Run, Slice, Spill, merge};
+use super::wire::WireForm;
 use crate::archive::Archive;
 use crate::error::{Context as _, Error, Result};
 
-/// Bytes of a row's entry in the order of a slice.
-const ENTRY_BYTES: usize = size_of::<Row>();
-
-/// Rows in order, with the batches in which they lie.
-#[derive(Debug)]
-pub(super) struct Slice {
-    pub rows: Vec<Row>,
-    pub batches: Vec<BoundBatch>,
-}
-
-/// Where a row lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(clippy::struct_field_names, reason = "which row of which batch")]
-pub(super) struct Row {
-    pub key: RowKey,
-    pub batch: u32,
-    pub row: u32,
-}
+/// Rows of a slice that is merged from several runs at most.
+const SLICE_ROWS: usize = 16_384;
+/// About what a row occupies in such a slice, from which its rows follow where memory is scarce.
+const SLICE_ROW_BYTES: usize = 256;
 
 /// What the lanes have read, counted together.
 #[derive(Debug, Default)]
@@ -52,57 +40,37 @@ pub(super) struct Reader {
     pub wanted: Arc<Wanted>,
     pub verify: bool,
     pub skip_damaged: bool,
-    /// What a slice may occupy, in bytes.
+    /// What sorted rows may occupy, in bytes.
     pub budget: usize,
     pub counts: Arc<Counts>,
 }
 
 impl Reader {
-    /// Begins to read; at most one slice is made ahead of the one that is in use. Dropping the receiver ends it.
-    pub(super) fn start(self, groups: Vec<Group>) -> mpsc::Receiver<Result<Slice>> {
+    /// Begins to read, on a thread of its own; at most one slice is made ahead of the one that is in use. Dropping the receiver
+    /// ends it.
+    ///
+    /// A receiver that is at its end has had everything only where the thread ended well.
+    pub(super) fn start(
+        self,
+        chunks: Vec<ChunkPlan>,
+    ) -> (mpsc::Receiver<Result<Slice>>, JoinHandle<()>) {
         let (sender, receiver) = mpsc::channel(1);
-        tokio::spawn(async move {
-            for group in groups {
-                match self.group(group, &sender).await {
-                    Ok(true) => {}
-                    Ok(false) => return,
-                    Err(e) => {
-                        // Nobody is there to hear it when the receiver was dropped.
-                        let _ = sender.send(Err(e)).await;
-                        return;
-                    }
+        let runtime = Handle::current();
+        let thread = tokio::task::spawn_blocking(move || {
+            let mut lane = Lane::new(self, chunks, runtime.clone());
+            // Room first, rows next: there is never more than one slice beside the one in use.
+            while let Ok(room) = runtime.block_on(sender.reserve()) {
+                let slice = lane.next();
+                let is_last = !matches!(slice, Some(Ok(_)));
+                if let Some(slice) = slice {
+                    room.send(slice);
+                }
+                if is_last {
+                    return;
                 }
             }
         });
-        receiver
-    }
-
-    /// Reads a group and hands on its slices; `false` when nobody takes them any more.
-    async fn group(&self, group: Group, sender: &mpsc::Sender<Result<Slice>>) -> Result<bool> {
-        let mut chunks = Vec::with_capacity(group.chunks.len());
-        for (id, chunk) in &group.chunks {
-            let name = id.file(&chunk.file).to_string();
-            let read = match chunk_bytes(&self.archive, id, chunk, self.verify).await {
-                Ok(bytes) => {
-                    self.counts.bytes.fetch_add(chunk.bytes, Ordering::Relaxed);
-                    open(bytes).doing(|| format!("reading {name}"))
-                }
-                Err(e) => Err(e),
-            };
-            match read {
-                Ok((bytes, metadata)) => chunks.push(ChunkRows {
-                    name,
-                    rows: chunk.rows,
-                    bytes,
-                    metadata,
-                    span: (nanos(chunk.min_time), nanos(chunk.max_time)),
-                }),
-                Err(e) => self.damaged(&name, chunk.rows, e)?,
-            }
-        }
-        let (reader, sender, runtime) = (self.clone(), sender.clone(), Handle::current());
-        let sliced = tokio::task::spawn_blocking(move || reader.slices(&chunks, &sender, &runtime));
-        sliced.await.map_err(std::io::Error::other)?
+        (receiver, thread)
     }
 
     /// Notes damage where it is to be passed over; otherwise gives the error back.
@@ -115,129 +83,263 @@ impl Reader {
             .damage
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // A chunk that is read slice by slice is damaged once.
-        if damage.iter().all(|d| d.what != name) {
-            tracing::warn!(chunk = name, rows, error = %e, "chunk skipped");
-            damage.push(Damage {
-                what: name.to_owned(),
-                rows: Some(rows),
-                why: e.to_string(),
-            });
-        }
+        tracing::warn!(chunk = name, rows, error = %e, "chunk skipped");
+        damage.push(Damage {
+            what: name.to_owned(),
+            rows: Some(rows),
+            why: e.to_string(),
+        });
         Ok(())
     }
 
-    fn slices(
-        &self,
-        chunks: &[ChunkRows],
-        sender: &mpsc::Sender<Result<Slice>>,
-        runtime: &Handle,
-    ) -> Result<bool> {
-        for (from, to) in self.cuts(chunks)? {
-            // Room first, rows next: there is never more than one slice beside the one in use.
-            let Ok(room) = runtime.block_on(sender.reserve()) else {
-                return Ok(false);
-            };
-            let slice = self.slice(chunks, &self.wanted.between(from, to))?;
-            if !slice.rows.is_empty() {
-                room.send(Ok(slice));
-            }
-        }
-        Ok(true)
+    fn count(&self, bytes: u64) {
+        self.counts.bytes.fetch_add(bytes, Atomic::Relaxed);
     }
 
-    /// The spans of event time, in nanoseconds, both ends included, of which each fits the memory.
-    fn cuts(&self, chunks: &[ChunkRows]) -> Result<Vec<(i64, i64)>> {
-        let whole = (self.wanted.from_nanos, self.wanted.to_nanos);
-        let mut needed = 0;
-        for chunk in chunks {
-            match chunk.bytes_per_row() {
-                Ok(bytes) => {
-                    needed += (bytes + ENTRY_BYTES)
-                        * usize::try_from(chunk.rows).unwrap_or(usize::MAX / 4096);
-                }
-                Err(e) => self.damaged(&chunk.name, chunk.rows, e)?,
-            }
-        }
-        let slices = needed.div_ceil(self.budget.max(1));
-        if slices <= 1 {
-            return Ok(vec![whole]);
-        }
-        let mut times = Vec::new();
-        for chunk in chunks {
-            match chunk.times(&self.wanted) {
-                Ok(found) => times.extend(found),
-                Err(e) => self.damaged(&chunk.name, chunk.rows, e)?,
-            }
-        }
-        times.sort_unstable();
-        let mut starts: Vec<i64> = (1..slices)
-            .filter_map(|n| times.get(times.len() / slices * n).copied())
-            .collect();
-        starts.dedup();
-        starts.retain(|start| *start > whole.0);
-        let mut cuts = Vec::with_capacity(starts.len() + 1);
-        let mut from = whole.0;
-        for start in starts {
-            cuts.push((from, start - 1));
-            from = start;
-        }
-        cuts.push((from, whole.1));
-        Ok(cuts)
+    /// Chunks of more compressed bytes are not held in memory.
+    fn most_in_memory(&self) -> u64 {
+        (self.budget / 4) as u64
     }
 
-    fn slice(&self, chunks: &[ChunkRows], wanted: &Wanted) -> Result<Slice> {
-        let mut slice = Slice {
-            rows: Vec::new(),
-            batches: Vec::new(),
+    fn is_read_whole(&self, plan: &ChunkPlan) -> bool {
+        self.verify || self.wanted.takes_all(plan.span)
+    }
+}
+
+/// Chunks whose bytes come while another one is read.
+type Coming = JoinHandle<Result<ChunkSource>>;
+
+/// One dataset's rows in order.
+struct Lane {
+    reader: Reader,
+    runtime: Handle,
+    /// The chunks that were not begun, the one that begins first in front.
+    left: VecDeque<ChunkPlan>,
+    /// The bytes of the first of them.
+    coming: Option<Coming>,
+    /// The rows of those that were.
+    runs: Vec<Run>,
+}
+
+impl Lane {
+    fn new(reader: Reader, mut chunks: Vec<ChunkPlan>, runtime: Handle) -> Self {
+        if reader.form.order() == Order::Arrival {
+            for chunk in &mut chunks {
+                chunk.first = first_arrival(&reader, chunk, &runtime);
+            }
+        }
+        chunks.sort_by_key(|chunk| chunk.first);
+        Self {
+            reader,
+            runtime,
+            left: chunks.into(),
+            coming: None,
+            runs: Vec::new(),
+        }
+    }
+
+    /// The next rows; `None` at the end.
+    fn next(&mut self) -> Option<Result<Slice>> {
+        match self.slice() {
+            Ok(slice) => (!slice.rows.is_empty()).then_some(Ok(slice)),
+            Err(e) => Some(Err(e)),
+        }
+    }
+
+    fn slice(&mut self) -> Result<Slice> {
+        self.begin_due()?;
+        let end = self.left.front().map(|chunk| chunk.first);
+        // The usual case: a chunk that fits the memory, and nothing else of its time.
+        let is_alone = |run: &Run| {
+            !run.is_spilled()
+                && run
+                    .last()
+                    .is_some_and(|last| end.is_none_or(|end| last < end))
         };
-        for chunk in chunks {
-            match chunk.read(wanted) {
-                Ok(batches) => {
-                    for batch in batches {
-                        self.append(&mut slice, &batch)
-                            .doing(|| format!("reading {}", chunk.name))?;
-                    }
+        if let [run] = &self.runs[..]
+            && is_alone(run)
+        {
+            return Ok(self.runs.remove(0).into_slice());
+        }
+        let rows = self.reader.budget / 4 / SLICE_ROW_BYTES;
+        merge(&mut self.runs, end, rows.clamp(16, SLICE_ROWS))
+    }
+
+    /// Begins every chunk that can hold the next row.
+    fn begin_due(&mut self) -> Result<()> {
+        loop {
+            let next = self.runs.iter().filter_map(Run::head).min();
+            let Some(chunk) = self
+                .left
+                .pop_front_if(|chunk| next.is_none_or(|next| chunk.first <= next))
+            else {
+                return Ok(());
+            };
+            match self.begin(&chunk) {
+                Ok(runs) => {
+                    self.runs.extend(runs);
+                    self.merge_files()?;
                 }
-                Err(e) => self.damaged(&chunk.name, chunk.rows, e)?,
+                Err(e) => self.reader.damaged(&chunk.name(), chunk.chunk.rows, e)?,
             }
         }
-        // A chunk lies in the order of its symbols, each in order of time: sorting finds such runs and merges them.
-        slice.rows.sort();
-        Ok(slice)
     }
 
-    fn append(&self, slice: &mut Slice, batch: &RecordBatch) -> Result<()> {
-        let bound = self.form.bind(batch)?;
-        let number = u32::try_from(slice.batches.len())
-            .map_err(|_| Error::usage("too many batches in a slice"))?;
-        slice
-            .rows
-            .extend((0_u32..).zip(0..bound.rows()).map(|(row, at)| {
-                let (time_nanos, epoch, seq) = bound.key(at);
-                Row {
-                    key: RowKey {
-                        time_nanos,
-                        epoch,
-                        seq,
-                    },
-                    batch: number,
-                    row,
+    /// The sorted rows of a chunk.
+    fn begin(&mut self, plan: &ChunkPlan) -> Result<Vec<Run>> {
+        let source = self.bytes(plan)?;
+        self.fetch_ahead();
+        let options = self.reader.archive.reader_options(&plan.id, &plan.chunk)?;
+        let chunk = ChunkRows::open(plan.name(), &plan.chunk, plan.span, source, options)?;
+        let runs = self
+            .sort(&chunk)
+            .doing(|| format!("reading {}", plan.name()))?;
+        let first = runs.iter().filter_map(Run::head).min();
+        if first.is_some_and(|first| first < plan.first) {
+            return Err(Error::integrity(format!(
+                "{} holds earlier rows than is said of it",
+                plan.name()
+            )));
+        }
+        Ok(runs)
+    }
+
+    fn bytes(&mut self, plan: &ChunkPlan) -> Result<ChunkSource> {
+        let reader = &self.reader;
+        if !reader.is_read_whole(plan) {
+            let (archive, counts) = (&reader.archive, &reader.counts);
+            return Ok(ChunkSource::parts(
+                archive,
+                &plan.id,
+                &plan.chunk,
+                counts,
+                &self.runtime,
+            ));
+        }
+        let source = match self.coming.take() {
+            Some(coming) => self
+                .runtime
+                .block_on(coming)
+                .map_err(std::io::Error::other)??,
+            None => self.runtime.block_on(whole(
+                reader.archive.clone(),
+                plan.clone(),
+                reader.most_in_memory(),
+            ))?,
+        };
+        self.reader.count(plan.chunk.bytes);
+        Ok(source)
+    }
+
+    /// Fetches the next chunk while this one is sorted and used, where it is small enough to wait in memory.
+    fn fetch_ahead(&mut self) {
+        let most = self.reader.most_in_memory();
+        let Some(next) = self.left.front() else {
+            return;
+        };
+        if next.chunk.bytes <= most && self.reader.is_read_whole(next) {
+            let fetch = whole(self.reader.archive.clone(), next.clone(), most);
+            self.coming = Some(self.runtime.spawn(fetch));
+        }
+    }
+
+    /// Sorts the wanted rows: in memory where they fit, beside files of what does not.
+    fn sort(&self, chunk: &ChunkRows) -> Result<Vec<Run>> {
+        let budget = self.reader.budget;
+        let mut runs = Vec::new();
+        let (mut slice, mut bytes) = (Slice::default(), 0);
+        for batch in chunk.batches(&self.reader.wanted, budget / 4)? {
+            bytes += slice.append(&self.reader.form, &batch?)?;
+            if bytes >= self.room() {
+                runs.push(self.spill(std::mem::take(&mut slice))?);
+                bytes = 0;
+                if runs.len() > FAN_IN {
+                    runs = vec![self.fewer(runs)?];
                 }
-            }));
-        slice.batches.push(bound);
+            }
+        }
+        if slice.rows.is_empty() {
+            return Ok(runs);
+        }
+        if self.held() + bytes <= budget {
+            slice.sort();
+            runs.push(Run::in_memory(slice, bytes));
+        } else {
+            runs.push(self.spill(slice)?);
+        }
+        Ok(runs)
+    }
+
+    /// What the rows that are in memory occupy.
+    fn held(&self) -> usize {
+        self.runs.iter().map(Run::bytes).sum()
+    }
+
+    /// What the rows of another chunk may occupy until they are written to a file. Never so little that its files become many.
+    fn room(&self) -> usize {
+        let budget = self.reader.budget;
+        budget.saturating_sub(self.held()).max(budget / 4)
+    }
+
+    fn spill(&self, mut slice: Slice) -> Result<Run> {
+        slice.sort();
+        let mut spill = Spill::new(&self.reader.form, self.reader.budget / 2 / FAN_IN);
+        spill.write(&slice)?;
+        drop(slice);
+        Self::read_back(spill)
+    }
+
+    /// Makes one of many files. Those of chunks with other columns stay what they are.
+    fn merge_files(&mut self) -> Result<()> {
+        let files = self.runs.iter().filter(|run| run.is_spilled());
+        let Some(schema) = files.clone().find_map(Run::schema) else {
+            return Ok(());
+        };
+        if files.count() <= FAN_IN {
+            return Ok(());
+        }
+        let is_one = |run: &mut Run| run.is_spilled() && run.schema().as_ref() == Some(&schema);
+        let files: Vec<Run> = self.runs.extract_if(.., is_one).collect();
+        let merged = self.fewer(files)?;
+        self.runs.push(merged);
         Ok(())
     }
+
+    /// One file in the place of many.
+    fn fewer(&self, mut runs: Vec<Run>) -> Result<Run> {
+        let mut spill = Spill::new(&self.reader.form, self.reader.budget / 2 / FAN_IN);
+        loop {
+            let slice = merge(&mut runs, None, SLICE_ROWS)?;
+            if slice.rows.is_empty() {
+                return Self::read_back(spill);
+            }
+            spill.write(&slice)?;
+        }
+    }
+
+    fn read_back(spill: Spill) -> Result<Run> {
+        let spilled = spill.read()?;
+        Run::spilled(spilled.ok_or_else(|| Error::malformed("no row was written"))?)
+    }
 }
 
-fn open(bytes: Bytes) -> Result<(Bytes, ArrowReaderMetadata)> {
-    let metadata = ArrowReaderMetadata::load(&bytes, super::chunk::options())
-        .map_err(|e| Error::integrity(format!("it is no readable Parquet: {e}")))?;
-    Ok((bytes, metadata))
+async fn whole(archive: Archive, plan: ChunkPlan, most_in_memory: u64) -> Result<ChunkSource> {
+    ChunkSource::verified(&archive, &plan.id, &plan.chunk, most_in_memory).await
 }
 
-/// Nanoseconds since 1970; times that 64 bits do not hold lie before or after everything.
-pub(super) fn nanos(time: Timestamp) -> i64 {
-    let nanos = time.as_nanosecond();
-    i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX })
+/// The first row that a chunk can hold, by its own statistics of when messages arrived. Where they cannot be read it is begun at
+/// once, and found damaged then, if it is.
+fn first_arrival(reader: &Reader, plan: &ChunkPlan, runtime: &Handle) -> RowKey {
+    let (archive, counts) = (&reader.archive, &reader.counts);
+    let source = ChunkSource::parts(archive, &plan.id, &plan.chunk, counts, runtime);
+    let opened = archive
+        .reader_options(&plan.id, &plan.chunk)
+        .and_then(|options| ChunkRows::open(plan.name(), &plan.chunk, plan.span, source, options));
+    let Ok(chunk) = opened else {
+        return RowKey::FIRST;
+    };
+    // The event time stands in where nothing else says it.
+    let columns = reader.form.arrival_columns();
+    let least = chunk.least(columns.chain([reader.form.time_column()]));
+    least.map_or(RowKey::FIRST, RowKey::before)
 }

@@ -2,10 +2,13 @@
 //!
 //! # Order
 //!
-//! All chosen datasets are merged into one stream by event time; ties go by the place of the dataset among the chosen ones,
-//! then by position. That order does not depend on how rows lie in chunks, so a replay can be ended at any message and
-//! continued there ([`Checkpoint`]). A window is sorted in memory; one that does not fit is read in slices of event time.
-//! The compressed chunks of one window of each dataset are held beside that.
+//! All chosen datasets are merged into one stream by event time, by the time of arrival or by position ([`Order`]); ties go by the
+//! place of the dataset among the chosen ones, then by position. That order does not depend on how rows lie in chunks, so a
+//! replay can be ended at any message and continued there ([`Checkpoint`]).
+//!
+//! A chunk is begun when the stream comes to the first row that it can hold. Its rows are sorted in memory; those of a chunk that
+//! is too big for that are sorted piece by piece into nameless temporary files, which are merged. So memory depends neither on
+//! how long a replay is, nor on how many symbols there are, nor on how big chunks are.
 //!
 //! # The wire form
 //!
@@ -27,23 +30,32 @@
 //!
 //! `Nats-Msg-Id` is `{epoch}-{sequence}` of the row's position, followed by `-{pass}` from the second pass of an endless replay
 //! on: two messages never share one, and a replay that is repeated within the stream's duplicate window changes nothing.
+//! The publisher's own id is made again where the dataset says how (`message_id`), and goes in a header beside it, or takes its
+//! place ([`MessageId`]).
 //!
 //! # Rows
 //!
 //! Tables and files of rows take every column as it is in the archive, positions included. A table takes a position once: what
 //! it holds already is passed over and counted, so that a replay into a table can be repeated, and continued after any end.
 
+mod bytes;
 mod checkpoint;
 mod chunk;
+mod clock;
+mod feed;
 mod inspect;
 mod lane;
 mod merge;
 mod number;
+mod order;
 mod pace;
 mod plan;
 mod run;
+mod sorted;
 mod subject;
 mod target;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::path::PathBuf;
@@ -52,8 +64,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use checkpoint::Checkpoint;
-pub use inspect::{DatasetContents, DayContents, Gap, inspect};
-pub use merge::{RowKey, StreamKey, next_lane};
+pub use inspect::{DatasetContents, DayContents, Gap, Hour, inspect};
+pub use merge::next_lane;
+pub use order::{Order, RowKey, StreamKey};
 pub use pace::{Pace, Speed};
 pub use plan::{LanePlan, Plan, plan};
 pub use run::run;
@@ -62,6 +75,22 @@ pub use target::{
     sweep_doors,
 };
 pub use wire::{BoundBatch, WireForm};
+
+/// What becomes the `Nats-Msg-Id`, by which a stream knows what it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MessageId {
+    /// The row's position: two messages never share it. The publisher's own id goes in [`PUBLISHER_ID`], where it is known.
+    #[default]
+    Position,
+    /// The publisher's own id, where the dataset says how it is made; the position goes in [`POSITION_ID`]. Publishers give one id to
+    /// several messages, of which a stream takes the first.
+    Publisher,
+}
+
+/// The header of the publisher's own id.
+pub const PUBLISHER_ID: &str = "Mpsync-Publisher-Msg-Id";
+/// The header of the position, where the publisher's own id is the message's.
+pub const POSITION_ID: &str = "Mpsync-Position";
 
 /// What is replayed, and how.
 #[derive(Debug, Clone)]
@@ -80,6 +109,10 @@ pub struct Options {
     pub symbols: Vec<String>,
     /// A template of the subjects, instead of the original ones.
     pub subject: Option<String>,
+    /// What becomes the message's id.
+    pub message_id: MessageId,
+    /// By what the stream is in order.
+    pub order: Order,
     /// How fast event time passes.
     pub speed: Speed,
     /// Begin again at the end, for ever.
@@ -92,7 +125,8 @@ pub struct Options {
     pub skip_damaged: bool,
     /// Check the SHA-256 of every chunk that is read.
     pub verify: bool,
-    /// What sorted rows may occupy, in bytes, over all datasets.
+    /// What sorted rows may occupy, in bytes, over all datasets. Chunks of more compressed bytes than an eighth of a dataset's part
+    /// of it are read through temporary files.
     pub memory: usize,
 }
 
@@ -105,13 +139,15 @@ impl Default for Options {
             exchanges: Vec::new(),
             symbols: Vec::new(),
             subject: None,
+            message_id: MessageId::Position,
+            order: Order::Event,
             speed: Speed::Max,
             endless: false,
             shift_to_now: false,
             checkpoint: None,
             skip_damaged: false,
             verify: true,
-            memory: 64 << 20,
+            memory: 96 << 20,
         }
     }
 }

@@ -5,10 +5,11 @@ use jiff::Timestamp;
 use object_store::path::Path;
 use serde::Serialize;
 
+use super::order::{Order, RowKey};
 use super::{Damage, Options};
 use crate::archive::{Archive, Chunk, GenerationId, Manifest};
 use crate::clickhouse::HashedColumn;
-use crate::dataset::{Dataset, DatasetName, Window};
+use crate::dataset::{Dataset, DatasetName, Epoch, PositionSet, Window};
 use crate::error::{Cause, Error, Result};
 
 /// Windows whose manifests are read at a time.
@@ -45,14 +46,27 @@ pub struct LanePlan {
     #[serde(skip)]
     pub schemas: Vec<Vec<HashedColumn>>,
     #[serde(skip)]
-    pub(super) groups: Vec<Group>,
+    pub(super) files: Vec<ChunkPlan>,
 }
 
-/// Chunks whose event times overlap: those of one window, or of windows that were cut differently.
+/// A chunk that is to be read.
 #[derive(Debug, Clone)]
-pub(super) struct Group {
-    pub chunks: Vec<(GenerationId, Chunk)>,
-    end: Timestamp,
+pub(super) struct ChunkPlan {
+    pub id: GenerationId,
+    pub chunk: Chunk,
+    /// The earliest and the latest event time in it, in nanoseconds since 1970.
+    pub span: (i64, i64),
+    /// No row of it comes before this in the stream.
+    pub first: RowKey,
+    /// And none after this.
+    pub last: RowKey,
+}
+
+impl ChunkPlan {
+    /// Its place in the archive.
+    pub(super) fn name(&self) -> String {
+        self.id.file(&self.chunk.file).to_string()
+    }
 }
 
 impl Plan {
@@ -119,14 +133,14 @@ async fn lane(
         bytes: 0,
         span: None,
         schemas: Vec::new(),
-        groups: Vec::new(),
+        files: Vec::new(),
     };
     let mut found = futures_util::stream::iter(windows)
         .map(|window| async move { (window, archive.generations(dataset, window).await) })
         .buffered(READS);
     while let Some((window, generations)) = found.next().await {
         match generations {
-            Ok(generations) => lane.add(window, generations, options),
+            Ok(generations) => lane.add(generations, options),
             Err(e) if options.skip_damaged && is_damage(&e) => {
                 tracing::warn!(%dataset, %window, error = %e, "window skipped");
                 damage.push(Damage {
@@ -148,68 +162,68 @@ pub(super) fn is_damage(e: &Error) -> bool {
 
 impl LanePlan {
     /// Adds a window. Windows come in order of their starts.
-    fn add(&mut self, window: Window, generations: Vec<Manifest>, options: &Options) {
+    fn add(&mut self, generations: Vec<Manifest>, options: &Options) {
         let touches = |chunk: &Chunk| {
             options.from.is_none_or(|from| chunk.max_time >= from)
                 && options.to.is_none_or(|to| chunk.min_time < to)
         };
-        let mut chunks = Vec::new();
+        let before = self.chunks;
         for manifest in generations {
             let id = manifest.id();
             if !self.schemas.contains(&manifest.schema.columns) {
                 self.schemas.push(manifest.schema.columns);
             }
-            chunks.extend(
-                manifest
-                    .chunks
-                    .into_iter()
-                    .filter(touches)
-                    .map(|chunk| (id.clone(), chunk)),
-            );
-        }
-        if chunks.is_empty() {
-            return;
-        }
-        self.windows += 1;
-        self.chunks += chunks.len();
-        for (_, chunk) in &chunks {
-            self.rows += chunk.rows;
-            self.bytes += chunk.bytes;
-            let (first, last) = self.span.unwrap_or((chunk.min_time, chunk.max_time));
-            self.span = Some((first.min(chunk.min_time), last.max(chunk.max_time)));
-        }
-        match self
-            .groups
-            .last_mut()
-            .filter(|group| window.start() < group.end)
-        {
-            Some(group) => {
-                group.chunks.extend(chunks);
-                group.end = group.end.max(window.end());
+            let positions = position_bounds(&manifest.positions);
+            for chunk in manifest.chunks.into_iter().filter(touches) {
+                self.chunks += 1;
+                self.rows += chunk.rows;
+                self.bytes += chunk.bytes;
+                let (first, last) = self.span.unwrap_or((chunk.min_time, chunk.max_time));
+                self.span = Some((first.min(chunk.min_time), last.max(chunk.max_time)));
+                let span = (nanos(chunk.min_time), nanos(chunk.max_time));
+                let (first, last) = match options.order {
+                    Order::Event => (RowKey::before(span.0), RowKey::after(span.1)),
+                    // Nobody knows before its statistics are read.
+                    Order::Arrival => (RowKey::FIRST, RowKey::after(i64::MAX)),
+                    Order::Position => positions,
+                };
+                let id = id.clone();
+                self.files.push(ChunkPlan {
+                    id,
+                    chunk,
+                    span,
+                    first,
+                    last,
+                });
             }
-            None => self.groups.push(Group {
-                chunks,
-                end: window.end(),
-            }),
         }
+        self.windows += usize::from(self.chunks > before);
     }
 }
 
-/// The bytes of a chunk: verified, unless that was not wanted.
-pub(super) async fn chunk_bytes(
-    archive: &Archive,
-    id: &GenerationId,
-    chunk: &Chunk,
-    verify: bool,
-) -> Result<bytes::Bytes> {
-    if verify {
-        return archive.chunk_bytes(id, chunk).await?.collect().await;
-    }
-    let path = id.file(&chunk.file);
-    archive.read(&path).await?.ok_or_else(|| {
-        Error::integrity(format!(
-            "the manifest of {id} names the chunk {}, and there is none",
-            chunk.file
-        ))
-    })
+fn position_bounds(positions: &PositionSet) -> (RowKey, RowKey) {
+    let key = |(epoch, seq): (Epoch, Option<u64>)| {
+        Some(RowKey {
+            rank: 0,
+            epoch: epoch.0,
+            seq: seq?,
+        })
+    };
+    let epochs = || positions.epochs().filter(|(_, seqs)| !seqs.is_empty());
+    let first = epochs()
+        .next()
+        .and_then(|(epoch, seqs)| key((epoch, seqs.min())));
+    let last = epochs()
+        .last()
+        .and_then(|(epoch, seqs)| key((epoch, seqs.max())));
+    (
+        first.unwrap_or(RowKey::FIRST),
+        last.unwrap_or(RowKey::after(i64::MAX)),
+    )
+}
+
+/// Nanoseconds since 1970; times that 64 bits do not hold lie before or after everything.
+pub(super) fn nanos(time: Timestamp) -> i64 {
+    let nanos = time.as_nanosecond();
+    i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX })
 }

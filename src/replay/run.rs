@@ -3,22 +3,25 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{Checkpoint, selection};
 use super::chunk::Wanted;
-use super::lane::{Counts, Reader, Slice, nanos};
-use super::merge::{RowKey, StreamKey, next_lane};
+use super::clock::Clock;
+use super::feed::Feed;
+use super::lane::{Counts, Reader};
+use super::merge::next_lane;
 use super::number::push_u64;
-use super::pace::Pace;
-use super::plan::{Plan, plan};
+use super::order::{Order, StreamKey};
+use super::pace::{Pace, Speed};
+use super::plan::{LanePlan, Plan, nanos, plan};
+use super::sorted::{Row, Slice};
 use super::target::{Outgoing, Target};
-use super::wire::WireForm;
-use super::{Options, Report};
+use super::wire::{BoundBatch, WireForm};
+use super::{MessageId, Options, POSITION_ID, PUBLISHER_ID, Report};
 use crate::archive::Archive;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
@@ -30,8 +33,8 @@ const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
 const LOOK_EVERY: u64 = 1024;
 /// Less than that is not waited for: timers are no finer.
 const FINEST_WAIT: Duration = Duration::from_millis(1);
-/// What a lane may occupy at least, in bytes.
-const LEAST_BUDGET: usize = 2 << 20;
+/// What a dataset's rows may occupy at least, in bytes.
+const LEAST_BUDGET: usize = 16 << 10;
 
 /// Replays what `options` choose of `datasets` into `target`.
 ///
@@ -45,14 +48,16 @@ pub async fn run(
     progress: &Progress,
     shutdown: &CancellationToken,
 ) -> Result<Report> {
-    let done = all_passes(archive, datasets, options, target, progress, shutdown).await;
-    let is_whole = done.as_ref().is_ok_and(|report| !report.interrupted);
-    let ended = target.end(is_whole).await;
-    let report = done?;
-    ended.map(|()| report)
+    let clock = Clock::start();
+    run_by(
+        &clock, archive, datasets, options, target, progress, shutdown,
+    )
+    .await
 }
 
-async fn all_passes(
+/// The same by a clock that a test can drive.
+pub(super) async fn run_by(
+    clock: &Clock,
     archive: &Archive,
     datasets: &[Dataset],
     options: &Options,
@@ -60,16 +65,35 @@ async fn all_passes(
     progress: &Progress,
     shutdown: &CancellationToken,
 ) -> Result<Report> {
-    let started = Instant::now();
+    let done = all_passes(
+        clock, archive, datasets, options, target, progress, shutdown,
+    )
+    .await;
+    let is_whole = done.as_ref().is_ok_and(|report| !report.interrupted);
+    let ended = target.end(is_whole).await;
+    let report = done?;
+    ended.map(|()| report)
+}
+
+async fn all_passes(
+    clock: &Clock,
+    archive: &Archive,
+    datasets: &[Dataset],
+    options: &Options,
+    target: &mut Target,
+    progress: &Progress,
+    shutdown: &CancellationToken,
+) -> Result<Report> {
     let forms = datasets
         .iter()
-        .map(|d| WireForm::new(d, options.subject.as_deref()))
+        .map(|d| WireForm::new(d, options.subject.as_deref(), options.order))
         .collect::<Result<Vec<_>>>()?;
     let selected = selection(datasets, options);
     let place = match &options.checkpoint {
         Some(path) => Checkpoint::read(path, &selected)?,
         None => None,
     };
+    let wants_id = options.message_id == MessageId::Publisher || target.has_headers();
     let mut replay = Replay {
         archive,
         datasets,
@@ -78,22 +102,24 @@ async fn all_passes(
         selected,
         target,
         shutdown,
-        started,
-        written: Instant::now(),
+        clock,
+        written: clock.elapsed(),
         pass: place.as_ref().map_or(0, |p| p.pass),
         shift_secs: place.as_ref().map(|p| p.shift_secs),
         sent: None,
         sent_count: vec![0; datasets.len()],
+        span: None,
         report: Report {
             resumed: place.is_some(),
             ..Report::default()
         },
         buffers: Buffers::default(),
+        wants_id,
     };
     replay
         .target
         .resume(place.as_ref().map_or(Some(0), |p| p.file_bytes))?;
-    let mut after = place.map(|p| p.key(datasets)).transpose()?;
+    let mut after = place.map(|p| p.key(datasets, options.order)).transpose()?;
     loop {
         let before = replay.report.messages;
         replay.pass(after.take(), progress).await?;
@@ -123,15 +149,20 @@ struct Replay<'a> {
     selected: String,
     target: &'a mut Target,
     shutdown: &'a CancellationToken,
-    started: Instant,
-    written: Instant,
+    clock: &'a Clock,
+    /// When the place that was reached was last written down.
+    written: Duration,
     pass: u64,
     /// By how many seconds times are moved; `None` before the first message of a pass.
     shift_secs: Option<i64>,
     sent: Option<StreamKey>,
     sent_count: Vec<u64>,
+    /// The earliest and the latest event time that was sent.
+    span: Option<(i64, i64)>,
     report: Report,
     buffers: Buffers,
+    /// Whether anybody sees the publisher's own ids.
+    wants_id: bool,
 }
 
 /// Written anew for every message.
@@ -139,32 +170,47 @@ struct Replay<'a> {
 struct Buffers {
     subject: Vec<u8>,
     msg_id: Vec<u8>,
+    /// The other one of the two ids, empty where there is none.
+    other_id: Vec<u8>,
+    other_name: &'static str,
     payload: Vec<u8>,
 }
 
-/// A lane with the slice in use.
-struct Lane {
-    slices: mpsc::Receiver<Result<Slice>>,
-    slice: Option<Slice>,
-    at: usize,
+impl Buffers {
+    fn message(&self, key: StreamKey) -> Result<Outgoing<'_>> {
+        let text = |bytes| std::str::from_utf8(bytes).map_err(|e| Error::malformed(e.to_string()));
+        Ok(Outgoing {
+            key,
+            subject: text(&self.subject)?,
+            msg_id: text(&self.msg_id)?,
+            other_id: match self.other_id.is_empty() {
+                true => None,
+                false => Some((self.other_name, text(&self.other_id)?)),
+            },
+            payload: &self.payload,
+        })
+    }
 }
 
-impl Lane {
-    fn head(&self) -> Option<RowKey> {
-        Some(self.slice.as_ref()?.rows.get(self.at)?.key)
-    }
+/// What the rows of one dataset may occupy: of the memory its share by bytes, half of that for the slice that is in use.
+fn budget(memory: usize, bytes: u64, all_bytes: u64) -> usize {
+    let half = (memory / 2) as u128;
+    let share = half * u128::from(bytes) / u128::from(all_bytes.max(1));
+    usize::try_from(share)
+        .unwrap_or(usize::MAX)
+        .max(LEAST_BUDGET)
+}
 
-    /// Makes sure that there is a row, unless the lane is at its end.
-    async fn fill(&mut self) -> Result<()> {
-        while self.slice.as_ref().is_none_or(|s| self.at >= s.rows.len()) {
-            self.slice = None;
-            self.at = 0;
-            match self.slices.recv().await {
-                Some(slice) => self.slice = Some(slice?),
-                None => break,
-            }
-        }
-        Ok(())
+fn time(nanos: i64) -> Option<Timestamp> {
+    Timestamp::from_nanosecond(i128::from(nanos)).ok()
+}
+
+/// How far it is, for people.
+fn reached(event_nanos: i64, lag: Option<Duration>) -> String {
+    let event = time(event_nanos).map_or_else(String::new, |time| time.to_string());
+    match lag {
+        Some(lag) => format!("{event}, {:.1} s behind", lag.as_secs_f64()),
+        None => event,
     }
 }
 
@@ -172,8 +218,8 @@ impl Replay<'_> {
     /// One pass over the archive, from after `after` on.
     async fn pass(&mut self, after: Option<StreamKey>, progress: &Progress) -> Result<()> {
         let mut options = self.options.clone();
-        if let Some(after) = after {
-            let from = Timestamp::from_nanosecond(i128::from(after.time_nanos))
+        if let Some(after) = after.filter(|_| options.order == Order::Event) {
+            let from = Timestamp::from_nanosecond(i128::from(after.row.rank))
                 .map_err(|e| Error::malformed(e.to_string()))?;
             options.from = Some(options.from.map_or(from, |f| f.max(from)));
         }
@@ -184,8 +230,8 @@ impl Replay<'_> {
         progress.expect(1);
         let work = progress.begin("replay".into());
         work.step("replaying", plan.rows());
-        let mut lanes = self.lanes(plan, &options, &counts);
-        let done = self.merge(&mut lanes, after, &work).await;
+        let mut feeds = self.feeds(plan, &options, after, &counts);
+        let done = self.merge(&mut feeds, after, &work).await;
         self.report.bytes_read += counts.bytes.load(Ordering::Relaxed);
         let damage = counts
             .damage
@@ -202,13 +248,14 @@ impl Replay<'_> {
         done
     }
 
-    fn lanes(&self, plan: Plan, options: &Options, counts: &Arc<Counts>) -> Vec<Lane> {
-        let busy = plan
-            .lanes
-            .iter()
-            .filter(|lane| lane.chunks > 0)
-            .count()
-            .max(1);
+    fn feeds(
+        &self,
+        plan: Plan,
+        options: &Options,
+        after: Option<StreamKey>,
+        counts: &Arc<Counts>,
+    ) -> Vec<Feed> {
+        let all_bytes = plan.bytes();
         let mut values: Vec<(&'static str, Arc<[String]>)> = Vec::new();
         for (column, wanted) in [
             ("exchange", &options.exchanges),
@@ -218,15 +265,16 @@ impl Replay<'_> {
                 values.push((column, wanted.clone().into()));
             }
         }
-        let lanes = plan.lanes.into_iter().zip(self.datasets).zip(&self.forms);
-        let start = |((lane, dataset), form): ((super::LanePlan, &Dataset), &WireForm)| {
+        let lanes = plan.lanes.into_iter().zip(&self.forms);
+        let start = |(mut lane, form): (LanePlan, &WireForm)| {
             let wanted = Wanted {
-                time_column: dataset.time_column.clone(),
+                time_column: form.time_column().to_owned(),
                 from_nanos: options.from.map_or(i64::MIN, nanos),
                 to_nanos: options
                     .to
                     .map_or(i64::MAX, |to| nanos(to).saturating_sub(1)),
                 values: values.clone(),
+                columns: (!self.target.takes_rows()).then(|| form.columns()),
             };
             let reader = Reader {
                 archive: self.archive.clone(),
@@ -234,132 +282,142 @@ impl Replay<'_> {
                 wanted: Arc::new(wanted),
                 verify: options.verify,
                 skip_damaged: options.skip_damaged,
-                // One slice is in use while the next is made.
-                budget: (options.memory / (2 * busy)).max(LEAST_BUDGET),
+                budget: budget(options.memory, lane.bytes, all_bytes),
                 counts: Arc::clone(counts),
             };
-            Lane {
-                slices: reader.start(lane.groups),
-                slice: None,
-                at: 0,
-            }
+            lane.files
+                .retain(|file| after.is_none_or(|after| file.last >= after.row));
+            Feed::start(reader, lane.files)
         };
         lanes.map(start).collect()
     }
 
     async fn merge(
         &mut self,
-        lanes: &mut [Lane],
+        feeds: &mut [Feed],
         after: Option<StreamKey>,
         work: &Work,
     ) -> Result<()> {
-        let mut pace = Pace::new(self.options.speed);
+        let order = self.options.order;
+        let mut pace = (self.options.speed != Speed::Max).then(|| Pace::new(self.options.speed));
         let mut unseen = 0;
-        for lane in lanes.iter_mut() {
-            lane.fill().await?;
+        for feed in feeds.iter_mut() {
+            feed.fill().await?;
         }
-        while let Some((number, until)) = next_lane(lanes.iter().map(Lane::head)) {
-            let lane = &mut lanes[number];
-            let Some(slice) = &lane.slice else { break };
-            while let Some(row) = slice.rows.get(lane.at) {
-                let key = StreamKey::new(number, row.key);
+        while let Some((number, until)) = next_lane(order, feeds.iter().map(Feed::head)) {
+            let feed = &mut feeds[number];
+            while let Some(row) = feed.slice.rows.get(feed.at).copied() {
+                let key = StreamKey::new(order, number, row.key);
                 if until.is_some_and(|until| key > until) {
                     break;
                 }
-                lane.at += 1;
+                feed.at += 1;
                 if after.is_some_and(|after| key <= after) {
                     continue;
                 }
-                if !self.wait(&mut pace, key).await? {
-                    return Ok(());
+                if let Some(pace) = &mut pace {
+                    let clock = feed.slice.batches[row.batch as usize].clock(row.row as usize);
+                    if !self.wait(pace, clock).await? {
+                        return Ok(());
+                    }
                 }
-                self.send(slice, row.batch as usize, row.row as usize, key)
-                    .await?;
+                self.send(&feed.slice, row, key).await?;
                 unseen += 1;
                 if unseen == LOOK_EVERY {
                     work.add(unseen, 0);
                     unseen = 0;
-                    if !self.look(&mut pace, key).await? {
+                    if !self.look(pace.as_mut(), &feed.slice, row, work).await? {
                         return Ok(());
                     }
                 }
             }
-            lane.fill().await?;
+            feed.fill().await?;
         }
         work.add(unseen, 0);
         Ok(())
     }
 
-    /// Waits until a message is due; `false` when it is to end before that.
-    async fn wait(&mut self, pace: &mut Pace, key: StreamKey) -> Result<bool> {
-        let wait = pace.wait(key.time_nanos, self.started.elapsed());
+    /// Waits until a message of this time is due; `false` when it is to end before that.
+    async fn wait(&mut self, pace: &mut Pace, time_nanos: i64) -> Result<bool> {
+        let wait = pace.wait(time_nanos, self.clock.elapsed());
         if wait < FINEST_WAIT {
             return Ok(true);
         }
         // What was sent is seen by the other side before this one sleeps.
         self.target.flush()?;
-        if self.written.elapsed() > CHECKPOINT_EVERY {
+        if self.is_time_to_note() {
             self.note().await?;
         }
         let slept = self
             .shutdown
-            .run_until_cancelled(tokio::time::sleep(wait))
+            .run_until_cancelled(self.clock.sleep(wait))
             .await;
         self.report.interrupted = slept.is_none();
         Ok(slept.is_some())
     }
 
+    fn is_time_to_note(&self) -> bool {
+        self.clock.elapsed().saturating_sub(self.written) > CHECKPOINT_EVERY
+    }
+
     /// Looks at the clock and at the shutdown; `false` when it is to end.
-    async fn look(&mut self, pace: &mut Pace, key: StreamKey) -> Result<bool> {
+    async fn look(
+        &mut self,
+        pace: Option<&mut Pace>,
+        slice: &Slice,
+        row: Row,
+        work: &Work,
+    ) -> Result<bool> {
         // Lets whoever shares this thread run; a target that never waits would not.
         tokio::task::yield_now().await;
-        if self.written.elapsed() > CHECKPOINT_EVERY {
+        if self.is_time_to_note() {
             self.note().await?;
-            let reached =
-                Timestamp::from_nanosecond(i128::from(key.time_nanos)).map(|t| t.to_string());
+            let batch = &slice.batches[row.batch as usize];
+            let (event, due) = (
+                batch.event_nanos(row.row as usize),
+                batch.clock(row.row as usize),
+            );
+            let lag = pace.map(|pace| pace.lag(due, self.clock.elapsed()));
+            work.say(reached(event, lag));
             tracing::debug!(
-                messages = self.report.messages, event_time = reached.unwrap_or_default(),
-                lag = ?pace.lag(key.time_nanos, self.started.elapsed()), "replaying"
+                messages = self.report.messages,
+                event_time = event,
+                ?lag,
+                "replaying"
             );
         }
         self.report.interrupted = self.shutdown.is_cancelled();
         Ok(!self.report.interrupted)
     }
 
-    async fn send(
-        &mut self,
-        slice: &Slice,
-        batch: usize,
-        row: usize,
-        key: StreamKey,
-    ) -> Result<()> {
+    async fn send(&mut self, slice: &Slice, row: Row, key: StreamKey) -> Result<()> {
+        let (batch, at) = (&slice.batches[row.batch as usize], row.row as usize);
+        let event_nanos = batch.event_nanos(at);
         if self.target.takes_rows() {
-            let rows = slice.batches[batch].batch();
-            self.target.send_row(key.lane, rows, row).await?;
+            self.target.send_row(key.lane, batch.batch(), at).await?;
         } else {
-            self.send_message(slice, batch, row, key).await?;
+            self.write(batch, at, event_nanos, key);
+            let message = self.buffers.message(key)?;
+            if !self.target.send_at_once(message)? {
+                self.target.send(message).await?;
+            }
+            self.report.payload_bytes += self.buffers.payload.len() as u64;
         }
         self.report.messages += 1;
         self.sent_count[key.lane] += 1;
         self.sent = Some(key);
-        if self.report.span.is_none() {
-            self.extend_span(key);
-        }
+        let (first, last) = self.span.unwrap_or((event_nanos, event_nanos));
+        self.span = Some((first.min(event_nanos), last.max(event_nanos)));
         Ok(())
     }
 
-    async fn send_message(
-        &mut self,
-        slice: &Slice,
-        batch: usize,
-        row: usize,
-        key: StreamKey,
-    ) -> Result<()> {
+    /// Writes a row as a message into the buffers.
+    fn write(&mut self, batch: &BoundBatch, row: usize, event_nanos: i64, key: StreamKey) {
         let shift_secs = match self.shift_secs {
             Some(shift) => shift,
             None => {
                 let shift = if self.options.shift_to_now {
-                    Timestamp::now().as_second() - key.time_nanos.div_euclid(1_000_000_000)
+                    Timestamp::now().as_second() - event_nanos.div_euclid(1_000_000_000)
                 } else {
                     0
                 };
@@ -369,43 +427,34 @@ impl Replay<'_> {
         let Buffers {
             subject,
             msg_id,
+            other_id,
+            other_name,
             payload,
         } = &mut self.buffers;
         subject.clear();
         msg_id.clear();
         payload.clear();
-        let bound = &slice.batches[batch];
-        bound.push_subject(row, subject);
-        bound.push_payload(row, shift_secs, payload);
-        push_u64(key.epoch, msg_id);
+        batch.push_subject(row, subject);
+        batch.push_payload(row, shift_secs, payload);
+        push_u64(key.row.epoch, msg_id);
         msg_id.push(b'-');
-        push_u64(key.seq, msg_id);
+        push_u64(key.row.seq, msg_id);
+        other_id.clear();
+        *other_name = PUBLISHER_ID;
+        let is_known = self.wants_id && batch.push_publisher_id(row, other_id);
+        if is_known && self.options.message_id == MessageId::Publisher {
+            std::mem::swap(msg_id, other_id);
+            *other_name = POSITION_ID;
+        }
         if self.pass > 0 {
             msg_id.push(b'-');
             push_u64(self.pass, msg_id);
-        }
-        let text = |bytes| std::str::from_utf8(bytes).map_err(|e| Error::malformed(e.to_string()));
-        let message = Outgoing {
-            key,
-            subject: text(subject)?,
-            msg_id: text(msg_id)?,
-            payload,
-        };
-        self.target.send(message).await?;
-        self.report.payload_bytes += payload.len() as u64;
-        Ok(())
-    }
-
-    fn extend_span(&mut self, key: StreamKey) {
-        if let Ok(time) = Timestamp::from_nanosecond(i128::from(key.time_nanos)) {
-            let (first, last) = self.report.span.unwrap_or((time, time));
-            self.report.span = Some((first.min(time), last.max(time)));
         }
     }
 
     /// Writes down the place up to which the target has everything.
     async fn note(&mut self) -> Result<()> {
-        self.written = Instant::now();
+        self.written = self.clock.elapsed();
         let Some(path) = &self.options.checkpoint else {
             return Ok(());
         };
@@ -416,9 +465,9 @@ impl Replay<'_> {
         let place = Checkpoint {
             selection: self.selected.clone(),
             dataset: self.datasets[key.lane].name.to_string(),
-            time_nanos: key.time_nanos,
-            epoch: key.epoch,
-            seq: key.seq,
+            time_nanos: key.row.rank,
+            epoch: key.row.epoch,
+            seq: key.row.seq,
             pass: self.pass,
             shift_secs: self.shift_secs.unwrap_or(0),
             file_bytes: settled.file_bytes,
@@ -429,8 +478,7 @@ impl Replay<'_> {
     /// Hands over what was sent, so that no place of this pass is taken for one of the next.
     async fn end_pass(&mut self) -> Result<()> {
         self.target.drain().await?;
-        if let Some(key) = self.sent {
-            self.extend_span(key);
+        if self.sent.is_some() {
             self.note().await?;
         }
         self.sent = None;
@@ -444,11 +492,14 @@ impl Replay<'_> {
             names.zip(self.sent_count).filter(|(_, n)| *n > 0).collect();
         self.report.by_dataset = counts;
         self.report.duplicates = self.target.duplicates();
-        self.report.seconds = self.started.elapsed().as_secs_f64();
+        self.report.seconds = self.clock.elapsed().as_secs_f64();
+        self.report.span = self
+            .span
+            .and_then(|(first, last)| Some((time(first)?, time(last)?)));
         let r = &self.report;
         tracing::info!(
             messages = r.messages, duplicates = r.duplicates, bytes_read = r.bytes_read, of = r.archive_bytes,
-            skipped = r.skipped.len(), interrupted = r.interrupted, duration = ?self.started.elapsed(), "replayed"
+            skipped = r.skipped.len(), interrupted = r.interrupted, duration = ?self.clock.elapsed(), "replayed"
         );
         self.report
     }

@@ -57,6 +57,14 @@ impl SubjectForm {
         fixed
     }
 
+    /// The columns of which subjects are made.
+    pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Literal(_) => None,
+            Piece::Column(name) => Some(name.as_str()),
+        })
+    }
+
     pub(super) fn bind(&self, batch: &RecordBatch) -> Result<BoundSubject> {
         let text = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
         let bind = |piece: &Piece| {

@@ -209,7 +209,7 @@ impl Generation<'_> {
         let rows = sift.kept.rows;
         let manifest = self.manifest(sift, written);
         let id = manifest.id();
-        tracing::info!(generation = %id, attempt = self.attempt, rows, arrow_bytes = stream.bytes(), duration = ?started.elapsed(), "exported");
+        tracing::debug!(generation = %id, attempt = self.attempt, rows, arrow_bytes = stream.bytes(), duration = started.elapsed().as_secs_f64(), "exported");
         let committed = self.road.archive.commit(manifest.clone()).await?;
         if let Committed::Lost(_) = committed {
             self.road

@@ -1,7 +1,5 @@
 //! Archive → cold: the generations that cold does not hold, through a staging table, whole or not at all.
 
-use std::time::Instant;
-
 use super::holdings::held_generations;
 use super::proof;
 use super::road::{Road, total};
@@ -64,7 +62,7 @@ pub(super) async fn load(
             .await
             .map(|()| false);
     }
-    let moved = move_into_cold(road, &table, window, total(&missing)).await?;
+    let moved = move_into_cold(road, &table, window, total(&missing), work).await?;
     if let Some(parts) = moved
         && held.rows == 0
     {
@@ -127,8 +125,8 @@ async fn move_into_cold(
     staging: &str,
     window: Window,
     expected: Fingerprint,
+    work: &Work,
 ) -> Result<Option<Parts>> {
-    let started = Instant::now();
     let cold = road.cold()?;
     let engine = &cold.schema.engine;
     let parts = cold.tier.parts(engine, staging, None).await?;
@@ -150,7 +148,7 @@ async fn move_into_cold(
     cold.tier
         .move_partition(&partition.id, staging, &cold.schema.table)
         .await?;
-    tracing::info!(staging, rows = partition.rows, duration = ?started.elapsed(), "moved into cold");
+    work.moved(partition.rows, partition.bytes);
     // Nobody but this attempt knows the table; parts that were merged since they were listed will not be found in cold.
     Ok(parts.filter(|parts| parts.rows() == expected.rows))
 }

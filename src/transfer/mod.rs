@@ -6,6 +6,7 @@
 //! again ends in the same state.
 
 mod batch;
+mod calendar;
 mod deletion;
 mod erase;
 mod evidence;
@@ -22,8 +23,10 @@ mod proof;
 mod repair;
 mod report;
 mod requests;
+mod retention;
 mod road;
 mod rows;
+mod rows_body;
 mod runner;
 mod seal;
 mod sift;
@@ -42,13 +45,16 @@ use std::time::Instant;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
+pub use calendar::{Calendar, Seen, WindowStage, WindowStanding, gap_before, held_in_hot};
 pub use gc::{Item, Kept, Kind, Sweep, gc};
 pub use moment::{Range, parse_age, parse_moment};
 pub use plan::{Cleanup, CleanupPolicy, Due, Plan, PlannedPartition, PlannedWindow};
 pub use repair::{Repaired, Repairs, Unrepaired, repair};
 pub use report::{DatasetReport, PartitionReport, Report, WindowReport, describe_plan};
 pub use requests::{OpenRequest, Wish, dataset_of, open_requests, submit};
+pub use retention::{LeavingReport, Place, PlannedLeaving, Retention};
 pub use task::{Entry, Event, Stage, Status};
 pub use verify::{Against, VerifyReport, verify};
 
@@ -126,6 +132,8 @@ pub struct Request {
     pub filter: Option<Filter>,
     /// Whether proven partitions are cleaned out of hot.
     pub cleanup: CleanupPolicy,
+    /// What leaves cold and the archive after that, because of its age.
+    pub retention: Retention,
     /// How long after its end a window is exported at the earliest, where the range has no end.
     pub grace: SignedDuration,
     /// How many hours of data that are not archived yet one run takes at most, for each dataset; `None` for all.
@@ -146,10 +154,19 @@ impl Request {
             range: Range::default(),
             filter: None,
             cleanup: CleanupPolicy::Off,
+            retention: Retention::default(),
             grace: SignedDuration::try_from(sync.grace).unwrap_or(SignedDuration::MAX),
             batch_hours: None,
             jobs: sync.max_concurrent_transfers,
             now: Timestamp::now(),
+        }
+    }
+
+    /// What leaves in this run: nothing where not all rows are asked for on their whole way.
+    fn retention(&self) -> Retention {
+        match self.filter.is_none() && self.goal == Goal::Sync {
+            true => self.retention,
+            false => Retention::default(),
         }
     }
 
@@ -238,7 +255,9 @@ async fn plan_one(context: &TransferContext, dataset: &Dataset, request: &Reques
     }
     let road = Road::open(context, dataset, request).await?;
     let facts = survey::survey(&road, request.range).await?;
-    due(&road, &facts, request).await
+    let mut plan = due(&road, &facts, request).await?;
+    plan.leaving = retention::plan(&road, request).await?;
+    Ok(plan)
 }
 
 /// What is due of a dataset, no more than one run takes.
@@ -399,6 +418,11 @@ async fn run_one(
             )));
         }
     }
+    let leaving = retention::run(&runner.road, &runner.observer, request, &mut report.leaving);
+    match runner.shutdown.run_until_cancelled(leaving).await {
+        Some(done) => done?,
+        None => return Err(Error::new(Cause::Interrupted)),
+    }
     count_rows(&runner.road, report).await
 }
 
@@ -414,9 +438,9 @@ async fn recover_sealed(
         if !request.range.touches(sealed.span) {
             continue;
         }
-        let work = road
-            .progress
-            .begin(format!("{} recovering {}", road.dataset.name, sealed.span));
+        let what = format!("{} recovering {}", road.dataset.name, sealed.span);
+        let task = road.task(sealed.span);
+        let work = road.progress.begin_task(what, task.clone());
         road.progress.expect(1);
         let finish = plan::may_clean(sealed.span, request.due());
         let mut of_partition = PartitionReport {
@@ -425,7 +449,8 @@ async fn recover_sealed(
             kept: None,
             error: None,
         };
-        match seal::recover(road, &runner.observer, &sealed, finish, &work).await {
+        let recovered = seal::recover(road, &runner.observer, &sealed, finish, &work);
+        match recovered.instrument(task).await {
             Ok(None) => continue,
             Ok(Some(cleaned)) => {
                 runner::take_cleaned(&mut of_partition, &mut report.windows, cleaned);

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::moment::Range;
 use super::partitioning::{Partitioning, Unit, cut};
+use super::retention::PlannedLeaving;
 use crate::dataset::{DatasetName, Window};
 use crate::error::{Error, Result};
 
@@ -122,6 +123,9 @@ pub struct Plan {
     pub postponed: u64,
     /// Partitions that are not what their value says, each with the reason: they halt.
     pub halted: Vec<String>,
+    /// What is past its retention in cold and in the archive.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<PlannedLeaving>,
 }
 
 impl Plan {
@@ -143,6 +147,7 @@ impl Plan {
             young: 0,
             postponed: 0,
             halted: Vec::new(),
+            leaving: Vec::new(),
         }
     }
 
@@ -183,6 +188,7 @@ pub(super) fn plan(facts: &Facts, range: Range, due: Due) -> Result<Plan> {
         young: 0,
         postponed: 0,
         halted: Vec::new(),
+        leaving: Vec::new(),
     };
     for partition in &facts.partitions {
         match plan_partition(facts, partition, unit, range, due) {

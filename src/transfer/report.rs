@@ -3,6 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use super::plan::{Cleanup, Plan};
+use super::retention::LeavingReport;
 use super::road::total;
 use super::task::{Stage, Status};
 use super::window::Driven;
@@ -32,6 +33,9 @@ pub struct DatasetReport {
     pub postponed: u64,
     /// Partitions that were to be cleaned, or were looked at for it.
     pub partitions: Vec<PartitionReport>,
+    /// What was past its retention in cold and in the archive.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<LeavingReport>,
     /// Rows of hot's table after the run; `None` where hot was not asked.
     pub hot_rows: Option<u64>,
     /// Rows of cold's table after the run; `None` where cold was not asked.
@@ -56,6 +60,12 @@ pub struct WindowReport {
     pub generations: u64,
     /// How many of them this run made.
     pub new_generations: u64,
+    /// Rows of those that this run made.
+    pub new_rows: u64,
+    /// Bytes of their chunks.
+    pub new_bytes: u64,
+    /// Whether this run moved any generation into cold.
+    pub loaded: bool,
     /// Chunks of all generations.
     pub chunks: u64,
     /// Rows of all generations.
@@ -87,7 +97,7 @@ pub struct PartitionReport {
 }
 
 #[expect(clippy::ref_option, reason = "serde asks for this signature")]
-fn text<S: Serializer>(error: &Option<Error>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn text<S: Serializer>(error: &Option<Error>, serializer: S) -> Result<S::Ok, S::Error> {
     match error {
         Some(e) => serializer.collect_str(e),
         None => serializer.serialize_none(),
@@ -103,6 +113,9 @@ impl WindowReport {
             status: Status::Queued,
             generations: 0,
             new_generations: 0,
+            new_rows: 0,
+            new_bytes: 0,
+            loaded: false,
             chunks: 0,
             rows: 0,
             archive_bytes: 0,
@@ -117,6 +130,12 @@ impl WindowReport {
         self.stage = self.stage.max(driven.stage);
         self.generations = driven.generations.len() as u64;
         self.new_generations += u64::from(driven.made);
+        self.loaded |= driven.loaded;
+        let made = usize::try_from(driven.made).unwrap_or(usize::MAX);
+        for manifest in driven.generations.iter().rev().take(made) {
+            self.new_rows += manifest.fingerprint.rows;
+            self.new_bytes += manifest.bytes();
+        }
         self.chunks = driven
             .generations
             .iter()
@@ -143,6 +162,7 @@ impl DatasetReport {
             young: 0,
             postponed: 0,
             partitions: Vec::new(),
+            leaving: Vec::new(),
             hot_rows: None,
             cold_rows: None,
             seconds: 0.0,
@@ -175,11 +195,13 @@ impl DatasetReport {
     fn errors(&mut self) -> impl Iterator<Item = Error> {
         let windows = self.windows.iter_mut().filter_map(|w| w.error.take());
         let partitions = self.partitions.iter_mut().filter_map(|p| p.error.take());
+        let leaving = self.leaving.iter_mut().filter_map(|l| l.error.take());
         self.error
             .take()
             .into_iter()
             .chain(windows)
             .chain(partitions)
+            .chain(leaving)
     }
 }
 
@@ -257,6 +279,9 @@ pub fn describe_plan(plan: &Plan) -> String {
     }
     if plan.young > 0 {
         let _ = writeln!(text, "  {} windows are too young and wait", plan.young);
+    }
+    for leaving in &plan.leaving {
+        let _ = writeln!(text, "  {leaving}");
     }
     if plan.postponed > 0 {
         let _ = writeln!(

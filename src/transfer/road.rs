@@ -8,6 +8,7 @@ use crate::progress::Progress;
 
 use super::evidence::Evidence;
 use super::rows::Rows;
+use super::tasks::TaskId;
 
 /// A tier with the live table of the dataset.
 #[derive(Debug, Clone)]
@@ -53,6 +54,13 @@ pub(super) struct SourceTable {
 }
 
 impl Road {
+    /// What every log line of a task bears, whatever the level.
+    pub(super) fn task(&self, window: Window) -> tracing::Span {
+        let name = &self.dataset.name;
+        let id = TaskId::new(name.clone(), window);
+        tracing::error_span!("task", %id, dataset = %name, %window)
+    }
+
     /// Hot, for a step that cannot do without.
     pub(super) fn hot(&self) -> Result<&Side> {
         self.hot.as_ref().ok_or_else(|| missing("hot"))

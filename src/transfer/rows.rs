@@ -297,22 +297,7 @@ pub(super) fn have_positions(columns: &[HashedColumn]) -> bool {
 
 /// Refuses a table that cannot take archived rows as they are, each difference named.
 pub(super) fn check_takes(schema: &TableSchema, columns: &[HashedColumn]) -> Result<()> {
-    let mut differences = Vec::new();
-    for column in columns {
-        match schema.columns.iter().find(|c| c.name == column.name) {
-            None => differences.push(format!("column `{}` is missing", column.name)),
-            Some(live) if live.column_type.to_string() != column.type_name => {
-                differences.push(format!(
-                    "column `{}` is {}, in the archive {}",
-                    column.name, live.column_type, column.type_name
-                ));
-            }
-            Some(live) if !matches!(live.default_kind.as_str(), "" | "DEFAULT") => {
-                differences.push(format!("column `{}` is {}", column.name, live.default_kind));
-            }
-            Some(_) => {}
-        }
-    }
+    let mut differences = schema.misfits(columns);
     for live in schema.stored_columns() {
         let filled = columns.iter().any(|c| c.name == live.name);
         if !filled && live.default_kind.is_empty() {

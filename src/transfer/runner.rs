@@ -25,8 +25,8 @@ use crate::error::{Cause, Context as _, Error, Result};
 use crate::progress::Work;
 use crate::retry::{Backoff, Tries};
 
-/// How long another worker's lease is waited for: longer than it takes for a dead one's to expire.
-const BUSY_PATIENCE: Duration = Duration::from_secs(90);
+/// How many times as long as it takes for a dead worker's lease to expire another one's is waited for.
+const BUSY_PATIENCES: f64 = 1.5;
 /// How often a window that another worker has is asked for.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
@@ -141,7 +141,7 @@ impl Runner {
                 source: &source,
                 window,
             };
-            let task = self.task(window);
+            let task = self.road.task(window);
             match self.patiently(job, &work).instrument(task).await {
                 Ok(done) => take_cleaned(&mut report, windows, done),
                 // One that fails leaves the others their turn.
@@ -198,15 +198,13 @@ impl Runner {
                 return report;
             }
         }
-        let work = self
-            .road
-            .progress
-            .begin(format!("{} cleaning {span}", self.road.dataset.name));
+        let task = self.road.task(span);
+        let what = format!("{} cleaning {span}", self.road.dataset.name);
+        let work = self.road.progress.begin_task(what, task.clone());
         let job = Job::Clean {
             partition: &planned.id,
             span,
         };
-        let task = self.task(span);
         let cleaned = self.patiently(job, &work).instrument(task).await;
         match cleaned {
             Ok(done) => take_cleaned(&mut report, windows, done),
@@ -215,24 +213,17 @@ impl Runner {
         report
     }
 
-    /// What every log line of a task bears, whatever the level.
-    fn task(&self, window: Window) -> tracing::Span {
-        tracing::error_span!("task", dataset = %self.road.dataset.name, %window)
-    }
-
     /// Drives one window to the goal.
     async fn window(&self, source: Option<SourceTable>, window: Window) -> WindowReport {
         let started = Instant::now();
-        let work = self
-            .road
-            .progress
-            .begin(format!("{} {window}", self.road.dataset.name));
+        let task = self.road.task(window);
+        let what = format!("{} {window}", self.road.dataset.name);
+        let work = self.road.progress.begin_task(what, task.clone());
         let mut report = WindowReport::new(window);
         let job = Job::Drive {
             source: source.as_ref(),
             window,
         };
-        let task = self.task(window);
         let driven = match self.may_work_on(window).await {
             Ok(true) => self.patiently(job, &work).instrument(task.clone()).await,
             Ok(false) => {
@@ -327,9 +318,11 @@ impl Runner {
 
     /// Does a job under a permit: again where an error can pass, and after a while where another worker has what it needs.
     async fn patiently(&self, job: Job<'_>, work: &Work) -> Result<Cleaned> {
-        let started = Instant::now();
         let what = job.to_string();
         let mut tries = Tries::new(&what, Backoff::INTERACTIVE);
+        let busy_patience = self.observer.patience().mul_f64(BUSY_PATIENCES);
+        // The time that it waited for a permit is no time that another worker was given.
+        let mut busy_since = None;
         loop {
             let permits = match job {
                 Job::Drive { .. } => &self.permits,
@@ -347,7 +340,9 @@ impl Runner {
                     return Ok(done);
                 }
                 Err(e)
-                    if matches!(e.cause(), Cause::Busy(_)) && started.elapsed() < BUSY_PATIENCE =>
+                    if matches!(e.cause(), Cause::Busy(_))
+                        && busy_since.get_or_insert_with(Instant::now).elapsed()
+                            < busy_patience =>
                 {
                     work.step("waiting for another worker", 0);
                     tokio::time::sleep(BUSY_PAUSE).await;

@@ -158,8 +158,9 @@ async fn finish(
     let started = Instant::now();
     let hot = road.hot()?;
     let mut cleaned = Cleaned::default();
+    let mut bytes = 0;
     if let Some(partition) = only_partition(hot, sealed).await? {
-        cleaned.rows = partition.rows;
+        (cleaned.rows, bytes) = (partition.rows, partition.bytes);
         for (window, rows) in windows(road, sealed, &partition).await? {
             let source = SourceTable {
                 table: sealed.table.clone(),
@@ -171,10 +172,11 @@ async fn finish(
         }
         refuse_change(hot, sealed, &partition).await?;
     }
-    work.step("dropping", 0);
+    work.step("dropping", cleaned.rows);
     hot.tier.drop_table(&sealed.table).await?;
+    work.moved(cleaned.rows, bytes);
     turn.reached(Stage::Cleaned).await?;
-    tracing::info!(dataset = %road.dataset.name, span = %sealed.span, rows = cleaned.rows, duration = ?started.elapsed(), "hot cleaned");
+    tracing::info!(span = %sealed.span, rows = cleaned.rows, bytes, duration = started.elapsed().as_secs_f64(), "hot cleaned");
     Ok(cleaned)
 }
 
@@ -216,7 +218,7 @@ async fn prove(
 /// The one partition of a sealed table; `None` where it is empty.
 ///
 /// A partition that was moved away is listed with no rows for a while: the server puts an empty part in its place.
-async fn only_partition(hot: &Side, sealed: &Sealed) -> Result<Option<Partition>> {
+pub(super) async fn only_partition(hot: &Side, sealed: &Sealed) -> Result<Option<Partition>> {
     let mut partitions = hot.tier.partitions(&sealed.table).await?;
     partitions.retain(|p| p.rows > 0);
     match partitions.len() {
@@ -254,7 +256,7 @@ async fn windows(
 }
 
 /// A last look before the drop: what was proven is what is there.
-async fn refuse_change(hot: &Side, sealed: &Sealed, proven: &Partition) -> Result<()> {
+pub(super) async fn refuse_change(hot: &Side, sealed: &Sealed, proven: &Partition) -> Result<()> {
     match only_partition(hot, sealed).await? {
         Some(now) if now.rows == proven.rows && now.id == proven.id => Ok(()),
         now => Err(Error::integrity(format!(
@@ -266,8 +268,8 @@ async fn refuse_change(hot: &Side, sealed: &Sealed, proven: &Partition) -> Resul
     }
 }
 
-/// Moves a sealed partition back to hot.
-async fn give_back(hot: &Side, sealed: &Sealed) -> Result<()> {
+/// Moves a partition that was set aside back to where it came from.
+pub(super) async fn give_back(hot: &Side, sealed: &Sealed) -> Result<()> {
     if let Some(partition) = only_partition(hot, sealed).await? {
         hot.tier
             .move_partition(&partition.id, &sealed.table, &hot.schema.table)
@@ -279,7 +281,7 @@ async fn give_back(hot: &Side, sealed: &Sealed) -> Result<()> {
             sealed.table, left.rows
         )));
     }
-    tracing::warn!(table = %sealed.table, "the sealed rows were given back to hot");
+    tracing::warn!(table = %sealed.table, "the rows that were set aside were given back");
     hot.tier.drop_table(&sealed.table).await
 }
 

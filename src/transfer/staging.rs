@@ -10,8 +10,9 @@ use super::deletion::stop_deletions;
 use super::partitioning::{window_from_name, window_in_name};
 use super::road::{Road, Side, total};
 use super::rows::{Rows, check_takes};
-use crate::archive::{Archive, Manifest};
-use crate::clickhouse::{TABLE_ALREADY_EXISTS, Tier, ident};
+use super::rows_body::RowsBody;
+use crate::archive::{Archive, Chunk, ChunkBatches, ChunkBytes, Manifest};
+use crate::clickhouse::{Insert, TABLE_ALREADY_EXISTS, Tier, ident};
 use crate::dataset::Window;
 use crate::error::{Context as _, Error, Result};
 use crate::progress::Work;
@@ -106,7 +107,7 @@ pub(super) async fn fill(
             ))
             .hint("nothing was moved into the table; `mpsync verify --deep` looks closer at the archive"));
         }
-        tracing::info!(generation = %manifest.id(), table, rows = manifest.fingerprint.rows, duration = ?started.elapsed(), "loaded and proven");
+        tracing::debug!(generation = %manifest.id(), table, rows = manifest.fingerprint.rows, duration = started.elapsed().as_secs_f64(), "loaded and proven");
     }
     Ok(())
 }
@@ -121,29 +122,49 @@ pub(super) async fn keep_if_filled(tier: &Tier, table: &str, filled: Result<()>)
     filled
 }
 
-/// Passes a chunk's bytes to the server as they are. A damaged chunk lands nothing: its last bytes are held back.
+/// Inserts a chunk: its bytes as they are, or its rows where its bytes are encrypted. A damaged chunk lands nothing.
 async fn insert_chunk(
     archive: &Archive,
     tier: &Tier,
     table: &str,
     manifest: &Manifest,
-    chunk: &crate::archive::Chunk,
+    chunk: &Chunk,
 ) -> Result<()> {
-    let names: Vec<_> = manifest
-        .schema
-        .columns
-        .iter()
-        .map(|c| c.name.as_str())
-        .collect();
-    let mut bytes = archive.chunk_bytes(&manifest.id(), chunk).await?;
-    let mut insert = tier
-        .insert(table, &names, "Parquet")
-        .with_setting("insert_deduplicate", "0")
-        // The rows lie in the table's order: read in it, they need no sorting.
-        .with_setting("input_format_parquet_preserve_order", "1");
+    let columns = manifest.schema.columns.iter();
+    let columns: Vec<_> = columns.map(|c| c.name.as_str()).collect();
+    let insert = |format| {
+        tier.insert(table, &columns, format)
+            .with_setting("insert_deduplicate", "0")
+            // The rows lie in the table's order: read in it, they need no sorting.
+            .with_setting("input_format_parquet_preserve_order", "1")
+    };
+    match &chunk.key_id {
+        None => {
+            // The last bytes are held back until all are known to be right, and Parquet cannot be read without its end.
+            let bytes = archive.chunk_bytes(&manifest.id(), chunk).await?;
+            pass_on(insert("Parquet"), bytes).await
+        }
+        Some(_) => {
+            // Nothing is decrypted before all bytes are known to be right.
+            let rows = archive.read_chunk(&manifest.id(), chunk).await?;
+            pass_rows(insert("ArrowStream"), rows).await
+        }
+    }
+}
+
+async fn pass_on(mut insert: Insert, mut bytes: ChunkBytes) -> Result<()> {
     while let Some(piece) = bytes.try_next().await? {
         insert.send(piece).await?;
     }
+    insert.end().await
+}
+
+async fn pass_rows(mut insert: Insert, mut rows: ChunkBatches) -> Result<()> {
+    let mut body = RowsBody::default();
+    while let Some(batch) = rows.try_next().await? {
+        insert.send(body.piece(&batch)?).await?;
+    }
+    insert.send(body.end()?).await?;
     insert.end().await
 }
 

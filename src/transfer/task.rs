@@ -7,7 +7,17 @@ use crate::error::{Cause, Error};
 
 /// The last thing that was proven of a window. Each can be asked of the data again.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
+    utoipa::ToSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
@@ -36,7 +46,9 @@ impl std::fmt::Display for Stage {
 }
 
 /// How a run of a task stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Not begun, or broken off: the next run takes it.
@@ -125,6 +137,8 @@ pub enum Event {
     Retried,
     /// A person wants it passed over, and ended where it runs.
     Cancelled,
+    /// It is past the archive's retention: its generations are being removed.
+    Expired,
 }
 
 impl Event {
@@ -154,7 +168,7 @@ impl Standing {
     /// What one entry says; `None` where it says nothing about it, and the one before it counts.
     pub(super) fn said_by(event: &Event) -> Option<Self> {
         match event {
-            Event::Reached { .. } | Event::Fenced | Event::Tended { .. } => None,
+            Event::Reached { .. } | Event::Fenced | Event::Expired | Event::Tended { .. } => None,
             Event::Cancelled
             | Event::Ended {
                 status: Status::Cancelled,

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use futures_util::StreamExt as _;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::moment::Range;
@@ -20,8 +21,8 @@ use crate::error::{Cause, Error, Result};
 pub struct Against {
     /// The tier.
     pub tier: Tier,
-    /// Whether the tier may hold nothing of a window: hot, which is cleaned.
-    pub may_be_empty: bool,
+    /// The tier may hold nothing of a window that ended before this: hot, which is cleaned, and cold past its retention.
+    pub may_lack_before: Option<Timestamp>,
 }
 
 /// What a check found.
@@ -178,7 +179,7 @@ async fn check(
         let held = rows.fingerprint(&first.schema.columns).await?;
         if held == total(&generations) {
             Ok(Comparison::Same)
-        } else if held.rows == 0 && against.may_be_empty {
+        } else if held.rows == 0 && against.may_lack_before.is_some_and(|t| window.end() <= t) {
             Ok(Comparison::Absent)
         } else {
             proof::explain(&rows, held, &generations)

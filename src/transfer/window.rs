@@ -21,8 +21,10 @@ pub(super) struct Driven {
     pub(super) stage: Stage,
     /// Its generations.
     pub(super) generations: Vec<Manifest>,
-    /// How many of them this run made.
+    /// How many of them this run made: the last ones.
     pub(super) made: u32,
+    /// Whether this run moved any of them into cold.
+    pub(super) loaded: bool,
     /// Bytes of Arrow that were read for them.
     pub(super) arrow_bytes: u64,
 }
@@ -44,6 +46,7 @@ pub(super) async fn drive(
         stage: Stage::Planned,
         generations: Vec::new(),
         made: 0,
+        loaded: false,
         arrow_bytes: 0,
     };
     for round in 1..=ROUNDS {
@@ -66,6 +69,7 @@ pub(super) async fn drive(
         }
         let fresh = driven.made > made_before;
         if load::load(road, window, &driven.generations, fresh, turn, work).await? {
+            driven.loaded = true;
             driven.reached(Stage::Loaded, turn).await?;
             continue;
         }
@@ -81,7 +85,8 @@ pub(super) async fn drive(
     }
     tracing::info!(
         stage = %driven.stage, generations = driven.generations.len(),
-        rows = total(&driven.generations).rows, duration = ?started.elapsed(), "window driven"
+        rows = total(&driven.generations).rows, bytes = driven.generations.iter().map(Manifest::bytes).sum::<u64>(),
+        duration = started.elapsed().as_secs_f64(), "window driven"
     );
     Ok(driven)
 }

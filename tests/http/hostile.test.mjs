@@ -1,11 +1,14 @@
-// Whatever comes in over HTTP, rows keep landing. Run by `just test-http`, against a real daemon.
+// Whatever comes in over HTTP, rows keep landing. Run by `just test-http`, against a real daemon; once more over TLS, where
+// MPSYNC_TEST_TLS names a folder with a certificate.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { after, before, test } from "node:test";
+import { connect as connectTls } from "node:tls";
 import { Daemon, until } from "../page/daemon.mjs";
 
+const SECURE = Boolean(process.env.MPSYNC_TEST_TLS);
 const SEED = Number(process.env.MPSYNC_SEED ?? 1);
 let daemon;
 let feeding = true;
@@ -38,7 +41,7 @@ async function lands() {
 /** Sends bytes over a connection of their own; what comes back until the peer closes it, or has been silent for `quiet` ms. */
 async function talk(bytes, quiet = 1_000) {
   const { hostname, port } = new URL(daemon.url);
-  const socket = connect(Number(port), hostname);
+  const socket = SECURE ? connectTls(Number(port), hostname) : connect(Number(port), hostname);
   let answer = "";
   socket.on("data", (chunk) => (answer += chunk));
   socket.on("error", () => {});
@@ -90,6 +93,12 @@ test("wrong tokens change nothing, and no answer tells the right one", async () 
   await lands();
 });
 
+test("where reads are protected, only health and the page's own files are open", { skip: !SECURE }, async () => {
+  for (const [path, wanted] of [["/stats", 401], ["/metrics", 401], ["/nothing", 401], ["/health", 200], ["/", 200], ["/page.js", 200]]) {
+    assert.equal((await fetch(daemon.url + path)).status, wanted, path);
+  }
+});
+
 test("foreign hosts and origins are refused", async () => {
   const { host } = new URL(daemon.url);
   for (const headers of ["Host: evil.example", `Host: ${host}\r\nOrigin: http://evil.example`, `Host: ${host}\r\nOrigin: null`]) {
@@ -105,7 +114,7 @@ test("methods, paths and heads that are none are answered or the connection is c
   const cases = [
     [`DELETE /stats HTTP/1.1\r\n${close}Authorization: Bearer ${daemon.token}\r\n\r\n`, /^HTTP\/1\.1 405/],
     [`BREW / HTTP/1.1\r\n${close}\r\n`, /^HTTP\/1\.1 4\d\d/],
-    [`GET /nothing HTTP/1.1\r\n${close}\r\n`, /^HTTP\/1\.1 404/],
+    [`GET /nothing HTTP/1.1\r\n${close}Authorization: Bearer ${daemon.token}\r\n\r\n`, /^HTTP\/1\.1 404/],
     [`GET /../../etc/passwd HTTP/1.1\r\n${close}\r\n`, /^HTTP\/1\.1 4\d\d/],
     [`GET /transfer-tasks/%2e%2e%2f%00 HTTP/1.1\r\n${close}\r\n`, /^HTTP\/1\.1 4\d\d/],
     [`GET /${"a".repeat(100_000)} HTTP/1.1\r\n${close}\r\n`, /^(HTTP\/1\.1 4\d\d|$)/],
@@ -123,11 +132,12 @@ test("methods, paths and heads that are none are answered or the connection is c
 test("a thousand connections that say nothing, or a byte at a time, hold up neither ingest nor others for long", async () => {
   const { hostname, port } = new URL(daemon.url);
   const sockets = Array.from({ length: 1_000 }, () => connect(Number(port), hostname).on("error", () => {}));
-  const head = `GET /stats HTTP/1.1\r\nHost: ${hostname}\r\nX-Slow: `;
+  // Over TLS a client's first message that never ends.
+  const head = SECURE ? "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" : `GET /stats HTTP/1.1\r\nHost: ${hostname}\r\nX-Slow: `;
   let at = 0;
   const drip = setInterval(() => {
     // Half of them stay silent; the other half never finish their head.
-    for (const socket of sockets.slice(0, 500)) if (socket.writable) socket.write(head[at] ?? "a");
+    for (const socket of sockets.slice(0, 500)) if (socket.writable) socket.write(head[at] ?? "a", "latin1");
     at += 1;
   }, 50);
   try {

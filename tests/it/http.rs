@@ -1,5 +1,7 @@
 //! A daemon of both sides, asked over HTTP.
 
+mod routes;
+
 use std::io::{BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 
@@ -13,7 +15,13 @@ use mpsync::clickhouse::Tier;
 use mpsync::dataset::TierRole;
 
 /// Sends a request and reads its answer: status and body.
-fn ask(address: &str, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
+pub(crate) fn ask(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> (u16, String) {
     let mut socket = TcpStream::connect(address).expect("connects");
     socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let head = format!(
@@ -35,13 +43,14 @@ fn ask(address: &str, method: &str, path: &str, headers: &str, body: &str) -> (u
     (status, body.to_owned())
 }
 
-fn json(address: &str, path: &str) -> Value {
+/// What a route answers with.
+pub(crate) fn json(address: &str, path: &str) -> Value {
     let (_, body) = ask(address, "GET", path, "", "");
     serde_json::from_str(&body).unwrap_or_else(|e| panic!("{path}: {e}: {body}"))
 }
 
 /// Servers with the trades' tables in both tiers, an archive, and a schedule of some seconds.
-async fn world(archive: &std::path::Path) -> World {
+pub(crate) async fn world(archive: &std::path::Path) -> World {
     let mut world = World::start(&["trades"], &[]).await;
     world.set("MPSYNC__ARCHIVE__PATH", archive.to_str().expect("UTF-8"));
     world.set("MPSYNC__SYNC__INTERVAL_HOURS", "0.0005");

@@ -3,8 +3,6 @@
 //! A proxy breaks the connection before, within or after the first call, then the second, and so on until a run makes fewer
 //! calls. Time budget: 45 seconds on two idle cores.
 
-mod breaker;
-
 use async_nats::jetstream;
 use futures_util::future::join_all;
 use mpsync::clickhouse::Tier;
@@ -14,8 +12,8 @@ use mpsync::error::{Disposition, Error};
 use mpsync::ingest::{Options, SEQUENCE_HEADER, run};
 use tokio_util::sync::CancellationToken;
 
-use self::breaker::{Breaker, Fault, Protocol};
 use crate::support::PATIENCE;
+use crate::support::breaker::{Breaker, Fault, Protocol};
 use crate::support::clickhouse::ClickHouse;
 use crate::support::daemon::dataset;
 use crate::support::nats::{NatsServer, publish};

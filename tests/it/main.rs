@@ -9,6 +9,7 @@
 
 mod chaos;
 mod cli;
+mod daemon;
 mod demo;
 mod dlq;
 mod engine;
@@ -19,5 +20,7 @@ mod ingest_faults;
 mod newdata;
 mod replay;
 mod security;
+mod service;
 mod support;
 mod transfer;
+mod transfer_faults;

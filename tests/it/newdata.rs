@@ -176,6 +176,31 @@ async fn candles_go_from_nats_to_cold_by_a_yaml_and_a_ddl_file_alone() {
         assert_eq!(row, expected(n));
     }
     assert_eq!(world.count("candles").await, 0, "hot is clean");
+    what_is_replayed_is_ingested_to_the_same_rows(&config, folder.path(), &cold).await;
+}
+
+async fn what_is_replayed_is_ingested_to_the_same_rows(config: &Path, folder: &Path, cold: &Tier) {
+    let lines = folder.join("replayed.jsonl");
+    let lines = lines.to_str().expect("text");
+    let into = ["--into", "jsonl", "--file", lines];
+    succeed(
+        config,
+        &[&["replay", "--dataset", "candles"][..], &into].concat(),
+    )
+    .await;
+    succeed(config, &["generate", "--from", lines]).await;
+    succeed(config, &["run", "--drain", "--dataset", "candles"]).await;
+    let fingerprint = async |database: &str| {
+        let sql = format!(
+            "SELECT concat(toString(count()), ' ', toString(sum(cityHash64(tuple(* EXCEPT (stream_epoch, stream_seq, created_at)))))) \
+             FROM {database}.candles"
+        );
+        let found: String = cold.query(&sql).fetch_one().await.expect("a fingerprint");
+        found
+    };
+    let again = fingerprint("marketprism_hot").await;
+    assert_eq!(again, fingerprint("marketprism_cold").await);
+    assert!(again.starts_with(&format!("{CANDLES} ")), "{again}");
 }
 
 #[tokio::test]

@@ -2,14 +2,17 @@
 
 mod batches;
 mod cleanup;
+mod contract;
 mod crash;
 mod damage;
+mod encryption;
 mod erase;
 mod fixtures;
 mod foreign;
 mod gc;
 mod property;
 mod repair;
+mod retention;
 mod road;
 mod s3;
 mod tasks;

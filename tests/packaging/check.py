@@ -113,6 +113,11 @@ def commands():
         for line in inline + lines:
             count += 1
             command(path, re.sub(r"[,.;:]$", "", line.strip()))
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([MPSYNC, "man", folder], check=True)
+        for verb in subcommands(help_of(())) - {"help"}:
+            if not (Path(folder) / f"mpsync-{verb}.1").exists():
+                bad(f"mpsync {verb} has no man page")
     tables = [re.findall(r"^\| (`mpsync [^|]*?) \|", (ROOT / name).read_text(), re.M) for name in ("README.md", "README.zh-CN.md")]
     if tables[0] != tables[1]:
         bad(f"README.md and README.zh-CN.md name other commands: {set(tables[0]) ^ set(tables[1])}")

@@ -3,7 +3,7 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -47,9 +47,11 @@ function natsServer() {
 }
 
 export class Daemon {
-  static async start(settings = "") {
+  /** In a folder of this name, which must not be there; of a name of its own where none is given. */
+  static async start(settings = "", name = null) {
     const self = new Daemon();
-    self.folder = await mkdtemp(join(tmpdir(), "mpsync-page-"));
+    self.folder = name ? join(tmpdir(), name) : await mkdtemp(join(tmpdir(), "mpsync-page-"));
+    if (name) await mkdir(self.folder);
     self.children = [];
     try {
       await self.#servers();
@@ -90,7 +92,9 @@ export class Daemon {
 
   async #configure(settings) {
     this.listen = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`];
-    this.url = `http://${this.listen[0]}`;
+    // A folder with a certificate: everything over TLS, and nothing shown without the token.
+    const secure = process.env.MPSYNC_TEST_TLS;
+    this.url = `${secure ? "https" : "http"}://${this.listen[0]}`;
     this.token = "page-test-token-0123456789abcdef";
     await writeFile(join(this.folder, "token"), this.token, { mode: 0o600 });
     const tier = (name) => `
@@ -111,6 +115,7 @@ ingest:
   dead_letter_folder: ${join(this.folder, "letters")}
 sync:
   grace_minutes: 0
+${secure ? `http: {protect_reads: true, tls_cert_file: ${secure}/cert.pem, tls_key_file: ${secure}/key.pem}` : ""}
 ${settings}`, { mode: 0o600 });
   }
 
@@ -139,7 +144,7 @@ ${settings}`, { mode: 0o600 });
   }
 
   async get(path) {
-    return (await fetch(this.url + path)).json();
+    return (await fetch(this.url + path, { headers: { Authorization: `Bearer ${this.token}` } })).json();
   }
 
   async post(path, body) {

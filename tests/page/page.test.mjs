@@ -14,7 +14,10 @@ before(async () => {
   browser = await launch();
   await daemon.generate(20_000);
   // A message that cannot be a row, whose words the page shows.
-  await daemon.publish("trade.binance.spot.HOSTILE", { exchange: "binance", market_type: "spot", symbol: HOSTILE, price: HOSTILE, timestamp: "2026-01-01T00:00:00Z" });
+  await daemon.publish("trade.binance.spot.HOSTILE", {
+    data_type: "trade", exchange: "binance", market_type: "spot", symbol: HOSTILE, data_source: "marketprism", trade_id: "1", side: "buy",
+    price: HOSTILE, quantity: "1", is_maker: true, trade_ts_ms: 1_767_225_600_000, ts_ms: 1_767_225_600_000, collected_ts_ms: 1_767_225_600_000,
+  });
   await until("all is ingested", async () => {
     const { ingest } = await daemon.get("/stats");
     return ingest.lag === 0 && ingest.dead_letters >= 1 && ingest.datasets.some((d) => d.rows > 0);
@@ -66,7 +69,7 @@ test("a window that cold holds otherwise is halted on the page, and a retry need
   await until("it halted", async () => (await daemon.get("/stats")).sync.halted > 0);
 
   const page = await open(browser, daemon.url);
-  const trouble = page.locator("article.trouble.bad", { hasText: "halted" }).first();
+  const trouble = page.locator("article.trouble.bad[data-key^='trouble task ']", { hasText: "halted" }).first();
   await trouble.waitFor();
   assert.match(await page.locator("#verdict").textContent(), /halted/);
   assert.match(await trouble.textContent(), /What to do/);

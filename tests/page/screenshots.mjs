@@ -7,7 +7,8 @@ import { Daemon, until } from "./daemon.mjs";
 
 const images = fileURLToPath(new URL("../../docs/images/", import.meta.url));
 await mkdir(images, { recursive: true });
-const daemon = await Daemon.start();
+// The archive's place is on the pictures.
+const daemon = await Daemon.start("", "mpsync");
 const browser = await launch();
 
 const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2 };
@@ -21,28 +22,40 @@ async function keep(name, shown, options) {
   await page.context().close();
 }
 
+/** Waits until no sync runs or waits. */
+const idle = () => until("the sync is over", async () => {
+  const { sync } = await daemon.get("/stats");
+  return sync.running.length === 0 && sync.queued === 0 && sync.last?.windows > 0;
+}, 600_000);
+
+const ingested = () => until("all is ingested", async () => (await daemon.get("/stats")).ingest.lag === 0, 300_000);
+
 try {
-  await daemon.generate(200_000);
-  await until("all is ingested", async () => {
-    const { ingest, tiers } = await daemon.get("/stats");
-    return ingest.rows_per_second > 0 && ingest.lag === 0 && tiers.hot.rows > 0;
-  });
+  // Half a day that is in the archive and in cold, then what comes now.
+  const start = new Date(Date.now() - 14 * 3_600_000).toISOString();
+  await daemon.generate(60_000, "--start", start, "--span-minutes", "720");
+  await ingested();
+  await daemon.post("/sync", { lookback_hours: null });
+  await idle();
+  const now = daemon.generate(300_000, "--rate", "3000");
+  await until("rows come", async () => (await daemon.get("/stats")).ingest.rows_per_second > 1000);
   await keep("healthy-light", "#verdict.good");
   await keep("healthy-dark", "#verdict.good", { colorScheme: "dark" });
   await keep("healthy-phone", "#verdict.good", PHONE);
 
   // Transfers are short here: the page is there before they begin, and looks every few seconds.
-  await daemon.generate(2_000_000);
-  await until("the second lot is ingested", async () => (await daemon.get("/stats")).ingest.lag === 0, 300_000);
+  await now;
+  await daemon.generate(1_000_000, "--seed", "2");
+  await ingested();
   const page = await open(browser, daemon.url);
   await daemon.post("/sync", { lookback_hours: null });
   await page.locator(".run").first().waitFor();
   await page.screenshot({ path: `${images}page-transferring-light.png`, fullPage: true });
-  await until("the sync is over", async () => (await daemon.get("/stats")).sync.running.length === 0, 300_000);
+  await idle();
 
   await daemon.sql("ALTER TABLE cold.trades UPDATE price = price + 1 WHERE stream_seq = (SELECT min(stream_seq) FROM cold.trades) SETTINGS mutations_sync = 2");
   await daemon.post("/sync", { lookback_hours: null });
-  await until("it halted", async () => (await daemon.get("/stats")).sync.halted > 0);
+  await until("it halted", async () => (await daemon.get("/stats")).sync.halted > 0, 600_000);
   await keep("halted-light", "article.trouble.bad");
   await keep("halted-dark", "article.trouble.bad", { colorScheme: "dark" });
 } finally {

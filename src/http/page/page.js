@@ -58,12 +58,10 @@ async function learnSlow() {
   ]);
 }
 
-/** Tasks that halted, and those that wait or were cancelled: three questions, since one has one status. */
+/** Tasks that halted, and those that wait or were cancelled. */
 async function learnTasks() {
-  const names = ["halted", "waiting", "cancelled"];
   try {
-    const answers = await Promise.all(names.map((s) => get(`/transfer-tasks?status=${s}&limit=50`)));
-    state.tasks = Object.fromEntries(answers.map((a, n) => [names[n], a]));
+    state.tasks = (await get("/transfer-tasks?status=halted,waiting,cancelled&limit=200")).tasks;
     delete state.failed.tasks;
   } catch (error) {
     state.failed.tasks = error;

@@ -21,28 +21,28 @@ const ADVICE = {
 
 /** Everything that is wrong, as cards with a level. */
 export function troubles({ stats, health, tasks, failed, busy }, now) {
-  const halted = tasks?.halted?.tasks ?? [];
-  const waiting = (tasks?.waiting?.tasks ?? []).filter((t) => t.error);
-  const cancelled = tasks?.cancelled?.tasks ?? [];
+  const of = (status) => (tasks ?? []).filter((t) => t.status === status);
+  const [halted, waiting, cancelled] = [of("halted"), of("waiting").filter((t) => t.error), of("cancelled")];
   return [
     ...(health?.checks ?? []).filter((c) => !c.ok).map((c) => check(c, now)),
     ...(stats.ingest?.datasets ?? []).filter((d) => d.stalled).map(stalled),
     // /health may tell of it already.
     ...(stats.sync?.last && !stats.sync.last.ok && !(health?.checks ?? []).some((c) => c.name === "sync" && !c.ok) ? [sync(stats.sync.last, now)] : []),
-    ...some(halted, tasks?.halted?.next, (t) => task(t, "bad", "halted", now, busy)),
-    ...some(waiting, tasks?.waiting?.next, (t) => task(t, "warn", "waits", now, busy)),
-    ...some(cancelled, tasks?.cancelled?.next, (t) => task(t, "note", "cancelled", now, busy)),
+    ...some(halted, (t) => task(t, "bad", "halted", now, busy)),
+    ...some(waiting, (t) => task(t, "warn", "waits", now, busy)),
+    ...some(cancelled, (t) => task(t, "note", "cancelled", now, busy)),
     ...(failed.health ? [card("health", "warn", "The state of the dependencies cannot be read", plain(failed.health.message), failed.health.hint)] : []),
     ...(failed.tasks && failed.tasks.status !== 404 && stats.sync ? [card("tasks", "warn", "The list of transfers cannot be read", plain(failed.tasks.message), failed.tasks.hint)] : []),
   ];
 }
 
 /** The first twenty, and how many more there are. */
-function some(tasks, next, show) {
+function some(tasks, show) {
   const cards = tasks.slice(0, SHOWN).map(show);
-  if (tasks.length > SHOWN || next) {
-    const more = next ? `more than ${count(tasks.length - SHOWN)}` : count(tasks.length - SHOWN);
-    cards.push(card(`more ${tasks[0].status}`, "note", `… and ${more} further ones that are ${tasks[0].status}`, null, "mpsync tasks list shows all."));
+  if (tasks.length > SHOWN) {
+    const { status } = tasks[0];
+    cards.push(card(`more ${status}`, "note", `… and at least ${count(tasks.length - SHOWN)} further ones that are ${status}`, null,
+      `mpsync tasks list --status ${status} shows all.`));
   }
   return cards;
 }
@@ -73,7 +73,7 @@ function check(c, now) {
   const kind = c.name.split(":")[0];
   const free = c.free_bytes === null || c.free_bytes === undefined ? "" : ` ${bytes(c.free_bytes)} free.`;
   const seen = c.last_success_at ? ` Last well ${ago(moment(c.last_success_at), now)}.` : "";
-  return card(`check ${c.name}`, "bad", `${plain(c.name)} is not well`, `${plain(c.detail ?? "no detail")}.${free}${seen}`.replace("..", "."), ADVICE[kind]);
+  return card(`check ${c.name}`, "bad", `${plain(c.name)} is not well`, `${plain(c.detail ?? "no detail")}.${free}${seen}`.replace("..", "."), c.hint ?? ADVICE[kind]);
 }
 
 function stalled(d) {
@@ -83,7 +83,7 @@ function stalled(d) {
 
 function sync(last, now) {
   return card("sync", "warn", `The last sync failed, ${ago(moment(last.finished_at), now)}`, plain(last.error ?? "no reason given"),
-    "What halted is listed below; whatever else was left undone is done by the next sync.");
+    last.hint ?? "What halted is listed below; whatever else was left undone is done by the next sync.");
 }
 
 function task(t, level, word, now, busy) {

@@ -3,16 +3,17 @@
 //!
 //! A replay lands a letter as the row that its message would have become: same position, same time of storage. It is
 //! exactly once by the means that ingest uses: a door of its own, which every life that begins shuts, and the question
-//! which positions are held. See [`replay()`].
+//! which positions are held. See [`LetterReplay`].
 
 mod filter;
 mod folder;
+mod newest;
 mod replay;
 mod store;
 
 pub use filter::LetterFilter;
 pub(super) use folder::LetterFolder;
-pub use replay::{Fate, Replayed, held_in, replay};
+pub use replay::{Fate, LetterReplay, Replayed, held_in};
 pub use store::{Found, LetterStore, Place};
 
 use bytes::Bytes;

@@ -70,49 +70,28 @@ async fn held(holdings: &Holdings, wanted: &PositionSet) -> Result<PositionSet> 
     Ok(all)
 }
 
-/// Replays letters of one dataset with the dataset and the table of now.
+/// A replay of the letters of one dataset, with the dataset and the table of now: [`consider`](Self::consider) all of them,
+/// [`ask`](Self::ask) once what is held, [`land`](Self::land) them, [`close`](Self::close).
 ///
 /// Exactly once: the rows go through a door of the replay's own, which every life that begins and every later replay
-/// shuts before it asks what is held. Behind that door hot and its sealed tables are asked first, then `elsewhere`
-/// (archive and cold): rows move in this direction only, so that one which was missed here is found there. What ingest
-/// may still deliver is left alone. A letter is deleted after its row has landed; ended in between, the next replay finds
-/// the row.
+/// shuts before it asks what is held. Behind that door it is asked what ingest may still deliver, which is left alone, then
+/// hot and its sealed tables, then archive and cold: rows move in this direction only, so that one which was missed here
+/// is found there. A letter is deleted after its row has landed; ended in between, the next replay finds the row.
 ///
-/// Not cancel-safe, but harmless: a door that is left behind is shut by the next life or replay.
-pub async fn replay(
-    config: &Config,
-    hot: &Tier,
-    dataset: &Dataset,
-    store: &LetterStore,
-    letters: Vec<Letter>,
-    elsewhere: impl AsyncFn(&PositionSet) -> Result<PositionSet>,
-) -> Result<Vec<Replayed>> {
-    let doing = || format!("replaying dead letters of {}", dataset.name);
-    let live = hot.describe_existing(&dataset.table).await.doing(doing)?;
-    check_columns(dataset, &live).doing(doing)?;
-    let door = Door::open_beside(hot, dataset).await.doing(doing)?;
-    let replay = Replay {
-        config,
-        hot,
-        dataset,
-        store,
-        live,
-        door: door.clone(),
-    };
-    let done = replay.run(letters, elsewhere).await;
-    let closed = door.close().await;
-    let done = done.doing(doing)?;
-    closed.doing(doing)?;
-    Ok(done)
-}
-
-struct Replay<'a> {
+/// Its methods are not cancel-safe, but harmless: a door that is left behind is shut by the next life or replay.
+pub struct LetterReplay<'a> {
     config: &'a Config,
     hot: &'a Tier,
     dataset: &'a Dataset,
     store: &'a LetterStore,
     live: TableSchema,
     door: Door,
+    /// What was asked of each stream's consumers.
+    streams: BTreeMap<String, Vec<Settled>>,
+    /// The letters that may become rows.
+    wanted: PositionSet,
+    /// Those of them that are rows.
+    known: PositionSet,
 }
 
 /// What a consumer has acknowledged of a stream.
@@ -122,63 +101,99 @@ struct Settled {
     floor: u64,
 }
 
-impl Replay<'_> {
-    async fn run(
-        &self,
-        letters: Vec<Letter>,
-        elsewhere: impl AsyncFn(&PositionSet) -> Result<PositionSet>,
-    ) -> Result<Vec<Replayed>> {
-        let mut done = Vec::new();
-        let letters = self.settled(letters, &mut done).await?;
-        let mut wanted: PositionSet = letters.iter().map(|l| l.position).collect();
-        let mut known = held(&Holdings::new(self.hot, self.dataset)?, &wanted).await?;
-        wanted = wanted.iter().filter(|p| !known.contains(*p)).collect();
-        if !wanted.is_empty() {
-            known.extend(&elsewhere(&wanted).await?);
-        }
-        let mut rest = Vec::new();
-        for letter in letters {
-            if known.contains(letter.position) {
-                self.store.discard(&letter).await?;
-                done.push(replayed(&letter, Fate::Held, "", ""));
-            } else {
-                rest.push(letter);
-            }
-        }
-        self.land(rest, &mut done).await?;
-        Ok(done)
+impl<'a> LetterReplay<'a> {
+    /// Opens the replay's door.
+    pub async fn open(
+        config: &'a Config,
+        hot: &'a Tier,
+        dataset: &'a Dataset,
+        store: &'a LetterStore,
+    ) -> Result<Self> {
+        let doing = || format!("replaying dead letters of {}", dataset.name);
+        let live = hot.describe_existing(&dataset.table).await.doing(doing)?;
+        check_columns(dataset, &live).doing(doing)?;
+        Ok(Self {
+            config,
+            hot,
+            dataset,
+            store,
+            live,
+            door: Door::open_beside(hot, dataset).await.doing(doing)?,
+            streams: BTreeMap::new(),
+            wanted: PositionSet::new(),
+            known: PositionSet::new(),
+        })
     }
 
-    /// The letters whose originals ingest will not deliver again. Asked behind the door: a life that begins later shuts it.
-    async fn settled(&self, letters: Vec<Letter>, done: &mut Vec<Replayed>) -> Result<Vec<Letter>> {
-        let mut streams: BTreeMap<String, Vec<Settled>> = BTreeMap::new();
-        let mut settled = Vec::with_capacity(letters.len());
+    /// Takes up letters, and returns those whose originals ingest may still deliver: they are left as they are.
+    pub async fn consider(&mut self, letters: &[Letter]) -> Result<Vec<Replayed>> {
+        let mut unsettled = Vec::new();
         for letter in letters {
-            if !streams.contains_key(&letter.stream) {
-                let asked = self.ask(&letter.stream).await?;
-                streams.insert(letter.stream.clone(), asked);
+            // Asked behind the door: a life that begins later shuts it.
+            if !self.streams.contains_key(&letter.stream) {
+                let asked = self.consumers(&letter.stream).await?;
+                self.streams.insert(letter.stream.clone(), asked);
             }
-            let position = letter.position;
-            let consumers = streams.get(&letter.stream).into_iter().flatten();
-            let may_come = consumers
-                .filter(|c| c.durable.takes(&letter.subject))
-                .any(|c| c.history.position(position.seq) == position && position.seq > c.floor);
-            if may_come {
-                done.push(replayed(
-                    &letter,
+            if self.may_come(letter) {
+                unsettled.push(replayed(
+                    letter,
                     Fate::Unsettled,
                     &letter.reason,
                     "ingest has not acknowledged the original yet: let `mpsync run --drain` end, then replay again",
                 ));
             } else {
-                settled.push(letter);
+                self.wanted.insert(letter.position);
             }
         }
-        Ok(settled)
+        Ok(unsettled)
+    }
+
+    /// Asks hot, and then `elsewhere` (archive and cold), which of the considered letters are rows.
+    pub async fn ask(
+        &mut self,
+        elsewhere: impl AsyncFnOnce(&PositionSet) -> Result<PositionSet>,
+    ) -> Result<()> {
+        self.known = held(&Holdings::new(self.hot, self.dataset)?, &self.wanted).await?;
+        let known = &self.known;
+        let rest: PositionSet = self.wanted.iter().filter(|p| !known.contains(*p)).collect();
+        if !rest.is_empty() {
+            self.known.extend(&elsewhere(&rest).await?);
+        }
+        Ok(())
+    }
+
+    /// Lands letters that were considered before it was asked; others are passed over.
+    pub async fn land(&self, letters: Vec<Letter>) -> Result<Vec<Replayed>> {
+        let mut done = Vec::new();
+        let mut rest = Vec::new();
+        for letter in letters {
+            if self.known.contains(letter.position) {
+                self.store.discard(&letter).await?;
+                done.push(replayed(&letter, Fate::Held, "", ""));
+            } else if self.wanted.contains(letter.position) {
+                rest.push(letter);
+            }
+        }
+        self.decode_and_land(rest, &mut done).await?;
+        Ok(done)
+    }
+
+    /// Takes the door away.
+    pub async fn close(self) -> Result<()> {
+        self.door.close().await
+    }
+
+    /// Whether ingest may deliver the original again.
+    fn may_come(&self, letter: &Letter) -> bool {
+        let position = letter.position;
+        let consumers = self.streams.get(&letter.stream).into_iter().flatten();
+        consumers
+            .filter(|c| c.durable.takes(&letter.subject))
+            .any(|c| c.history.position(position.seq) == position && position.seq > c.floor)
     }
 
     /// How far each of the dataset's consumers has come in a stream.
-    async fn ask(&self, name: &str) -> Result<Vec<Settled>> {
+    async fn consumers(&self, name: &str) -> Result<Vec<Settled>> {
         let doing = || format!("asking how far ingest has come in stream {name}");
         let Some(stream) = crate::nats::find_stream(&self.store.jetstream, name)
             .await
@@ -206,7 +221,7 @@ impl Replay<'_> {
     }
 
     /// Decodes letters, lands those that are rows, and writes new reasons into the others.
-    async fn land(&self, letters: Vec<Letter>, done: &mut Vec<Replayed>) -> Result<()> {
+    async fn decode_and_land(&self, letters: Vec<Letter>, done: &mut Vec<Replayed>) -> Result<()> {
         let mut decoder = Decoder::new(self.dataset, &self.live)?;
         let mut rows: Vec<Letter> = Vec::new();
         for letter in letters {

@@ -32,13 +32,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct LetterStore {
     pub(super) client: Client,
     pub(super) jetstream: jetstream::Context,
-    stream: Option<Stream>,
+    pub(super) stream: Option<Stream>,
     root: String,
     /// The last sequence when it was opened: what comes later is left to the next command.
-    last_seq: u64,
+    pub(super) last_seq: u64,
     folder: Option<LetterFolder>,
     /// What lay in the folder when it was opened, in order.
-    filed: Vec<(DatasetName, Position)>,
+    pub(super) filed: Vec<(DatasetName, Position)>,
 }
 
 /// Where to read on.
@@ -321,7 +321,7 @@ async fn delete(stream: &Stream, sequence: u64) -> Result<()> {
 }
 
 /// Adds a letter; one of the same position is the same letter, whose later writing counts.
-fn add(letters: &mut BTreeMap<(DatasetName, Position), Letter>, mut letter: Letter) {
+pub(super) fn add(letters: &mut BTreeMap<(DatasetName, Position), Letter>, mut letter: Letter) {
     let key = (letter.dataset.clone(), letter.position);
     if let Some(earlier) = letters.remove(&key) {
         let mut sequences = earlier.sequences;
@@ -332,7 +332,7 @@ fn add(letters: &mut BTreeMap<(DatasetName, Position), Letter>, mut letter: Lett
 }
 
 /// Reads a letter from its message.
-fn parse(
+pub(super) fn parse(
     headers: Option<&HeaderMap>,
     body: &Bytes,
     sequence: u64,

@@ -276,19 +276,7 @@ fn by_hours(batch: &RecordBatch, column: &str) -> Result<Vec<RecordBatch>> {
 }
 
 fn check_takes(table: &TableSchema, columns: &[HashedColumn]) -> Result<()> {
-    let mut differences = Vec::new();
-    for column in columns {
-        match table.columns.iter().find(|c| c.name == column.name) {
-            None => differences.push(format!("column `{}` is missing", column.name)),
-            Some(live) if live.column_type.to_string() != column.type_name => {
-                differences.push(format!(
-                    "column `{}` is {}, in the archive {}",
-                    column.name, live.column_type, column.type_name
-                ));
-            }
-            Some(_) => {}
-        }
-    }
+    let differences = table.misfits(columns);
     if differences.is_empty() {
         return Ok(());
     }

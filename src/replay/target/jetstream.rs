@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::Outgoing;
 use crate::error::{Context as _, Error, Result};
-use crate::replay::merge::StreamKey;
+use crate::replay::order::StreamKey;
 
 /// How long to wait for an acknowledgement before what waits is sent again, under the same ids.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,6 +42,8 @@ struct Waiting {
     key: StreamKey,
     subject: String,
     msg_id: String,
+    /// The name and value of the header with the other id.
+    other_id: Option<(&'static str, String)>,
     payload: Bytes,
     is_acknowledged: bool,
 }
@@ -97,6 +99,7 @@ impl JetStreamTarget {
             key: message.key,
             subject: message.subject.to_owned(),
             msg_id: message.msg_id.to_owned(),
+            other_id: message.other_id.map(|(name, id)| (name, id.to_owned())),
             payload: Bytes::copy_from_slice(message.payload),
             is_acknowledged: false,
         };
@@ -219,9 +222,21 @@ impl JetStreamTarget {
     }
 }
 
-async fn publish(client: &Client, message: &Waiting, reply: String) -> Result<()> {
+fn headers(msg_id: &str, other_id: Option<(&'static str, &str)>) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(NATS_MESSAGE_ID, message.msg_id.as_str());
+    headers.insert(NATS_MESSAGE_ID, msg_id);
+    if let Some((name, id)) = other_id {
+        headers.insert(name, id);
+    }
+    headers
+}
+
+async fn publish(client: &Client, message: &Waiting, reply: String) -> Result<()> {
+    let other_id = message
+        .other_id
+        .as_ref()
+        .map(|(name, id)| (*name, id.as_str()));
+    let headers = headers(&message.msg_id, other_id);
     client
         .publish_with_reply_and_headers(
             message.subject.clone(),
@@ -248,8 +263,7 @@ impl CoreTarget {
     }
 
     pub(super) async fn send(&mut self, message: Outgoing<'_>) -> Result<()> {
-        let mut headers = HeaderMap::new();
-        headers.insert(NATS_MESSAGE_ID, message.msg_id);
+        let headers = headers(message.msg_id, message.other_id);
         self.client
             .publish_with_headers(
                 message.subject.to_owned(),

@@ -17,7 +17,7 @@ pub use file::FileTarget;
 pub use jetstream::{CoreTarget, JetStreamTarget};
 pub use rows::{FileFormat, RowTarget};
 
-use super::merge::StreamKey;
+use super::order::StreamKey;
 use crate::error::{Error, Result};
 
 /// One message on its way.
@@ -26,6 +26,8 @@ pub(super) struct Outgoing<'a> {
     pub key: StreamKey,
     pub subject: &'a str,
     pub msg_id: &'a str,
+    /// The name and value of the header with the other id.
+    pub other_id: Option<(&'static str, &'a str)>,
     pub payload: &'a [u8],
 }
 
@@ -42,6 +44,9 @@ pub enum Target {
     Core(CoreTarget),
     /// Tables, or a file of rows, with every column of the archive.
     Rows(Box<RowTarget>),
+    /// What was sent and when, for tests.
+    #[cfg(test)]
+    Record(super::tests::Record),
 }
 
 /// Up to where the target has everything for sure.
@@ -59,6 +64,31 @@ impl Target {
         matches!(self, Self::Rows(_))
     }
 
+    /// Whether messages have headers there.
+    pub(super) fn has_headers(&self) -> bool {
+        match self {
+            Self::JetStream(_) | Self::Core(_) => true,
+            #[cfg(test)]
+            Self::Record(_) => true,
+            Self::Null | Self::File(_) | Self::Rows(_) => false,
+        }
+    }
+
+    /// Sends a message where that needs no waiting; `false` where it does.
+    #[inline]
+    pub(super) fn send_at_once(&mut self, message: Outgoing<'_>) -> Result<bool> {
+        match self {
+            Self::Null => Ok(true),
+            Self::File(file) => file.send(message).map(|()| true),
+            #[cfg(test)]
+            Self::Record(record) => {
+                record.send(message);
+                Ok(true)
+            }
+            Self::JetStream(_) | Self::Core(_) | Self::Rows(_) => Ok(false),
+        }
+    }
+
     pub(super) async fn send(&mut self, message: Outgoing<'_>) -> Result<()> {
         match self {
             Self::Null => Ok(()),
@@ -66,6 +96,11 @@ impl Target {
             Self::JetStream(stream) => stream.send(message).await,
             Self::Core(core) => core.send(message).await,
             Self::Rows(_) => Err(Error::usage("a target of rows takes no messages")),
+            #[cfg(test)]
+            Self::Record(record) => {
+                record.send(message);
+                Ok(())
+            }
         }
     }
 
@@ -85,6 +120,8 @@ impl Target {
     pub(super) async fn settle(&mut self, sent: Option<StreamKey>) -> Result<Settled> {
         let file_bytes = match self {
             Self::Null => None,
+            #[cfg(test)]
+            Self::Record(_) => None,
             Self::File(file) => file.sync()?,
             Self::JetStream(stream) => {
                 return Ok(Settled {
@@ -105,6 +142,8 @@ impl Target {
     pub(super) async fn drain(&mut self) -> Result<()> {
         match self {
             Self::Null => Ok(()),
+            #[cfg(test)]
+            Self::Record(_) => Ok(()),
             Self::File(file) => file.sync().map(drop),
             Self::JetStream(stream) => stream.drain().await,
             Self::Core(core) => core.flush().await,

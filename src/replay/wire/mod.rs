@@ -4,6 +4,7 @@
 //! to every batch, and then writes bytes: no document is built in between, and what repeats (field names, the values of
 //! a dictionary) is rendered once.
 
+mod id;
 mod plain;
 #[cfg(test)]
 mod tests;
@@ -19,9 +20,11 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Int32Type, TimeUnit};
 use jiff::Timestamp;
 
+use id::{BoundId, IdForm};
 pub(super) use plain::PlainColumn;
 
 use super::number::{push_decimal_text, push_decimal128, push_i64, push_text, push_u64};
+use super::order::{Order, RowKey};
 use super::subject::{BoundSubject, SubjectForm};
 use crate::dataset::{ColumnSource, Dataset, EPOCH_COLUMN, SEQ_COLUMN};
 use crate::error::{Context as _, Error, Result};
@@ -29,16 +32,22 @@ use crate::error::{Context as _, Error, Result};
 /// The milliseconds that a reader takes for milliseconds whoever wrote them: 2009 to 2262.
 const PLAIN_MS: std::ops::Range<i64> = 1_230_768_000_000..9_223_372_036_000;
 const NANOS_PER_SEC: i64 = 1_000_000_000;
+/// The collector's time, where a dataset has it.
+const COLLECTED_COLUMN: &str = "collected_at";
 
 /// How the rows of one dataset become messages.
 #[derive(Debug, Clone)]
 pub struct WireForm {
     dataset: String,
+    order: Order,
     time_column: String,
+    /// The column that says when `JetStream` stored the message.
+    stored_column: Option<String>,
     /// `{"data_type":"trade"` or `{`
     head: Vec<u8>,
     fields: Arc<[FieldForm]>,
     subject: SubjectForm,
+    id: Option<IdForm>,
 }
 
 /// A column with the names of its field.
@@ -52,10 +61,10 @@ struct FieldForm {
 }
 
 impl WireForm {
-    /// The form of a dataset's messages; `subject` is a template of their subjects, see [`super`].
+    /// The form of a dataset's messages, which come in this order; `subject` is a template of their subjects, see [`super`].
     ///
     /// A schema error where the subject has a part that no column tells.
-    pub fn new(dataset: &Dataset, subject: Option<&str>) -> Result<Self> {
+    pub fn new(dataset: &Dataset, subject: Option<&str>, order: Order) -> Result<Self> {
         let subject = SubjectForm::new(dataset, subject)?;
         let mut head = b"{".to_vec();
         if dataset.ignored_fields.iter().any(|f| f == "data_type")
@@ -86,12 +95,17 @@ impl WireForm {
                 name,
             });
         }
+        let mut columns = dataset.columns.iter();
+        let stored = columns.find(|(_, source)| matches!(source, ColumnSource::StoredAt));
         Ok(Self {
             dataset: dataset.name.to_string(),
+            order,
             time_column: dataset.time_column.clone(),
+            stored_column: stored.map(|(name, _)| name.clone()),
             head,
             fields: fields.into(),
             subject,
+            id: dataset.message_id.as_deref().map(IdForm::new),
         })
     }
 
@@ -99,6 +113,37 @@ impl WireForm {
     #[must_use]
     pub fn stream_subject(&self) -> String {
         self.subject.pattern()
+    }
+
+    /// The columns that messages are made of, and those by which they are put in order.
+    pub(super) fn columns(&self) -> Vec<String> {
+        let mut columns: Vec<String> = self.fields.iter().map(|f| f.column.clone()).collect();
+        columns.extend([self.time_column.as_str(), EPOCH_COLUMN, SEQ_COLUMN].map(str::to_owned));
+        columns.extend(self.subject.columns().map(str::to_owned));
+        columns.extend(self.arrival_columns().map(str::to_owned));
+        let of_id = self.id.iter().flat_map(IdForm::columns);
+        columns.extend(of_id.map(str::to_owned));
+        columns
+    }
+
+    /// The columns that tell when a message arrived, where that matters: the collector's time and the time of storage.
+    pub(super) fn arrival_columns(&self) -> impl Iterator<Item = &str> {
+        let (collected, stored) = match self.order {
+            Order::Event => (None, None),
+            Order::Arrival => (Some(COLLECTED_COLUMN), self.stored_column.as_deref()),
+            Order::Position => (None, self.stored_column.as_deref()),
+        };
+        collected.into_iter().chain(stored)
+    }
+
+    /// By what the rows are put in order.
+    pub(super) fn order(&self) -> Order {
+        self.order
+    }
+
+    /// The column of the event time.
+    pub(super) fn time_column(&self) -> &str {
+        &self.time_column
     }
 
     /// Binds the form to a batch. Columns that the batch lacks are left out of the messages.
@@ -116,14 +161,12 @@ impl WireForm {
                 .ok_or_else(|| Error::schema(format!("the archive's rows have no column `{name}`")))
         };
         let position = |name: &str| as_type(needed(name)?, &DataType::UInt64);
-        let time = Column::new(needed(&self.time_column)?)
-            .doing(|| format!("column {}", self.time_column))?;
-        let Column::Time { values, per_sec } = time else {
-            return Err(Error::schema(format!(
-                "column `{}` is no time",
-                self.time_column
-            )));
-        };
+        let times = Times::new(needed(&self.time_column)?, &self.time_column)?;
+        let arrivals = self
+            .arrival_columns()
+            .filter_map(|name| Some((name, batch.column_by_name(name)?)))
+            .map(|(name, array)| Times::new(array, name))
+            .collect::<Result<Vec<_>>>()?;
         let mut fields = Vec::with_capacity(self.fields.len());
         for (at, field) in self.fields.iter().enumerate() {
             if let Some(array) = batch.column_by_name(&field.column) {
@@ -134,11 +177,16 @@ impl WireForm {
             }
         }
         Ok(BoundBatch {
-            times: values,
-            per_sec,
+            order: self.order,
+            times,
+            arrivals,
             epochs: position(EPOCH_COLUMN)?.as_primitive().clone(),
             seqs: position(SEQ_COLUMN)?.as_primitive().clone(),
             subject: self.subject.bind(batch)?,
+            id: match &self.id {
+                Some(id) => id.bind(batch)?,
+                None => None,
+            },
             rows: batch.clone(),
             head: self.head.clone(),
             forms: Arc::clone(&self.fields),
@@ -158,11 +206,14 @@ fn key(name: &str) -> Vec<u8> {
 /// A batch whose rows can be written as messages, in any order.
 #[derive(Debug)]
 pub struct BoundBatch {
-    times: Int64Array,
-    per_sec: i64,
+    order: Order,
+    times: Times,
+    /// When it arrived: the first of these that says it.
+    arrivals: Vec<Times>,
     epochs: UInt64Array,
     seqs: UInt64Array,
     subject: BoundSubject,
+    id: Option<BoundId>,
     head: Vec<u8>,
     forms: Arc<[FieldForm]>,
     fields: Vec<(usize, Column)>,
@@ -179,22 +230,50 @@ impl BoundBatch {
     /// How many rows it has.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.times.len()
+        self.times.values.len()
     }
 
-    /// A row's event time in nanoseconds since 1970, and its position.
+    /// Where a row stands among those of its dataset.
+    #[inline]
     #[must_use]
-    pub fn key(&self, row: usize) -> (i64, u64, u64) {
-        let nanos = self
-            .times
-            .value(row)
-            .saturating_mul(NANOS_PER_SEC / self.per_sec);
-        (nanos, self.epochs.value(row), self.seqs.value(row))
+    pub fn key(&self, row: usize) -> RowKey {
+        RowKey {
+            rank: match self.order {
+                Order::Event => self.times.nanos(row),
+                Order::Arrival => self.clock(row),
+                Order::Position => 0,
+            },
+            epoch: self.epochs.value(row),
+            seq: self.seqs.value(row),
+        }
+    }
+
+    /// A row's event time in nanoseconds since 1970.
+    #[inline]
+    #[must_use]
+    pub fn event_nanos(&self, row: usize) -> i64 {
+        self.times.nanos(row)
+    }
+
+    /// The time by which a row is due, in nanoseconds since 1970: that of its event, or of its arrival where that is the order.
+    #[inline]
+    #[must_use]
+    pub fn clock(&self, row: usize) -> i64 {
+        let mut arrivals = self
+            .arrivals
+            .iter()
+            .filter(|times| times.values.is_valid(row));
+        arrivals.next().unwrap_or(&self.times).nanos(row)
     }
 
     /// Writes a row's subject.
     pub fn push_subject(&self, row: usize, out: &mut Vec<u8>) {
         self.subject.push(row, out);
+    }
+
+    /// Writes the id that the publisher gave the message, where the dataset says how it is made; `false` where there is none.
+    pub fn push_publisher_id(&self, row: usize, out: &mut Vec<u8>) -> bool {
+        self.id.as_ref().is_some_and(|id| id.push(row, out))
     }
 
     /// Writes a row as a message; all its times are moved by so many whole seconds.
@@ -219,6 +298,31 @@ impl BoundBatch {
             column.push(row, shift_secs, out);
         }
         out.push(b'}');
+    }
+}
+
+/// A column of times.
+#[derive(Debug)]
+struct Times {
+    values: Int64Array,
+    /// How many nanoseconds one of them is.
+    unit: i64,
+}
+
+impl Times {
+    fn new(array: &ArrayRef, name: &str) -> Result<Self> {
+        match Column::new(array).doing(|| format!("column {name}"))? {
+            Column::Time { values, per_sec } => Ok(Self {
+                values,
+                unit: NANOS_PER_SEC / per_sec,
+            }),
+            _ => Err(Error::schema(format!("column `{name}` is no time"))),
+        }
+    }
+
+    #[inline]
+    fn nanos(&self, row: usize) -> i64 {
+        self.values.value(row).saturating_mul(self.unit)
     }
 }
 

@@ -25,32 +25,40 @@ impl PlainColumn {
         Ok(Self { column, texts })
     }
 
+    pub(super) fn column(&self) -> &Column {
+        &self.column
+    }
+
+    /// A value that is a text.
+    pub(super) fn text(&self, row: usize) -> Option<&str> {
+        match (&self.column, &self.texts) {
+            (Column::Text(texts), _) => Some(texts.value(row)),
+            (Column::Dictionary(keys, _), Some(texts)) => {
+                let (key, texts) = (keys.key(row)?, texts.as_string::<i32>());
+                texts.is_valid(key).then(|| texts.value(key))
+            }
+            _ => None,
+        }
+    }
+
     /// Writes a value; whether it is a text, `None` for NULL.
     pub(in crate::replay) fn push(&self, row: usize, out: &mut Vec<u8>) -> Option<bool> {
         if self.column.is_null(row) {
             return None;
         }
-        match (&self.column, &self.texts) {
-            (Column::Text(texts), _) => {
-                out.extend_from_slice(texts.value(row).as_bytes());
-                Some(true)
-            }
-            (Column::Dictionary(keys, _), Some(texts)) => {
-                let key = keys.key(row)?;
-                let texts = texts.as_string::<i32>();
-                if texts.is_null(key) {
-                    return None;
-                }
-                out.extend_from_slice(texts.value(key).as_bytes());
-                Some(true)
-            }
-            (Column::Time { values, per_sec }, _) => {
+        if let Some(text) = self.text(row) {
+            out.extend_from_slice(text.as_bytes());
+            return Some(true);
+        }
+        match &self.column {
+            Column::Text(_) | Column::Dictionary(..) => None,
+            Column::Time { values, per_sec } => {
                 let nanos = i128::from(values.value(row)) * i128::from(NANOS_PER_SEC / per_sec);
                 let time = Timestamp::from_nanosecond(nanos).ok()?;
                 out.extend_from_slice(time.to_string().as_bytes());
                 Some(false)
             }
-            (Column::List(..) | Column::Tuple(..), _) => {
+            Column::List(..) | Column::Tuple(..) => {
                 self.column.push(row, 0, out);
                 Some(false)
             }

@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use id::TaskId;
+pub(super) use state::Enough;
 pub use state::{HistoryEntry, Task};
 
 use super::journal::Journal;
@@ -43,8 +44,8 @@ pub struct Query {
     pub range: Range,
     /// Only at this stage.
     pub stage: Option<Stage>,
-    /// Only in this state.
-    pub status: Option<Status>,
+    /// Only in these states; in all where empty.
+    pub statuses: Vec<Status>,
     /// At most so many.
     pub limit: usize,
     /// Those after this one.
@@ -80,7 +81,7 @@ pub async fn list(archive: &Archive, now: Timestamp, query: &Query) -> Result<Pa
         ids.retain(|id| id.rank() > after.rank());
     }
     let limit = query.limit.max(1);
-    let unfiltered = query.stage.is_none() && query.status.is_none();
+    let unfiltered = query.stage.is_none() && query.statuses.is_empty();
     let (all, reads) = (ids.len(), if unfiltered { limit } else { READ_AT_MOST });
     let looks = ids
         .into_iter()
@@ -95,7 +96,7 @@ pub async fn list(archive: &Archive, now: Timestamp, query: &Query) -> Result<Pa
         looked += 1;
         last = Some(task.id.clone());
         if query.stage.is_none_or(|stage| stage == task.stage)
-            && query.status.is_none_or(|status| status == task.status)
+            && (query.statuses.is_empty() || query.statuses.contains(&task.status))
         {
             page.push(task);
         }

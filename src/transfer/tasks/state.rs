@@ -49,13 +49,13 @@ pub struct HistoryEntry {
 
 /// Whether the entries before this one say nothing more of how the task stands, given what was seen of them so far.
 #[derive(Debug, Default)]
-pub(super) struct Enough {
+pub(in crate::transfer) struct Enough {
     stage: bool,
     standing: bool,
 }
 
 impl Enough {
-    pub(super) fn with(&mut self, entry: &Entry) -> bool {
+    pub(in crate::transfer) fn with(&mut self, entry: &Entry) -> bool {
         self.stage |= matches!(entry.event, Event::Reached { .. });
         self.standing |= Standing::said_by(&entry.event).is_some();
         self.stage && self.standing
@@ -103,9 +103,13 @@ fn standing(id: &TaskId, newest: &[(u64, Entry)]) -> (Status, Option<String>, Op
     match decisive {
         // An attempt that was broken off, or a person who wants it tried again: the next run takes it.
         None
-        | Some(Event::Retried | Event::Reached { .. } | Event::Fenced | Event::Tended { .. }) => {
-            (Status::Queued, None, None)
-        }
+        | Some(
+            Event::Retried
+            | Event::Reached { .. }
+            | Event::Fenced
+            | Event::Expired
+            | Event::Tended { .. },
+        ) => (Status::Queued, None, None),
         Some(Event::Cancelled) => (Status::Cancelled, None, Some(retry(id))),
         Some(Event::Ended {
             status,

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::Output;
 
 use nkeys::KeyPair;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair as TlsKeyPair};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -14,6 +13,7 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use crate::support::clickhouse::ClickHouse;
 use crate::support::daemon::World;
 use crate::support::nats::{NatsServer, publish};
+use crate::support::tls::{Authority, authority};
 use crate::support::trades::{check_trades, trade};
 
 /// Starts a server with this configuration.
@@ -200,32 +200,6 @@ async fn a_credentials_file_is_let_in_and_one_of_another_account_is_not() {
         &["is no credentials file"],
     )
     .await;
-}
-
-/// A certificate authority and what it has signed for this machine, as PEM.
-struct Authority {
-    ca: String,
-    certificate: String,
-    key: String,
-}
-
-fn authority() -> Authority {
-    let mut params = CertificateParams::new(Vec::new()).expect("names");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = TlsKeyPair::generate().expect("a key");
-    let issuer = CertifiedIssuer::self_signed(params, key).expect("an authority");
-    let key = TlsKeyPair::generate().expect("a key");
-    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let certificate = CertificateParams::new(names)
-        .expect("names")
-        .signed_by(&key, &issuer)
-        .expect("signed");
-    let ca: &rcgen::Certificate = issuer.as_ref();
-    Authority {
-        ca: ca.pem(),
-        certificate: certificate.pem(),
-        key: key.serialize_pem(),
-    }
 }
 
 #[tokio::test]

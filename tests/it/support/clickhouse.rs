@@ -29,9 +29,21 @@ impl ClickHouse {
 
     /// Starts one that asks for a password, or none.
     pub(crate) async fn start_with(authenticated: bool) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        Self::start_below(folder, authenticated).await
+    }
+
+    /// Starts one that asks for no password, and keeps its data in memory where the system has a folder there.
+    pub(crate) async fn start_in_memory() -> Self {
+        let in_memory = tempfile::tempdir_in("/dev/shm");
+        let folder = in_memory.or_else(|_| tempfile::tempdir());
+        Self::start_below(folder.expect("a folder"), false).await
+    }
+
+    async fn start_below(folder: tempfile::TempDir, authenticated: bool) -> Self {
         let mut server = Self {
             child: None,
-            folder: tempfile::tempdir().expect("a folder"),
+            folder,
             port: free_port(),
             authenticated,
         };

@@ -96,14 +96,13 @@ impl World {
         command
             .env_remove("MPSYNC_CONFIG")
             .envs(self.settings.clone())
-            .args(["run", "--output", "json", "--log", "mpsync=debug"])
-            // Ports of its own: what else runs on the machine may hold the usual ones.
-            .args(["--hot-listen", "127.0.0.1:0"])
-            .args(["--cold-listen", "127.0.0.1:0"])
-            .arg("--token-file")
-            .arg(self.logs.path().join("token"))
-            .args(arguments)
-            .stdin(Stdio::null());
+            .args(["run", "--output", "json", "--log", "mpsync=debug"]);
+        own_ports(&mut command);
+        let says_token = |(name, _): &(String, String)| name == "MPSYNC__HTTP__TOKEN";
+        if !self.settings.iter().any(says_token) {
+            own_token(&mut command, self.logs.path());
+        }
+        command.args(arguments).stdin(Stdio::null());
         command
     }
 
@@ -129,13 +128,7 @@ impl World {
     pub(crate) fn daemon(&self, arguments: &[&str]) -> Daemon {
         self.started.set(self.started.get() + 1);
         let log = self.logs.path().join(format!("{}.log", self.started.get()));
-        let child = self
-            .command(arguments)
-            .stdout(Stdio::null())
-            .stderr(File::create(&log).expect("a log file"))
-            .spawn()
-            .expect("the daemon starts");
-        Daemon { child, log }
+        Daemon::spawn(self.command(arguments), log)
     }
 
     /// Ingests all that is in the stream; returns what the program reports.
@@ -219,6 +212,22 @@ pub(crate) fn dataset(name: &str) -> &'static Dataset {
         .expect("a built-in dataset")
 }
 
+/// Ports of its own, since what else runs on the machine may hold the usual ones, and its token in this folder.
+pub(crate) fn own_places(command: &mut Command, folder: &std::path::Path) {
+    own_ports(command);
+    own_token(command, folder);
+}
+
+fn own_ports(command: &mut Command) {
+    command
+        .args(["--hot-listen", "127.0.0.1:0"])
+        .args(["--cold-listen", "127.0.0.1:0"]);
+}
+
+fn own_token(command: &mut Command, folder: &std::path::Path) {
+    command.arg("--token-file").arg(folder.join("token"));
+}
+
 /// A running daemon. Killed with the value.
 pub(crate) struct Daemon {
     child: Child,
@@ -226,6 +235,17 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
+    /// Starts a command that is one, and has what it says in this file.
+    pub(crate) fn spawn(mut command: Command, log: PathBuf) -> Self {
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).expect("a log file"))
+            .spawn()
+            .expect("the daemon starts");
+        Self { child, log }
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         self.signal_if_alive(signal).expect("the process is there");
     }
@@ -262,6 +282,15 @@ impl Daemon {
     /// Whether and how it has ended.
     pub(crate) fn status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a status")
+    }
+
+    /// What it said in lines whose message is this.
+    pub(crate) fn lines(&self, message: &str) -> Vec<serde_json::Value> {
+        let log = self.log();
+        log.lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .filter(|line| line["message"] == message)
+            .collect()
     }
 
     /// Where its HTTP listens: of the hot side first.

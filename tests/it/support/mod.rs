@@ -1,10 +1,15 @@
 //! What the tests share: the program under test, servers, messages.
 
+pub(crate) mod breaker;
 pub(crate) mod clickhouse;
 pub(crate) mod daemon;
 pub(crate) mod engine;
+/// The store that the crate's own tests use, too.
+#[path = "../../../src/archive/faults.rs"]
+pub(crate) mod faults;
 pub(crate) mod nats;
 pub(crate) mod s3;
+pub(crate) mod tls;
 pub(crate) mod trades;
 pub(crate) mod transfer;
 

@@ -10,15 +10,20 @@ use super::nats::publish_surely;
 
 /// The Nth generated trade: its values follow from N, so that each can be checked.
 pub(crate) fn trade(n: u64) -> (String, Vec<u8>) {
+    trade_at(EVENT_MILLIS, n)
+}
+
+/// The same where the first one happened at this time, in milliseconds since 1970.
+pub(crate) fn trade_at(first_millis: u64, n: u64) -> (String, Vec<u8>) {
     let exchange = ["binance", "okx", "deribit"][(n % 3) as usize];
     let symbol = format!("COIN{}-USDT", n % 17);
     let payload = serde_json::json!({
         "data_type": "trade", "exchange": exchange, "market_type": "spot", "symbol": symbol,
         "publisher": "unified-collector", "data_source": "marketprism",
-        "ts_ms": EVENT_MILLIS + n, "collected_ts_ms": EVENT_MILLIS + n + 5,
+        "ts_ms": first_millis + n, "collected_ts_ms": first_millis + n + 5,
         "trade_id": n.to_string(), "price": format!("{}.{:018}", n % 100_000, n * 7_919),
         "quantity": format!("0.{:018}", n + 1), "side": if n.is_multiple_of(2) { "buy" } else { "sell" },
-        "is_maker": n % 2 == 1, "trade_ts_ms": EVENT_MILLIS + n,
+        "is_maker": n % 2 == 1, "trade_ts_ms": first_millis + n,
     });
     (
         format!("trade.{exchange}.spot.{symbol}"),
@@ -41,13 +46,18 @@ struct Landed {
     seq: u64,
 }
 
-/// Every one of the generated trades `0..n` is there once, with its values.
+/// Every one of the generated trades `0..n` is in hot once, with its values.
 pub(crate) async fn check_trades(world: &World, n: u64) {
+    check_trades_in(world, "hot.trades", n).await;
+}
+
+/// Every one of the generated trades `0..n` is in this table of hot's server once, with its values.
+pub(crate) async fn check_trades_in(world: &World, table: &str, n: u64) {
     let rows: Vec<Landed> = world
         .ask(
-            "SELECT trade_id, toString(exchange) AS exchange, toString(symbol) AS symbol, toString(price) AS price, \
+            &format!("SELECT trade_id, toString(exchange) AS exchange, toString(symbol) AS symbol, toString(price) AS price, \
              toString(quantity) AS quantity, toString(side) AS side, toUnixTimestamp64Milli(timestamp) AS millis, \
-             stream_seq AS seq FROM hot.trades",
+             stream_seq AS seq FROM {table}"),
         )
         .await;
     let mut times: BTreeMap<u64, u32> = BTreeMap::new();

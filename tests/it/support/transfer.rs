@@ -51,6 +51,11 @@ impl World {
         Self::made(Some(archive), more).with_tables()
     }
 
+    /// The same with further configuration.
+    pub(crate) fn with(more: &str) -> Self {
+        Self::bare(more).with_tables()
+    }
+
     fn with_tables(self) -> Self {
         for tier in ["hot", "cold"] {
             self.succeed(&["schema", "apply", "--tier", tier]);
@@ -75,9 +80,15 @@ impl World {
         let port = world.shared.engine.address.port();
         let mut config = String::new();
         for tier in ["hot", "cold"] {
+            // For ever: the tests' rows grow older than any default.
+            let days = if tier == "cold" {
+                ", retention_days: 0"
+            } else {
+                ""
+            };
             let _ = writeln!(
                 config,
-                "{tier}_storage: {{clickhouse_http_port: {port}, clickhouse_database: {}}}",
+                "{tier}_storage: {{clickhouse_http_port: {port}, clickhouse_database: {}{days}}}",
                 world.database(tier)
             );
         }
@@ -85,6 +96,18 @@ impl World {
         let _ = writeln!(config, "archive: {}\n{more}", archive.unwrap_or(&folder));
         std::fs::write(world.config(), config).expect("the configuration is written");
         world
+    }
+
+    /// From now on the configuration says this of the archive.
+    pub(crate) fn set_archive(&self, section: &str) {
+        let text = std::fs::read_to_string(self.config()).expect("it is there");
+        let lines = text
+            .lines()
+            .map(|line| match line.starts_with("archive: ") {
+                true => format!("archive: {section}\n"),
+                false => format!("{line}\n"),
+            });
+        std::fs::write(self.config(), lines.collect::<String>()).expect("it is written");
     }
 
     /// The configuration's file.
@@ -196,8 +219,38 @@ impl World {
         ))
     }
 
+    /// The leases that a process holds: the folder of each, and its attempt.
+    pub(crate) fn leases_of(&self, pid: u32) -> Vec<(PathBuf, u64)> {
+        let folders = std::fs::read_dir(self.archive().join("_mpsync/leases/trades"));
+        let folders = folders.into_iter().flatten().flatten();
+        let held = |folder: PathBuf| {
+            let attempt = Self::highest_lease(&folder);
+            let text = std::fs::read_to_string(folder.join(format!("{attempt:010}.json"))).ok()?;
+            let lease: serde_json::Value = serde_json::from_str(&text).ok()?;
+            let holder = lease["holder"].as_str()?;
+            let is_held = holder.ends_with(&format!(":{pid}")) && lease["released"] == false;
+            is_held.then_some((folder, attempt))
+        };
+        folders.filter_map(|folder| held(folder.path())).collect()
+    }
+
+    /// The highest attempt in a folder of leases.
+    pub(crate) fn highest_lease(folder: &std::path::Path) -> u64 {
+        let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let numbers = files.filter_map(|file| {
+            let name = file.file_name().into_string().ok()?;
+            name.strip_suffix(".json")?.parse().ok()
+        });
+        numbers.max().unwrap_or(0)
+    }
+
     /// All files of the archive below its datasets, with this ending.
     pub(crate) fn files(&self, ending: &str) -> Vec<PathBuf> {
+        Self::files_below(&self.archive(), ending)
+    }
+
+    /// All files below a folder with this ending.
+    pub(crate) fn files_below(folder: &std::path::Path, ending: &str) -> Vec<PathBuf> {
         fn walk(folder: &std::path::Path, found: &mut Vec<PathBuf>) {
             let Ok(entries) = std::fs::read_dir(folder) else {
                 return;
@@ -212,7 +265,7 @@ impl World {
             }
         }
         let mut found = Vec::new();
-        walk(&self.archive(), &mut found);
+        walk(folder, &mut found);
         found.retain(|path| path.to_string_lossy().ends_with(ending));
         found.sort();
         found

@@ -1,19 +1,22 @@
-//! Two workers on one archive, killed and stopped at any moment, again and again.
+//! Two workers on one archive, killed and stopped at any moment, again and again; some of those that are stopped sleep until
+//! the other has taken their window over.
 //!
 //! The blows follow from a seed, which is printed: `MPSYNC_SEED` repeats one, `MPSYNC_KILLS` makes it longer.
 
 use std::process::Child;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use rustix::process::Signal;
 
-use crate::support::signal;
 use crate::support::transfer::World;
+use crate::support::{PATIENCE, signal};
 
 /// Blows where `MPSYNC_KILLS` does not say how many.
 const BLOWS: u64 = 50;
+/// Of so many blows one puts a worker to sleep until it is overtaken.
+const SLEEPERS: u32 = 10;
 const ARGUMENTS: [&str; 4] = ["sync", "--dataset", "trades", "--cleanup"];
 
 /// The workers, what was ingested so far, and what comes next.
@@ -24,6 +27,7 @@ struct Arena {
     next: u64,
     killed: u32,
     stopped: u32,
+    overtaken: u32,
 }
 
 fn worker(world: &World) -> Child {
@@ -37,7 +41,7 @@ fn worker(world: &World) -> Child {
 
 impl Arena {
     fn start(seed: u64) -> Self {
-        let world = World::new();
+        let world = World::with("sync: {lease_seconds: 0.5}");
         Self {
             workers: [worker(&world), worker(&world)],
             world,
@@ -45,7 +49,12 @@ impl Arena {
             next: 1,
             killed: 0,
             stopped: 0,
+            overtaken: 0,
         }
+    }
+
+    fn blows(&self) -> u32 {
+        self.killed + self.stopped + self.overtaken
     }
 
     fn below(&mut self, limit: u64) -> u64 {
@@ -79,7 +88,9 @@ impl Arena {
         if self.workers[victim].try_wait().unwrap().is_some() {
             return;
         }
-        if self.below(5) < 3 {
+        if self.blows() % SLEEPERS == SLEEPERS - 1 {
+            self.put_to_sleep(victim);
+        } else if self.below(5) < 3 {
             self.workers[victim].kill().unwrap();
             self.workers[victim].wait().unwrap();
             self.killed += 1;
@@ -90,6 +101,42 @@ impl Arena {
             signal(Some(&self.workers[victim]), Signal::CONT);
             self.stopped += 1;
         }
+    }
+}
+
+impl Arena {
+    /// Stops a worker that has a window, and lets it go on when the other has taken that window over.
+    fn put_to_sleep(&mut self, victim: usize) {
+        signal(Some(&self.workers[victim]), Signal::STOP);
+        let held = self.world.leases_of(self.workers[victim].id());
+        if let Some((folder, _)) = held.first() {
+            // So that there is something to be done in it.
+            let hour = folder
+                .file_name()
+                .unwrap()
+                .to_string_lossy()
+                .replace('T', " ");
+            self.world.insert_trades("trades", &hour, self.next, 1);
+            self.next += 1;
+        }
+        let begun = Instant::now();
+        while let Some((folder, attempt)) = held.first() {
+            if World::highest_lease(folder) > *attempt {
+                self.overtaken += 1;
+                break;
+            }
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "nobody takes {} over",
+                folder.display()
+            );
+            let other = &mut self.workers[1 - victim];
+            if other.try_wait().unwrap().is_some() {
+                *other = worker(&self.world);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        signal(Some(&self.workers[victim]), Signal::CONT);
     }
 }
 
@@ -105,7 +152,7 @@ fn two_workers_that_are_killed_and_stopped_at_any_moment_end_in_the_same_state()
     println!("MPSYNC_SEED={seed} MPSYNC_KILLS={blows}");
     let mut arena = Arena::start(seed);
     for blow in 0.. {
-        if u64::from(arena.killed + arena.stopped) >= blows {
+        if u64::from(arena.blows()) >= blows {
             break;
         }
         if blow % 3 == 0 {
@@ -113,7 +160,12 @@ fn two_workers_that_are_killed_and_stopped_at_any_moment_end_in_the_same_state()
         }
         arena.blow();
     }
-    println!("{} killed, {} stopped", arena.killed, arena.stopped);
+    println!(
+        "{} killed, {} stopped, {} of them overtaken",
+        arena.killed,
+        arena.stopped + arena.overtaken,
+        arena.overtaken
+    );
     for one in &mut arena.workers {
         one.wait().unwrap();
     }

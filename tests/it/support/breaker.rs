@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 /// How long an answer is waited for that is to be lost, where there may be none.
@@ -16,20 +17,22 @@ const NO_ANSWER: Duration = Duration::from_millis(50);
 
 /// What is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Protocol {
+pub(crate) enum Protocol {
     Http,
     Nats,
 }
 
 /// Where the connection breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// Nothing of the call arrives.
     Before,
     /// Half of it arrives.
     Within,
     /// It arrives and is carried out; the answer is lost.
     After,
+    /// The same, and nothing that comes later arrives: whoever called has ended.
+    Last,
 }
 
 #[derive(Debug)]
@@ -37,23 +40,25 @@ struct Plan {
     fault: Fault,
     /// Calls until the one that breaks; `None` when it has broken, or nothing is to break.
     left: Option<u64>,
+    broken: CancellationToken,
 }
 
 /// The proxy. It ends with the value.
-pub(super) struct Breaker {
-    pub(super) port: u16,
+pub(crate) struct Breaker {
+    pub(crate) port: u16,
     plan: Arc<Mutex<Plan>>,
     _accepting: AbortOnDropHandle<()>,
 }
 
 impl Breaker {
     /// Listens in front of a server.
-    pub(super) async fn start(protocol: Protocol, server: u16) -> Self {
+    pub(crate) async fn start(protocol: Protocol, server: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("its address").port();
         let plan = Arc::new(Mutex::new(Plan {
             fault: Fault::Before,
             left: None,
+            broken: CancellationToken::new(),
         }));
         let shared = plan.clone();
         let accepting = tokio::spawn(async move {
@@ -69,16 +74,19 @@ impl Breaker {
         }
     }
 
-    /// Breaks the connection at the Nth call from now on.
-    pub(super) fn arm(&self, fault: Fault, nth: u64) {
+    /// Breaks the connection at the Nth call from now on; what is given is cancelled then.
+    pub(crate) fn arm(&self, fault: Fault, nth: u64) -> CancellationToken {
+        let broken = CancellationToken::new();
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Plan {
             fault,
             left: Some(nth),
+            broken: broken.clone(),
         };
+        broken
     }
 
     /// Whether it has broken one since.
-    pub(super) fn has_broken(&self) -> bool {
+    pub(crate) fn has_broken(&self) -> bool {
         let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
         plan.left.is_none()
     }
@@ -87,9 +95,20 @@ impl Breaker {
 /// Counts a call; says how its connection breaks, where this is the one.
 fn count(plan: &Mutex<Plan>) -> Option<Fault> {
     let mut plan = plan.lock().unwrap_or_else(PoisonError::into_inner);
-    let left = plan.left?;
+    let Some(left) = plan.left else {
+        let has_ended = plan.fault == Fault::Last && plan.broken.is_cancelled();
+        return has_ended.then_some(Fault::Before);
+    };
     plan.left = Some(left - 1).filter(|left| *left > 0);
     plan.left.is_none().then_some(plan.fault)
+}
+
+/// The fault has come to pass.
+fn note_broken(plan: &Mutex<Plan>) {
+    let plan = plan.lock().unwrap_or_else(PoisonError::into_inner);
+    if plan.left.is_none() {
+        plan.broken.cancel();
+    }
 }
 
 /// Passes on what both sides say until one of them ends, or the fault comes. Dropping both ends is the fault.
@@ -108,27 +127,32 @@ async fn relay(mut client: TcpStream, server: u16, protocol: Protocol, plan: Arc
                 for piece in calls.split(&asked[..length]) {
                     let fault = if piece.begins_call { count(&plan) } else { None };
                     let passed = match fault {
-                        Some(Fault::Before) => return,
+                        Some(Fault::Before) => return note_broken(&plan),
                         Some(Fault::Within) => piece.bytes.len() / 2,
-                        Some(Fault::After) => {
+                        Some(Fault::After | Fault::Last) => {
                             loses_answer = true;
                             piece.bytes.len()
                         }
                         None => piece.bytes.len(),
                     };
                     if server.write_all(&piece.bytes[..passed]).await.is_err() || fault == Some(Fault::Within) {
-                        return;
+                        return note_broken(&plan);
                     }
                 }
             }
             read = server.read(&mut answered) => {
                 let Ok(length @ 1..) = read else { return };
                 calls.answered();
-                if loses_answer || client.write_all(&answered[..length]).await.is_err() {
+                if loses_answer {
+                    return note_broken(&plan);
+                }
+                if client.write_all(&answered[..length]).await.is_err() {
                     return;
                 }
             }
-            () = tokio::time::sleep(NO_ANSWER), if loses_answer && protocol == Protocol::Nats => return,
+            () = tokio::time::sleep(NO_ANSWER), if loses_answer && protocol == Protocol::Nats => {
+                return note_broken(&plan);
+            }
         }
     }
 }

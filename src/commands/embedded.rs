@@ -1,0 +1,101 @@
+//! Where no ClickHouse is configured: hot and cold are two databases of one embedded engine, and all of it lies in the user's data
+//! folder.
+
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
+
+use super::Context;
+use crate::config::{ArchivePlace, Config, Origin};
+use crate::dataset::{Dataset, TierRole};
+use crate::engine::library_path;
+use crate::error::{Context as _, Error, Result};
+use crate::servers::{EngineServer, data_folder};
+
+/// What is said where the engine cannot be had.
+const OTHERWISE: &str =
+    "no ClickHouse is configured (hot_storage.clickhouse_host), so that the embedded one is needed";
+
+/// Points what the configuration leaves open to the data folder; the folder, where the engine is embedded.
+pub(super) fn settle(config: &mut Config) -> Result<Option<PathBuf>> {
+    if !config.engine.embedded {
+        return Ok(None);
+    }
+    let Some(folder) = config.engine.folder.clone().or_else(data_folder) else {
+        return Err(Error::config(
+            "neither XDG_DATA_HOME nor HOME is set, so that there is no place for the embedded engine",
+        )
+        .hint("say engine.folder, or how a ClickHouse is reached: hot_storage.clickhouse_host"));
+    };
+    let is_open = |key: &str| config.settings.origin(key) == Origin::Default;
+    if is_open("archive.path") && is_open("archive.url") {
+        config.archive.place = ArchivePlace::Folder(folder.join("archive"));
+    }
+    if is_open("ingest.dead_letter_folder") {
+        config.ingest.dead_letter_folder = Some(folder.join("dead-letters"));
+    }
+    Ok(Some(folder))
+}
+
+/// Starts the engine for as long as this process runs; `None` where a server is configured.
+///
+/// Refused where another process has it: an engine has one process, and this one's end would take the other's away.
+pub(super) async fn start(context: &mut Context) -> Result<Option<EngineServer>> {
+    let Some(folder) = settle(&mut context.config)? else {
+        return Ok(None);
+    };
+    if EngineServer::serve_running(&mut context.config, &folder.join("engine"))? {
+        return Err(Error::busy(format!(
+            "another mpsync runs on the embedded engine in {}",
+            folder.display()
+        ))
+        .hint("`--mode both` runs both sides in one process; two processes need a ClickHouse server (hot_storage.clickhouse_host)"));
+    }
+    let engine = begin(context, folder).await?;
+    let config = &context.config;
+    tracing::info!(
+        engine = engine.url,
+        password_file = %engine.password_file.display(),
+        hot = config.hot.database,
+        cold = config.cold.database,
+        archive = %config.archive.place,
+        dead_letters = config.ingest.dead_letter_folder.as_ref().map(|f| f.display().to_string()),
+        "no ClickHouse is configured: hot and cold are kept by the embedded engine; for servers say \
+         hot_storage.clickhouse_host and cold_storage.clickhouse_host in a file (--config) or as \
+         MPSYNC__HOT_STORAGE__CLICKHOUSE_HOST"
+    );
+    Ok(Some(engine))
+}
+
+/// A context whose archive and tiers are where they are: for a command that needs a tier the engine that a daemon runs, or one
+/// for as long as the command takes.
+pub(super) async fn reach(mut context: Context, needs_a_tier: bool) -> Result<Context> {
+    let Some(folder) = settle(&mut context.config)? else {
+        return Ok(context);
+    };
+    let is_running = EngineServer::serve_running(&mut context.config, &folder.join("engine"))?;
+    if needs_a_tier && !is_running {
+        context.engine = Some(begin(&mut context, folder).await?);
+    }
+    Ok(context)
+}
+
+async fn begin(context: &mut Context, folder: PathBuf) -> Result<EngineServer> {
+    // Asked here, where it can be said plainly, and not in the child's log.
+    library_path().doing(|| OTHERWISE)?;
+    // The archive is its owner's, and so is what it is made of.
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder)
+        .doing(|| format!("making {}", folder.display()))?;
+    let program = std::env::current_exe().doing(|| "finding this program's own file")?;
+    let engine = EngineServer::start(&program, &folder.join("engine"))
+        .await
+        .doing(|| OTHERWISE)?;
+    engine.serve(&mut context.config);
+    let all: Vec<&Dataset> = context.datasets.iter().collect();
+    for role in [TierRole::Hot, TierRole::Cold] {
+        context.tier(role).apply_schema(&all).await?;
+    }
+    Ok(engine)
+}

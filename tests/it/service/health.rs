@@ -1,0 +1,121 @@
+//! `mpsync health`, as a container runs it.
+
+use std::process::Output;
+
+use crate::support::daemon::World;
+use crate::support::tls::authority;
+use crate::support::{PATIENCE, free_port, mpsync, until};
+
+async fn health(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = tokio::process::Command::from(mpsync());
+    command
+        .arg("health")
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .kill_on_drop(true);
+    let ended = tokio::time::timeout(PATIENCE, command.output()).await;
+    ended.expect("it ends").expect("it runs")
+}
+
+fn told(output: &Output) -> String {
+    let (out, err) = (&output.stdout, &output.stderr);
+    String::from_utf8_lossy(out).into_owned() + &String::from_utf8_lossy(err)
+}
+
+/// It ends with this code and says all of `said`.
+async fn ends(arguments: &[&str], environment: &[(&str, &str)], code: i32, said: &[&str]) {
+    let output = health(arguments, environment).await;
+    let text = told(&output);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+    for part in said {
+        assert!(text.contains(part), "{arguments:?}: {part}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_s_health_is_a_line_a_check_and_an_exit_code() {
+    let world = World::start(&["trades"], &[]).await;
+    let daemon = world.daemon(&["--mode", "hot", "--dataset", "trades"]);
+    let address = daemon.http().await[0].clone();
+    let url = format!("http://{address}");
+    until("hot and nats were asked", async || {
+        let output = health(&["--url", &url], &[]).await;
+        let text = told(&output);
+        output.status.success() && text.contains("ok   nats") && text.contains("ok   hot")
+    })
+    .await;
+    let output = health(&["--url", &url, "--output", "json"], &[]).await;
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(document["mode"], "hot", "{document}");
+    assert!(
+        document["checks"]
+            .as_array()
+            .is_some_and(|checks| checks.len() > 1)
+    );
+    // As a container asks: by the configuration that the daemon has.
+    let configured = [("MPSYNC__HTTP__HOT_LISTEN", address.as_str())];
+    ends(&[], &configured, 0, &["(hot)"]).await;
+    let everywhere = format!("0.0.0.0:{}", address.rsplit_once(':').expect("a port").1);
+    let configured = [
+        ("MPSYNC__HTTP__COLD_LISTEN", everywhere.as_str()),
+        ("STORAGE_MODE", "cold"),
+    ];
+    ends(&[], &configured, 0, &["(hot)"]).await;
+    // Something that is no daemon, nobody at all, and what cannot be asked.
+    let clickhouse = format!("http://127.0.0.1:{}", world.clickhouse.port());
+    ends(&["--url", &clickhouse], &[], 1, &["not as mpsync does"]).await;
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    ends(
+        &["--url", &nobody],
+        &[],
+        1,
+        &["no answer", "is it running?"],
+    )
+    .await;
+    ends(&["--url", "https://u:p@h"], &[], 2, &["without login"]).await;
+    let any = [("MPSYNC__HTTP__HOT_LISTEN", "127.0.0.1:0")];
+    ends(&[], &any, 2, &["http.hot_listen takes any free port"]).await;
+}
+
+#[tokio::test]
+async fn over_tls_a_daemon_is_known_by_its_authority_or_by_its_own_certificate() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = authority().written(folder.path());
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let other = authority().written(elsewhere.path());
+    let path = |path: &std::path::Path| path.display().to_string();
+    let (certificate, key, ca) = (path(&files.certificate), path(&files.key), path(&files.ca));
+    let settings = [
+        ("MPSYNC__HTTP__TLS_CERT_FILE", certificate.as_str()),
+        ("MPSYNC__HTTP__TLS_KEY_FILE", key.as_str()),
+    ];
+    let world = World::start(&["trades"], &settings).await;
+    let daemon = world.daemon(&["--mode", "hot", "--dataset", "trades"]);
+    let address = daemon.http().await[0].clone();
+    let url = format!("https://{address}");
+    ends(&["--url", &url, "--ca-file", &ca], &[], 0, &["(hot)"]).await;
+    ends(
+        &["--url", &url, "--ca-file", &path(&other.ca)],
+        &[],
+        1,
+        &["certificate"],
+    )
+    .await;
+    ends(&["--url", &url], &[], 1, &["certificate"]).await;
+    ends(
+        &["--url", &format!("http://{address}")],
+        &[],
+        1,
+        &["no answer"],
+    )
+    .await;
+    let listen = ("MPSYNC__HTTP__HOT_LISTEN", address.as_str());
+    ends(&[], &[listen, settings[0], settings[1]], 0, &["(hot)"]).await;
+    let (certificate, key) = (path(&other.certificate), path(&other.key));
+    let foreign = [
+        listen,
+        ("MPSYNC__HTTP__TLS_CERT_FILE", &certificate),
+        ("MPSYNC__HTTP__TLS_KEY_FILE", &key),
+    ];
+    ends(&[], &foreign, 1, &["another certificate", "SIGHUP"]).await;
+}

@@ -1,0 +1,183 @@
+//! Whichever call to ClickHouse or to the archive's store fails, and however, a transfer that is started again ends in the
+//! same state: no row lost, none doubled, nothing cleaned before it was proven.
+//!
+//! The first call fails, then the second, and so on until a run makes fewer calls. Each fails in one way of three, which follows
+//! from a seed that is printed: `MPSYNC_SEED` repeats one, and `MPSYNC_FAULTS=all` makes each fail in every way. The library is
+//! driven in this process, over one engine, with an archive in memory. Time budget: 75 seconds on two idle cores.
+
+mod place;
+
+use std::time::Instant;
+
+use futures_util::future::join_all;
+use mpsync::archive::Depth;
+use mpsync::error::{Cause, ExitCode};
+use mpsync::transfer::{self, Against, Range};
+
+use self::place::{Faults, Place, Scenario};
+use crate::support::PATIENCE;
+use crate::support::breaker::Fault as Broken;
+use crate::support::clickhouse::ClickHouse;
+use crate::support::faults::Fault as Failed;
+
+/// More calls than any run makes: who gets here never ends.
+const MOST_CALLS: u64 = 1000;
+
+/// What fails, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Server(Broken),
+    Store(Failed),
+}
+
+const SERVER: [Kind; 3] = [
+    Kind::Server(Broken::Before),
+    Kind::Server(Broken::After),
+    Kind::Server(Broken::Last),
+];
+const STORE: [Kind; 3] = [
+    Kind::Store(Failed::Before),
+    Kind::Store(Failed::After),
+    Kind::Store(Failed::Last),
+];
+
+impl Kind {
+    fn nth(self, nth: u64) -> Faults {
+        match self {
+            Self::Server(fault) => Faults::Server(fault, nth),
+            Self::Store(fault) => Faults::Store(fault, nth),
+        }
+    }
+
+    /// Whether the process ends with the call.
+    fn is_last(self) -> bool {
+        matches!(self, Self::Server(Broken::Last) | Self::Store(Failed::Last))
+    }
+}
+
+/// A run whose Nth call fails, and what must be true whenever it ends; whether it came to that call.
+async fn broken_run(place: &Place, kind: Kind, nth: u64, what: &str) -> bool {
+    place.prepare().await;
+    let attempt = place.attempt(kind.nth(nth));
+    let request = place.request();
+    let run = transfer::run(&attempt.context, &request);
+    let ended = async {
+        if kind.is_last() {
+            tokio::select! {
+                report = run => Some(report),
+                // Nothing of the process is left.
+                () = attempt.failed.cancelled() => None,
+            }
+        } else {
+            Some(run.await)
+        }
+    };
+    let report = tokio::time::timeout(PATIENCE, ended)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: the run does not end"));
+    place.disarm();
+    if let Some(mut report) = report
+        && let Some(e) = report.take_failure()
+    {
+        assert!(
+            !matches!(e.cause(), Cause::Integrity(_)),
+            "{what}: a call that failed is not wrong data: {e}"
+        );
+        assert!(attempt.failed.is_cancelled(), "{what}: {e}");
+    }
+    place.check_that_nothing_is_lost(what).await;
+    attempt.failed.is_cancelled()
+}
+
+/// One call after the other fails, each in the next way of these; gives how many a run makes.
+async fn break_calls(place: &Place, kinds: &[Kind], seed: u64) -> u64 {
+    for nth in 1..MOST_CALLS {
+        let turn = nth.wrapping_add(seed) % kinds.len() as u64;
+        let kind = kinds[usize::try_from(turn).expect("few")];
+        let what = format!("{:?}: {kind:?} call {nth}", place.scenario);
+        let was_broken = broken_run(place, kind, nth, &what).await;
+        place.finish(&what).await;
+        if !was_broken {
+            return nth - 1;
+        }
+    }
+    panic!("a run makes more than {MOST_CALLS} calls");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whichever_call_fails_a_transfer_started_again_ends_in_the_same_state() {
+    let seed = std::env::var("MPSYNC_SEED").map_or_else(
+        |_| rand::random::<u64>(),
+        |seed| seed.parse().expect("MPSYNC_SEED is a number"),
+    );
+    println!("MPSYNC_SEED={seed}");
+    let all = std::env::var("MPSYNC_FAULTS").is_ok_and(|faults| faults == "all");
+    let engine = ClickHouse::start_in_memory().await;
+    let began = Instant::now();
+    let mut lanes = Vec::new();
+    for scenario in [Scenario::Fresh, Scenario::Late, Scenario::Import] {
+        for kinds in [SERVER, STORE] {
+            let each = if all {
+                kinds.chunks(1)
+            } else {
+                kinds.chunks(3)
+            };
+            for kinds in each {
+                let (engine, kinds) = (&engine, kinds.to_vec());
+                lanes.push(async move {
+                    let place = Place::new(engine, scenario, &format!("{kinds:?}")).await;
+                    let calls = break_calls(&place, &kinds, seed).await;
+                    let after = began.elapsed();
+                    println!("{scenario:?} {kinds:?}: {calls} calls, after {after:.1?}");
+                    calls
+                });
+            }
+        }
+    }
+    for calls in join_all(lanes).await {
+        assert!(calls > 10, "{calls} are too few calls to be true");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whichever_call_fails_a_check_says_that_it_is_not_complete() {
+    let engine = ClickHouse::start_in_memory().await;
+    let place = Place::new(&engine, Scenario::Late, "verify").await;
+    place.prepare().await;
+    place.finish("nothing fails").await;
+    for kind in SERVER.into_iter().chain(STORE) {
+        if kind.is_last() {
+            continue;
+        }
+        let mut told = 0;
+        for nth in 1.. {
+            let what = format!("{kind:?} call {nth}");
+            assert!(nth < MOST_CALLS, "{what}: it never ends");
+            let attempt = place.attempt(kind.nth(nth));
+            let against = Against {
+                tier: attempt.context.cold.clone(),
+                may_be_empty: false,
+            };
+            let datasets = &attempt.context.datasets;
+            let archive = &attempt.context.archive;
+            let range = Range::default();
+            let checked =
+                transfer::verify(archive, datasets, range, Depth::Deep, Some(&against), 1).await;
+            place.disarm();
+            let failure = match checked {
+                Ok(report) => report.failure(),
+                Err(e) => Some(e),
+            };
+            if let Some(e) = &failure {
+                assert_eq!(e.exit_code(), ExitCode::Failed, "{what}: {e}");
+                told += 1;
+            }
+            if !attempt.failed.is_cancelled() {
+                assert!(failure.is_none(), "{what}: {failure:?}");
+                // The HTTP client itself repeats a request of which it knows that nothing was sent.
+                assert!(told * 2 > nth, "{kind:?}: {told} of {} were told", nth - 1);
+                break;
+            }
+        }
+    }
+}
