@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::encoder::hex;
 use super::encryption::{check_form, reader_options};
 use super::layout::{GenerationId, MANIFEST, parse_manifest};
-use super::manifest::Chunk;
+use super::manifest::{Chunk, Manifest};
 use super::store::Archive;
 use crate::error::{Error, Result};
 
@@ -34,7 +34,7 @@ impl Archive {
         let got = match self.store().get(&path).await {
             Ok(got) => got,
             Err(object_store::Error::NotFound { .. }) => {
-                return Err(missing(id, chunk));
+                return Err(self.missing_or_superseded(id, chunk).await);
             }
             Err(e) => return Err(self.explain(e).doing(format!("reading {path}"))),
         };
@@ -52,6 +52,19 @@ impl Archive {
             id: id.clone(),
             chunk: chunk.clone(),
         })
+    }
+
+    /// A chunk that is not there is lost, or a repair has put another in its place since the manifest was read.
+    pub(super) async fn missing_or_superseded(&self, id: &GenerationId, chunk: &Chunk) -> Error {
+        let names_it = |m: &Manifest| m.chunks.iter().any(|c| c.file == chunk.file);
+        match self.manifest(id).await {
+            Ok(Some(manifest)) if !names_it(&manifest) => Error::busy(format!(
+                "a repair has put another chunk in the place of {} of {id} while it was read",
+                chunk.file
+            ))
+            .hint("run the same command again"),
+            _ => missing(id, chunk),
+        }
     }
 
     /// How a chunk's bytes are opened as Parquet: with its key, where it is encrypted.
@@ -102,7 +115,7 @@ impl Archive {
     }
 }
 
-pub(super) fn missing(id: &GenerationId, chunk: &Chunk) -> Error {
+fn missing(id: &GenerationId, chunk: &Chunk) -> Error {
     Error::integrity(format!(
         "the manifest of {id} names the chunk {}, and there is none",
         chunk.file

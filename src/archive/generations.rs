@@ -1,6 +1,6 @@
 //! Which generations there are, and how one comes to be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -8,7 +8,7 @@ use object_store::ObjectMeta;
 use object_store::path::Path;
 
 use super::layout::{
-    GenerationId, MANIFEST, SHA256SUMS, parse_generation, parse_manifest, parse_manifest_file,
+    GenerationId, SHA256SUMS, generation_of, parse_generation, parse_manifest, parse_manifest_file,
     parse_revision, parse_window, window_folder,
 };
 use super::manifest::{Chunk, Manifest};
@@ -58,9 +58,13 @@ impl Archive {
         range: Window,
     ) -> Result<Vec<GenerationId>> {
         let files = self.files(dataset, Some(range)).await?;
-        let ids = files.iter().filter_map(|f| parse_manifest(&f.location));
-        let touches = |id: &GenerationId| id.window.intersection(&range).is_some();
-        Ok(ids.filter(touches).collect())
+        // One that was repaired has several manifests.
+        let ids: BTreeSet<_> = files
+            .iter()
+            .filter_map(|file| parse_manifest(&file.location))
+            .filter(|id| id.window.intersection(&range).is_some())
+            .collect();
+        Ok(ids.into_iter().collect())
     }
 
     /// The windows that have any file at all, those included whose first export never came to its end.
@@ -70,12 +74,10 @@ impl Archive {
         range: Option<Window>,
     ) -> Result<Vec<Window>> {
         let files = self.files(dataset, range).await?;
-        let generation_of = |object: &ObjectMeta| {
-            let path = object.location.as_ref();
-            let (folder, _) = path.rsplit_once('/')?;
-            parse_manifest(&Path::from(folder).join(MANIFEST))
-        };
-        Ok(windows_of(files.iter().filter_map(generation_of), range))
+        let generations = files
+            .iter()
+            .filter_map(|file| generation_of(&file.location));
+        Ok(windows_of(generations, range))
     }
 
     /// The files of a dataset where windows of this range can lie.

@@ -69,7 +69,9 @@ impl GenerationId {
     /// Where one of its files goes when a repair has put another in its place.
     #[must_use]
     pub fn quarantined(&self, name: &str) -> Path {
-        internal_folder("quarantine", &self.dataset, self.window)
+        quarantine_root()
+            .join(self.dataset.as_str())
+            .join(internal_name(self.window))
             .join(format!("gen={}", self.generation))
             .join(name)
     }
@@ -162,6 +164,12 @@ pub fn leases_root() -> Path {
     Path::from(INTERNAL).join("leases")
 }
 
+/// The folder of chunks that repairs put others in the place of, below which each dataset has its own.
+#[must_use]
+pub fn quarantine_root() -> Path {
+    Path::from(INTERNAL).join("quarantine")
+}
+
 /// The folder of what people asked to be transferred.
 #[must_use]
 pub fn requests_folder() -> Path {
@@ -235,6 +243,13 @@ pub fn parse_revision(path: &Path) -> Option<(GenerationId, u32)> {
     };
     // Another spelling of the same is not what this program writes.
     (id.revision(revision) == *path).then_some((id, revision))
+}
+
+/// The generation in whose folder a file lies; `None` for any other path.
+#[must_use]
+pub fn generation_of(file: &Path) -> Option<GenerationId> {
+    let (folder, _) = file.as_ref().rsplit_once('/')?;
+    parse_manifest(&Path::from(folder).join(MANIFEST))
 }
 
 /// The number of a generation's folder; `None` for any other name.

@@ -14,6 +14,10 @@ use crate::error::{Error, Result};
 /// The number of the format that this program writes. A reader refuses a higher one.
 pub const FORMAT: u32 = 1;
 
+/// What to do about a manifest that is wrong.
+pub(super) const PUT_BACK: &str = "put the manifest back from a copy of the archive; the chunks beside it may be whole; nothing of this window is \
+                                   loaded, replayed or cleaned until then";
+
 /// What a generation is, exactly.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -163,7 +167,9 @@ impl Manifest {
         struct Probe {
             format: u32,
         }
-        let wrong = |what: String| Error::integrity(what).doing(format!("manifest of {expected}"));
+        let unreadable =
+            |what: String| Error::integrity(what).doing(format!("manifest of {expected}"));
+        let wrong = |what: String| unreadable(what).hint(PUT_BACK);
         let probe: Probe =
             serde_json::from_slice(bytes).map_err(|e| wrong(format!("it is no manifest: {e}")))?;
         if probe.format != FORMAT {
@@ -172,7 +178,7 @@ impl Manifest {
             } else {
                 "no release of mpsync has written such a format: put the manifest back from a copy of the archive"
             };
-            return Err(wrong(format!(
+            return Err(unreadable(format!(
                 "it has format {}, and this program reads format {FORMAT}",
                 probe.format
             ))

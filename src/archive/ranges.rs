@@ -5,7 +5,6 @@ use std::ops::Range;
 use bytes::Bytes;
 use object_store::ObjectStoreExt as _;
 
-use super::chunk_reader::missing;
 use super::layout::GenerationId;
 use super::manifest::Chunk;
 use super::store::Archive;
@@ -22,7 +21,9 @@ impl Archive {
         let path = id.file(&chunk.file);
         match self.store().get_range(&path, range).await {
             Ok(bytes) => Ok(bytes),
-            Err(object_store::Error::NotFound { .. }) => Err(missing(id, chunk)),
+            Err(object_store::Error::NotFound { .. }) => {
+                Err(self.missing_or_superseded(id, chunk).await)
+            }
             Err(e) => Err(self.explain(e).doing(format!("reading {path}"))),
         }
     }

@@ -67,6 +67,15 @@ impl Archive {
         }
     }
 
+    /// The attempt's number, or a higher one where a generation's folder has chunks of that attempt or of a later one: so it is
+    /// in an archive that was put back without its leases, which begin again at 1.
+    pub async fn free_attempt(&self, id: &GenerationId, attempt: u64) -> Result<u64> {
+        let files = self.list_folder(&id.folder()).await?.objects;
+        let names = files.iter().filter_map(|file| file.location.filename());
+        let taken = names.filter_map(|name| Some(parse_chunk_file(name)?.1));
+        Ok(taken.max().map_or(attempt, |taken| attempt.max(taken + 1)))
+    }
+
     /// The chunks that lie in a generation's folder though its manifest has superseded them.
     pub async fn superseded(
         &self,
@@ -167,6 +176,9 @@ mod tests {
             .list(&id.quarantined("x").parts().take(4).collect())
             .await;
         assert_eq!(kept.unwrap().len(), first.chunks.len() - 1);
+        // Who read the first manifest is not told of damage.
+        let e = archive.read_chunk(&id, &first.chunks[0]).await.unwrap_err();
+        assert!(matches!(e.cause(), crate::error::Cause::Busy(_)), "{e}");
         // The first manifest stays, so that nobody can create it again.
         assert!(archive.head(&id.manifest()).await.unwrap().is_some());
         let windows = archive.windows(&id.dataset, None).await.unwrap();

@@ -108,11 +108,29 @@ impl CredentialProvider for CredentialsFile {
             store: "S3",
             source: Box::new(e),
         })?;
-        Ok(Arc::new(AwsCredential {
-            key_id: key.id,
-            secret_key: key.secret.reveal().to_owned(),
-            token: key.token.map(|token| token.reveal().to_owned()),
-        }))
+        Ok(Arc::new(of_key(&key)))
+    }
+}
+
+fn of_key(key: &S3Key) -> AwsCredential {
+    AwsCredential {
+        key_id: key.id.clone(),
+        secret_key: key.secret.reveal().to_owned(),
+        token: key.token.as_ref().map(|token| token.reveal().to_owned()),
+    }
+}
+
+/// Who we are, as of now.
+pub(super) fn credential(s3: &S3Config) -> Result<AwsCredential> {
+    match &s3.credentials {
+        S3Credentials::Key(key) => Ok(of_key(key)),
+        S3Credentials::File(path, profile) => {
+            let file = CredentialsFile {
+                path: path.clone(),
+                profile: profile.clone(),
+            };
+            file.read().map(|key| of_key(&key))
+        }
     }
 }
 

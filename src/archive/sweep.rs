@@ -10,7 +10,7 @@ use object_store::path::Path;
 use super::explain::explain_io;
 use super::generations::is_orphan;
 use super::layout::{
-    GenerationId, INTERNAL, MANIFEST, SHA256SUMS, parse_chunk_file, parse_manifest,
+    GenerationId, INTERNAL, MANIFEST, SHA256SUMS, generation_of, parse_chunk_file,
 };
 use super::revisions::is_superseded;
 use super::store::{Archive, blocking};
@@ -172,12 +172,6 @@ fn age_of(object: &ObjectMeta, now: SystemTime) -> Option<Duration> {
 
 fn is_older(object: &ObjectMeta, now: SystemTime, age: Duration) -> bool {
     age_of(object, now).is_some_and(|since| since >= age)
-}
-
-/// The generation in whose folder a file lies.
-fn generation_of(file: &Path) -> Option<GenerationId> {
-    let (folder, _) = file.as_ref().rsplit_once('/')?;
-    parse_manifest(&Path::from(folder).join(MANIFEST))
 }
 
 /// Whether a generation's files are its first manifest, its sums and the chunks of one attempt: then the manifest names them

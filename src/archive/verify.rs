@@ -14,7 +14,7 @@ use super::encryption::check_form;
 use super::finding::{Depth, Finding, FindingKind};
 use super::generations::generation_id;
 use super::layout::{GenerationId, MANIFEST, SHA256SUMS};
-use super::manifest::{Chunk, Manifest};
+use super::manifest::{Chunk, Manifest, PUT_BACK};
 use super::store::Archive;
 use crate::dataset::{DatasetName, PositionSet, Window};
 use crate::error::{Cause, Error};
@@ -123,9 +123,7 @@ impl Check<'_> {
         let manifest = match self.archive.manifest(&id).await {
             Ok(manifest) => manifest,
             Err(e) => {
-                let remedy = "put the manifest back from a copy of the archive; the chunks beside it may be whole, and nothing \
-                              of this window is loaded, replayed or cleaned until then";
-                self.failed(FindingKind::ManifestWrong, Some(MANIFEST), &e, remedy);
+                self.failed(FindingKind::ManifestWrong, Some(MANIFEST), &e, PUT_BACK);
                 return Some(None);
             }
         };
@@ -272,8 +270,7 @@ impl Check<'_> {
                 "the manifest says that its rows are from {} to {}, outside the window",
                 chunk.min_time, chunk.max_time
             );
-            let remedy = "put the manifest back from a copy of the archive";
-            self.found(FindingKind::Times, Some(&chunk.file), text, remedy);
+            self.found(FindingKind::Times, Some(&chunk.file), text, PUT_BACK);
         }
     }
 

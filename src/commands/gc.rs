@@ -40,7 +40,7 @@ pub(super) async fn run(context: &Context, args: &GcArgs) -> Result<()> {
         datasets,
         progress: Progress::default(),
         shutdown: context.shutdown.clone(),
-        observer: Observer::default(),
+        observer: Observer::new(context.config.sync.lease),
     };
     let mut sweep = gc(&transfer, age, args.dry_run).await?;
     for tier in [&transfer.hot, &transfer.cold] {

@@ -50,7 +50,7 @@ pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<()> {
             datasets,
             progress: Progress::default(),
             shutdown: context.shutdown.clone(),
-            observer: Observer::default(),
+            observer: Observer::new(context.config.sync.lease),
         };
         report.repairs = Some(repair(&transfer, depth, &mut report.findings).await);
     }

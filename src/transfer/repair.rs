@@ -33,8 +33,9 @@ use crate::dataset::{Dataset, Window};
 use crate::error::{Cause, Error, Result};
 use crate::progress::Work;
 
-/// How long another worker's lease is waited for: longer than it takes for a dead one's to expire.
-const BUSY_PATIENCE: Duration = Duration::from_secs(90);
+/// How long another worker's lease is waited for, in times of what it may stay unchanged: longer than it takes for a dead one's to
+/// expire.
+const BUSY_PATIENCES: f64 = 1.5;
 /// How often it is asked for.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
@@ -157,7 +158,8 @@ impl Shop {
         let name = &road.dataset.name;
         let work = road.progress.begin(format!("{name} {window}"));
         let mut turn = Turn::new(road, window, &context.observer);
-        let begun = begin(&mut turn).await;
+        let patience = context.observer.patience().mul_f64(BUSY_PATIENCES);
+        let begun = begin(&mut turn, patience).await;
         let done = match begun {
             Ok(attempt) => self.mend(window, attempt, &turn, &work, repairs).await,
             Err(e) => Err(e),
@@ -230,6 +232,7 @@ impl Shop {
             .await?
             .ok_or_else(|| Error::integrity(format!("{id} has no manifest any more")))?;
         let (holds, from) = if has(FindingKind::is_of_chunk) {
+            let attempt = archive.free_attempt(id, attempt).await?;
             self.make_again(&holds, attempt, turn, work).await?
         } else {
             (holds, "manifest".to_owned())
@@ -310,11 +313,11 @@ async fn look(tier: &Tier, dataset: &Dataset) -> Result<Side> {
 }
 
 /// Takes the lease, waiting for one whose holder may be dead.
-async fn begin(turn: &mut Turn<'_>) -> Result<u64> {
+async fn begin(turn: &mut Turn<'_>, patience: Duration) -> Result<u64> {
     let started = Instant::now();
     loop {
         match turn.attempt().await {
-            Err(e) if matches!(e.cause(), Cause::Busy(_)) && started.elapsed() < BUSY_PATIENCE => {
+            Err(e) if matches!(e.cause(), Cause::Busy(_)) && started.elapsed() < patience => {
                 tokio::time::sleep(BUSY_PAUSE).await;
             }
             other => return other,

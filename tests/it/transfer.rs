@@ -1,5 +1,6 @@
 //! Transfer on the real engine: hot windows → archive → cold → proof → cleanup, through the program's own commands.
 
+mod batches;
 mod cleanup;
 mod contract;
 mod crash;

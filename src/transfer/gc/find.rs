@@ -12,7 +12,8 @@ use serde::Deserialize;
 use super::journal::superseded;
 use super::plan::{Item, Kind, Plan, Target};
 use crate::archive::layout::{
-    INTERNAL, leases_root, parse_internal_window, parse_numbered, requests_folder, tasks_root,
+    INTERNAL, leases_root, parse_internal_window, parse_numbered, quarantine_root, requests_folder,
+    tasks_root,
 };
 use crate::archive::{Archive, Liveness};
 use crate::clickhouse::Tier;
@@ -53,6 +54,8 @@ impl Search<'_> {
             let name = &dataset.name;
             let found = self.leftovers(name, &mut plan).await;
             note(&mut plan, found, || format!("the files of {name}"));
+            let found = self.quarantined(name, &mut plan).await;
+            note(&mut plan, found, || format!("the quarantine of {name}"));
             let found = self.numbered(name, &mut plan).await;
             note(&mut plan, found, || format!("the journal of {name}"));
             for tier in [&self.context.hot, &self.context.cold] {
@@ -83,6 +86,28 @@ impl Search<'_> {
             let target = Target::Leftover(Box::new(leftover));
             let item = Item::new(kind, name, age, target).of_bytes(size);
             plan.own(dataset, window, item);
+        }
+        Ok(())
+    }
+
+    /// Chunks in quarantine whose window has left the archive; the others are people's to look at and to delete.
+    async fn quarantined(&self, dataset: &DatasetName, plan: &mut Plan) -> Result<()> {
+        let root = quarantine_root().join(dataset.as_str());
+        let old = self
+            .archive()
+            .old_objects(&root, self.now, self.age)
+            .await?;
+        if old.is_empty() {
+            return Ok(());
+        }
+        let held = self.archive().windows(dataset, None).await?;
+        let depth = root.parts().count();
+        for (object, _) in old {
+            let window = object.location.parts().nth(depth);
+            let window = window.and_then(|part| parse_internal_window(part.as_ref()));
+            if window.is_some_and(|window| !held.contains(&window)) {
+                plan.free.push(self.object(Kind::Quarantined, &object));
+            }
         }
         Ok(())
     }
@@ -222,13 +247,17 @@ impl Search<'_> {
             let name = within.unwrap_or(&path).display().to_string();
             let target = Target::Temporary(path.clone());
             let item = Item::new(Kind::Temporary, name, age.unwrap_or(self.age), target);
-            plan.free
-                .push(item.of_bytes(meta.map_or(0, |meta| meta.len())));
+            plan.of_whoever(item.of_bytes(meta.map_or(0, |meta| meta.len())));
+        }
+        for upload in archive.old_uploads(self.now, self.age).await? {
+            let (name, age) = (upload.path.clone(), upload.age);
+            let target = Target::Upload(upload);
+            plan.of_whoever(Item::new(Kind::Upload, name, age, target));
         }
         // What a process left that ended while it found out what the store can do.
         let probes = Path::from(INTERNAL).join("probe");
         for (object, _) in archive.old_objects(&probes, self.now, self.age).await? {
-            plan.free.push(self.object(Kind::Temporary, &object));
+            plan.of_whoever(self.object(Kind::Temporary, &object));
         }
         Ok(())
     }

@@ -1,33 +1,29 @@
 //! Which entries of a window's journal nobody asks for any more. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::mem::{Discriminant, discriminant};
 
-use crate::transfer::task::{Entry, Event, Standing};
+use crate::transfer::task::{Entry, Event};
 
 /// The numbers of the entries that later ones have superseded, from all entries that can be read, in order.
 ///
 /// What stays says all that is ever asked: how the window stands, what was last proven, which attempts may be asleep; the whole
 /// story of the newest attempt, for people; and the highest number, since numbers must not come twice.
 pub(super) fn superseded(entries: &[(u64, Entry)]) -> BTreeSet<u64> {
-    let newest = |says: fn(&Event) -> bool| {
-        let found = entries.iter().rev().find(|(_, entry)| says(&entry.event));
-        found.map(|(number, _)| *number)
-    };
-    let highest = entries.last().map(|(number, _)| *number);
+    // The newest of each kind: whatever is asked of a journal is asked of those.
+    let mut kept: HashMap<Discriminant<Event>, u64> = HashMap::new();
+    for (number, entry) in entries {
+        kept.insert(discriminant(&entry.event), *number);
+    }
     let attempt = entries.iter().map(|(_, entry)| entry.attempt).max();
     let fence = entries
         .iter()
         .filter(|(_, entry)| entry.event == Event::Fenced)
         .max_by_key(|(_, entry)| entry.attempt);
-    let kept = [
-        highest,
-        newest(|event| Standing::said_by(event).is_some()),
-        newest(|event| matches!(event, Event::Reached { .. })),
-        fence.map(|(number, _)| *number),
-    ];
     let fenced = fence.map_or(0, |(_, entry)| entry.attempt);
     let stays = |number: u64, entry: &Entry| {
-        kept.contains(&Some(number))
+        kept.values().any(|kept| *kept == number)
+            || fence.is_some_and(|(fence, _)| *fence == number)
             || Some(entry.attempt) == attempt
             || (entry.event.ends_attempt() && entry.attempt >= fenced)
     };
@@ -45,7 +41,7 @@ mod tests {
     use rand::SeedableRng as _;
 
     use super::*;
-    use crate::transfer::task::{Stage, Status, may_be_asleep};
+    use crate::transfer::task::{Stage, Standing, Status, may_be_asleep};
 
     fn event(kind: u32) -> Event {
         let ended = |status| Event::Ended {

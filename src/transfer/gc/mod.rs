@@ -188,6 +188,7 @@ async fn remove(context: &TransferContext, target: &Target) -> Result<bool> {
             .remove_temporaries(vec![path.clone()])
             .await
             .map(|()| true),
+        Target::Upload(upload) => archive.abort_upload(upload).await.map(|()| true),
         Target::Table(role, name) => {
             let tier = match role {
                 TierRole::Hot => &context.hot,

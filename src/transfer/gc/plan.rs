@@ -7,8 +7,12 @@ use std::time::Duration;
 use object_store::path::Path;
 use serde::Serialize;
 
-use crate::archive::Leftover;
+use crate::archive::layout::generation_of;
+use crate::archive::{Leftover, UnfinishedUpload};
 use crate::dataset::{DatasetName, TierRole, Window};
+
+/// What no lease protects is left alone for so long, whatever age is asked for: it takes seconds to write.
+const UNOWNED_AGE: Duration = Duration::from_hours(1);
 
 /// What kind of thing is swept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -18,8 +22,12 @@ pub enum Kind {
     Orphan,
     /// A chunk in whose place a repair has put another: it goes to quarantine.
     Superseded,
+    /// A chunk in quarantine whose window has left the archive.
+    Quarantined,
     /// What a crash left of an object that was never there.
     Temporary,
+    /// An upload to a bucket that was broken off between its parts.
+    Upload,
     /// A staging table, a comparison table, or a table that keeps an earlier attempt out.
     Table,
     /// A door through which a replay inserted.
@@ -37,7 +45,9 @@ impl std::fmt::Display for Kind {
         f.write_str(match self {
             Self::Orphan => "orphan",
             Self::Superseded => "superseded",
+            Self::Quarantined => "quarantined",
             Self::Temporary => "temporary",
+            Self::Upload => "unfinished upload",
             Self::Table => "table",
             Self::Door => "door",
             Self::JournalEntry => "journal entry",
@@ -70,6 +80,7 @@ pub(super) enum Target {
     Leftover(Box<Leftover>),
     Object(Path),
     Temporary(PathBuf),
+    Upload(UnfinishedUpload),
     Table(TierRole, String),
 }
 
@@ -127,6 +138,15 @@ impl Plan {
             name: name.into(),
             reason: reason.into(),
         });
+    }
+
+    /// What lies in a generation's folder is owned by attempts at its window; what is elsewhere, only its age can tell.
+    pub(super) fn of_whoever(&mut self, item: Item) {
+        match generation_of(&Path::from(item.name.as_str())) {
+            Some(id) => self.own(&id.dataset, id.window, item),
+            None if item.age_seconds >= UNOWNED_AGE.as_secs() => self.free.push(item),
+            None => {}
+        }
     }
 
     pub(super) fn own(&mut self, dataset: &DatasetName, window: Window, item: Item) {

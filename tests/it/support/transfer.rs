@@ -110,7 +110,8 @@ impl World {
         std::fs::write(self.config(), lines.collect::<String>()).expect("it is written");
     }
 
-    fn config(&self) -> PathBuf {
+    /// The configuration's file.
+    pub(crate) fn config(&self) -> PathBuf {
         self.folder.path().join("mpsync.yaml")
     }
 

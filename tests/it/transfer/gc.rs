@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use object_store::ObjectStoreExt as _;
+
 use crate::support::s3::S3;
 use crate::support::transfer::World;
 
@@ -39,6 +41,7 @@ fn rubbish(world: &World) -> Vec<PathBuf> {
         "trades/date=2026-01-02/hour=07/gen=0/part-00000-a1.parquet".to_owned(),
         format!("{WINDOW}/gen=1/manifest.json#3"),
         "_mpsync/probe/123".to_owned(),
+        "_mpsync/quarantine/trades/2026-01-03T05/gen=0/part-00000-a1.parquet".to_owned(),
         "_mpsync/requests/20260101T000000Z-00000000.json".to_owned(),
     ];
     let all = all.map(|path| archive.join(path));
@@ -90,6 +93,10 @@ fn old_rubbish_goes_young_rubbish_stays_and_a_dry_run_only_says_so() {
     assert_eq!(swept(&world, &[]), told);
     assert!(old.iter().all(|path| !path.exists()));
     assert!(young.exists());
+    assert_eq!(swept(&world, &[]), []);
+    let quarantined = "_mpsync/quarantine/trades/2026-01-01T05/gen=0/part-00000-a1.parquet";
+    let quarantined = world.archive().join(quarantined);
+    write_old(&quarantined, b"of a window that is there");
     assert_eq!(swept(&world, &[]), []);
     std::fs::remove_file(young).unwrap();
     assert_whole(&world);
@@ -230,6 +237,21 @@ fn an_attempt_that_sleeps_finds_a_higher_lease_and_no_table_when_what_kept_it_ou
     assert_eq!(world.state("cold.trades"), world.state("hot.trades"));
 }
 
+/// An upload of several parts that nobody ends.
+fn begin_upload(world: &World) {
+    let config = mpsync::config::Config::load(Some(&world.config()), []).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let archive = mpsync::archive::Archive::open(&config.archive)
+            .await
+            .unwrap();
+        let path = format!("{WINDOW}/gen=9/part-00000-a1.parquet");
+        let mut upload = archive.store().put_multipart(&path.into()).await.unwrap();
+        let part = vec![0_u8; 6 << 20];
+        upload.put_part(part.into()).await.unwrap();
+    });
+}
+
 #[test]
 fn a_bucket_is_swept_as_a_folder_is() {
     let s3 = S3::start();
@@ -238,8 +260,11 @@ fn a_bucket_is_swept_as_a_folder_is() {
     world.succeed(&["sync", "--dataset", "trades"]);
     s3.put(&format!("gc/{WINDOW}/gen=0/part-00000-a0.parquet"), "half");
     s3.put(&format!("gc/{WINDOW}/gen=1/part-00000-a9.parquet"), "half");
+    begin_upload(&world);
     assert_eq!(swept(&world, &[]), []);
     let gone = swept(&world, &["--older-than", "0s"]);
+    let path = format!("{WINDOW}/gen=9/part-00000-a1.parquet");
+    assert!(gone.contains(&("upload".to_owned(), path)), "{gone:?}");
     assert_eq!(
         gone.iter().filter(|(kind, _)| kind == "orphan").count(),
         2,

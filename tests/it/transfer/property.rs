@@ -8,7 +8,7 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
 use crate::support::transfer::World;
 
-const STEPS: u32 = 24;
+const STEPS: u32 = 30;
 
 /// What the world is expected to hold.
 struct Model {
@@ -46,7 +46,7 @@ impl Model {
     fn step(&mut self) {
         let next = self.ever.last().map_or(1, |last| last + 1);
         let count = 1 + self.below(30);
-        let choice = self.below(8);
+        let choice = self.below(10);
         let _ = write!(self.history, "{choice}/{count} ");
         match choice {
             // New rows, which are late for windows that were archived.
@@ -67,6 +67,8 @@ impl Model {
                 self.world.succeed(&["sync", "--dataset", "trades"]);
                 self.check();
             }
+            7 => drop(self.world.succeed(&["gc", "--older-than", "0s"])),
+            8 => self.damage_and_repair(),
             _ => {
                 self.world
                     .succeed(&["sync", "--dataset", "trades", "--cleanup"]);
@@ -74,6 +76,24 @@ impl Model {
                 self.check();
             }
         }
+    }
+
+    /// Whatever the archive holds is in hot or in cold, too.
+    fn damage_and_repair(&mut self) {
+        let mut chunks = self.world.files(".parquet");
+        chunks.retain(|path| !path.to_string_lossy().contains("quarantine"));
+        if chunks.is_empty() {
+            return;
+        }
+        let chosen = self.below(chunks.len() as u64);
+        let chunk = &chunks[usize::try_from(chosen).unwrap()];
+        let mut bytes = std::fs::read(chunk).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(chunk, bytes).unwrap();
+        let repair = ["verify", "--dataset", "trades", "--repair", "--deep"];
+        let said = self.world.succeed(&repair);
+        assert!(said.contains("repaired from"), "{said} {}", self.history);
     }
 
     /// After a sync: cold and archive hold each sequence that was ever ingested, once.
