@@ -266,21 +266,25 @@ impl Bench {
     /// Route (a).
     fn parquet(&self, table: &str, state: &str) -> Result<Measured> {
         self.scratch(table)?;
+        // The engine writes over no file.
+        let file = format!("{table}.parquet");
         let (begun, cpu) = (Instant::now(), cpu_seconds(self.engine.id())?);
         self.sql(&format!(
-            "INSERT INTO FUNCTION file('bench.parquet', 'Parquet') SELECT * FROM hot.{table} \
-             SETTINGS output_format_parquet_compression_method = 'zstd', output_format_compression_level = 3, \
-             engine_file_truncate_on_insert = 1"
+            "INSERT INTO FUNCTION file('{file}', 'Parquet') SELECT * FROM hot.{table} \
+             SETTINGS output_format_parquet_compression_method = 'zstd', output_format_compression_level = 3"
         ))?;
-        self.sql("INSERT INTO cold.bench_scratch SELECT * FROM file('bench.parquet', 'Parquet')")?;
+        self.sql(&format!(
+            "INSERT INTO cold.bench_scratch SELECT * FROM file('{file}', 'Parquet')"
+        ))?;
         let measured = Measured {
             seconds: begun.elapsed().as_secs_f64(),
             engine_cpu_seconds: cpu_seconds(self.engine.id())? - cpu,
-            bytes: bytes_of(&self.folder.path().join("engine"), "bench.parquet")?,
+            bytes: bytes_of(&self.folder.path().join("engine/user_files"), &file)?,
             ..Measured::default()
         };
         self.expect("cold.bench_scratch", state)?;
         self.sql("DROP TABLE cold.bench_scratch")?;
+        std::fs::remove_file(self.folder.path().join("engine/user_files").join(file))?;
         Ok(measured)
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use futures_util::stream::{self, Stream};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -190,7 +191,7 @@ fn frames(
     body: Incoming,
     stands_still: Duration,
 ) -> impl Stream<Item = Result<Frame<Bytes>, HttpError>> + Send + Sync + 'static {
-    stream::unfold(Some(body), move |body| async move {
+    let frames = stream::unfold(Some(body), move |body| async move {
         let mut body = body?;
         match tokio::time::timeout(stands_still, body.frame()).await {
             Ok(None) => None,
@@ -201,7 +202,9 @@ fn frames(
                 Some((Err(HttpError::new(HttpErrorKind::Timeout, e)), None))
             }
         }
-    })
+    });
+    // A body may be asked again after its end.
+    frames.fuse()
 }
 
 fn told(e: legacy::Error) -> HttpError {

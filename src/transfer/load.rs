@@ -63,12 +63,13 @@ pub(super) async fn load(
             .map(|()| false);
     }
     let moved = move_into_cold(road, &table, window, total(&missing), work).await?;
+    cold.tier.drop_table(&table).await?;
+    // Not before the table is gone: whoever knows what was moved does not look for tables that are left.
     if let Some(parts) = moved
         && held.rows == 0
     {
         road.evidence.note_loaded(window, parts, generations);
     }
-    cold.tier.drop_table(&table).await?;
     Ok(true)
 }
 

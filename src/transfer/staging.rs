@@ -16,6 +16,7 @@ use crate::clickhouse::{Insert, TABLE_ALREADY_EXISTS, Tier, ident};
 use crate::dataset::Window;
 use crate::error::{Context as _, Error, Result};
 use crate::progress::Work;
+use crate::retry::{Backoff, retry};
 
 /// How long an older attempt's running query is waited for.
 const WAIT_FOR_QUERIES: Duration = Duration::from_mins(2);
@@ -317,9 +318,15 @@ impl<'a> Scratch<'a> {
         }
     }
 
-    /// Drops it.
+    /// Drops it. Tried again while the error can pass: when what it was made for is done, nobody comes back for it.
     pub(super) async fn remove(self) -> Result<()> {
-        self.side.tier.drop_table(&self.table).await
+        let drop = async || self.side.tier.drop_table(&self.table).await;
+        retry(
+            "dropping a table of archived rows",
+            Backoff::INTERACTIVE,
+            drop,
+        )
+        .await
     }
 }
 

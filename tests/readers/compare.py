@@ -3,6 +3,8 @@
 Each column becomes a few exact numbers, the same whoever computes them: how many values are NULL, and a sum of what is there
 (decimals and integers as they are, times in nanoseconds, texts by their length in bytes, books by the number of levels and the
 sum of each field). Nothing passes through a float, and a type that is not known here is an error, not a column left out.
+
+Where ARCHIVE_KEY_FILE names a key, in hex, the archive is encrypted, and pyarrow alone reads it.
 """
 
 import glob
@@ -19,6 +21,8 @@ import polars
 import pyarrow
 import pyarrow.compute
 import pyarrow.dataset
+import pyarrow.parquet
+import pyarrow.parquet.encryption
 
 # Enough digits for any sum: a Decimal of Python rounds to its context's precision.
 setcontext(Context(prec=100))
@@ -161,11 +165,15 @@ class DuckDB:
 class PyArrow:
     """A dataset discovered from the folders; manifests and checksum files lie beside the chunks."""
 
-    def summary(self, folder, columns):
+    def rows(self, folder):
         dataset = pyarrow.dataset.dataset(folder, format="parquet", partitioning="hive", exclude_invalid_files=True)
-        result = {"rows": exact(dataset.count_rows())}
+        return dataset.count_rows(), lambda name: dataset.to_table(columns=[name]).column(0)
+
+    def summary(self, folder, columns):
+        count, values = self.rows(folder)
+        result = {"rows": exact(count)}
         for name, kind in columns:
-            column = dataset.to_table(columns=[name]).column(0)
+            column = values(name)
             if pyarrow.types.is_dictionary(column.type):
                 column = column.cast(column.type.value_type)
             if fields := level_fields(kind):
@@ -229,6 +237,27 @@ class Polars:
         return result
 
 
+class Encrypted(PyArrow):
+    """Chunk by chunk, each opened with the key."""
+
+    def __init__(self, key_file):
+        with open(key_file, encoding="ascii") as file:
+            key = bytes.fromhex(file.read().strip())
+        self.opened = pyarrow.parquet.encryption.create_decryption_properties(key)
+
+    def rows(self, folder):
+        chunks = sorted(glob.glob(f"{folder}/**/*.parquet", recursive=True))
+        for chunk in chunks:
+            try:
+                pyarrow.parquet.ParquetFile(chunk)
+            except OSError:
+                continue
+            raise SystemExit(f"error: {chunk} opens without its key")
+        opened = (pyarrow.parquet.ParquetFile(chunk, decryption_properties=self.opened) for chunk in chunks)
+        table = pyarrow.concat_tables([file.read() for file in opened])
+        return table.num_rows, table.column
+
+
 def main():
     archive, url, database, password_file = sys.argv[1:]
     with open(password_file, encoding="utf-8") as file:
@@ -237,6 +266,8 @@ def main():
         entry.name for entry in os.scandir(archive) if entry.is_dir() and not entry.name.startswith(("_", "."))
     )
     tables = {row[0] for row in cold.query("SHOW TABLES")}
+    key_file = os.environ.get("ARCHIVE_KEY_FILE")
+    readers = [Encrypted(key_file)] if key_file else [DuckDB(), PyArrow(), Polars()]
     wrong, rows = [], 0
     for table in datasets:
         folder = os.path.join(archive, table)
@@ -245,7 +276,7 @@ def main():
         columns = cold.columns(table)
         wanted = cold.summary(table, columns)
         rows += int(wanted["rows"])
-        for reader in (DuckDB(), PyArrow(), Polars()):
+        for reader in readers:
             found = reader.summary(folder, columns)
             assert found.keys() == wanted.keys(), f"{found.keys() ^ wanted.keys()}"
             differ = [key for key in wanted if wanted[key] != found[key]]
