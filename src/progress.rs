@@ -210,12 +210,15 @@ impl Progress {
         {
             let now = self.snapshot();
             let running = now.active.len();
+            let mut notes = now.active.iter().map(|work| work.note.as_str());
+            let note = notes.find(|note| !note.is_empty());
             tracing::info!(
                 windows = now.done,
                 of = now.total,
                 running,
                 rows = now.rows,
                 bytes = now.bytes,
+                note,
                 "progress"
             );
         }
@@ -386,6 +389,17 @@ impl io::Write for LogWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_of_a_step_goes_with_it() {
+        let progress = Progress::default();
+        let work = progress.begin("replay".into());
+        work.step("replaying", 10);
+        work.say("2026-01-01T00:00:00Z, 0.5 s behind".into());
+        assert!(progress.snapshot().active[0].note.ends_with("behind"));
+        work.step("ending", 0);
+        assert_eq!(progress.snapshot().active[0].note, "");
+    }
 
     #[test]
     fn work_counts_until_it_is_dropped_and_then_counts_as_done() {

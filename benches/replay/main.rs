@@ -151,7 +151,15 @@ fn lines(folder: &Path, place: &Path, to: &str) -> Result<String> {
 /// A replay as it is used: a process of its own.
 fn replay(place: &Path, nats: &Nats, into: &[&str]) -> Result<Took> {
     let child = mpsync()
-        .args(["replay", "--log", "warn", "--output", "json"])
+        .args([
+            "replay",
+            "--log",
+            "warn",
+            "--output",
+            "json",
+            "--dataset",
+            "trades",
+        ])
         .args(["--stream", publish::NAME])
         .args(into)
         .envs(settings(place, nats))

@@ -3,6 +3,7 @@
 //! Whatever is asked fails loudly: no query here turns an error into a value.
 
 mod ddl;
+mod door;
 mod fingerprint;
 mod parts;
 mod schema;
@@ -13,6 +14,7 @@ mod tier;
 pub use crate::error::codes::{
     TABLE_ALREADY_EXISTS, TABLE_IS_DROPPED, TOO_MANY_PARTS, UNKNOWN_TABLE,
 };
+pub use door::Doors;
 pub use fingerprint::{Fingerprint, HashedColumn, row_hash};
 pub use parts::{Part, Parts};
 pub use schema::check_columns;

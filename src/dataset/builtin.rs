@@ -104,14 +104,13 @@ impl RawDataset {
         }
         let template = self.message_id.as_deref().unwrap_or_default();
         for name in template.split('{').skip(1) {
-            match name.split_once('}') {
-                Some((name, _)) if has(name) => {}
-                Some((name, _)) => {
-                    return Err(fail(format!(
-                        "message_id names {{{name}}}, which is no column"
-                    )));
-                }
-                None => return Err(fail("message_id has a { without its }".into())),
+            let Some((names, _)) = name.split_once('}') else {
+                return Err(fail("message_id has a { without its }".into()));
+            };
+            if let Some(name) = names.split('|').find(|name| !has(name)) {
+                return Err(fail(format!(
+                    "message_id names {{{name}}}, which is no column"
+                )));
             }
         }
         if self.subjects.is_empty() && !foreign {

@@ -206,7 +206,8 @@ pub struct Dataset {
     pub ignored_fields: Vec<String>,
     /// What becomes of a number with too many digits.
     pub excess_digits: ExcessDigits,
-    /// The publisher's own id of a message: text with `{column}` in it; `None` where nobody knows how it is made.
+    /// The publisher's own id of a message: text with `{column}` in it, or `{column|column}` for the first that is not NULL; `None`
+    /// where nobody knows how it is made.
     pub message_id: Option<String>,
 }
 

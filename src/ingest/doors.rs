@@ -52,11 +52,6 @@ impl DoorName {
         }
     }
 
-    /// The view behind it.
-    pub(super) fn view(&self, table: &str) -> String {
-        format!("{}_mv", self.table(table))
-    }
-
     /// Whether it is no life's, but that of a replay of dead letters.
     pub(super) fn is_beside(&self) -> bool {
         self.shard.is_none() && self.life < LIVES_FROM
@@ -109,7 +104,7 @@ mod tests {
                 Some(name.clone())
             );
             assert_eq!(
-                DoorName::parse("trades", &name.view("trades")),
+                DoorName::parse("trades", &format!("{}_mv", name.table("trades"))),
                 Some(name.clone())
             );
         }

@@ -8,19 +8,12 @@
 //! the other's. The greater number stays; the other one ends.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::doors::{DoorName, LIVES_FROM, Shard};
-use crate::clickhouse::{TABLE_ALREADY_EXISTS, Tier, UNKNOWN_TABLE, ident, idents, literal};
+use crate::clickhouse::{Doors, TABLE_ALREADY_EXISTS, Tier, UNKNOWN_TABLE};
 use crate::dataset::Dataset;
-use crate::error::{Context as _, Error, Result};
-
-/// How often `system.processes` is asked whether an insert through a dropped door still runs.
-const POLL: Duration = Duration::from_millis(20);
-/// How long such an insert may go on before it is killed.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// ClickHouse's code for a right that the user lacks.
-const ACCESS_DENIED: u32 = 497;
+use crate::error::{Error, Result};
 
 /// The way by which one life inserts.
 #[derive(Debug, Clone)]
@@ -146,17 +139,25 @@ impl Door {
     async fn shut_others(&self) -> Result<usize> {
         let mut others = self.all().await?;
         others.retain(|other| self.name.shuts(other, &self.live));
+        let doors = self.doors();
         for other in &others {
-            self.shut(other).await?;
+            doors.shut(&other.table(&self.target)).await?;
         }
-        self.wait_for_inserts().await?;
+        let shuts = |name: &str| {
+            let door = DoorName::parse(&self.target, name);
+            door.is_some_and(|door| self.name.shuts(&door, &self.live))
+        };
+        doors.wait_for_inserts(shuts).await?;
         Ok(others.len())
+    }
+
+    fn doors(&self) -> Doors {
+        Doors::new(&self.tier, &self.target, DoorName::stem(&self.target))
     }
 
     /// All doors of the table, each once.
     async fn all(&self) -> Result<BTreeSet<DoorName>> {
-        let stem = DoorName::stem(&self.target);
-        let names = self.tier.tables_with_prefix(&stem).await?;
+        let names = self.doors().names().await?;
         let doors = names.iter();
         Ok(doors
             .filter_map(|name| DoorName::parse(&self.target, name))
@@ -173,55 +174,14 @@ impl Door {
         self.name.table(&self.target)
     }
 
-    /// Without `IF NOT EXISTS`: a name that is taken is not ours.
     async fn create(&self, dataset: &Dataset) -> Result<()> {
-        let (table, view) = (self.table(), self.name.view(&self.target));
-        let columns = idents(dataset.columns.iter().map(|(name, _)| name.as_str()));
-        let on_cluster = self.on_cluster();
-        let target = self.tier.table(&dataset.table);
-        self.tier
-            .execute(&format!(
-                "CREATE TABLE {} {on_cluster} ENGINE = Null AS SELECT {columns} FROM {target} LIMIT 0",
-                self.tier.table(&table)
-            ))
-            .await
-            .doing(|| format!("making door {table}"))?;
-        self.tier
-            .execute(&format!(
-                "CREATE MATERIALIZED VIEW {} {on_cluster} TO {target} AS SELECT {columns} FROM {}",
-                self.tier.table(&view),
-                self.tier.table(&table)
-            ))
-            .await
-            .doing(|| format!("making door {table}"))
-    }
-
-    fn on_cluster(&self) -> String {
-        self.tier
-            .cluster()
-            .map(|name| format!("ON CLUSTER {}", ident(name)))
-            .unwrap_or_default()
-    }
-
-    /// Drops a door. The table first: a door without its view would swallow rows in silence.
-    async fn shut(&self, door: &DoorName) -> Result<()> {
-        for name in [door.table(&self.target), door.view(&self.target)] {
-            let sql = format!(
-                "DROP TABLE IF EXISTS {} {}",
-                self.tier.table(&name),
-                self.on_cluster()
-            );
-            self.tier
-                .execute(&sql)
-                .await
-                .doing(|| format!("shutting door {name}"))?;
-        }
-        Ok(())
+        let columns = dataset.columns.iter().map(|(name, _)| name.as_str());
+        self.doors().create(&self.table(), columns).await
     }
 
     /// Drops this life's own door, at the end of a life that ended well.
     pub(super) async fn close(&self) -> Result<()> {
-        self.shut(&self.name).await
+        self.doors().shut(&self.table()).await
     }
 
     /// The newest life of this shard of which a door is there.
@@ -236,73 +196,6 @@ impl Door {
         let doors = self.all().await?;
         let beside = doors.into_iter().filter(DoorName::is_beside);
         Ok(beside.map(|door| door.life).max())
-    }
-
-    /// Waits until no insert runs through a door that was shut; kills those that take long, since their owner may be
-    /// asleep with half a body sent.
-    async fn wait_for_inserts(&self) -> Result<()> {
-        let began = Instant::now();
-        let mut killed = false;
-        loop {
-            let running = self.inserts_through_shut_doors().await?;
-            if running.is_empty() {
-                return Ok(());
-            }
-            if !killed && began.elapsed() >= PATIENCE {
-                killed = true;
-                tracing::warn!(table = %self.target, running = running.len(), "killing inserts through doors that were shut");
-                self.kill(&running).await?;
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    /// The doors that this one shuts and through which inserts run. `query_kind` keeps the asking query itself out.
-    async fn inserts_through_shut_doors(&self) -> Result<BTreeSet<DoorName>> {
-        let processes = match self.tier.cluster() {
-            Some(name) => format!("clusterAllReplicas({}, system.processes)", literal(name)),
-            None => "system.processes".into(),
-        };
-        // As `Tier::insert` writes it, up to what comes after the stem.
-        let full = self.tier.table(&DoorName::stem(&self.target));
-        let stem = literal(full.trim_end_matches('`'));
-        let sql = format!(
-            "SELECT splitByChar('`', substring(query, position(query, {stem}) + length({stem})))[1] FROM {processes} \
-             WHERE query_kind = 'Insert' AND position(query, {stem}) > 0"
-        );
-        let rests = self.tier.query(&sql).fetch_all::<String>().await;
-        let rests = rests.map_err(|e| {
-            self.tier
-                .error(e)
-                .doing("asking for inserts through doors that were shut")
-        })?;
-        Ok(rests
-            .iter()
-            .filter_map(|rest| {
-                let name = format!("{}{rest}", DoorName::stem(&self.target));
-                DoorName::parse(&self.target, &name)
-            })
-            .filter(|door| self.name.shuts(door, &self.live))
-            .collect())
-    }
-
-    /// Never with `SYNC`, which waits for ever on the embedded engine.
-    async fn kill(&self, doors: &BTreeSet<DoorName>) -> Result<()> {
-        for door in doors {
-            let sql = format!(
-                "KILL QUERY {} WHERE query_kind = 'Insert' AND position(query, {}) > 0",
-                self.on_cluster(),
-                literal(&self.tier.table(&door.table(&self.target)))
-            );
-            match self.tier.execute(&sql).await {
-                // Without the right to kill there is only waiting.
-                Err(e) if e.server_code() == Some(ACCESS_DENIED) => {
-                    tracing::warn!(error = %e, "waiting for inserts that cannot be killed");
-                }
-                other => other?,
-            }
-        }
-        Ok(())
     }
 }
 

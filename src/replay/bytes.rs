@@ -56,6 +56,16 @@ impl ChunkSource {
         Ok(Self::File(Arc::new(file), chunk.bytes))
     }
 
+    /// All bytes, whatever they are.
+    pub(super) async fn unverified(
+        archive: &Archive,
+        id: &GenerationId,
+        chunk: &Chunk,
+    ) -> Result<Self> {
+        let bytes = archive.chunk_range(id, chunk, 0..chunk.bytes).await?;
+        Ok(Self::Memory(bytes))
+    }
+
     /// Nothing yet: parts are fetched when they are asked for, and counted. They are not verified.
     pub(super) fn parts(
         archive: &Archive,

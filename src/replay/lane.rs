@@ -101,8 +101,19 @@ impl Reader {
         (self.budget / 4) as u64
     }
 
+    /// Whether all bytes of a chunk are read before the first of them is used.
     fn is_read_whole(&self, plan: &ChunkPlan) -> bool {
-        self.verify || self.wanted.takes_all(plan.span)
+        let is_small = plan.chunk.bytes <= self.most_in_memory();
+        self.verify || is_small && self.wanted.takes_all(plan.span)
+    }
+
+    /// All bytes of a chunk.
+    async fn whole(self, plan: ChunkPlan) -> Result<ChunkSource> {
+        let (archive, most) = (&self.archive, self.most_in_memory());
+        match self.verify {
+            true => ChunkSource::verified(archive, &plan.id, &plan.chunk, most).await,
+            false => ChunkSource::unverified(archive, &plan.id, &plan.chunk).await,
+        }
     }
 }
 
@@ -178,6 +189,7 @@ impl Lane {
             match self.begin(&chunk) {
                 Ok(runs) => {
                     self.runs.extend(runs);
+                    debug_assert!(self.held() <= self.reader.budget, "more rows than fit");
                     self.merge_files()?;
                 }
                 Err(e) => self.reader.damaged(&chunk.name(), chunk.chunk.rows, e)?,
@@ -221,11 +233,7 @@ impl Lane {
                 .runtime
                 .block_on(coming)
                 .map_err(std::io::Error::other)??,
-            None => self.runtime.block_on(whole(
-                reader.archive.clone(),
-                plan.clone(),
-                reader.most_in_memory(),
-            ))?,
+            None => self.runtime.block_on(reader.clone().whole(plan.clone()))?,
         };
         self.reader.count(plan.chunk.bytes);
         Ok(source)
@@ -238,7 +246,7 @@ impl Lane {
             return;
         };
         if next.chunk.bytes <= most && self.reader.is_read_whole(next) {
-            let fetch = whole(self.reader.archive.clone(), next.clone(), most);
+            let fetch = self.reader.clone().whole(next.clone());
             self.coming = Some(self.runtime.spawn(fetch));
         }
     }
@@ -246,17 +254,31 @@ impl Lane {
     /// Sorts the wanted rows: in memory where they fit, beside files of what does not.
     fn sort(&self, chunk: &ChunkRows) -> Result<Vec<Run>> {
         let budget = self.reader.budget;
-        let mut runs = Vec::new();
+        // Files of the same size are merged, so that no row is written more often than there are sizes.
+        let mut files: Vec<Vec<Run>> = Vec::new();
         let (mut slice, mut bytes) = (Slice::default(), 0);
         for batch in chunk.batches(&self.reader.wanted, budget / 4)? {
             bytes += slice.append(&self.reader.form, &batch?)?;
             if bytes >= self.room() {
-                runs.push(self.spill(std::mem::take(&mut slice))?);
+                let mut file = self.spill(std::mem::take(&mut slice))?;
                 bytes = 0;
-                if runs.len() > FAN_IN {
-                    runs = vec![self.fewer(runs)?];
+                for size in 0.. {
+                    if files.len() == size {
+                        files.push(Vec::new());
+                    }
+                    files[size].push(file);
+                    if files[size].len() < FAN_IN {
+                        break;
+                    }
+                    file = self.fewer(std::mem::take(&mut files[size]))?;
                 }
             }
+        }
+        let mut runs: Vec<Run> = files.into_iter().flatten().collect();
+        if runs.len() > FAN_IN {
+            // The small ones come first.
+            let small = runs.drain(..=runs.len() - FAN_IN).collect();
+            runs.push(self.fewer(small)?);
         }
         if slice.rows.is_empty() {
             return Ok(runs);
@@ -321,10 +343,6 @@ impl Lane {
         let spilled = spill.read()?;
         Run::spilled(spilled.ok_or_else(|| Error::malformed("no row was written"))?)
     }
-}
-
-async fn whole(archive: Archive, plan: ChunkPlan, most_in_memory: u64) -> Result<ChunkSource> {
-    ChunkSource::verified(&archive, &plan.id, &plan.chunk, most_in_memory).await
 }
 
 /// The first row that a chunk can hold, by its own statistics of when messages arrived. Where they cannot be read it is begun at

@@ -38,6 +38,7 @@
 //! Tables and files of rows take every column as it is in the archive, positions included. A table takes a position once: what
 //! it holds already is passed over and counted, so that a replay into a table can be repeated, and continued after any end.
 
+mod buffers;
 mod bytes;
 mod checkpoint;
 mod chunk;

@@ -72,6 +72,7 @@ pub(super) fn push_decimal128(value: i128, scale: u32, out: &mut Vec<u8>) {
     };
     let magnitude = value.unsigned_abs();
     let (whole, fraction) = match u64::try_from(magnitude) {
+        _ if scale == 18 && magnitude >> 82 == 0 => by_ten_to_18(magnitude),
         Ok(small) => (u128::from(small / unit), small % unit),
         Err(_) => {
             let whole = magnitude / u128::from(unit);
@@ -96,6 +97,15 @@ pub(super) fn push_decimal128(value: i128, scale: u32, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// Quotient and remainder by 10^18 of a number below 2^82: 10^18 is 2^18 times 5^18, and a division by a number that the compiler
+/// knows is a multiplication.
+#[inline]
+fn by_ten_to_18(magnitude: u128) -> (u128, u64) {
+    let whole = lower(magnitude >> 18) / 5_u64.pow(18);
+    let rest = lower(magnitude).wrapping_sub(whole.wrapping_mul(10_u64.pow(18)));
+    (u128::from(whole), rest)
+}
+
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the lower half is what is asked for"
@@ -107,16 +117,23 @@ fn lower(value: u128) -> u64 {
 /// The point and `places` digits after it, without the zeros at their end.
 #[inline]
 fn push_fraction(mut fraction: u64, mut places: u32, out: &mut Vec<u8>) {
-    for (zeros, unit) in [(8, 100_000_000), (4, 10_000), (2, 100), (1, 10)] {
-        while places > zeros && fraction.is_multiple_of(unit) {
-            fraction /= unit;
-            places -= zeros;
-        }
-    }
+    strip::<8, 100_000_000>(&mut fraction, &mut places);
+    strip::<4, 10_000>(&mut fraction, &mut places);
+    strip::<2, 100>(&mut fraction, &mut places);
+    strip::<1, 10>(&mut fraction, &mut places);
     let mut digits = [b'0'; 20];
     digits_of(fraction, &mut digits);
     out.push(b'.');
     out.extend_from_slice(&digits[digits.len() - places as usize..]);
+}
+
+/// Takes so many zeros from the end, as often as they are there. The compiler knows by what it divides.
+#[inline]
+fn strip<const ZEROS: u32, const UNIT: u64>(fraction: &mut u64, places: &mut u32) {
+    while *places > ZEROS && fraction.is_multiple_of(UNIT) {
+        *fraction /= UNIT;
+        *places -= ZEROS;
+    }
 }
 
 /// The same from the digits of the unscaled value, of any width.
@@ -217,7 +234,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_fast_way_and_the_plain_way_write_the_same(value in any::<i128>(), small in any::<i64>(), scale in 0_u32..=18) {
-            for value in [value, i128::from(small), i128::from(small) * 1_000_000_000] {
+            for value in [value, i128::from(small), i128::from(small) * 1_000_000_000, value >> 40, value >> 45, value >> 46] {
                 prop_assert_eq!(
                     text(|out| push_decimal128(value, scale, out)),
                     text(|out| push_decimal_text(&value.to_string(), scale, out))

@@ -8,20 +8,20 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use super::buffers::{Buffers, Ids};
 use super::checkpoint::{Checkpoint, selection};
 use super::chunk::Wanted;
 use super::clock::Clock;
 use super::feed::Feed;
 use super::lane::{Counts, Reader};
 use super::merge::next_lane;
-use super::number::push_u64;
 use super::order::{Order, StreamKey};
 use super::pace::{Pace, Speed};
 use super::plan::{LanePlan, Plan, nanos, plan};
 use super::sorted::{Row, Slice};
-use super::target::{Outgoing, Target};
+use super::target::Target;
 use super::wire::{BoundBatch, WireForm};
-use super::{MessageId, Options, POSITION_ID, PUBLISHER_ID, Report};
+use super::{MessageId, Options, Report};
 use crate::archive::Archive;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
@@ -114,6 +114,7 @@ async fn all_passes(
             ..Report::default()
         },
         buffers: Buffers::default(),
+        unseen: 0,
         wants_id,
     };
     replay
@@ -125,6 +126,11 @@ async fn all_passes(
         replay.pass(after.take(), progress).await?;
         replay.end_pass().await?;
         if !options.endless || replay.report.interrupted {
+            break;
+        }
+        // A pass of few messages never came to look.
+        if shutdown.is_cancelled() {
+            replay.report.interrupted = true;
             break;
         }
         if replay.report.messages == before && !replay.report.resumed {
@@ -161,35 +167,10 @@ struct Replay<'a> {
     span: Option<(i64, i64)>,
     report: Report,
     buffers: Buffers,
+    /// Messages that were sent and not yet shown.
+    unseen: u64,
     /// Whether anybody sees the publisher's own ids.
     wants_id: bool,
-}
-
-/// Written anew for every message.
-#[derive(Debug, Default)]
-struct Buffers {
-    subject: Vec<u8>,
-    msg_id: Vec<u8>,
-    /// The other one of the two ids, empty where there is none.
-    other_id: Vec<u8>,
-    other_name: &'static str,
-    payload: Vec<u8>,
-}
-
-impl Buffers {
-    fn message(&self, key: StreamKey) -> Result<Outgoing<'_>> {
-        let text = |bytes| std::str::from_utf8(bytes).map_err(|e| Error::malformed(e.to_string()));
-        Ok(Outgoing {
-            key,
-            subject: text(&self.subject)?,
-            msg_id: text(&self.msg_id)?,
-            other_id: match self.other_id.is_empty() {
-                true => None,
-                false => Some((self.other_name, text(&self.other_id)?)),
-            },
-            payload: &self.payload,
-        })
-    }
 }
 
 /// What the rows of one dataset may occupy: of the memory its share by bytes, half of that for the slice that is in use.
@@ -300,7 +281,6 @@ impl Replay<'_> {
     ) -> Result<()> {
         let order = self.options.order;
         let mut pace = (self.options.speed != Speed::Max).then(|| Pace::new(self.options.speed));
-        let mut unseen = 0;
         for feed in feeds.iter_mut() {
             feed.fill().await?;
         }
@@ -317,28 +297,27 @@ impl Replay<'_> {
                 }
                 if let Some(pace) = &mut pace {
                     let clock = feed.slice.batches[row.batch as usize].clock(row.row as usize);
-                    if !self.wait(pace, clock).await? {
+                    if !self.wait(pace, clock, work).await? {
                         return Ok(());
                     }
                 }
                 self.send(&feed.slice, row, key).await?;
-                unseen += 1;
-                if unseen == LOOK_EVERY {
-                    work.add(unseen, 0);
-                    unseen = 0;
-                    if !self.look(pace.as_mut(), &feed.slice, row, work).await? {
+                self.unseen += 1;
+                if self.unseen == LOOK_EVERY {
+                    let clock = feed.slice.batches[row.batch as usize].clock(row.row as usize);
+                    if !self.look(pace.as_mut(), clock, work).await? {
                         return Ok(());
                     }
                 }
             }
             feed.fill().await?;
         }
-        work.add(unseen, 0);
+        self.show(None, work);
         Ok(())
     }
 
     /// Waits until a message of this time is due; `false` when it is to end before that.
-    async fn wait(&mut self, pace: &mut Pace, time_nanos: i64) -> Result<bool> {
+    async fn wait(&mut self, pace: &mut Pace, time_nanos: i64, work: &Work) -> Result<bool> {
         let wait = pace.wait(time_nanos, self.clock.elapsed());
         if wait < FINEST_WAIT {
             return Ok(true);
@@ -346,6 +325,7 @@ impl Replay<'_> {
         // What was sent is seen by the other side before this one sleeps.
         self.target.flush()?;
         if self.is_time_to_note() {
+            self.show(Some(Duration::ZERO), work);
             self.note().await?;
         }
         let slept = self
@@ -360,34 +340,31 @@ impl Replay<'_> {
         self.clock.elapsed().saturating_sub(self.written) > CHECKPOINT_EVERY
     }
 
-    /// Looks at the clock and at the shutdown; `false` when it is to end.
+    /// Looks at the clock and at the shutdown; `false` when it is to end. The last message was due at `time_nanos`.
     async fn look(
         &mut self,
         pace: Option<&mut Pace>,
-        slice: &Slice,
-        row: Row,
+        time_nanos: i64,
         work: &Work,
     ) -> Result<bool> {
         // Lets whoever shares this thread run; a target that never waits would not.
         tokio::task::yield_now().await;
+        let lag = pace.map(|pace| pace.lag(time_nanos, self.clock.elapsed()));
+        self.show(lag, work);
         if self.is_time_to_note() {
             self.note().await?;
-            let batch = &slice.batches[row.batch as usize];
-            let (event, due) = (
-                batch.event_nanos(row.row as usize),
-                batch.clock(row.row as usize),
-            );
-            let lag = pace.map(|pace| pace.lag(due, self.clock.elapsed()));
-            work.say(reached(event, lag));
-            tracing::debug!(
-                messages = self.report.messages,
-                event_time = event,
-                ?lag,
-                "replaying"
-            );
+            tracing::debug!(messages = self.report.messages, ?lag, "replaying");
         }
         self.report.interrupted = self.shutdown.is_cancelled();
         Ok(!self.report.interrupted)
+    }
+
+    /// Says to who looks on how far it is, and by how much it is behind its pace.
+    fn show(&mut self, lag: Option<Duration>, work: &Work) {
+        work.add(std::mem::take(&mut self.unseen), 0);
+        if let Some((_, last)) = self.span {
+            work.say(reached(last, lag));
+        }
     }
 
     async fn send(&mut self, slice: &Slice, row: Row, key: StreamKey) -> Result<()> {
@@ -401,7 +378,7 @@ impl Replay<'_> {
             if !self.target.send_at_once(message)? {
                 self.target.send(message).await?;
             }
-            self.report.payload_bytes += self.buffers.payload.len() as u64;
+            self.report.payload_bytes += self.buffers.payload_bytes();
         }
         self.report.messages += 1;
         self.sent_count[key.lane] += 1;
@@ -424,32 +401,12 @@ impl Replay<'_> {
                 *self.shift_secs.insert(shift)
             }
         };
-        let Buffers {
-            subject,
-            msg_id,
-            other_id,
-            other_name,
-            payload,
-        } = &mut self.buffers;
-        subject.clear();
-        msg_id.clear();
-        payload.clear();
-        batch.push_subject(row, subject);
-        batch.push_payload(row, shift_secs, payload);
-        push_u64(key.row.epoch, msg_id);
-        msg_id.push(b'-');
-        push_u64(key.row.seq, msg_id);
-        other_id.clear();
-        *other_name = PUBLISHER_ID;
-        let is_known = self.wants_id && batch.push_publisher_id(row, other_id);
-        if is_known && self.options.message_id == MessageId::Publisher {
-            std::mem::swap(msg_id, other_id);
-            *other_name = POSITION_ID;
-        }
-        if self.pass > 0 {
-            msg_id.push(b'-');
-            push_u64(self.pass, msg_id);
-        }
+        let ids = Ids {
+            wanted: self.wants_id,
+            message_id: self.options.message_id,
+            pass: self.pass,
+        };
+        self.buffers.write(batch, row, shift_secs, key, ids);
     }
 
     /// Writes down the place up to which the target has everything.

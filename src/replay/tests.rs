@@ -62,7 +62,7 @@ impl Record {
 
 /// An archive that is made here, with the rows that are in it.
 struct Made {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     archive: Archive,
     rows: RecordBatch,
 }
@@ -144,7 +144,7 @@ async fn made(seed: u64, rows: usize, split: &Split) -> Made {
         }
     }
     Made {
-        _folder: folder,
+        folder,
         archive,
         rows,
     }
@@ -265,7 +265,7 @@ proptest! {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chunk_of_far_more_rows_than_the_memory_holds_becomes_files_that_are_merged_in_steps() {
-    let made = made(5, 40_000, &Split::simple()).await;
+    let made = made(5, 15_000, &Split::simple()).await;
     let options = Options {
         memory: 1,
         ..Options::default()
@@ -411,6 +411,46 @@ async fn what_a_part_needs_is_read_by_pages_where_nothing_is_verified() {
     let (again, report) = replayed(&made.archive, &verified, BTreeMap::new(), None).await;
     assert!(again == wanted);
     assert_eq!(report.bytes_read, report.archive_bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_ends_too_early_is_damage_whether_it_is_verified_or_not() {
+    let made = made(
+        4,
+        3000,
+        &Split {
+            chunk_rows: 1000,
+            ..Split::simple()
+        },
+    )
+    .await;
+    let files = made.archive.list(&"trades".into()).await.unwrap();
+    let mut chunks = files
+        .iter()
+        .filter(|f| f.location.extension() == Some("parquet"));
+    let path = made
+        .folder
+        .path()
+        .join(chunks.next().unwrap().location.as_ref());
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    for (verify, symbols) in [
+        (true, Vec::new()),
+        (false, Vec::new()),
+        (false, vec!["BTC-USDT".to_owned()]),
+    ] {
+        let options = Options {
+            verify,
+            symbols,
+            skip_damaged: true,
+            ..Options::default()
+        };
+        let (sent, report) = replayed(&made.archive, &options, BTreeMap::new(), None).await;
+        assert_eq!(report.skipped.len(), 1, "{report:?}");
+        assert_eq!(report.skipped[0].rows, Some(1000));
+        assert!(!sent.is_empty() && sent.len() <= 2000);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

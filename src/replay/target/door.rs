@@ -2,20 +2,15 @@
 //! table, under a number that only grows. A newer replay drops older doors before it asks what the table holds, so nothing
 //! that a crashed or sleeping one still has under way lands afterwards.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::collections::BTreeSet;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::clickhouse::{TABLE_ALREADY_EXISTS, Tier, ident, idents, literal};
-use crate::error::{Context as _, Error, Result};
-
-const POLL: Duration = Duration::from_millis(20);
-/// How long an insert through a dropped door may go on before it is killed.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// ClickHouse's code for a right that the user lacks.
-const ACCESS_DENIED: u32 = 497;
+use crate::clickhouse::{Doors, TABLE_ALREADY_EXISTS, Tier};
+use crate::error::{Error, Result};
 
 #[derive(Debug)]
 pub(super) struct Door {
-    tier: Tier,
+    doors: Doors,
     target: String,
     number: u64,
     columns: Vec<String>,
@@ -29,7 +24,7 @@ impl Door {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
         let mut door = Self {
-            tier: tier.clone(),
+            doors: doors(tier, target),
             target: target.to_owned(),
             number: 0,
             columns,
@@ -64,8 +59,28 @@ impl Door {
             );
             door.shut(*number).await?;
         }
-        door.wait_for_inserts().await?;
+        let is_older = |name: &str| number(target, name).is_some_and(|n| n < door.number);
+        door.doors.wait_for_inserts(is_older).await?;
         Ok(door)
+    }
+
+    /// Drops the doors that earlier replays into a table left behind: those that were killed shut none.
+    pub(super) async fn sweep(tier: &Tier, target: &str) -> Result<()> {
+        let door = Self {
+            doors: doors(tier, target),
+            target: target.to_owned(),
+            number: u64::MAX,
+            columns: Vec::new(),
+        };
+        for number in door.numbers().await? {
+            tracing::info!(
+                table = target,
+                door = number,
+                "dropping the door of an earlier replay"
+            );
+            door.shut(number).await?;
+        }
+        Ok(())
     }
 
     /// The table to insert into.
@@ -83,107 +98,25 @@ impl Door {
     }
 
     async fn create(&self) -> Result<()> {
-        let table = self.table();
-        let columns = idents(self.columns.iter().map(String::as_str));
-        let (on_cluster, target) = (self.on_cluster(), self.tier.table(&self.target));
-        let door = self.tier.table(&table);
-        let view = self.tier.table(&view(&table));
-        self.tier
-            .execute(&format!("CREATE TABLE {door} {on_cluster} ENGINE = Null AS SELECT {columns} FROM {target} LIMIT 0"))
-            .await
-            .doing(|| format!("making door {table}"))?;
-        self.tier
-            .execute(&format!("CREATE MATERIALIZED VIEW {view} {on_cluster} TO {target} AS SELECT {columns} FROM {door}"))
-            .await
-            .doing(|| format!("making door {table}"))
+        let columns = self.columns.iter().map(String::as_str);
+        self.doors.create(&self.table(), columns).await
     }
 
-    /// The table first: a door without its view would swallow rows in silence.
     async fn shut(&self, number: u64) -> Result<()> {
-        let table = name(&self.target, number);
-        for name in [table.clone(), view(&table)] {
-            let sql = format!(
-                "DROP TABLE IF EXISTS {} {}",
-                self.tier.table(&name),
-                self.on_cluster()
-            );
-            self.tier
-                .execute(&sql)
-                .await
-                .doing(|| format!("shutting door {name}"))?;
-        }
-        Ok(())
+        self.doors.shut(&name(&self.target, number)).await
     }
 
-    async fn numbers(&self) -> Result<Vec<u64>> {
-        let names = self.tier.tables_with_prefix(&stem(&self.target)).await?;
+    async fn numbers(&self) -> Result<BTreeSet<u64>> {
+        let names = self.doors.names().await?;
         Ok(names
             .iter()
             .filter_map(|name| number(&self.target, name))
             .collect())
     }
+}
 
-    /// Waits for inserts through doors that were dropped, and kills those that take long.
-    async fn wait_for_inserts(&self) -> Result<()> {
-        let began = Instant::now();
-        let mut killed = false;
-        loop {
-            let running = self.running().await?;
-            if running.is_empty() {
-                return Ok(());
-            }
-            if !killed && began.elapsed() >= PATIENCE {
-                killed = true;
-                for number in &running {
-                    self.kill(*number).await?;
-                }
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    /// The older doors through which inserts run. `query_kind` keeps the asking query itself out.
-    async fn running(&self) -> Result<Vec<u64>> {
-        let processes = match self.tier.cluster() {
-            Some(name) => format!("clusterAllReplicas({}, system.processes)", literal(name)),
-            None => "system.processes".into(),
-        };
-        let full = self.tier.table(&stem(&self.target));
-        let stem_text = literal(full.trim_end_matches('`'));
-        let sql = format!(
-            "SELECT splitByChar('`', substring(query, position(query, {stem_text}) + length({stem_text})))[1] \
-             FROM {processes} WHERE query_kind = 'Insert' AND position(query, {stem_text}) > 0"
-        );
-        let rests = self.tier.query(&sql).fetch_all::<String>().await;
-        let rests = rests.map_err(|e| {
-            self.tier
-                .error(e)
-                .doing("asking for inserts through older doors")
-        })?;
-        let numbers = rests.iter().filter_map(|rest| rest.parse::<u64>().ok());
-        Ok(numbers.filter(|number| *number < self.number).collect())
-    }
-
-    /// Never with `SYNC`, which waits for ever on the embedded engine.
-    async fn kill(&self, number: u64) -> Result<()> {
-        let sql = format!(
-            "KILL QUERY {} WHERE query_kind = 'Insert' AND position(query, {}) > 0",
-            self.on_cluster(),
-            literal(&self.tier.table(&name(&self.target, number)))
-        );
-        match self.tier.execute(&sql).await {
-            Err(e) if e.server_code() == Some(ACCESS_DENIED) => {
-                tracing::warn!(error = %e, "waiting for inserts that cannot be killed");
-                Ok(())
-            }
-            other => other,
-        }
-    }
-
-    fn on_cluster(&self) -> String {
-        let cluster = self.tier.cluster();
-        cluster.map_or_else(String::new, |name| format!("ON CLUSTER {}", ident(name)))
-    }
+fn doors(tier: &Tier, target: &str) -> Doors {
+    Doors::new(tier, target, stem(target))
 }
 
 fn stem(target: &str) -> String {
@@ -192,10 +125,6 @@ fn stem(target: &str) -> String {
 
 fn name(target: &str, number: u64) -> String {
     format!("{}{number}", stem(target))
-}
-
-fn view(table: &str) -> String {
-    format!("{table}_mv")
 }
 
 /// The number of a door or of its view; other names are none.
@@ -214,7 +143,7 @@ mod tests {
     fn doors_are_told_from_other_tables() {
         let table = name("trades", 17);
         assert_eq!(number("trades", &table), Some(17));
-        assert_eq!(number("trades", &view(&table)), Some(17));
+        assert_eq!(number("trades", &format!("{table}_mv")), Some(17));
         for other in [
             "trades",
             "trades_replay_",

@@ -16,12 +16,21 @@ pub(super) struct Pending {
     /// The place of a batch by the address of its first column, which every copy of the batch shares.
     places: HashMap<usize, usize>,
     rows: Vec<(usize, usize)>,
+    /// About what the rows occupy.
+    bytes: usize,
+    /// The same of a row of each batch.
+    row_bytes: Vec<usize>,
 }
 
 impl Pending {
     /// How many rows wait.
     pub(super) fn len(&self) -> usize {
         self.rows.len()
+    }
+
+    /// About how many bytes wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether a batch has the schema of those that wait: rows of two schemas make no batch.
@@ -34,11 +43,13 @@ impl Pending {
     /// Adds a row.
     pub(super) fn push(&mut self, batch: &RecordBatch, row: usize) {
         let address = Arc::as_ptr(batch.column(0)).cast::<()>() as usize;
-        let batches = &mut self.batches;
+        let (batches, row_bytes) = (&mut self.batches, &mut self.row_bytes);
         let place = *self.places.entry(address).or_insert_with(|| {
             batches.push(batch.clone());
+            row_bytes.push(batch.get_array_memory_size() / batch.num_rows().max(1));
             batches.len() - 1
         });
+        self.bytes += self.row_bytes[place];
         self.rows.push((place, row));
     }
 
@@ -52,6 +63,8 @@ impl Pending {
         self.batches.clear();
         self.places.clear();
         self.rows.clear();
+        self.row_bytes.clear();
+        self.bytes = 0;
         without_dictionaries(&taken).map(Some)
     }
 }

@@ -18,6 +18,8 @@ use crate::error::{Context as _, Error, Result};
 
 /// Rows that become one batch.
 const BATCH_ROWS: usize = 16_384;
+/// Bytes of such a batch, about, where rows are wide.
+const BATCH_BYTES: usize = 8 << 20;
 /// Encoded bytes of a Parquet file's row group, about.
 const GROUP_BYTES: usize = 16 << 20;
 
@@ -89,7 +91,9 @@ impl RowTarget {
         batch: &RecordBatch,
         row: usize,
     ) -> Result<()> {
-        if !self.pending[lane].fits(batch) || self.pending[lane].len() >= BATCH_ROWS {
+        let waiting = &self.pending[lane];
+        let is_full = waiting.len() >= BATCH_ROWS || waiting.bytes() >= BATCH_BYTES;
+        if is_full || !waiting.fits(batch) {
             self.write(lane).await?;
         }
         self.pending[lane].push(batch, row);

@@ -12,20 +12,23 @@ pub(super) struct IdForm(Vec<Piece>);
 #[derive(Debug, Clone)]
 enum Piece {
     Literal(String),
-    Column(String),
+    /// The first of these that is not NULL.
+    Columns(Vec<String>),
 }
 
 impl IdForm {
-    /// From text with `{column}` in it, whose columns were checked when the dataset was read.
+    /// From text with `{column}` or `{column|column}` in it, whose columns were checked when the dataset was read.
     pub(super) fn new(template: &str) -> Self {
         let mut pieces = Vec::new();
         let mut rest = template;
-        while let Some((literal, (name, after))) = rest
+        while let Some((literal, (names, after))) = rest
             .split_once('{')
             .and_then(|(literal, after)| Some((literal, after.split_once('}')?)))
         {
             pieces.push(Piece::Literal(literal.to_owned()));
-            pieces.push(Piece::Column(name.to_owned()));
+            pieces.push(Piece::Columns(
+                names.split('|').map(str::to_owned).collect(),
+            ));
             rest = after;
         }
         pieces.push(Piece::Literal(rest.to_owned()));
@@ -34,10 +37,11 @@ impl IdForm {
 
     /// The columns of which ids are made.
     pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|piece| match piece {
-            Piece::Literal(_) => None,
-            Piece::Column(name) => Some(name.as_str()),
-        })
+        let pieces = self.0.iter().map(|piece| match piece {
+            Piece::Literal(_) => &[][..],
+            Piece::Columns(names) => names,
+        });
+        pieces.flatten().map(String::as_str)
     }
 
     /// `None` where the batch lacks a column.
@@ -46,10 +50,14 @@ impl IdForm {
         for piece in &self.0 {
             bound.push(match piece {
                 Piece::Literal(text) => Bound::Literal(text.clone()),
-                Piece::Column(name) => match batch.column_by_name(name) {
-                    Some(array) => Bound::Column(PlainColumn::new(array)?),
-                    None => return Ok(None),
-                },
+                Piece::Columns(names) => {
+                    let arrays = names.iter().map(|name| batch.column_by_name(name));
+                    let Some(arrays) = arrays.collect::<Option<Vec<_>>>() else {
+                        return Ok(None);
+                    };
+                    let columns = arrays.into_iter().map(PlainColumn::new);
+                    Bound::Columns(columns.collect::<Result<_>>()?)
+                }
             });
         }
         Ok(Some(BoundId(bound)))
@@ -62,7 +70,7 @@ pub(super) struct BoundId(Vec<Bound>);
 #[derive(Debug)]
 enum Bound {
     Literal(String),
-    Column(PlainColumn),
+    Columns(Vec<PlainColumn>),
 }
 
 impl BoundId {
@@ -72,8 +80,9 @@ impl BoundId {
         for piece in &self.0 {
             match piece {
                 Bound::Literal(text) => out.extend_from_slice(text.as_bytes()),
-                Bound::Column(column) => {
-                    if !column.push_as_said(row, out) {
+                Bound::Columns(columns) => {
+                    let mut columns = columns.iter();
+                    if !columns.any(|column| column.push_as_said(row, out)) {
                         out.clear();
                         return false;
                     }

@@ -54,7 +54,7 @@ pub struct WireForm {
 #[derive(Debug)]
 struct FieldForm {
     column: String,
-    /// `"ts_ms":`
+    /// `,"ts_ms":`
     name: Vec<u8>,
     /// The name for a time that is no whole millisecond: the first that does not promise one.
     fine_name: Vec<u8>,
@@ -195,9 +195,10 @@ impl WireForm {
     }
 }
 
-/// `"name":`
+/// `,"name":`
 fn key(name: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(name.len() + 3);
+    let mut out = Vec::with_capacity(name.len() + 4);
+    out.push(b',');
     push_text(name, &mut out);
     out.push(b':');
     out
@@ -284,17 +285,15 @@ impl BoundBatch {
             if column.is_null(row) {
                 continue;
             }
-            if !is_first {
-                out.push(b',');
-            }
-            is_first = false;
             let form = &self.forms[*form];
             let name = if column.is_fine(row, shift_secs) {
                 &form.fine_name
             } else {
                 &form.name
             };
-            out.extend_from_slice(name);
+            // A name begins with the comma before it.
+            out.extend_from_slice(&name[usize::from(is_first)..]);
+            is_first = false;
             column.push(row, shift_secs, out);
         }
         out.push(b'}');
