@@ -15,7 +15,7 @@ use crate::clickhouse::{Insert, TABLE_ALREADY_EXISTS, Tier, ident};
 use crate::dataset::Window;
 use crate::error::{Context as _, Error, Result};
 use crate::progress::Work;
-use crate::retry::{Backoff, retry};
+use crate::retry::{Backoff, Tries};
 
 /// How long an older attempt's running query is waited for.
 const WAIT_FOR_QUERIES: Duration = Duration::from_mins(2);
@@ -308,12 +308,12 @@ impl<'a> Scratch<'a> {
 
     /// Drops it. Tried again while the error can pass: when what it was made for is done, nobody comes back for it.
     pub(super) async fn remove(self) -> Result<()> {
-        let drop = async || self.side.tier.drop_table(&self.table).await;
-        retry(
-            "dropping a table of archived rows",
-            Backoff::INTERACTIVE,
-            drop,
-        )
-        .await
+        let mut tries = Tries::new("dropping a table of archived rows", Backoff::INTERACTIVE);
+        loop {
+            match self.side.tier.drop_table(&self.table).await {
+                Ok(()) => return Ok(()),
+                Err(e) => tries.failed(e).await?,
+            }
+        }
     }
 }
