@@ -117,7 +117,7 @@ async fn tier(world: &World, tier: &Tier) {
             world.state.failed(&name, &e.to_string());
             let figures = TierFigures {
                 reachable: false,
-                error: Some(e.to_string()),
+                error: Some(e.what()),
                 ..world.state.last_of(tier.role())
             };
             world.state.tier(tier.role(), figures);

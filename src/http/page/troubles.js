@@ -77,8 +77,9 @@ function check(c, now) {
 }
 
 function stalled(d) {
-  return card(`stalled ${d.dataset}`, "bad", `Ingest of ${plain(d.dataset)} stands still`, plain(d.stalled),
-    "It goes on by itself when the cause is gone; the other datasets are not touched. Until then its messages stay in the stream.");
+  const [why, hint] = d.stalled.split("\n  hint: ");
+  return card(`stalled ${d.dataset}`, "bad", `Ingest of ${plain(d.dataset)} stands still`, plain(why),
+    hint ?? "It goes on by itself when the cause is gone; the other datasets are not touched. Until then its messages stay in the stream.");
 }
 
 function sync(last, now) {
