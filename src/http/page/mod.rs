@@ -23,7 +23,7 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
 
 /// Whether a path is that of a file of the page.
 pub(super) fn is_asset(path: &str) -> bool {
-    ASSETS.iter().any(|asset| asset.path == path)
+    files().any(|(file, _)| file == path)
 }
 
 /// The path of each file, with what it is.

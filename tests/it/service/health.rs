@@ -1,6 +1,11 @@
 //! `mpsync health`, as a container runs it.
 
+use std::future::pending;
 use std::process::Output;
+use std::sync::Arc;
+
+use mpsync::config::{Config, Secret};
+use mpsync::http::{Access, Limits, Listening, Mode, Places, State, serve};
 
 use crate::support::daemon::World;
 use crate::support::tls::authority;
@@ -75,6 +80,34 @@ async fn a_daemon_s_health_is_a_line_a_check_and_an_exit_code() {
     ends(&["--url", "https://u:p@h"], &[], 2, &["without login"]).await;
     let any = [("MPSYNC__HTTP__HOT_LISTEN", "127.0.0.1:0")];
     ends(&[], &any, 2, &["http.hot_listen takes any free port"]).await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_down_says_why_and_exits_1() {
+    let config = Config::load(None, []).expect("the defaults");
+    let places = Places::new(Arc::new(config.clone()), Arc::new(Vec::new()));
+    let state = State::new(Mode::Cold, None, Some("every 1h".into()), places);
+    state.succeeded("cold", Some(0.001));
+    state.free("archive", 5);
+    let listening = Listening::on("127.0.0.1:0".parse().expect("an address")).await;
+    let listening = listening.expect("it listens");
+    let url = format!("http://{}", listening.address().expect("an address"));
+    let access = Access {
+        token: Secret::new("token"),
+        token_file: None,
+        protect_reads: true,
+        hosts: Vec::new(),
+    };
+    let limits = Limits::from(&config.http);
+    tokio::spawn(serve(listening, state, access, limits, None, pending()));
+    let said = [
+        "ok   cold",
+        "bad  disk:archive",
+        "down (cold)",
+        "only 5 bytes are free",
+        "is down",
+    ];
+    ends(&["--url", &url], &[], 1, &said).await;
 }
 
 #[tokio::test]

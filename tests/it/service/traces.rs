@@ -28,7 +28,9 @@ async fn collector() -> (String, Arc<Mutex<Vec<Value>>>) {
 /// A sync of two windows with traces to this place; what it logged.
 async fn synced(endpoint: String) -> String {
     let work = move || {
-        let world = World::bare(&format!("logging: {{otlp_endpoint: '{endpoint}'}}"));
+        let world = World::bare(&format!(
+            "logging: {{otlp_endpoint: '{endpoint}', level: debug}}"
+        ));
         for tier in ["hot", "cold"] {
             world.succeed(&["schema", "apply", "--tier", tier]);
         }
@@ -71,6 +73,16 @@ async fn each_transfer_task_is_a_trace_and_a_collector_that_is_away_costs_only_t
             "{task}"
         );
         assert!(task["parentSpanId"].is_null(), "{task}");
+        let steps: Vec<&str> = spans
+            .iter()
+            .filter(|span| {
+                span["parentSpanId"] == task["spanId"] && span["traceId"] == task["traceId"]
+            })
+            .filter_map(|span| span["name"].as_str())
+            .collect();
+        for step in ["exported", "loaded and proven", "window driven"] {
+            assert!(steps.contains(&step), "{step} is not among {steps:?}");
+        }
     }
     let log = synced(format!("http://127.0.0.1:{}", free_port())).await;
     assert_eq!(log.matches("traces are not taken").count(), 1, "{log}");
