@@ -84,7 +84,6 @@ async fn write_hour(
         dataset: dataset.name.clone(),
         window: Window::new(time(start)?, time(start + HOUR_MS)?)?,
         generation: 0,
-        revision: 0,
     };
     let table = TableSchema::of_ddl(dataset)?;
     let mut decoder = Decoder::new(dataset, &table)?;
