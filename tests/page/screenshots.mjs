@@ -46,7 +46,7 @@ try {
   await ingested(60_000);
   await sync();
   await synced();
-  const now = daemon.generate(300_000, "--rate", "3000");
+  const now = daemon.generate(120_000, "--rate", "3000");
   await until("rows come", async () => (await daemon.get("/stats")).ingest.rows_per_second > 1000);
   await keep("healthy-light", "#verdict.good");
   await keep("healthy-dark", "#verdict.good", { colorScheme: "dark" });
@@ -54,8 +54,9 @@ try {
 
   // Transfers are short here: the page is there before they begin, and looks every few seconds.
   await now;
-  await daemon.generate(1_000_000, "--seed", "2");
-  await ingested(1_360_000);
+  await daemon.generate(600_000, "--seed", "2");
+  await ingested(700_000);
+  await until("nothing waits", async () => (await daemon.get("/stats")).ingest.lag === 0, 300_000);
   const page = await open(browser, daemon.url);
   await sync();
   await page.locator(".run").first().waitFor();
