@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# mpsync in an image: one binary, the system's certificates, a user without rights. Without the embedded ClickHouse (libchdb, 200 MB
+# mpsync in an image: one binary with the libraries that it is linked to, the system's certificates, a user without rights; no shell. Without the embedded ClickHouse (libchdb, 200 MB
 # packed): in containers the tiers are servers of their own. To have it all the same, mount the library and set MPSYNC_LIBCHDB.
 #
 #   docker build --tag mpsync .
@@ -17,14 +17,16 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
     && install -D target/release/mpsync /image/usr/bin/mpsync \
     && install -D --mode=644 LICENSE /image/usr/share/doc/mpsync/LICENSE \
     && install -D --mode=644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt \
-    && install -d --mode=700 /image/var/lib/mpsync /image/archive
+    && ldd target/release/mpsync > /tmp/linked \
+    && grep -o '/[^ ]*' /tmp/linked > /tmp/libraries \
+    && xargs -a /tmp/libraries -I LIBRARY install -D LIBRARY /imageLIBRARY \
+    && install -d --mode=1777 /image/tmp \
+    && install -d --mode=700 /owned/var/lib/mpsync /owned/archive
 
-FROM debian:bookworm-slim
-COPY --from=build /image/usr /usr
-COPY --from=build /image/etc/ssl /etc/ssl
+FROM scratch
+COPY --from=build /image /
 # What is mounted here later takes over this owner.
-COPY --from=build --chown=65532:65532 /image/var/lib/mpsync /var/lib/mpsync
-COPY --from=build --chown=65532:65532 /image/archive /archive
+COPY --from=build --chown=65532:65532 /owned /
 ENV HOME=/var/lib/mpsync
 WORKDIR /var/lib/mpsync
 # By number, so that Kubernetes' runAsNonRoot can tell.
