@@ -317,6 +317,31 @@ pub(super) async fn recover(
     done
 }
 
+/// Gives a table that an interrupted attempt left the name of this attempt: from here on its maker finds none of the old
+/// name, neither to move into, nor to drop, nor to give back. `None` where somebody else was faster.
+pub(super) async fn rename(
+    side: &Side,
+    why: Aside,
+    found: &Sealed,
+    attempt: u64,
+) -> Result<Option<Sealed>> {
+    let ours = Sealed {
+        table: name(&side.schema.table, why, found.span, attempt),
+        span: found.span,
+    };
+    let sql = format!(
+        "RENAME TABLE {} TO {}",
+        side.tier.table(&found.table),
+        side.tier.table(&ours.table)
+    );
+    match side.tier.execute(&sql).await {
+        Err(e) if e.server_code() == Some(UNKNOWN_TABLE) => return Ok(None),
+        renamed => renamed?,
+    }
+    wait_for_queries(&side.tier, &found.table).await?;
+    Ok(Some(ours))
+}
+
 async fn take_over(
     road: &Road,
     observer: &Observer,
@@ -328,21 +353,9 @@ async fn take_over(
     work.step("recovering", 0);
     let hot = road.hot()?;
     let attempt = turn.attempt().await?;
-    let ours = Sealed {
-        table: name(&hot.schema.table, Aside::Sealed, found.span, attempt),
-        span: found.span,
+    let Some(ours) = rename(hot, Aside::Sealed, found, attempt).await? else {
+        return Ok(None);
     };
-    // From here on its maker finds no table of that name: neither to move into nor to drop.
-    let rename = format!(
-        "RENAME TABLE {} TO {}",
-        hot.tier.table(&found.table),
-        hot.tier.table(&ours.table)
-    );
-    match hot.tier.execute(&rename).await {
-        Err(e) if e.server_code() == Some(UNKNOWN_TABLE) => return Ok(None),
-        renamed => renamed?,
-    }
-    wait_for_queries(&hot.tier, &found.table).await?;
     tracing::warn!(from = %found.table, to = %ours.table, finish, "took over what an interrupted cleanup left");
     if finish {
         return finish_or_give_back(road, observer, &ours, turn, work)

@@ -13,14 +13,14 @@ use super::super::proof;
 use super::super::road::Road;
 use super::super::rows::{Rows, check_takes};
 use super::super::seal::{
-    Aside, Sealed, give_back, name, only_partition, prefix, refuse_change, span_in,
+    Aside, Sealed, give_back, name, only_partition, prefix, refuse_change, rename, span_in,
 };
-use super::super::staging::{create_like, wait_for_queries};
+use super::super::staging::create_like;
 use super::super::survey::{hours, partitionings};
 use super::plan::Left;
 use super::{is_due, stuck};
 use crate::archive::{Depth, Lease, Observer, Severity, verify};
-use crate::clickhouse::{Partition, UNKNOWN_TABLE};
+use crate::clickhouse::Partition;
 use crate::dataset::Window;
 use crate::error::{Cause, Context as _, Error, Result};
 use crate::progress::Work;
@@ -175,21 +175,9 @@ async fn settle_held(
 ) -> Result<()> {
     let cold = road.cold()?;
     let attempt = leases.first().map_or(0, |lease| lease.attempt);
-    let ours = Sealed {
-        table: name(&cold.schema.table, Aside::Retired, found.span, attempt),
-        span: found.span,
+    let Some(ours) = rename(cold, Aside::Retired, found, attempt).await? else {
+        return Ok(());
     };
-    // From here on its maker finds no table of that name: neither to drop nor to give back.
-    let rename = format!(
-        "RENAME TABLE {} TO {}",
-        cold.tier.table(&found.table),
-        cold.tier.table(&ours.table)
-    );
-    match cold.tier.execute(&rename).await {
-        Err(e) if e.server_code() == Some(UNKNOWN_TABLE) => return Ok(()),
-        renamed => renamed?,
-    }
-    wait_for_queries(&cold.tier, &found.table).await?;
     let mut loaded_again = 0;
     for window in windows {
         loaded_again += road.window_rows(cold, *window).count().await?;
