@@ -6,7 +6,10 @@
 
 FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /src
+# The allocator is built with it.
+RUN apt-get update && apt-get install -y --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo ./.cargo
 COPY src ./src
 COPY benches ./benches
 COPY tests ./tests

@@ -10,6 +10,10 @@ use mpsync::error::{Cause, Error};
 use mpsync::logging::Logs;
 use tokio_util::sync::CancellationToken;
 
+/// Freed memory goes back to the system within seconds; the figures are in `.cargo/config.toml`, and why in ARCHITECTURE.md.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// How long the collector of traces may take for the last ones.
 const LAST_TRACES: std::time::Duration = std::time::Duration::from_secs(3);
 

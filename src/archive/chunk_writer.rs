@@ -15,7 +15,7 @@ use crate::clickhouse::HashedColumn;
 use crate::error::{Error, Result};
 
 /// Batches that may wait for the encoder: one is encoded while the next is fetched.
-const WAITING_BATCHES: usize = 2;
+const WAITING_BATCHES: usize = 1;
 
 /// What the rows of a generation look like.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, ArrayRef, AsArray as _, RecordBatch};
+use arrow::array::{AnyDictionaryArray, Array, ArrayRef, AsArray as _, RecordBatch};
 use arrow::datatypes::DataType;
 use twox_hash::XxHash3_64;
 
@@ -101,13 +101,22 @@ pub(super) fn sum(column: &ArrayRef) -> Result<u64> {
 fn sum_of_dictionary(column: &ArrayRef) -> Result<u64> {
     let dictionary = column.as_any_dictionary();
     let values = hashes(dictionary.values())?;
-    let keys = dictionary.normalized_keys();
+    let keys = keys_of(dictionary);
     let hash = |(row, key): (usize, usize)| match column.is_null(row) {
         true => NULL_HASH,
         false => values.get(key).copied().unwrap_or(NULL_HASH),
     };
     let all = keys.into_iter().enumerate().map(hash);
     Ok(all.fold(0, u64::wrapping_add))
+}
+
+/// Of each row the place of its value; anything for a NULL.
+pub(super) fn keys_of(dictionary: &dyn AnyDictionaryArray) -> Vec<usize> {
+    match dictionary.values().is_empty() {
+        // Arrow refuses to look into it, though there is nothing wrong with rows that are all NULL.
+        true => vec![0; dictionary.len()],
+        false => dictionary.normalized_keys(),
+    }
 }
 
 fn hashes(column: &ArrayRef) -> Result<Vec<u64>> {
@@ -136,7 +145,7 @@ fn each_hash(column: &ArrayRef, take: &mut impl FnMut(u64)) -> Result<()> {
         DataType::Dictionary(..) => {
             let dictionary = column.as_any_dictionary();
             let values = hashes(dictionary.values())?;
-            for (row, key) in dictionary.normalized_keys().into_iter().enumerate() {
+            for (row, key) in keys_of(dictionary).into_iter().enumerate() {
                 let hash = values.get(key).copied().unwrap_or(NULL_HASH);
                 take(if column.is_null(row) { NULL_HASH } else { hash });
             }
@@ -326,6 +335,15 @@ mod tests {
         let dictionary: ArrayRef = Arc::new(dictionary);
         assert_eq!(sum(&text).unwrap(), sum(&bytes).unwrap());
         assert_eq!(sum(&text).unwrap(), sum(&dictionary).unwrap());
+    }
+
+    #[test]
+    fn a_dictionary_of_nothing_holds_nulls() {
+        let nothing: [Option<&str>; 2] = [None, None];
+        let texts: ArrayRef = Arc::new(nothing.iter().collect::<StringArray>());
+        let dictionary: DictionaryArray<Int32Type> = nothing.into_iter().collect();
+        let dictionary: ArrayRef = Arc::new(dictionary);
+        assert_eq!(sum(&texts).unwrap(), sum(&dictionary).unwrap());
     }
 
     #[test]

@@ -5,27 +5,25 @@
 
 use std::time::Instant;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::Field;
-use bytes::Bytes;
 use jiff::Timestamp;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::{
-    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, ArrowWriterOptions,
-    compute_leaves,
-};
+use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, ArrowWriterOptions};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::writer::SerializedFileWriter;
-use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 
 use super::chunk_writer::{ChunkSchema, Written};
-use super::column_sums::{self, ColumnSums};
+use super::column_sums::ColumnSums;
 use super::encodings::{WRITER, properties};
 use super::encryption::encryption;
 use super::layout::{GenerationId, chunk_file};
 use super::manifest::Chunk;
-use super::parallel::in_parallel;
+use super::outgoing::Outgoing;
+use super::parallel::Seat;
+use super::row_group::{Compressors, Group};
 use super::store::Archive;
 use super::stored::{StoredSchema, Unstorable, index_of, time_bounds};
 use super::upload::Upload;
@@ -33,11 +31,11 @@ use crate::config::KeyId;
 use crate::error::{Error, Result};
 
 /// Encoded bytes of a row group at most, about: wide rows (order books) reach it long before `row_group_rows`.
-const GROUP_BYTES: u64 = 32 << 20;
+const GROUP_BYTES: u64 = 16 << 20;
+/// Bytes of a row group at most as they come: what its encoders hold grows with them.
+const GROUP_PLAIN_BYTES: u64 = 64 << 20;
 /// Bytes of a batch that are encoded between two looks at the limits.
-const SLICE_BYTES: usize = 16 << 20;
-/// More threads than this wait for the few columns that take long.
-const MAX_THREADS: usize = 4;
+const SLICE_BYTES: usize = 4 << 20;
 
 /// Makes the chunks of one generation.
 pub(super) struct Encoder {
@@ -48,7 +46,7 @@ pub(super) struct Encoder {
     stored: StoredSchema,
     time_index: usize,
     runtime: Handle,
-    threads: usize,
+    seat: Seat,
     open: Option<OpenChunk>,
     done: Vec<Chunk>,
     column_sums: ColumnSums,
@@ -64,7 +62,6 @@ impl Encoder {
     ) -> Result<Self> {
         let stored = StoredSchema::new(&schema.arrow, &schema.columns)?;
         let time_index = index_of(stored.stored(), &schema.time_column)?;
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             archive: archive.clone(),
             id,
@@ -73,7 +70,7 @@ impl Encoder {
             stored,
             schema,
             runtime,
-            threads: threads.min(MAX_THREADS),
+            seat: archive.crowd().enter(),
             open: None,
             done: Vec::new(),
             column_sums: ColumnSums::default(),
@@ -107,7 +104,7 @@ impl Encoder {
             let left = batch.num_rows() - offset;
             let rest = batch.slice(offset, left);
             let rows = self.room(&rest)?.min(slice_rows).min(left);
-            self.write_slice(&batch.slice(offset, rows))?;
+            self.write_slice(&batch.slice(offset, rows), bytes_per_row * rows)?;
             offset += rows;
         }
         Ok(())
@@ -130,7 +127,7 @@ impl Encoder {
     /// Removes what was written. Best effort: what is left is named by no manifest, and swept by `gc`.
     pub(super) fn abort(&mut self) {
         if let Some(open) = self.open.take() {
-            open.upload.abort();
+            open.abort();
         }
         for chunk in self.done.drain(..) {
             let path = self.id.file(&chunk.file);
@@ -161,7 +158,7 @@ impl Encoder {
         Ok(usize::try_from(room).unwrap_or(usize::MAX))
     }
 
-    fn write_slice(&mut self, slice: &RecordBatch) -> Result<()> {
+    fn write_slice(&mut self, slice: &RecordBatch, bytes: usize) -> Result<()> {
         let window = self.id.window;
         let times = time_bounds(slice.column(self.time_index))?;
         if let Some((earliest, latest)) = times
@@ -180,7 +177,10 @@ impl Encoder {
         let Some(open) = &mut self.open else {
             return Ok(());
         };
-        let sums = open.write(slice, times, self.threads)?;
+        let sums = open.write(slice, times, self.seat.threads())?;
+        if let Some(group) = &mut open.group {
+            group.plain_bytes += bytes as u64;
+        }
         for (field, sum) in slice.schema_ref().fields().iter().zip(sums) {
             self.column_sums.add_sum(field.name(), sum);
         }
@@ -188,10 +188,11 @@ impl Encoder {
         if full
             || open.group_rows() >= row_group_rows
             || open.group_bytes() >= GROUP_BYTES.min(chunk_bytes)
+            || open.group_plain_bytes() >= GROUP_PLAIN_BYTES
         {
-            open.end_group(self.threads)?;
+            open.end_group(self.seat.threads())?;
         }
-        if full || open.bytes >= chunk_bytes {
+        if full || open.bytes() >= chunk_bytes {
             self.close_chunk()?;
         }
         Ok(())
@@ -201,7 +202,7 @@ impl Encoder {
         let Some(open) = self.open.take() else {
             return Ok(());
         };
-        let chunk = open.close(self.threads)?;
+        let chunk = open.close(self.seat.threads())?;
         self.done.push(chunk.clone());
         if self.archive.options().verify_after_write {
             let read_back = async {
@@ -220,24 +221,17 @@ impl Encoder {
 struct OpenChunk {
     name: String,
     started: Instant,
-    /// Writes to memory, which is emptied into `upload` after each row group.
-    file: SerializedFileWriter<Vec<u8>>,
+    file: SerializedFileWriter<Outgoing>,
     columns: ArrowRowGroupWriterFactory,
     fields: Vec<std::sync::Arc<Field>>,
     group: Option<Group>,
     groups: usize,
-    upload: Upload,
-    hash: Sha256,
-    bytes: u64,
+    compressors: Compressors,
+    /// Whether pages may be made by other hands than the library's, which alone encrypts.
+    ours: bool,
     rows: u64,
     times: Option<(Timestamp, Timestamp)>,
     key_id: Option<KeyId>,
-}
-
-/// The row group in the making: for each column the writers of its leaves.
-struct Group {
-    writers: Vec<Vec<ArrowColumnWriter>>,
-    rows: u64,
 }
 
 impl OpenChunk {
@@ -260,19 +254,20 @@ impl OpenChunk {
             key.map(|key| encryption(key, id, &name)).transpose()?,
         )?;
         let options = ArrowWriterOptions::new().with_properties(properties);
-        let writer = ArrowWriter::try_new_with_options(Vec::new(), first.schema(), options)?;
+        let upload = Upload::new(archive.clone(), id.file(&name), runtime.clone());
+        let outgoing = Outgoing::new(upload);
+        let writer = ArrowWriter::try_new_with_options(outgoing, first.schema(), options)?;
         let (file, columns) = writer.into_serialized_writer()?;
         Ok(Self {
             started: Instant::now(),
-            upload: Upload::new(archive.clone(), id.file(&name), runtime.clone()),
+            compressors: Compressors::new(archive.options().zstd_level),
+            ours: key.is_none(),
             fields: first.schema_ref().fields().to_vec(),
             name,
             file,
             columns,
             group: None,
             groups: 0,
-            hash: Sha256::new(),
-            bytes: 0,
             rows: 0,
             times: None,
             key_id: key.map(|key| key.id().clone()),
@@ -285,11 +280,17 @@ impl OpenChunk {
 
     /// What the open row group takes when encoded, estimated.
     fn group_bytes(&self) -> u64 {
-        let writers = self.group.iter().flat_map(|g| g.writers.iter().flatten());
-        let bytes: usize = writers
-            .map(ArrowColumnWriter::get_estimated_total_bytes)
-            .sum();
-        bytes as u64
+        self.group.as_ref().map_or(0, Group::estimated_bytes)
+    }
+
+    /// What the open row group took as it came.
+    fn group_plain_bytes(&self) -> u64 {
+        self.group.as_ref().map_or(0, |group| group.plain_bytes)
+    }
+
+    /// Bytes that were written so far.
+    fn bytes(&self) -> u64 {
+        self.file.inner().bytes()
     }
 
     /// Takes rows; gives for each column the sum of its values' hashes.
@@ -301,18 +302,13 @@ impl OpenChunk {
     ) -> Result<Vec<u64>> {
         let group = match &mut self.group {
             Some(group) => group,
-            none => none.insert(Group::new(&self.columns, self.groups, &self.fields)?),
+            none => {
+                let leaves = self.file.schema_descr().columns();
+                let writers = self.columns.create_column_writers(self.groups)?;
+                none.insert(Group::new(writers, &self.fields, leaves, self.ours))
+            }
         };
-        let work = self
-            .fields
-            .iter()
-            .zip(slice.columns())
-            .zip(&mut group.writers)
-            .collect();
-        let sums = in_parallel(work, threads, |((field, column), writers)| {
-            write_column(field, column, writers)?;
-            column_sums::sum(column)
-        })?;
+        let sums = group.write(slice, &self.fields, threads)?;
         let rows = slice.num_rows() as u64;
         group.rows += rows;
         self.rows += rows;
@@ -328,82 +324,58 @@ impl OpenChunk {
         let Some(group) = self.group.take() else {
             return Ok(());
         };
-        let writers = group.writers.into_iter().flatten().collect();
-        let columns: Vec<ArrowColumnChunk> =
-            in_parallel(writers, threads, |writer: ArrowColumnWriter| {
-                Ok(writer.close()?)
-            })?;
+        let columns = group.close(&self.compressors, threads)?;
         let mut row_group = self.file.next_row_group()?;
-        for column in columns {
-            column.append_to_row_group(&mut row_group)?;
-        }
-        row_group.close()?;
+        let appended = columns
+            .into_iter()
+            .try_for_each(|column| column.append_to_row_group(&mut row_group))
+            .and_then(|()| row_group.close().map(drop));
         self.groups += 1;
-        self.hand_on()
+        appended.map_err(|e| self.told(e))
     }
 
     fn close(mut self, threads: usize) -> Result<Chunk> {
         let finished = self.end_group(threads).and_then(|()| {
-            self.file.finish()?;
-            self.hand_on()
+            let finished = self.file.finish().map(drop);
+            finished.map_err(|e| self.told(e))
         });
-        if let Err(e) = finished {
-            self.upload.abort();
-            return Err(e);
-        }
-        let Some((min_time, max_time)) = self.times else {
-            self.upload.abort();
-            return Err(Error::malformed(format!(
+        let sent = match (finished, self.times) {
+            (Err(e), _) => Err(e),
+            (Ok(()), None) => Err(Error::malformed(format!(
                 "the chunk {} has no rows",
                 self.name
-            )));
+            ))),
+            (Ok(()), Some(times)) => self.file.inner_mut().finish().map(|sent| (sent, times)),
         };
-        self.upload.finish()?;
-        let sha256 = hex(&self.hash.finalize());
+        let (sent, (min_time, max_time)) = match sent {
+            Ok(sent) => sent,
+            Err(e) => {
+                self.abort();
+                return Err(e);
+            }
+        };
         tracing::debug!(
-            chunk = %self.name, rows = self.rows, bytes = self.bytes, groups = self.groups,
+            chunk = %self.name, rows = self.rows, bytes = sent.bytes, groups = self.groups,
             duration = ?self.started.elapsed(), "chunk written"
         );
         Ok(Chunk {
             file: self.name,
             rows: self.rows,
-            bytes: self.bytes,
-            sha256,
+            bytes: sent.bytes,
+            sha256: sent.sha256,
             min_time,
             max_time,
             key_id: self.key_id,
         })
     }
 
-    /// Hashes what the Parquet writer has written since, and gives it to the upload.
-    fn hand_on(&mut self) -> Result<()> {
-        self.file
-            .flush()
-            .map_err(parquet::errors::ParquetError::from)?;
-        let bytes = Bytes::from(std::mem::take(self.file.inner_mut()));
-        self.hash.update(&bytes);
-        self.bytes += bytes.len() as u64;
-        self.upload.push(bytes)
+    fn abort(mut self) {
+        self.file.inner_mut().abort();
     }
-}
 
-impl Group {
-    fn new(
-        columns: &ArrowRowGroupWriterFactory,
-        number: usize,
-        fields: &[std::sync::Arc<Field>],
-    ) -> Result<Self> {
-        let mut leaves = columns.create_column_writers(number)?.into_iter();
-        let writers = fields
-            .iter()
-            .map(|field| {
-                leaves
-                    .by_ref()
-                    .take(leaf_count(field.data_type()))
-                    .collect()
-            })
-            .collect();
-        Ok(Self { writers, rows: 0 })
+    /// Why the file could not be written: what the upload said, where it was that.
+    fn told(&mut self, e: ParquetError) -> Error {
+        self.file.inner_mut().failure().unwrap_or_else(|| e.into())
     }
 }
 
@@ -414,35 +386,6 @@ fn bytes_of(batch: &RecordBatch) -> Result<usize> {
         bytes += column.to_data().get_slice_memory_size()?;
     }
     Ok(bytes)
-}
-
-/// How many Parquet columns an Arrow column becomes.
-fn leaf_count(data_type: &arrow::datatypes::DataType) -> usize {
-    use arrow::datatypes::DataType;
-    match data_type {
-        DataType::List(item)
-        | DataType::LargeList(item)
-        | DataType::FixedSizeList(item, _)
-        | DataType::Map(item, _) => leaf_count(item.data_type()),
-        DataType::Struct(fields) => fields.iter().map(|f| leaf_count(f.data_type())).sum(),
-        _ => 1,
-    }
-}
-
-fn write_column(field: &Field, column: &ArrayRef, writers: &mut [ArrowColumnWriter]) -> Result<()> {
-    let leaves = compute_leaves(field, column)?;
-    if leaves.len() != writers.len() {
-        return Err(Error::schema(format!(
-            "column {} has {} leaves, not {}",
-            field.name(),
-            leaves.len(),
-            writers.len()
-        )));
-    }
-    for (leaf, writer) in leaves.iter().zip(writers) {
-        writer.write(leaf)?;
-    }
-    Ok(())
 }
 
 /// Where the file belongs and how it came about, for whoever finds it alone.

@@ -14,6 +14,7 @@ use object_store::{
 
 use super::explain::{explain, explain_io};
 use super::pacer::Pacer;
+use super::parallel::Crowd;
 use super::{exclusive, probe, s3};
 use crate::config::{ArchiveConfig, ArchivePlace};
 use crate::error::{Cause, Error, Result};
@@ -40,6 +41,7 @@ struct Inner {
     /// What a folder can do, where the archive lies in one.
     local: Option<probe::Local>,
     part_bytes: usize,
+    crowd: Crowd,
     /// The pace of uploads, where the store's own client does not keep to it.
     pacer: Option<Pacer>,
 }
@@ -125,6 +127,7 @@ impl Archive {
             options: config.clone(),
             local: None,
             part_bytes: PART_BYTES,
+            crowd: Crowd::default(),
             // The client itself keeps to it, and more smoothly than part by part.
             pacer: None,
         })))
@@ -147,6 +150,7 @@ impl Archive {
             options: config.clone(),
             local,
             part_bytes: pacer.as_ref().map_or(PART_BYTES, |_| PACED_PART_BYTES),
+            crowd: Crowd::default(),
             pacer,
         }))
     }
@@ -163,8 +167,14 @@ impl Archive {
             options: config.clone(),
             local: None,
             part_bytes,
+            crowd: Crowd::default(),
             pacer: None,
         }))
+    }
+
+    /// Those who encode chunks at this moment.
+    pub(super) fn crowd(&self) -> &Crowd {
+        &self.0.crowd
     }
 
     /// The bytes of a part of an upload. All but the last are of this size, which some stores ask for.

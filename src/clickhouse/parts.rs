@@ -89,6 +89,27 @@ impl Tier {
         let untold = |part: &Part| part.hash.is_empty() || part.partition.starts_with("patch-");
         Ok((!parts.iter().any(untold)).then(|| Parts::new(parts)))
     }
+
+    /// The bytes of a row of a table or of one of its partitions, uncompressed, on average; `None` where there are no rows, or
+    /// none on this server.
+    pub async fn row_bytes(&self, table: &str, partition: Option<&str>) -> Result<Option<u64>> {
+        let (rows, bytes) = self
+            .query(
+                "SELECT sum(rows), sum(data_uncompressed_bytes) FROM system.parts \
+                 WHERE active AND database = {database:String} AND table = {table:String} \
+                 AND ({partition:String} = '' OR partition_id = {partition:String})",
+            )
+            .param("database", self.database())
+            .param("table", table)
+            .param("partition", partition.unwrap_or_default())
+            .fetch_one::<(u64, u64)>()
+            .await
+            .map_err(|e| {
+                self.error(e)
+                    .doing(format!("measuring the rows of {}.{table}", self.database()))
+            })?;
+        Ok(bytes.checked_div(rows))
+    }
 }
 
 #[cfg(test)]

@@ -186,7 +186,7 @@ impl Generation<'_> {
         arrow_bytes: &mut u64,
     ) -> Result<Option<Committed>> {
         let started = Instant::now();
-        let query = self.rows.export_query(self.columns, archived);
+        let query = self.rows.export_query(self.columns, archived).await?;
         let mut stream = ArrowRows::start(self.rows.tier, query)?;
         let mut writer = None;
         let written = self.write(&mut stream, &mut sift, &mut writer).await;

@@ -64,7 +64,8 @@ async fn differing_columns(rows: &Rows<'_>, generations: &[Manifest]) -> Result<
     };
     let columns = &first.schema.columns;
     let mut held = ColumnSums::default();
-    let mut stream = ArrowRows::start(rows.tier, rows.export_query(columns, None))?;
+    let query = rows.export_query(columns, None).await?;
+    let mut stream = ArrowRows::start(rows.tier, query)?;
     while let Some(batch) = stream.next().await? {
         // The last column is the row's hash.
         let values = batch.project(&(0..columns.len()).collect::<Vec<_>>())?;

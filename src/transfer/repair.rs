@@ -394,7 +394,7 @@ impl Maker<'_> {
             attempt: self.attempt,
             work: self.work,
         };
-        let query = self.rows().export_query(columns, archived);
+        let query = self.rows().export_query(columns, archived).await?;
         let mut stream = ArrowRows::start(&self.side.tier, query)?;
         let mut writer = None;
         let written = one.write(&mut stream, &mut sift, &mut writer).await;

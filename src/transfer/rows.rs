@@ -27,16 +27,22 @@ const EXACT: [(&str, &str); 4] = [
 ];
 
 /// How rows come as Arrow: dictionaries as dictionaries, strings as the bytes that they are, nothing compressed (the
-/// archive compresses better, and the other end is near), in the table's own order without sorting, and in blocks of half the
-/// usual size, of which several wait on their way through each window's pipeline.
-const ARROW: [(&str, &str); 6] = [
+/// archive compresses better, and the other end is near), in the table's own order without sorting.
+const ARROW: [(&str, &str); 5] = [
     ("output_format_arrow_low_cardinality_as_dictionary", "1"),
     ("output_format_arrow_string_as_string", "0"),
     ("output_format_arrow_compression_method", "none"),
     ("output_format_arrow_fixed_string_as_fixed_byte_array", "1"),
     ("optimize_read_in_order", "1"),
-    ("max_block_size", "32768"),
 ];
+
+/// Bytes of a block of rows, about. Several wait on their way through each window's pipeline, and a block of deep books in
+/// the usual number of rows has hundreds of megabytes.
+const BLOCK_BYTES: u64 = 2 << 20;
+/// Rows of a block at most: half of what is usual.
+const BLOCK_ROWS: u64 = 32_768;
+/// Rows of a block at least, however wide they are.
+const MIN_BLOCK_ROWS: u64 = 64;
 
 /// Rows of one table: those of a window, a partition, a filter, or all.
 #[derive(Clone, Copy)]
@@ -162,12 +168,14 @@ impl Rows<'_> {
 
     /// The rows in the table's order, with each row's hash in a last column: `FORMAT ArrowStream`.
     ///
-    /// Where `archived` is given, only the rows of which it has fewer, told by their hash.
-    pub(super) fn export_query(
+    /// Where `archived` is given, only the rows of which it has fewer, told by their hash. The server is asked first how wide a
+    /// row is, so that blocks are of a bounded size.
+    pub(super) async fn export_query(
         &self,
         columns: &[HashedColumn],
         archived: Option<&Rows<'_>>,
-    ) -> Query {
+    ) -> Result<Query> {
+        let row_bytes = self.tier.row_bytes(self.table, self.partition).await?;
         let mut sql = format!(
             "SELECT {}, {} AS {HASH_COLUMN} FROM {} WHERE {}",
             idents(columns.iter().map(|c| c.name.as_str())),
@@ -191,11 +199,22 @@ impl Rows<'_> {
             sql.push_str(" ORDER BY ");
             sql.push_str(&self.schema.sorting_key);
         }
-        ARROW
-            .into_iter()
-            .fold(self.bind(&sql), |query, (name, value)| {
-                query.with_setting(name, value)
-            })
+        Ok(self.as_arrow(&sql, row_bytes))
+    }
+
+    /// A query whose rows come as Arrow, in blocks of a bounded size.
+    fn as_arrow(&self, sql: &str, row_bytes: Option<u64>) -> Query {
+        let rows = row_bytes.map_or(BLOCK_ROWS, |bytes| BLOCK_BYTES / bytes.max(1));
+        let query = self
+            .bind(sql)
+            .with_setting(
+                "max_block_size",
+                rows.clamp(MIN_BLOCK_ROWS, BLOCK_ROWS).to_string(),
+            )
+            .with_setting("preferred_block_size_bytes", BLOCK_BYTES.to_string());
+        ARROW.into_iter().fold(query, |query, (name, value)| {
+            query.with_setting(name, value)
+        })
     }
 
     /// The hashes of which there are more rows here than in `archived`, which has at least one, and how many more.
@@ -239,11 +258,7 @@ impl Rows<'_> {
             self.tier.table(self.table),
             self.condition()
         );
-        ARROW
-            .into_iter()
-            .fold(self.bind(&sql), |query, (name, value)| {
-                query.with_setting(name, value)
-            })
+        self.as_arrow(&sql, None)
     }
 
     /// How many rows bear a position that `other` holds with another hash, and some of them.
