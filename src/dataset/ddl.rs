@@ -3,6 +3,14 @@
 use super::{Dataset, TierRole};
 use crate::error::{Error, Result};
 
+/// How a cold table merges its parts: a partition once, when nothing has come for six hours.
+///
+/// A day of windows arrives as a part an hour. Left to itself the server merges a few of them at a time, again and again, beside
+/// the inserts: half of its work while a backlog is transferred (benches/README.md). Where more than 32 parts come together,
+/// many late arrivals for instance, they are merged at once. Servers know these settings since 24.11.
+const COLD_SETTINGS: &str = "SETTINGS min_parts_to_merge_at_once = 32, \
+    min_age_to_force_merge_seconds = 21600, min_age_to_force_merge_on_partition_only = 1";
+
 /// What the placeholders of a DDL file stand for beyond the tier's partition.
 #[derive(Debug, Clone)]
 pub struct DdlOptions<'a> {
@@ -17,11 +25,12 @@ pub struct DdlOptions<'a> {
 impl Dataset {
     /// The statement that creates the dataset's table in a tier.
     ///
-    /// Placeholders of the DDL file: `{table}`, `{engine}`, `{on_cluster}`, `{partition}`.
+    /// Placeholders of the DDL file: `{table}`, `{engine}`, `{on_cluster}`, `{partition}`; and `{settings}` at its end, which a
+    /// file may leave out: what a tier's table is to do in another way than the server would.
     pub fn create_table(&self, tier: TierRole, options: &DdlOptions<'_>) -> Result<String> {
-        let partition = match tier {
-            TierRole::Hot => &self.partition.hot,
-            TierRole::Cold => &self.partition.cold,
+        let (partition, settings) = match tier {
+            TierRole::Hot => (&self.partition.hot, ""),
+            TierRole::Cold => (&self.partition.cold, COLD_SETTINGS),
         };
         let mut sql = self.ddl.clone();
         for (placeholder, value) in [
@@ -38,7 +47,8 @@ impl Dataset {
             }
             sql = sql.replace(placeholder, value);
         }
-        Ok(sql.trim().trim_end_matches(';').to_owned())
+        let sql = sql.replace("{settings}", settings);
+        Ok(sql.trim().trim_end_matches(';').trim_end().to_owned())
     }
 }
 
@@ -57,6 +67,8 @@ mod tests {
         for dataset in builtin() {
             let sql = dataset.create_table(TierRole::Hot, &options).unwrap();
             assert!(!sql.contains('{'), "{sql}");
+            let cold = dataset.create_table(TierRole::Cold, &options).unwrap();
+            assert!(cold.ends_with(COLD_SETTINGS), "{cold}");
             let body = &sql[sql.find("(\n").unwrap()..sql.find("\n)").unwrap()];
             let in_ddl: Vec<_> = body
                 .lines()

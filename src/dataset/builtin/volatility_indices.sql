@@ -29,3 +29,4 @@ ENGINE = {engine}
 PARTITION BY {partition}
 PRIMARY KEY (`exchange`, `market_type`, `symbol`, `timestamp`)
 ORDER BY (`exchange`, `market_type`, `symbol`, `timestamp`, `stream_epoch`, `stream_seq`)
+{settings}
