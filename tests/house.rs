@@ -73,6 +73,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "ingest",
             "nats",
             "progress",
+            "replay",
             "retry",
             "transfer",
         ],
