@@ -4,7 +4,7 @@
 //!
 //! The first call fails, then the second, and so on until a run makes fewer calls. Each fails in one way of three, which follows
 //! from a seed that is printed: `MPSYNC_SEED` repeats one, and `MPSYNC_FAULTS=all` makes each fail in every way. The library is
-//! driven in this process, over one engine, with an archive in memory. Time budget: 75 seconds on two idle cores.
+//! driven in this process, over one engine, with an archive in memory. Time budget: 75 seconds each on two idle cores.
 
 mod ground;
 mod place;
