@@ -77,7 +77,7 @@ screenshots: tools build
 soak KILLS="1000": tools build
     MPSYNC_KILLS={{ KILLS }} cargo test --locked --test it -- chaos::whatever --nocapture
 
-# As the test in `just test` that breaks every call of a transfer in one way, in all ways (MPSYNC_SEED repeats a run of that one)
+# As the test in `just test` that breaks every call of a transfer and of retention in one way, in all ways (MPSYNC_SEED repeats a run of that one)
 [group('test')]
 faults: tools build
     MPSYNC_FAULTS=all cargo test --locked --test it -- transfer_faults --nocapture

@@ -11,7 +11,7 @@ use crate::dataset::{Dataset, TierRole, select};
 use crate::error::{Cause, Error, Result};
 use crate::progress::Progress;
 use crate::replay::sweep_doors;
-use crate::transfer::{Item, Kind, Sweep, TransferContext, gc, parse_age};
+use crate::transfer::{Sweep, TransferContext, gc, parse_age};
 
 /// Below this age what is swept might be a sleeper's.
 const SAFE_AGE: Duration = Duration::from_hours(1);
@@ -44,14 +44,8 @@ pub(super) async fn run(context: &Context, args: &GcArgs) -> Result<()> {
     };
     let mut sweep = gc(&transfer, age, args.dry_run).await?;
     for tier in [&transfer.hot, &transfer.cold] {
-        match sweep_doors(tier, age, args.dry_run).await {
-            Ok(doors) => sweep.swept.extend(
-                doors
-                    .into_iter()
-                    .map(|(name, age)| Item::door(tier.role(), &name, age)),
-            ),
-            Err(e) => sweep.failed.push(e.to_string()),
-        }
+        let doors = sweep_doors(tier, age, args.dry_run).await;
+        sweep.take_doors(tier.role(), doors);
     }
     print(context.output, &sweep)?;
     if context.shutdown.is_cancelled() {
@@ -82,16 +76,10 @@ fn print(output: Output, sweep: &Sweep) -> Result<()> {
     for text in &sweep.failed {
         println!("{text}");
     }
-    let bytes = sweep
-        .swept
-        .iter()
-        .filter(|item| item.kind != Kind::Superseded)
-        .filter_map(|item| item.bytes)
-        .sum();
     println!(
         "{} things, {}, {} in {:.1} s",
         sweep.swept.len(),
-        HumanBytes(bytes),
+        HumanBytes(sweep.bytes()),
         if sweep.dry_run {
             "would be swept; looked"
         } else {
@@ -100,4 +88,22 @@ fn print(output: Output, sweep: &Sweep) -> Result<()> {
         sweep.seconds
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use crate::transfer::SWEPT_AGE;
+
+    #[test]
+    fn where_nothing_is_said_as_much_is_swept_as_a_daemon_sweeps() {
+        let cli = Cli::try_parse_from(["mpsync", "gc"]).unwrap();
+        let Command::Gc(args) = cli.command else {
+            panic!("another command");
+        };
+        assert_eq!(parse_age(&args.older_than).unwrap(), SWEPT_AGE);
+    }
 }

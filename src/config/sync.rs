@@ -16,6 +16,8 @@ pub struct SyncConfig {
     pub cleanup_enabled: bool,
     /// For how long a proven window stays in hot all the same.
     pub cleanup_delay: Duration,
+    /// How long after the begin of one sweep of what broken-off runs left the next begins; `None` for no sweeps.
+    pub gc_interval: Option<Duration>,
     /// How long after its end a window is exported at the earliest: late messages.
     pub grace: Duration,
     /// How many windows are transferred at once.
@@ -37,6 +39,12 @@ impl SyncConfig {
                 .key("cleanup_delay_hours")
                 .live()
                 .hours(24.0, 0.0..=MOST_HOURS),
+            gc_interval: Some(
+                s.key("gc_interval_hours")
+                    .live()
+                    .hours(24.0, 0.0..=MOST_HOURS),
+            )
+            .filter(|interval| !interval.is_zero()),
             grace: s
                 .key("grace_minutes")
                 .live()

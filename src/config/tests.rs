@@ -80,6 +80,17 @@ sync:
 }
 
 #[test]
+fn sweeps_have_an_interval_of_a_day_or_another_or_are_for_people() {
+    let interval = |yaml: &str| load(yaml, &[]).unwrap().sync.gc_interval;
+    assert_eq!(interval(""), Some(Duration::from_hours(24)));
+    let half = interval("sync: {gc_interval_hours: 0.5}");
+    assert_eq!(half, Some(Duration::from_mins(30)));
+    assert_eq!(interval("sync: {gc_interval_hours: 0}"), None);
+    let text = refused("sync: {gc_interval_hours: -1}", &[]);
+    assert!(text.contains("sync.gc_interval_hours"), "{text}");
+}
+
+#[test]
 fn everything_that_is_wrong_is_said_at_once() {
     let yaml = "\
 environment: moon

@@ -2,16 +2,19 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use hyper_rustls::ConfigBuilderExt as _;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{
+    ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, ServerConfig,
+    SignatureScheme, WantsVerifier,
+};
 
 use crate::error::{Error, Result};
 
@@ -37,9 +40,7 @@ impl Tls {
 
     /// Trusts the authorities that the system trusts.
     pub fn system() -> Result<Self> {
-        let client = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .map_err(|e| no_tls(&e))?
+        let client = client()?
             .with_native_roots()
             .map_err(|e| {
                 Error::config(format!(
@@ -60,9 +61,7 @@ impl Tls {
     }
 
     fn of(file: &Path, roots: RootCertStore) -> Result<Self> {
-        let client = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .map_err(|e| no_tls(&e))?
+        let client = client()?
             .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(Self {
@@ -105,7 +104,7 @@ impl Certificate {
             key_file: key.to_owned(),
             held: RwLock::new(Arc::new(certified(certificate, key)?)),
         });
-        let mut server = ServerConfig::builder_with_provider(provider())
+        let mut server = ServerConfig::builder_with_provider(Arc::clone(provider()))
             .with_safe_default_protocol_versions()
             .map_err(|e| no_tls(&e))?
             .with_no_client_auth()
@@ -134,9 +133,7 @@ impl Certificate {
     /// For a connector that takes a server with this very certificate, by whatever name it is reached, and no other.
     pub fn client(&self) -> Result<ClientConfig> {
         let shown = Arc::clone(&self.shown) as Arc<dyn ServerCertVerifier>;
-        Ok(ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .map_err(|e| no_tls(&e))?
+        Ok(client()?
             .dangerous()
             .with_custom_certificate_verifier(shown)
             .with_no_client_auth())
@@ -200,8 +197,7 @@ impl ServerCertVerifier for Shown {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &known)
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, signatures())
     }
 
     fn verify_tls13_signature(
@@ -210,14 +206,11 @@ impl ServerCertVerifier for Shown {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &known)
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, signatures())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider()
-            .signature_verification_algorithms
-            .supported_schemes()
+        signatures().supported_schemes()
     }
 }
 
@@ -225,7 +218,7 @@ fn certified(certificate: &Path, key: &Path) -> Result<CertifiedKey> {
     let chain = certificates(certificate)?;
     let private = PrivateKeyDer::from_pem_file(key)
         .map_err(|e| Error::config(format!("{} holds no key as PEM: {e}", key.display())))?;
-    CertifiedKey::from_der(chain, private, &provider()).map_err(|e| {
+    CertifiedKey::from_der(chain, private, provider()).map_err(|e| {
         Error::config(format!(
             "{} cannot be used with the key in {}: {e}",
             certificate.display(),
@@ -250,6 +243,20 @@ fn no_tls(e: &rustls::Error) -> Error {
     Error::config(format!("TLS cannot be used: {e}"))
 }
 
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
+/// Made once: each handshake asks for it several times.
+fn provider() -> &'static Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+        LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
+    &PROVIDER
+}
+
+/// What signatures of certificates it can check.
+fn signatures() -> &'static WebPkiSupportedAlgorithms {
+    &provider().signature_verification_algorithms
+}
+
+fn client() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>> {
+    ClientConfig::builder_with_provider(Arc::clone(provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| no_tls(&e))
 }

@@ -1,8 +1,9 @@
-//! The cold side: what is due is transferred, on schedule and on request.
+//! The cold side: what is due is transferred, on schedule and on request; what broken-off runs left is swept in between.
 
 use jiff::{SignedDuration, Timestamp};
 use rand::RngExt as _;
 
+use super::sweep::Sweeper;
 use super::{World, last, schedule};
 use crate::archive::{Archive, Observer};
 use crate::config::SyncSchedule;
@@ -28,23 +29,25 @@ pub(super) async fn run(world: &World) -> Result<()> {
     world.state.succeeded("transfers", None);
     let mut live = world.live.clone();
     let mut clock = Clock::begin(world, desk, &context.archive).await;
+    let mut sweeper = Sweeper::begin(desk, &context.archive).await;
     loop {
-        let nap = schedule::nap(clock.due, Timestamp::now());
-        let manual = tokio::select! {
+        let due = clock.due.min(sweeper.due(world));
+        let nap = schedule::nap(due, Timestamp::now());
+        let asked = tokio::select! {
             () = world.shutdown.cancelled() => return Ok(()),
-            manual = desk.taken() => manual,
+            manual = desk.taken() => Some(manual),
             // Another schedule holds at once.
             Ok(()) = live.changed() => {
                 clock.reload(world, desk);
                 continue;
             }
-            () = tokio::time::sleep(nap) => match clock.is_due(world) {
-                true => Manual::default(),
-                false => continue,
-            },
+            () = tokio::time::sleep(nap) => clock.is_due(world).then(Manual::default),
         };
-        clock.began = one(world, desk, &context, manual).await.or(clock.began);
-        clock.wind(world, desk);
+        if let Some(manual) = asked {
+            clock.began = one(world, desk, &context, manual).await.or(clock.began);
+            clock.wind(world, desk);
+        }
+        sweeper.sweep_if_due(world, desk, &context).await;
     }
 }
 
@@ -57,7 +60,7 @@ struct Clock {
 
 impl Clock {
     async fn begin(world: &World, desk: &Desk, archive: &Archive) -> Self {
-        let last = last::read(archive).await;
+        let last = last::read::<SyncRun>(archive).await;
         let began = last.as_ref().map(|run| run.started_at);
         if let Some(last) = last {
             desk.recall(last);

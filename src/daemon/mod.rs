@@ -9,6 +9,7 @@ mod hot;
 mod last;
 mod notify;
 mod schedule;
+mod sweep;
 mod windows;
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! When the next sync is due. Pure: times and chance are handed in.
+//! When the next sync is due, and the next sweep. Pure: times and chance are handed in.
 //!
 //! A run that was missed (nobody ran, the machine slept, the run before it took longer) is made up for once, at once, however
 //! many were missed: one run takes all that is due.
@@ -58,6 +58,24 @@ pub(super) fn next(
             let spread = between.unwrap_or_default().mul_f64(JITTER).min(JITTER_MAX);
             later(named, spread.mul_f64(random))
         }
+    }
+}
+
+/// When the next sweep is due, where there are to be any. `began` is when the last one began, whoever made it, where that is
+/// known; one that lies ahead was noted by another clock, and counts for nothing.
+pub(super) fn sweep(
+    interval: Option<Duration>,
+    began: Option<Timestamp>,
+    now: Timestamp,
+) -> Timestamp {
+    let Some(interval) = interval else {
+        return Timestamp::MAX;
+    };
+    match began.filter(|began| *began <= now) {
+        None => now,
+        Some(began) => began
+            .checked_add(interval.max(PAUSE_MIN))
+            .unwrap_or(Timestamp::MAX),
     }
 }
 
@@ -148,6 +166,22 @@ mod tests {
         let (began, ended) = (at("2026-01-05T12:00:00Z"), at("2026-01-05T13:59:59Z"));
         assert_eq!(next(&hourly, began, ended, 0.9), now);
         assert_eq!(next(&hourly, now, soon, 0.0), at("2026-01-05T15:00:00Z"));
+    }
+
+    #[test]
+    fn a_sweep_is_due_so_long_after_the_begin_of_the_last_one() {
+        let (now, day) = (at("2026-01-05T14:00:00Z"), Some(Duration::from_hours(24)));
+        assert_eq!(sweep(day, None, now), now);
+        let began = at("2026-01-05T03:00:00Z");
+        let next = at("2026-01-06T03:00:00Z");
+        assert_eq!(sweep(day, Some(began), now), next);
+        assert_eq!(sweep(day, Some(began), next), next);
+        assert_eq!(sweep(None, None, now), Timestamp::MAX);
+        assert_eq!(sweep(Some(Duration::MAX), Some(began), now), Timestamp::MAX);
+        // A machine whose clock was years ahead noted one.
+        assert_eq!(sweep(day, Some(at("2031-01-01T00:00:00Z")), now), now);
+        let always = Some(Duration::from_nanos(1));
+        assert_eq!(sweep(always, Some(now), now), at("2026-01-05T14:00:01Z"));
     }
 
     #[test]

@@ -211,6 +211,8 @@ pub(super) struct Sync {
     pub(super) schedule: String,
     pub(super) next_at: Option<Timestamp>,
     pub(super) last: Option<SyncRun>,
+    /// The last sweep of what broken-off runs left, whichever daemon of this archive made it.
+    pub(super) last_sweep: Option<SweepRun>,
     pub(super) running: Vec<RunningTask>,
     /// Windows that halted: data is not what it was proven to be, and nothing of it is touched before somebody says so.
     pub(super) halted: u64,
@@ -237,6 +239,25 @@ pub struct SyncRun {
     pub error: Option<String>,
     /// What to do about it.
     pub hint: Option<String>,
+}
+
+/// How a sweep of what broken-off runs left ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SweepRun {
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Timestamp,
+    /// Whether all could be looked at, and everything that is old enough was taken away.
+    pub ok: bool,
+    /// Things that were taken away.
+    pub swept: u64,
+    /// Their bytes, as far as they have a size.
+    pub bytes: u64,
+    /// How many of each kind.
+    pub kinds: BTreeMap<String, u64>,
+    /// What could not be looked at or taken away.
+    pub error: Option<String>,
 }
 
 /// A window that is being transferred.

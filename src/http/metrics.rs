@@ -5,7 +5,7 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, Tex
 use super::families::{Families, Kind, Sample, number};
 use super::process::{self, Usage};
 use super::results::label;
-use super::state::State;
+use super::state::{State, Sweeps};
 use crate::ingest::DatasetReport;
 use crate::transfer::Status;
 
@@ -282,6 +282,7 @@ fn sync(page: &mut Families, state: &State) {
         &["result"],
         runs.map(|(result, runs)| (vec![result.to_owned()], number(runs))),
     );
+    sweeps(page, &desk.sweeps);
     let transfers = &desk.transfers;
     page.add(
         Kind::Counter,
@@ -325,6 +326,39 @@ fn sync(page: &mut Families, state: &State) {
         now.into_iter()
             .chain(transfers.all_standing())
             .map(|(status, n)| (vec![status.to_owned()], number(n))),
+    );
+}
+
+fn sweeps(page: &mut Families, sweeps: &Sweeps) {
+    let success = sweeps.last_success_at;
+    page.add(
+        Kind::Gauge,
+        "mpsync_gc_last_success_timestamp_seconds",
+        "When a sweep of what broken-off runs left last succeeded",
+        &[],
+        success.map(|at| (Vec::new(), seconds(at))),
+    );
+    let runs = [("ok", sweeps.succeeded), ("failed", sweeps.failed)];
+    page.add(
+        Kind::Counter,
+        "mpsync_gc_runs_total",
+        "Sweeps that ended",
+        &["result"],
+        runs.map(|(result, runs)| (vec![result.to_owned()], number(runs))),
+    );
+    page.add(
+        Kind::Counter,
+        "mpsync_gc_swept_total",
+        "Things that were swept",
+        &[],
+        [(Vec::new(), number(sweeps.swept))],
+    );
+    page.add(
+        Kind::Counter,
+        "mpsync_gc_swept_bytes_total",
+        "Bytes of what was swept",
+        &[],
+        [(Vec::new(), number(sweeps.bytes))],
     );
 }
 

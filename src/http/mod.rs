@@ -41,7 +41,9 @@ mod transfers;
 
 pub use access::Access;
 pub use client::{Check, Health, Trust, health};
-pub use documents::{ArchiveDataset, ArchiveFigures, Mode, SyncRun, TierDataset, TierFigures};
+pub use documents::{
+    ArchiveDataset, ArchiveFigures, Mode, SweepRun, SyncRun, TierDataset, TierFigures,
+};
 pub use health::GRACE;
 pub use metrics::Metrics;
 pub use places::Places;

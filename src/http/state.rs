@@ -7,7 +7,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::documents::{ArchiveFigures, Mode, SyncRun, TierFigures};
+use super::documents::{ArchiveFigures, Mode, SweepRun, SyncRun, TierFigures};
 use super::history::History;
 use super::metrics::Metrics;
 use super::places::Places;
@@ -252,6 +252,29 @@ pub(super) struct DeskState {
     pub(super) succeeded: u64,
     pub(super) failed: u64,
     pub(super) last_success_at: Option<Timestamp>,
+    pub(super) sweeps: Sweeps,
+}
+
+/// The sweeps of this process, and the last one of all.
+#[derive(Debug, Default)]
+pub(super) struct Sweeps {
+    pub(super) last: Option<SweepRun>,
+    pub(super) last_success_at: Option<Timestamp>,
+    pub(super) succeeded: u64,
+    pub(super) failed: u64,
+    /// Things that were taken away.
+    pub(super) swept: u64,
+    /// Their bytes.
+    pub(super) bytes: u64,
+}
+
+impl Sweeps {
+    fn note(&mut self, run: SweepRun) {
+        if run.ok {
+            self.last_success_at = self.last_success_at.max(Some(run.finished_at));
+        }
+        self.last = Some(run);
+    }
 }
 
 impl Desk {
@@ -331,6 +354,23 @@ impl Desk {
             false => state.failed += 1,
         }
         state.last = Some(run);
+    }
+
+    /// A sweep of an earlier process or of another one, as it was written down.
+    pub fn recall_sweep(&self, run: SweepRun) {
+        self.state().sweeps.note(run);
+    }
+
+    /// A sweep of this process ended like this.
+    pub fn swept(&self, run: SweepRun) {
+        let sweeps = &mut self.state().sweeps;
+        match run.ok {
+            true => sweeps.succeeded += 1,
+            false => sweeps.failed += 1,
+        }
+        sweeps.swept += run.swept;
+        sweeps.bytes += run.bytes;
+        sweeps.note(run);
     }
 }
 

@@ -182,6 +182,7 @@ fn sync(desk: &Desk) -> Sync {
         schedule: state.schedule.clone(),
         next_at: state.next_at,
         last: state.last.clone(),
+        last_sweep: state.sweeps.last.clone(),
         running: active.iter().filter_map(running).collect(),
         halted: state.halted(),
         queued: u64::from(state.queued.is_some()),

@@ -48,7 +48,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 pub use calendar::{Calendar, Seen, WindowStage, WindowStanding, gap_before, held_in_hot};
-pub use gc::{Item, Kept, Kind, Sweep, gc};
+pub use gc::{Item, Kept, Kind, SWEPT_AGE, Sweep, gc};
 pub use moment::{Range, parse_age, parse_moment};
 pub use plan::{Cleanup, CleanupPolicy, Due, Plan, PlannedPartition, PlannedWindow};
 pub use repair::{Repaired, Repairs, Unrepaired, repair};

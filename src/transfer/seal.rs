@@ -49,7 +49,7 @@ pub(super) enum Aside {
 }
 
 /// The beginning of the names of the tables into which partitions of a table are moved.
-pub(super) fn prefix(table: &str, why: Aside) -> String {
+fn prefix(table: &str, why: Aside) -> String {
     match why {
         Aside::Sealed => format!("{table}_sealed_"),
         Aside::Retired => format!("{table}_retired_"),
@@ -61,7 +61,7 @@ pub(super) fn name(table: &str, why: Aside, span: Window, attempt: u64) -> Strin
 }
 
 /// The span in the name of such a table; `None` for any other table.
-pub(super) fn span_in(table: &str, why: Aside, name: &str) -> Option<Window> {
+fn span_in(table: &str, why: Aside, name: &str) -> Option<Window> {
     let (span, attempt) = name.strip_prefix(&prefix(table, why))?.rsplit_once("_a")?;
     attempt.parse::<u64>().ok()?;
     window_from_name(span)
@@ -69,16 +69,17 @@ pub(super) fn span_in(table: &str, why: Aside, name: &str) -> Option<Window> {
 
 /// The sealed tables of the dataset: those of a worker that is cleaning now, and those that a crash left.
 pub(super) async fn sealed_tables(road: &Road) -> Result<Vec<Sealed>> {
-    let hot = road.hot()?;
-    let own = &hot.schema.table;
-    let found = hot
-        .tier
-        .tables_with_prefix(&prefix(own, Aside::Sealed))
-        .await?;
+    set_aside(road.hot()?, Aside::Sealed).await
+}
+
+/// The tables into which partitions of the dataset's table were moved for this reason, by whomever.
+pub(super) async fn set_aside(side: &Side, why: Aside) -> Result<Vec<Sealed>> {
+    let own = &side.schema.table;
+    let found = side.tier.tables_with_prefix(&prefix(own, why)).await?;
     Ok(found
         .into_iter()
         .filter_map(|table| {
-            let span = span_in(own, Aside::Sealed, &table)?;
+            let span = span_in(own, why, &table)?;
             Some(Sealed { table, span })
         })
         .collect())

@@ -1,6 +1,9 @@
 //! A daemon of both sides, asked over HTTP.
 
-mod routes;
+mod asked;
+mod letters;
+mod tasks;
+mod windows;
 
 use std::io::{BufReader, Read as _, Write as _};
 use std::net::TcpStream;

@@ -12,6 +12,7 @@ mod find;
 mod journal;
 mod plan;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt as _;
@@ -30,6 +31,9 @@ use crate::error::{Cause, Error, Result};
 use find::Search;
 use plan::{Plan, Target};
 
+/// What a daemon sweeps by itself is at least so old, and so is what `mpsync gc` sweeps where nothing else is said: longer than
+/// any process may sleep and still wake up.
+pub const SWEPT_AGE: Duration = Duration::from_hours(24);
 /// Windows that are swept at a time: a dead holder's lease is watched for a minute.
 const WINDOWS: usize = 16;
 
@@ -49,6 +53,35 @@ pub struct Sweep {
 }
 
 impl Sweep {
+    /// How many bytes are free again, or would be. A superseded chunk is none of them: it goes to quarantine.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let freed = self.swept.iter().filter(|i| i.kind != Kind::Superseded);
+        freed.filter_map(|item| item.bytes).sum()
+    }
+
+    /// How many things of each kind were taken away, or would be.
+    #[must_use]
+    pub fn kinds(&self) -> BTreeMap<Kind, u64> {
+        let mut kinds = BTreeMap::new();
+        for item in &self.swept {
+            *kinds.entry(item.kind).or_default() += 1;
+        }
+        kinds
+    }
+
+    /// Adds the doors of replays in a tier, which replays know how to sweep: each with its name and age.
+    pub fn take_doors(&mut self, role: TierRole, doors: Result<Vec<(String, Duration)>>) {
+        match doors {
+            Ok(doors) => {
+                let doors = doors.into_iter();
+                self.swept
+                    .extend(doors.map(|(name, age)| Item::door(role, &name, age)));
+            }
+            Err(e) => self.failed.push(e.to_string()),
+        }
+    }
+
     /// The command's error, where something could not be looked at or taken away.
     #[must_use]
     pub fn failure(&self) -> Option<Error> {
@@ -63,7 +96,8 @@ impl Sweep {
 
 /// Sweeps what is older than `age`, or says what it would sweep.
 ///
-/// Can be cut off anywhere and repeated. One thing that fails stops no other.
+/// Can be cut off anywhere and repeated. One thing that fails stops no other. An interrupted error where the process is to end
+/// before anything was taken away; where it is to end later, what was taken away until then is told.
 pub async fn gc(context: &TransferContext, age: Duration, dry_run: bool) -> Result<Sweep> {
     let started = Instant::now();
     // Asking the store for its time writes an object.
@@ -72,7 +106,12 @@ pub async fn gc(context: &TransferContext, age: Duration, dry_run: bool) -> Resu
     } else {
         context.archive.now().await?
     };
-    let plan = Search { context, now, age }.run().await;
+    let search = Search { context, now, age };
+    let plan = context
+        .shutdown
+        .run_until_cancelled(search.run())
+        .await
+        .ok_or_else(|| Error::new(Cause::Interrupted))?;
     let mut sweep = Sweep {
         dry_run,
         kept: plan.kept.clone(),
@@ -123,7 +162,7 @@ impl Sweep {
     fn take(&mut self, item: Item, done: Result<bool>) {
         match done {
             Ok(true) => {
-                tracing::info!(kind = %item.kind, name = item.name, age_seconds = item.age_seconds, "swept");
+                tracing::debug!(kind = %item.kind, name = item.name, age_seconds = item.age_seconds, "swept");
                 self.swept.push(item);
             }
             Ok(false) => self.kept.push(Kept {

@@ -96,8 +96,7 @@ impl Item {
     }
 
     /// The door of a replay, which replays sweep themselves.
-    #[must_use]
-    pub fn door(role: TierRole, name: &str, age: Duration) -> Self {
+    pub(super) fn door(role: TierRole, name: &str, age: Duration) -> Self {
         let target = Target::Table(role, name.to_owned());
         Self::new(Kind::Door, format!("{role}.{name}"), age, target)
     }

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::Range;
 use super::super::road::{Road, total};
+use super::super::seal::{Aside, set_aside};
 use super::super::task::Event;
 use super::super::turn::Turn;
 use super::is_due;
@@ -34,8 +35,8 @@ pub(super) async fn due(
     Ok(windows)
 }
 
-/// Removes a window, unless a tier that is cleaned by itself still holds rows of it: what is in hot would be archived anew, and cold
-/// could never be proven again.
+/// Removes a window, unless rows of it are still elsewhere: what is in hot would be archived anew, and cold could never be proven
+/// again.
 pub(super) async fn leave(
     road: &Road,
     observer: &Observer,
@@ -44,27 +45,54 @@ pub(super) async fn leave(
     work: &Work,
 ) -> Result<Left> {
     work.step("asking hot and cold", 0);
-    for (side, is_asked) in [(road.hot()?, true), (road.cold()?, cold_leaves)] {
-        if !is_asked {
-            continue;
-        }
-        let rows = road.window_rows(side, window).count().await?;
-        if rows > 0 {
-            return Ok(Left::Kept(format!(
-                "{} still holds {rows} rows of it",
-                side.tier.role()
-            )));
-        }
+    // Before any lease: what stays may stay for months.
+    if let Some(why) = still_held(road, window, cold_leaves).await? {
+        return Ok(Left::Kept(why));
     }
     let mut turn = Turn::new(road, window, observer);
-    let removed = remove(road, window, &mut turn, work).await;
+    let removed = remove(road, window, cold_leaves, &mut turn, work).await;
     turn.end(removed.as_ref().err()).await;
     removed
 }
 
-async fn remove(road: &Road, window: Window, turn: &mut Turn<'_>, work: &Work) -> Result<Left> {
-    // From here on nobody else adds to it.
+/// Where rows of a window still are: in a tier that is cleaned by itself, or set aside from one. Those come back where whoever set
+/// them aside was broken off.
+async fn still_held(road: &Road, window: Window, cold_leaves: bool) -> Result<Option<String>> {
+    let sides = [
+        (road.hot()?, Aside::Sealed, true),
+        (road.cold()?, Aside::Retired, cold_leaves),
+    ];
+    for (side, why, is_asked) in sides {
+        let role = side.tier.role();
+        if is_asked {
+            let rows = road.window_rows(side, window).count().await?;
+            if rows > 0 {
+                return Ok(Some(format!("{role} still holds {rows} rows of it")));
+            }
+        }
+        let mut aside = set_aside(side, why).await?.into_iter();
+        if let Some(aside) = aside.find(|aside| aside.span.intersection(&window).is_some()) {
+            let table = aside.table;
+            return Ok(Some(format!(
+                "rows of it may be in {table}, set aside from {role}"
+            )));
+        }
+    }
+    Ok(None)
+}
+
+async fn remove(
+    road: &Road,
+    window: Window,
+    cold_leaves: bool,
+    turn: &mut Turn<'_>,
+    work: &Work,
+) -> Result<Left> {
+    // From here on nobody else adds to it, or sets rows of it aside.
     turn.attempt().await?;
+    if let Some(why) = still_held(road, window, cold_leaves).await? {
+        return Ok(Left::Kept(why));
+    }
     let generations = road.archive.generations(&road.dataset.name, window).await?;
     let rows = total(&generations).rows;
     let bytes = generations.iter().map(Manifest::bytes).sum();

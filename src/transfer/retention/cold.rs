@@ -13,7 +13,7 @@ use super::super::proof;
 use super::super::road::Road;
 use super::super::rows::{Rows, check_takes};
 use super::super::seal::{
-    Aside, Sealed, give_back, name, only_partition, prefix, refuse_change, rename, span_in,
+    Aside, Sealed, give_back, name, only_partition, refuse_change, rename, set_aside,
 };
 use super::super::staging::create_like;
 use super::super::survey::{hours, partitionings};
@@ -133,17 +133,7 @@ async fn leave_held(
 
 /// Settles what a crash left aside; what a living worker has aside is left to it.
 pub(super) async fn recover(road: &Road, observer: &Observer) -> Result<()> {
-    let cold = road.cold()?;
-    let own = &cold.schema.table;
-    for table in cold
-        .tier
-        .tables_with_prefix(&prefix(own, Aside::Retired))
-        .await?
-    {
-        let Some(span) = span_in(own, Aside::Retired, &table) else {
-            continue;
-        };
-        let found = Sealed { table, span };
+    for found in set_aside(road.cold()?, Aside::Retired).await? {
         match settle(road, observer, &found).await {
             Err(e) if matches!(e.cause(), Cause::Busy(_)) => {
                 tracing::info!(table = %found.table, reason = %e, "another worker has it aside");

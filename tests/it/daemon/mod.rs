@@ -4,6 +4,7 @@ mod configured;
 mod embedded;
 mod schedule;
 mod stopped;
+mod sweep;
 
 use serde_json::Value;
 
