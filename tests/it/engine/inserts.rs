@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::TcpStream;
 
 use super::open_engine;
-use crate::support::engine::{Answer, Engine, chunk};
+use crate::support::engine::{Answer, Engine, chunk, until};
 
 const COLUMNS: &str = "id UInt64, price Decimal(38, 18), symbol LowCardinality(String), at DateTime64(3, 'UTC'), \
                        note Nullable(String), levels Array(Tuple(Decimal(18, 8), Decimal(18, 8)))";
@@ -119,6 +119,7 @@ fn a_chunked_body_is_streamed_and_what_breaks_off_leaves_nothing() {
         socket.write_all(&chunk(&rows)).expect("sends");
         socket.write_all(ending).expect("sends");
         hang_up(socket);
+        until("the engine to be done with it", || engine.running() == 0);
         assert_eq!(count(&engine, "t"), "10000");
     }
 
@@ -155,6 +156,12 @@ fn three_million_rows_that_break_off_leave_nothing_in_flat_memory() {
             .expect("a folder")
             .count()
     };
+    let settled = |what: &str| {
+        until(&format!("{what}: the engine to be done with it"), || {
+            leftovers() == 0 && engine.running() == 0
+        });
+        assert_eq!(count(&engine, "t"), "0", "{what}");
+    };
     let insert = "/?query=INSERT%20INTO%20t%20FORMAT%20RowBinary";
     // What the engine itself takes for such an insert.
     assert_eq!(engine.ask(insert).send(&plain).status, 200);
@@ -180,29 +187,17 @@ fn three_million_rows_that_break_off_leave_nothing_in_flat_memory() {
         let mut socket = ask().open("Transfer-Encoding: chunked\r\n");
         socket.write_all(&chunk(most)).expect("sends");
         hang_up(socket);
-        assert_eq!(
-            (count(&engine, "t"), leftovers()),
-            ("0".to_owned(), 0),
-            "{encoding}, chunked"
-        );
+        settled(&format!("{encoding}, chunked"));
 
         let mut socket = ask().open(&format!("Content-Length: {}\r\n", body.len()));
         socket.write_all(most).expect("sends");
         hang_up(socket);
-        assert_eq!(
-            (count(&engine, "t"), leftovers()),
-            ("0".to_owned(), 0),
-            "{encoding}, by length"
-        );
+        settled(&format!("{encoding}, by length"));
         if !encoding.is_empty() {
             // Its framing ends properly, and what it frames does not.
             let answer = ask().send(most);
             assert_ne!(answer.status, 200, "{encoding}");
-            assert_eq!(
-                (count(&engine, "t"), leftovers()),
-                ("0".to_owned(), 0),
-                "{encoding}, whole"
-            );
+            settled(&format!("{encoding}, whole"));
         }
     }
     let (_, peak) = engine.memory();
