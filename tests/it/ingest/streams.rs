@@ -1,5 +1,6 @@
 //! Streams that lose, drop or begin anew.
 
+use crate::support::PATIENCE;
 use crate::support::daemon::World;
 use crate::support::nats::publish;
 use crate::support::trades::{check_trades, trade};
@@ -155,8 +156,9 @@ async fn a_consumer_that_acknowledges_in_another_way_is_made_anew_from_its_floor
     let consumer = stream.create_consumer(older).await.expect("made");
     publish(&jetstream, (0..1000).map(trade)).await;
     let mut messages = consumer
-        .fetch()
+        .batch()
         .max_messages(300)
+        .expires(PATIENCE)
         .messages()
         .await
         .expect("messages");
