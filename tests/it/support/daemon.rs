@@ -33,6 +33,12 @@ impl World {
         Self::of(nats, clickhouse, tables, settings).await
     }
 
+    /// The same where NATS may be killed: what it has acknowledged is on disk.
+    pub(crate) async fn start_syncing(tables: &[&str], settings: &[(&str, &str)]) -> Self {
+        let (nats, clickhouse) = tokio::join!(NatsServer::start_syncing(), ClickHouse::start());
+        Self::of(nats, clickhouse, tables, settings).await
+    }
+
     /// With servers that run already; makes the tables of these datasets.
     pub(crate) async fn of(
         nats: NatsServer,
