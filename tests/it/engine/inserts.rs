@@ -319,6 +319,7 @@ fn a_refused_insert_is_answered_though_its_client_is_still_sending() {
 
 #[test]
 fn an_insert_holds_its_client_back_when_the_engine_is_behind() {
+    const CHUNKS: u64 = 80;
     let (_folder, engine) = open_engine();
     engine.sql("CREATE TABLE t (x UInt64) ENGINE = MergeTree ORDER BY x");
     engine.reset_peak();
@@ -328,21 +329,20 @@ fn an_insert_holds_its_client_back_when_the_engine_is_behind() {
         .open("Transfer-Encoding: chunked\r\n");
     let rows: Vec<u8> = (0..1_000_000u64).flat_map(u64::to_le_bytes).collect();
     let framed = chunk(&rows);
-    for _ in 0..60 {
+    for _ in 0..CHUNKS {
         socket.write_all(&framed).expect("sends");
     }
     socket.write_all(&chunk(b"")).expect("sends");
     assert_eq!(Answer::read(socket, false).status, 200);
     let (_, peak) = engine.memory();
-    assert_eq!(count(&engine, "t"), "60000000");
-    let grown = peak.saturating_sub(before);
-    eprintln!(
-        "480 MB inserted, resident memory grew by {} MiB at the most",
+    assert_eq!(count(&engine, "t"), (CHUNKS * 1_000_000).to_string());
+    let (sent, grown) = (CHUNKS * rows.len() as u64, peak.saturating_sub(before));
+    let told = format!(
+        "{} MiB inserted, resident memory grew by {} MiB at the most",
+        sent >> 20,
         grown >> 20
     );
-    assert!(
-        grown < 400 << 20,
-        "resident memory grew by {} MiB",
-        grown >> 20
-    );
+    eprintln!("{told}");
+    // Held, it would be all of it, beside what the engine itself takes.
+    assert!(grown < sent / 3 * 2, "{told}");
 }
