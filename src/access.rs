@@ -1,9 +1,9 @@
 //! Who may ask a server of ours over HTTP: the hosts by which it is reached, and secrets that it makes itself.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use hyper::HeaderMap;
@@ -34,7 +34,7 @@ pub fn secret_in(file: &Path) -> Result<Secret> {
 }
 
 /// The secret in `file`, which is made at the first start: from the operating system's randomness, readable by its owner
-/// only.
+/// only. Processes that start at the same moment have the same.
 pub fn own_secret(file: &Path) -> Result<Secret> {
     if !file.exists() {
         make_secret(file).doing(|| format!("making the secret in {}", file.display()))?;
@@ -46,23 +46,23 @@ fn make_secret(file: &Path) -> Result<()> {
     let mut random = [0u8; SECRET_BYTES];
     fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
     let secret = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, random);
-    // Written aside and renamed into place, so that a crash leaves no half of a secret.
-    let aside = file.with_extension("new");
-    match fs::remove_file(&aside) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
-        _ => {}
+    // Written aside and put into place whole, so that a crash leaves no half of a secret; and never over one that is there, so that
+    // of processes that start at the same moment all have the secret of the one that was first.
+    let folder = match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut aside = tempfile::Builder::new()
+        .prefix(".secret-")
+        .permissions(fs::Permissions::from_mode(0o600))
+        .tempfile_in(folder)?;
+    aside.write_all(secret.as_bytes())?;
+    aside.write_all(b"\n")?;
+    aside.as_file().sync_all()?;
+    match aside.persist_noclobber(file) {
+        Err(e) if e.error.kind() != ErrorKind::AlreadyExists => Err(e.error.into()),
+        _ => Ok(()),
     }
-    let mut out = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&aside)?;
-    out.write_all(secret.as_bytes())?;
-    out.write_all(b"\n")?;
-    out.set_permissions(fs::Permissions::from_mode(0o600))?;
-    out.sync_all()?;
-    fs::rename(&aside, file)?;
-    Ok(())
 }
 
 /// The header by which a request shows that a browser sent it for a page of somebody else's: a foreign `Origin`, or a `Host` by
@@ -127,6 +127,23 @@ mod tests {
         assert!(!is_secret(&first, ""));
         fs::write(&file, "\n").expect("written");
         assert!(own_secret(&file).is_err());
+    }
+
+    #[test]
+    fn processes_that_start_at_the_same_moment_have_the_same_secret() {
+        for _ in 0..50 {
+            let folder = tempfile::tempdir().expect("folder");
+            let file = folder.path().join("token");
+            let all: Vec<Secret> = std::thread::scope(|scope| {
+                let starting: Vec<_> = (0..8).map(|_| scope.spawn(|| own_secret(&file))).collect();
+                let made = starting
+                    .into_iter()
+                    .map(|one| one.join().expect("no panic"));
+                made.map(|secret| secret.expect("made or read")).collect()
+            });
+            assert!(all.iter().all(|secret| *secret == all[0]));
+            assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use crate::support::mpsync;
+use crate::support::{free_port, mpsync};
 
 fn run(args: &[&str], environment: &[(&str, &str)]) -> Output {
     mpsync()
@@ -67,13 +67,8 @@ fn a_broken_configuration_key_says_file_line_and_key_and_exits_2() {
 
 #[test]
 fn a_server_that_is_not_there_is_named_with_what_to_look_at() {
-    // A port that was free a moment ago: nobody listens on it.
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let port = port.to_string();
+    // Nobody listens on it.
+    let port = free_port().to_string();
     let environment = [("MPSYNC__HOT_STORAGE__CLICKHOUSE_HTTP_PORT", port.as_str())];
     let output = run(&["schema", "apply", "--tier", "hot"], &environment);
     assert_eq!(output.status.code(), Some(1));

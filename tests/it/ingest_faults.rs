@@ -25,6 +25,9 @@ const BAD: u64 = 30;
 /// More calls than any run makes: who gets here never ends.
 const MOST_CALLS: u64 = 500;
 
+/// More failures than one broken call and a busy machine make.
+const MOST_FAILURES: usize = 12;
+
 /// A stream, a table and proxies in front of both.
 struct Place {
     nats: NatsServer,
@@ -119,7 +122,7 @@ impl Place {
         };
         let datasets = [self.dataset];
         let mut errors: Vec<Error> = Vec::new();
-        while errors.len() < 4 {
+        while errors.len() < MOST_FAILURES {
             let hot = Tier::new(TierRole::Hot, &self.config.hot);
             let ended = run(
                 &self.config,

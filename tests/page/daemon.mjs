@@ -11,7 +11,8 @@ import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 
 const run = promisify(execFile);
-const PATIENCE_MS = 60_000;
+/** How long anything may take before it is given up. It only ends what hangs: a busy machine must never come near it. */
+export const PATIENCE_MS = 300_000;
 
 /** Asks `question` until it answers something true; says what was waited for when it does not. */
 export async function until(what, question, patience = PATIENCE_MS) {
@@ -30,13 +31,25 @@ export async function until(what, question, patience = PATIENCE_MS) {
   throw new Error(`waited in vain until ${what}; last: ${last}`);
 }
 
+/**
+ * A port that nobody has, below those that the system gives to connections: of them one might be taken before the server that is
+ * to have it has started.
+ */
 async function freePort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
+  const range = await readFile("/proc/sys/net/ipv4/ip_local_port_range", "utf8").catch(() => "32768");
+  const [lowest, below] = [10_000, Math.max(11_000, parseInt(range, 10))];
+  for (;;) {
+    const port = lowest + Math.floor(Math.random() * (below - lowest));
+    const server = createServer().listen(port, "127.0.0.1");
+    try {
+      await once(server, "listening");
+    } catch {
+      continue;
+    }
+    server.close();
+    await once(server, "close");
+    return port;
+  }
 }
 
 /** The pinned nats-server that `scripts/tools` has fetched, or what MPSYNC_NATS_SERVER names. */

@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn a_long_run_takes_a_few_bytes_and_widths_are_those_of_the_largest_value() {
         let mut out = Vec::new();
-        encode(&[7; 1_000_000], 3, &mut out);
+        encode(&vec![7; 1_000_000], 3, &mut out);
         assert!(out.len() <= 5, "{out:?}");
         assert_eq!([0, 1, 2, 255, 256, u32::MAX].map(bits), [0, 1, 2, 8, 9, 32]);
     }

@@ -10,7 +10,7 @@ const password = process.env.MPSYNC_ENGINE_PASSWORD
 const opened = []
 
 function connect(options = {}) {
-  const client = createClient({ url, username: 'default', password, log: { level: 127 }, ...options })
+  const client = createClient({ url, username: 'default', password, request_timeout: 300000, log: { level: 127 }, ...options })
   opened.push(client)
   return client
 }
@@ -157,7 +157,7 @@ test('a query that is aborted ends on the server', async () => {
   const endless = rows('SELECT max(cityHash64(number)) FROM numbers(1000000000000)', { query_id, abort_signal: abort.signal })
   const rejected = assert.rejects(endless)
   const running = async (condition) => (await rows(`SELECT count() AS c FROM system.processes WHERE ${condition}`))[0].c
-  const deadline = Date.now() + 30000
+  const deadline = Date.now() + 300000
   while ((await running(`query_id = '${query_id}'`)) !== 1) assert.ok(Date.now() < deadline, 'the query does not start')
   abort.abort()
   await rejected

@@ -329,11 +329,7 @@ async fn ingest_undisturbed(world: &mut World, jetstream: &jetstream::Context) {
             .await
             .expect("deleted");
     }
-    for (name, value) in [
-        ("CLICKHOUSE_DATABASE", "fresh"),
-        ("BATCH_SIZE", "20000"),
-        ("REQUEST_TIMEOUT_SECONDS", "60"),
-    ] {
+    for (name, value) in [("CLICKHOUSE_DATABASE", "fresh"), ("BATCH_SIZE", "20000")] {
         world.set(&format!("MPSYNC__HOT_STORAGE__{name}"), value);
     }
     let datasets: Vec<_> = DATASETS.split(',').map(dataset).collect();

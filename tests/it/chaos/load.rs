@@ -10,7 +10,7 @@ use async_nats::jetstream::{self, message::PublishMessage};
 use bytes::Bytes;
 use mpsync::generate::{Generator, Kind, Message, Options};
 
-use crate::support::PATIENCE;
+use crate::support::nats::{DUPLICATE_WINDOW, LOST_ANSWER};
 
 /// The datasets that the messages are of.
 pub(super) const DATASETS: &str = "trades,orderbooks,liquidations";
@@ -37,7 +37,8 @@ pub(super) struct Load {
 
 impl Load {
     /// Starts it; `pause` lies between two groups.
-    pub(super) fn start(jetstream: jetstream::Context, seed: u64, pause: Duration) -> Self {
+    pub(super) fn start(mut jetstream: jetstream::Context, seed: u64, pause: Duration) -> Self {
+        jetstream.set_timeout(LOST_ANSWER);
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = stop.clone();
         let publishing = tokio::spawn(async move {
@@ -105,7 +106,10 @@ async fn publish_until_acknowledged(
         if complete {
             return;
         }
-        assert!(begun.elapsed() < PATIENCE, "the stream takes no messages");
+        assert!(
+            begun.elapsed() < DUPLICATE_WINDOW,
+            "the stream takes no messages"
+        );
     }
 }
 

@@ -276,6 +276,7 @@ async fn the_configuration_of_the_system_that_it_replaces_starts_it_unchanged() 
         stats["archive"]["rows"] == 500
             && stats["tiers"]["cold"]["rows"] == 500
             && stats["tiers"]["hot"]["rows"] == 0
+            && stats["sync"]["last"]["ok"] == true
     })
     .await;
     let sync = json(&doors[1], "/stats")["sync"].clone();

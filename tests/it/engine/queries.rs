@@ -324,8 +324,9 @@ fn twenty_million_rows_pass_through_in_flat_memory() {
         grown >> 20,
         before >> 20
     );
+    // Held, it would be all of it.
     assert!(
-        grown < 200 << 20,
+        grown < bytes / 3 * 2,
         "resident memory grew by {} MiB",
         grown >> 20
     );

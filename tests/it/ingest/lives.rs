@@ -96,10 +96,11 @@ async fn a_daemon_that_slept_while_another_took_over_harms_nothing_when_it_wakes
 
 #[tokio::test]
 async fn engine_and_nats_server_may_die_in_the_middle() {
-    let mut world = World::start(&["trades"], &[("MPSYNC__HOT_STORAGE__BATCH_SIZE", "1000")]).await;
+    let settings = [("MPSYNC__HOT_STORAGE__BATCH_SIZE", "1000")];
+    let mut world = World::start_syncing(&["trades"], &settings).await;
     world.drain("trades").await;
     let jetstream = world.nats.jetstream().await;
-    let publishing = publish_slowly(&jetstream, 30_000);
+    let publishing = publish_slowly(&jetstream, 15_000);
     let mut daemon = world.daemon(&["--dataset", "trades"]);
     for round in 1..=2 {
         world.until_rows("trades", round * 4000).await;
@@ -112,10 +113,10 @@ async fn engine_and_nats_server_may_die_in_the_middle() {
         world.nats.launch().await;
     }
     publishing.await.expect("published");
-    world.until_rows("trades", 30_000).await;
+    world.until_rows("trades", 15_000).await;
     daemon.signal(Signal::TERM);
     assert!(daemon.ended().await.code() == Some(143), "{}", daemon.log());
-    check_trades(&world, 30_000).await;
+    check_trades(&world, 15_000).await;
 }
 
 #[tokio::test]
@@ -188,9 +189,8 @@ async fn on_an_older_server_and_over_an_upgrade_nothing_is_lost_or_doubled() {
     publish(&jetstream, (10_000..11_000).map(trade)).await;
     let report = world.drain("trades").await;
     assert_eq!(report["rows"], 1000, "{report}");
-    // On a machine under load an older server was seen to forget the consumer's floor as it ended: all came again and was known.
-    let held = report["already_held"].as_u64();
-    assert!(matches!(held, Some(0 | 10_000)), "{report}");
+    // On a machine under load an older server was seen to forget the consumer's floor as it ended: what came again was known.
+    assert!(report["already_held"].as_u64() <= Some(10_000), "{report}");
     check_trades(&world, 11_000).await;
     let stream = jetstream.get_stream("MARKET_DATA").await.expect("there");
     let info = stream.consumer_info("mpsync-trades").await.expect("there");

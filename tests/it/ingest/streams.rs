@@ -1,12 +1,13 @@
 //! Streams that lose, drop or begin anew.
 
+use crate::support::PATIENCE;
 use crate::support::daemon::World;
 use crate::support::nats::publish;
 use crate::support::trades::{check_trades, trade};
 
 #[tokio::test]
 async fn a_stream_that_lost_its_tail_begins_a_new_epoch() {
-    let mut world = World::start(&["trades"], &[]).await;
+    let mut world = World::start_syncing(&["trades"], &[]).await;
     world.drain("trades").await;
     let jetstream = world.nats.jetstream().await;
     publish(&jetstream, (0..1000).map(trade)).await;
@@ -62,7 +63,7 @@ async fn copy(world: &mut World) -> tempfile::TempDir {
 
 #[tokio::test]
 async fn a_stream_that_lost_more_the_second_time_loses_no_message_of_now() {
-    let mut world = World::start(&["trades"], &[]).await;
+    let mut world = World::start_syncing(&["trades"], &[]).await;
     world.drain("trades").await;
     let mut published = 0;
     let mut add = async |world: &World, n: u64| {
@@ -155,8 +156,9 @@ async fn a_consumer_that_acknowledges_in_another_way_is_made_anew_from_its_floor
     let consumer = stream.create_consumer(older).await.expect("made");
     publish(&jetstream, (0..1000).map(trade)).await;
     let mut messages = consumer
-        .fetch()
+        .batch()
         .max_messages(300)
+        .expires(PATIENCE)
         .messages()
         .await
         .expect("messages");

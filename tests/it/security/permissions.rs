@@ -6,6 +6,7 @@ use crate::support::clickhouse::ClickHouse;
 use crate::support::daemon::World;
 use crate::support::nats::{NatsServer, publish};
 use crate::support::trades::{check_trades, trade};
+use crate::support::{PATIENCE, until};
 
 /// A server with the example's accounts, its passwords filled in, its ports and folder those of the test.
 async fn server(folder: &std::path::Path) -> NatsServer {
@@ -33,7 +34,13 @@ async fn connect(nats: &NatsServer, user: &str, password: &str) -> jetstream::Co
     let options = async_nats::ConnectOptions::with_user_and_password(user.into(), password.into());
     let client = options.connect(nats.url()).await.expect("connects");
     let mut context = jetstream::new(client);
-    // What is forbidden gets no answer.
+    context.set_timeout(PATIENCE);
+    context
+}
+
+/// The same connection for what is forbidden, which gets no answer.
+fn brief(context: &jetstream::Context) -> jetstream::Context {
+    let mut context = context.clone();
     context.set_timeout(std::time::Duration::from_secs(2));
     context
 }
@@ -74,13 +81,21 @@ async fn ingest_and_dead_letters_work_with_the_rights_of_the_example_and_more_is
     }
 
     let mpsync = connect(&world.nats, "mpsync", "ingests").await;
+    mpsync.get_stream("MARKET_DATA").await.expect("it may look");
+    let mut looks = None;
+    until("it looks, as quickly as is asked for", async || {
+        looks = brief(&mpsync).get_stream("MARKET_DATA").await.ok();
+        looks.is_some()
+    })
+    .await;
+    let stream = looks.expect("the stream");
+    let (mpsync, collector) = (brief(&mpsync), brief(&collector));
     let (subject, payload) = trade(1);
     let refused = mpsync.publish(subject, payload.into()).await;
     assert!(
         refused.expect("it is sent").await.is_err(),
         "mpsync publishes market data"
     );
-    let stream = mpsync.get_stream("MARKET_DATA").await.expect("it may look");
     assert!(stream.purge().await.is_err(), "mpsync purges");
     assert!(
         stream.delete_message(1).await.is_err(),

@@ -14,7 +14,7 @@ use crate::support::{PATIENCE, free_port, mpsync, until};
 async fn health(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = tokio::process::Command::from(mpsync());
     command
-        .arg("health")
+        .args(["health", "--timeout", "300"])
         .args(arguments)
         .envs(environment.iter().copied())
         .kill_on_drop(true);

@@ -43,7 +43,8 @@ async fn the_service_manager_hears_of_readiness_life_each_reload_and_the_end() {
     std::fs::write(&file, "logging: {level: debug}\n").expect("written");
     let settings = [
         ("NOTIFY_SOCKET", path.to_str().expect("UTF-8")),
-        ("WATCHDOG_USEC", "200000"),
+        // So many signs of life as the socket holds last for ten seconds in which nobody listens.
+        ("WATCHDOG_USEC", "2000000"),
         ("MPSYNC_CONFIG", file.to_str().expect("UTF-8")),
     ];
     let world = World::start(&["trades"], &settings).await;

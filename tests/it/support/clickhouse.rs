@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
 
-use super::{free_port, until};
+use super::{free_port, until_listening};
 
 /// An engine that can be killed and started again on the same port and folder.
 pub(crate) struct ClickHouse {
@@ -21,6 +21,15 @@ fn program() -> PathBuf {
     std::env::var_os("MPSYNC_TEST_BIN").map_or_else(super::program, PathBuf::from)
 }
 
+/// A folder in memory: in a container often one of 64 MiB.
+const MEMORY: &str = "/dev/shm";
+/// What a test's data may need there.
+const ROOM: u64 = 2 << 30;
+
+fn has_room(folder: &str) -> bool {
+    rustix::fs::statvfs(folder).is_ok_and(|system| system.f_bavail * system.f_frsize >= ROOM)
+}
+
 impl ClickHouse {
     /// Starts one that asks for no password.
     pub(crate) async fn start() -> Self {
@@ -33,10 +42,12 @@ impl ClickHouse {
         Self::start_below(folder, authenticated).await
     }
 
-    /// Starts one that asks for no password, and keeps its data in memory where the system has a folder there.
+    /// Starts one that asks for no password, and keeps its data in memory where the system has room enough there.
     pub(crate) async fn start_in_memory() -> Self {
-        let in_memory = tempfile::tempdir_in("/dev/shm");
-        let folder = in_memory.or_else(|_| tempfile::tempdir());
+        let folder = match has_room(MEMORY) {
+            true => tempfile::tempdir_in(MEMORY),
+            false => tempfile::tempdir(),
+        };
         Self::start_below(folder.expect("a folder"), false).await
     }
 
@@ -53,7 +64,8 @@ impl ClickHouse {
 
     /// Starts it again after [`ClickHouse::kill`].
     pub(crate) async fn launch(&mut self) {
-        let log = File::create(self.folder.path().join("log")).expect("a log file");
+        let path = self.folder.path().join("log");
+        let log = File::create(&path).expect("a log file");
         let mut command = Command::new(program());
         command
             .args(["engine", "--listen", &format!("127.0.0.1:{}", self.port)])
@@ -64,12 +76,10 @@ impl ClickHouse {
         if !self.authenticated {
             command.arg("--no-auth");
         }
-        self.child = Some(command.spawn().expect("the engine starts"));
-        let address = format!("127.0.0.1:{}", self.port);
-        until("the engine to listen", async || {
-            tokio::net::TcpStream::connect(&address).await.is_ok()
-        })
-        .await;
+        let child = self
+            .child
+            .insert(command.spawn().expect("the engine starts"));
+        until_listening(child, self.port, &path).await;
     }
 
     /// Kills it at once.

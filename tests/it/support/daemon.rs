@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::clickhouse::ClickHouse;
 use super::nats::NatsServer;
-use super::{program, until};
+use super::{PATIENCE, program, until};
 
 /// Of how many daemons a failed test shows the log.
 const LOGS_SHOWN: u32 = 8;
@@ -30,6 +30,12 @@ impl World {
     /// Starts the servers; makes the tables of these datasets.
     pub(crate) async fn start(tables: &[&str], settings: &[(&str, &str)]) -> Self {
         let (nats, clickhouse) = tokio::join!(NatsServer::start(), ClickHouse::start());
+        Self::of(nats, clickhouse, tables, settings).await
+    }
+
+    /// The same where NATS may be killed: what it has acknowledged is on disk.
+    pub(crate) async fn start_syncing(tables: &[&str], settings: &[(&str, &str)]) -> Self {
+        let (nats, clickhouse) = tokio::join!(NatsServer::start_syncing(), ClickHouse::start());
         Self::of(nats, clickhouse, tables, settings).await
     }
 
@@ -84,8 +90,11 @@ impl World {
         Config::load(None, self.settings.clone()).expect("a good configuration")
     }
 
+    /// Hot as the test asks it, which gives it more time than the daemons do.
     pub(crate) fn hot(&self) -> Tier {
-        Tier::new(TierRole::Hot, &self.config().hot)
+        let mut hot = self.config().hot;
+        hot.request_timeout = PATIENCE;
+        Tier::new(TierRole::Hot, &hot)
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -147,8 +156,7 @@ impl World {
     /// Runs the program to its end.
     pub(crate) async fn run(&self, arguments: &[&str]) -> std::process::Output {
         let mut command = tokio::process::Command::from(self.command(arguments));
-        let ended =
-            tokio::time::timeout(super::PATIENCE, command.kill_on_drop(true).output()).await;
+        let ended = tokio::time::timeout(PATIENCE, command.kill_on_drop(true).output()).await;
         ended.expect("the program ends").expect("the program runs")
     }
 

@@ -7,8 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long anything may take before a test gives it up.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) use super::PATIENCE;
 
 /// Asks until the answer is yes; panics when patience ends.
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {

@@ -13,14 +13,16 @@ pub(crate) mod tls;
 pub(crate) mod trades;
 pub(crate) mod transfer;
 
-use std::path::PathBuf;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long anything may take before a test gives it up.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// How long anything may take before a test gives it up. It only ends what hangs: a busy machine must never come near it.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(5);
 
 /// The program under test.
 pub(crate) fn program() -> PathBuf {
@@ -75,10 +77,43 @@ pub(crate) fn signal(child: Option<&Child>, signal: Signal) {
     }
 }
 
-/// A port that is free now, for a server that must come back on the same one.
+/// A port that nobody has, for a server that must come back on the same one; never the same twice.
+///
+/// It lies below those that the system gives to connections: one of them could be taken while the server is down, and even by
+/// the client that tries to reach it, which then is connected with itself.
 pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    static TRIED: AtomicU16 = AtomicU16::new(0);
+    const LOWEST: u16 = 10_000;
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let of_connections = range.ok().and_then(|range| {
+        let lowest = range.split_whitespace().next()?;
+        lowest.parse::<u16>().ok()
+    });
+    let ports = of_connections.unwrap_or(32_768).saturating_sub(LOWEST);
+    for _ in 0..ports {
+        // Another run of the tests on this machine begins elsewhere.
+        let begin = std::process::id().wrapping_mul(7_919);
+        let nth = begin.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed).into());
+        let offset = u16::try_from(nth % u32::from(ports)).expect("below a port's range");
+        if TcpListener::bind(("127.0.0.1", LOWEST + offset)).is_ok() {
+            return LOWEST + offset;
+        }
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").port()
+}
+
+/// A server is to listen on this port of its own, and has not ended: else its log is shown.
+pub(crate) async fn until_listening(child: &mut Child, port: u16, log: &Path) {
+    until(&format!("port {port} to be listened on"), async || {
+        let is_there = tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
+        if let Some(status) = child.try_wait().expect("a status") {
+            let log = std::fs::read_to_string(log).unwrap_or_default();
+            panic!("the server on port {port} ended with {status}; it said:\n{log}");
+        }
+        is_there.is_ok()
+    })
+    .await;
 }
 
 /// Asks until the answer is yes; panics when patience ends.

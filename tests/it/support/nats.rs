@@ -3,12 +3,18 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use async_nats::jetstream;
 use async_nats::jetstream::message::PublishMessage;
 use rustix::process::Signal;
 
-use super::{PATIENCE, free_port, until};
+use super::{PATIENCE, free_port, until, until_listening};
+
+/// How long an answer is waited for that a killed server may never give.
+pub(crate) const LOST_ANSWER: Duration = Duration::from_secs(5);
+/// For how long a stream knows ids again: what is sent later than that would be another message.
+pub(crate) const DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
 
 /// A nats-server that can be killed and started again on the same port and folder.
 pub(crate) struct NatsServer {
@@ -95,8 +101,8 @@ impl NatsServer {
 
     /// Starts it again after [`NatsServer::kill`].
     pub(crate) async fn launch(&mut self) {
-        let log = self.folder.path().join("log");
-        let log = File::options().create(true).append(true).open(log);
+        let path = self.folder.path().join("log");
+        let log = File::options().create(true).append(true).open(&path);
         let log = log.expect("a log file");
         let child = Command::new(&self.program)
             .args([
@@ -113,12 +119,7 @@ impl NatsServer {
             .stderr(log)
             .spawn()
             .expect("nats-server starts: `just tools` fetches it");
-        self.child = Some(child);
-        let address = format!("127.0.0.1:{}", self.port);
-        until("nats-server to listen", async || {
-            tokio::net::TcpStream::connect(&address).await.is_ok()
-        })
-        .await;
+        until_listening(self.child.insert(child), self.port, &path).await;
     }
 
     /// Kills it at once.
@@ -150,11 +151,12 @@ impl NatsServer {
             .connect(self.url())
             .await
             .expect("connects");
-        let jetstream = jetstream::new(client);
+        let mut jetstream = jetstream::new(client);
         until("JetStream to answer", async || {
             jetstream.query_account().await.is_ok()
         })
         .await;
+        jetstream.set_timeout(PATIENCE);
         jetstream
     }
 }
@@ -195,6 +197,8 @@ pub(crate) async fn publish_surely(
     jetstream: &jetstream::Context,
     messages: impl IntoIterator<Item = (u64, (String, Vec<u8>))>,
 ) {
+    let mut jetstream = jetstream.clone();
+    jetstream.set_timeout(LOST_ANSWER);
     let messages: Vec<_> = messages.into_iter().collect();
     let begun = std::time::Instant::now();
     loop {
@@ -219,6 +223,9 @@ pub(crate) async fn publish_surely(
         if all {
             return;
         }
-        assert!(begun.elapsed() < PATIENCE, "the stream takes no messages");
+        assert!(
+            begun.elapsed() < DUPLICATE_WINDOW,
+            "the stream takes no messages"
+        );
     }
 }

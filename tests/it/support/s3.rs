@@ -92,7 +92,7 @@ impl S3 {
             .stderr(log)
             .spawn()
             .expect("SeaweedFS starts; `just tools` fetches it");
-        let server = Self {
+        let mut server = Self {
             child,
             folder,
             port,
@@ -100,6 +100,11 @@ impl S3 {
             https_port,
         };
         until("the S3 store to listen", || {
+            let status = server.child.try_wait().expect("a status");
+            if let Some(status) = status {
+                let log = std::fs::read_to_string(server.folder.path().join("log"));
+                panic!("SeaweedFS ended with {status}: {}", log.unwrap_or_default());
+            }
             TcpStream::connect(("127.0.0.1", https_port.unwrap_or(port))).is_ok()
         });
         // A bucket is a folder below /buckets of its file system.

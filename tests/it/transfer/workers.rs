@@ -170,8 +170,13 @@ fn two_workers_that_are_killed_and_stopped_at_any_moment_end_in_the_same_state()
         one.wait().unwrap();
     }
     let world = &arena.world;
+    // A lease of a usual length: of these two none is to be taken for dead where the machine is busy.
     let last: Vec<_> = (0..2)
-        .map(|_| world.command(&ARGUMENTS).spawn().unwrap())
+        .map(|_| {
+            let mut command = world.command(&ARGUMENTS);
+            command.env("MPSYNC__SYNC__LEASE_SECONDS", "60");
+            command.spawn().unwrap()
+        })
         .collect();
     for one in last {
         let output = one.wait_with_output().unwrap();
