@@ -1,7 +1,8 @@
 //! From record batches to chunks: cut, encoded, hashed and handed to the store in one pass. Blocks: runs on a thread of its
 //! own.
 //!
-//! Memory is bounded by one row group, encoded, and two parts of an upload, however big the window is.
+//! Memory is bounded by one row group, whose rows are bounded in number and in bytes, and by two parts of an upload, however big
+//! the window is.
 
 use std::time::Instant;
 

@@ -36,8 +36,7 @@ pub(super) async fn erase(
 ) -> Result<Cleaned> {
     let mut turn = Turn::new(road, window, observer);
     let done = prove_and_erase(road, source, window, &mut turn, work).await;
-    turn.end(done.as_ref().err()).await;
-    done
+    turn.end(done).await
 }
 
 async fn prove_and_erase(

@@ -286,7 +286,7 @@ impl Runner {
                 let mut turn = Turn::new(road, window, observer);
                 let driven = Box::pin(drive(road, source, window, self.goal, &mut turn, work));
                 let driven = self.or_interrupted(driven).await;
-                turn.end(driven.as_ref().err()).await;
+                let driven = turn.end(driven).await;
                 let driven = driven.doing(|| format!("{} {window}", road.dataset.name))?;
                 Ok(Cleaned {
                     rows: 0,

@@ -107,7 +107,7 @@ pub(super) async fn clean(
     }
     let mut turn = Turn::new(road, span, observer);
     let done = seal_and_finish(road, observer, partition, span, &mut turn, work).await;
-    turn.end(done.as_ref().err()).await;
+    let done = turn.end(done).await;
     cleaned.add(done?);
     Ok(cleaned)
 }
@@ -220,8 +220,7 @@ async fn prove(
             work,
         ))
         .await;
-        own.end(driven.as_ref().err()).await;
-        driven?
+        own.end(driven).await?
     };
     if driven.stage == Stage::Verified {
         return Ok(driven);
@@ -314,8 +313,7 @@ pub(super) async fn recover(
 ) -> Result<Option<Cleaned>> {
     let mut turn = Turn::new(road, found.span, observer);
     let done = take_over(road, observer, found, finish, &mut turn, work).await;
-    turn.end(done.as_ref().err()).await;
-    done
+    turn.end(done).await
 }
 
 /// Gives a table that an interrupted attempt left the name of this attempt: from here on its maker finds none of the old

@@ -71,6 +71,12 @@ impl<'a> Turn<'a> {
         Ok(attempt)
     }
 
+    /// Whether what was found has to be looked at again: it would halt, and nobody was kept out while it was found, so that it may
+    /// be half of what another is doing.
+    pub(super) fn is_premature(&self, error: &Error) -> bool {
+        halts(error) && !self.has_begun()
+    }
+
     /// A busy error where somebody else has taken the window over since: asked of the archive, right before a step that is
     /// not to be done twice.
     pub(super) async fn check_held(&self) -> Result<()> {
@@ -146,22 +152,22 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Ends the turn: says how in the journal, and gives the lease back.
+    /// Ends the turn: says how in the journal, and gives the lease back. What was found is returned; a busy error in place
+    /// of one that halts, where somebody else was at work meanwhile.
     ///
     /// Where a request was left without an answer the attempt is not said to have ended, since it may still take effect:
     /// the next attempt shuts it out first.
-    pub(super) async fn end(mut self, error: Option<&Error>) {
+    pub(super) async fn end<T>(mut self, found: Result<T>) -> Result<T> {
+        let found = match found {
+            Err(e) if halts(&e) => Err(self.judged(e).await),
+            found => found,
+        };
+        let error = found.as_ref().err();
         let in_doubt = error.is_some_and(|e| match e.cause() {
             Cause::Transport(_) | Cause::Interrupted => true,
             Cause::Server { .. } => e.disposition() == Disposition::Retry,
             _ => false,
         });
-        // What halts is noted even where nothing had been changed yet, or nobody would know of it.
-        if error.is_some_and(|e| Status::after(e) == Status::Halted)
-            && let Err(e) = self.attempt().await
-        {
-            tracing::warn!(window = %self.window, error = %e, "that it halted may not be noted");
-        }
         if error.is_none()
             && !self.has_begun()
             && let Err(e) = self.settle().await
@@ -175,6 +181,21 @@ impl<'a> Turn<'a> {
             tracing::warn!(window = %self.window, error = %e, "the end of an attempt could not be noted");
         }
         self.release().await;
+        found
+    }
+
+    /// An error that halts, if it was found while nobody else could change anything: who slept, and was overtaken, compares
+    /// what it read before with what another has made since. It is noted even where nothing had been changed yet, or nobody
+    /// would know of it.
+    async fn judged(&mut self, found: Error) -> Error {
+        if let Err(overtaken) = self.check_held().await {
+            tracing::warn!(window = %self.window, error = %found, "a difference that was found after the window had been taken over says nothing");
+            return overtaken;
+        }
+        if let Err(e) = self.attempt().await {
+            tracing::warn!(window = %self.window, error = %e, "that it halted may not be noted");
+        }
+        found
     }
 
     /// Begins, to note its end, where nothing was to be changed and the journal's last word is of a failure, of an attempt
@@ -232,4 +253,8 @@ impl<'a> Turn<'a> {
             .iter()
             .any(|(number, entry)| *number > seen && entry.event == Event::Cancelled))
     }
+}
+
+fn halts(error: &Error) -> bool {
+    Status::after(error) == Status::Halted
 }

@@ -29,11 +29,29 @@ pub(super) struct Driven {
     pub(super) arrow_bytes: u64,
 }
 
-/// Drives a window towards the goal.
-///
+/// Drives a window towards the goal. What would halt is looked at again under the lease where nobody was kept out while it was
+/// found: it may have been half of what another worker was doing.
+pub(super) async fn drive(
+    road: &Road,
+    source: Option<&SourceTable>,
+    window: Window,
+    goal: Goal,
+    turn: &mut Turn<'_>,
+    work: &Work,
+) -> Result<Driven> {
+    match advance(road, source, window, goal, turn, work).await {
+        Err(e) if turn.is_premature(&e) => {
+            tracing::info!(error = %e, "found without the lease; looked at again with it");
+            turn.attempt().await?;
+            advance(road, source, window, goal, turn, work).await
+        }
+        found => found,
+    }
+}
+
 /// Every round asks the data anew. `Verified` is reached by a round in which hot held no row that the archive does not
 /// (same position, same hash), and cold held exactly the archive's generations.
-pub(super) async fn drive(
+async fn advance(
     road: &Road,
     source: Option<&SourceTable>,
     window: Window,

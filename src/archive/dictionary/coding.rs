@@ -32,23 +32,29 @@ pub(super) enum Coding {
     },
 }
 
-/// Writes values in the encoding PLAIN.
+/// How decimals lie in bytes: so many of them, the highest first.
 #[derive(Clone, Copy)]
-pub(super) struct Plain {
-    /// Bytes of a decimal.
-    pub(super) width: usize,
-}
+pub(super) struct Width(pub(super) usize);
 
-impl Plain {
-    /// A decimal as it is compared and written: so many bytes, the highest first.
-    pub(super) fn decimal(self, value: i128) -> impl AsRef<[u8]> {
-        let bytes = value.to_be_bytes();
-        bytes[bytes.len().saturating_sub(self.width)..].to_vec()
+impl Width {
+    /// A decimal as it is compared and written. What is cut off is the sign's, for as many digits as the column has.
+    fn bytes(self, value: i128) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.0);
+        self.push(value, &mut out);
+        out
     }
 
-    fn push_decimal(self, value: i128, out: &mut Vec<u8>) {
+    fn push(self, value: i128, out: &mut Vec<u8>) {
         let bytes = value.to_be_bytes();
-        out.extend_from_slice(&bytes[bytes.len().saturating_sub(self.width)..]);
+        out.extend_from_slice(&bytes[bytes.len().saturating_sub(self.0)..]);
+    }
+
+    fn page<'a>(self, values: impl IntoIterator<Item = &'a i128>) -> Vec<u8> {
+        let mut out = Vec::new();
+        for value in values {
+            self.push(*value, &mut out);
+        }
+        out
     }
 }
 
@@ -60,82 +66,61 @@ impl Sorted {
         }
     }
 
-    /// A value as it is compared.
-    pub(super) fn bytes(&self, place: usize, plain: Plain) -> Vec<u8> {
-        match self {
-            Self::Decimals(values) => plain.decimal(values[place]).as_ref().to_vec(),
-            Self::Texts(values) => values[place].to_vec(),
-        }
-    }
-
     /// All of them in the encoding PLAIN: a dictionary page.
-    pub(super) fn page(&self, plain: Plain) -> Vec<u8> {
-        let mut out = Vec::new();
+    pub(super) fn page(&self, width: Width) -> Vec<u8> {
         match self {
-            Self::Decimals(values) => values.iter().for_each(|v| plain.push_decimal(*v, &mut out)),
+            Self::Decimals(values) => width.page(values),
             Self::Texts(values) => {
+                let mut out = Vec::new();
                 for text in values {
                     // A text of 4 GiB does not fit into a batch.
                     let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
                     out.extend_from_slice(&length.to_le_bytes());
                     out.extend_from_slice(text);
                 }
+                out
             }
         }
-        out
+    }
+
+    /// A value as it is compared.
+    fn bytes(&self, place: usize, width: Width) -> Vec<u8> {
+        match self {
+            Self::Decimals(values) => width.bytes(values[place]),
+            Self::Texts(values) => values[place].to_vec(),
+        }
     }
 }
 
 impl Coding {
     /// The coding of these values: text always has a dictionary, as it came with one; decimals have what makes some of them
-    /// smallest. Bits are filled up to bytes where that helps zstd to find what repeats.
-    pub(super) fn of(values: Values, plain: Plain, zstd: &mut Zstd) -> Result<Self> {
-        let numbered = match values {
-            Values::Plain(values) => return Ok(Self::Plain(values)),
+    /// smallest.
+    pub(super) fn of(values: Values, width: Width, zstd: &mut Zstd) -> Result<Self> {
+        match values {
+            Values::Plain(values) => Ok(Self::Plain(values)),
             Values::Texts(numbered) => {
                 let (sorted, places) = numbered.into_sorted();
-                let bits = bits(sorted.len());
-                let sorted = Sorted::Texts(sorted);
-                return Ok(Self::Dictionary {
-                    sorted,
+                Ok(Self::Dictionary {
+                    bits: bits(sorted.len()),
+                    sorted: Sorted::Texts(sorted),
                     places,
-                    bits,
-                });
+                })
             }
-            Values::Decimals(numbered) => numbered,
-        };
-        let (sorted, places) = numbered.into_sorted();
-        let few = bits(sorted.len());
-        let whole = few.next_multiple_of(8);
-        let trial: Vec<u32> = stretches(places.len())
-            .flat_map(|stretch| places[stretch].iter().copied())
-            .collect();
-        let mut as_is = Vec::new();
-        for place in &trial {
-            plain.push_decimal(sorted[*place as usize], &mut as_is);
+            Values::Decimals(numbered) => {
+                let (sorted, places) = numbered.into_sorted();
+                Ok(match smallest(&sorted, &places, width, zstd)? {
+                    Some(bits) => Self::Dictionary {
+                        sorted: Sorted::Decimals(sorted),
+                        places,
+                        bits,
+                    },
+                    None => {
+                        let value = |place: u32| sorted[place as usize];
+                        Self::Plain(places.into_iter().map(value).collect())
+                    }
+                })
+            }
         }
-        let as_is = zstd.compressed(&as_is)?.len();
-        let mut packed = |bits| {
-            let mut out = Vec::new();
-            hybrid::encode(&trial, bits, &mut out);
-            zstd.compressed(&out).map(|out| out.len())
-        };
-        let (few, whole) = ((packed(few)?, few), (packed(whole)?, whole));
-        let (smallest, bits) = few.min(whole);
-        let sorted = Sorted::Decimals(sorted);
-        let dictionary = zstd.compressed(&sorted.page(plain))?.len();
-        if smallest + dictionary * trial.len() / places.len().max(1) <= as_is {
-            return Ok(Self::Dictionary {
-                sorted,
-                places,
-                bits,
-            });
-        }
-        let Sorted::Decimals(sorted) = sorted else {
-            return Ok(Self::Plain(Vec::new()));
-        };
-        let values = places.into_iter().map(|place| sorted[place as usize]);
-        Ok(Self::Plain(values.collect()))
     }
 
     /// The encoding as Parquet names it.
@@ -155,9 +140,9 @@ impl Coding {
     }
 
     /// Appends some of the values as a page has them.
-    pub(super) fn push(&self, values: Range<usize>, plain: Plain, out: &mut Vec<u8>) {
+    pub(super) fn push(&self, values: Range<usize>, width: Width, out: &mut Vec<u8>) {
         match self {
-            Self::Plain(all) => all[values].iter().for_each(|v| plain.push_decimal(*v, out)),
+            Self::Plain(all) => all[values].iter().for_each(|v| width.push(*v, out)),
             Self::Dictionary { places, bits, .. } => {
                 out.push(*bits);
                 hybrid::encode(&places[values], *bits, out);
@@ -179,13 +164,34 @@ impl Coding {
     }
 
     /// A bound as statistics have it.
-    pub(super) fn bound_bytes(&self, bound: i128, plain: Plain) -> Vec<u8> {
+    pub(super) fn bound_bytes(&self, bound: i128, width: Width) -> Vec<u8> {
         match self {
-            Self::Plain(_) => plain.decimal(bound).as_ref().to_vec(),
+            Self::Plain(_) => width.bytes(bound),
             Self::Dictionary { sorted, .. } => usize::try_from(bound)
-                .map_or_else(|_| Vec::new(), |place| sorted.bytes(place, plain)),
+                .map_or_else(|_| Vec::new(), |place| sorted.bytes(place, width)),
         }
     }
+}
+
+/// The bits in which a dictionary makes some of the values smallest; `None` where they are smaller as they are. Bits are filled
+/// up to bytes where that helps zstd to find what repeats.
+fn smallest(sorted: &[i128], places: &[u32], width: Width, zstd: &mut Zstd) -> Result<Option<u8>> {
+    let trial: Vec<u32> = stretches(places.len())
+        .flat_map(|stretch| places[stretch].iter().copied())
+        .collect();
+    let mut packed = |bits: u8| -> Result<(usize, u8)> {
+        let mut out = Vec::new();
+        hybrid::encode(&trial, bits, &mut out);
+        Ok((zstd.compressed(&out)?.len(), bits))
+    };
+    let few = bits(sorted.len());
+    let (values, bits) = packed(few)?.min(packed(few.next_multiple_of(8))?);
+    let dictionary = zstd.compressed(&width.page(sorted))?.len();
+    // The dictionary serves all values, and the trial has its share in it.
+    let share = dictionary * trial.len() / places.len().max(1);
+    let as_is = width.page(trial.iter().map(|place| &sorted[*place as usize]));
+    let as_is = zstd.compressed(&as_is)?.len();
+    Ok((values + share <= as_is).then_some(bits))
 }
 
 /// The bits of a place among so many.

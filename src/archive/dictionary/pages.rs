@@ -16,7 +16,7 @@ use parquet::file::writer::{SerializedPageWriter, SerializedRowGroupWriter, Trac
 use parquet::schema::types::ColumnDescPtr;
 use zstd::bulk::Compressor;
 
-use super::coding::{Coding, Plain};
+use super::coding::{Coding, Width};
 use super::{DictionaryColumn, Shape, hybrid};
 use crate::error::Result;
 
@@ -56,20 +56,19 @@ impl DictionaryColumn {
             values,
             rows,
         } = self;
-        let width = usize::try_from(leaf.type_length()).unwrap_or_default();
-        let plain = Plain { width };
-        let coding = Coding::of(values, plain, zstd)?;
+        let width = Width(usize::try_from(leaf.type_length()).unwrap_or_default());
+        let coding = Coding::of(values, width, zstd)?;
         let mut chunk = ChunkBytes::new(zstd);
         if let Coding::Dictionary { sorted, .. } = &coding {
-            chunk.dictionary(&sorted.page(plain), sorted.len())?;
+            chunk.dictionary(&sorted.page(width), sorted.len())?;
         }
         let mut index = ColumnIndexBuilder::new(leaf.physical_type());
         let mut bounds = Vec::new();
-        let bytes = |bound| coding.bound_bytes(bound, plain);
+        let bytes = |bound| coding.bound_bytes(bound, width);
         for cut in cuts(&shape, rows) {
             let mut body = Vec::new();
             let levels = push_shape(&shape, cut.rows.clone(), &mut body);
-            coding.push(cut.values.clone(), plain, &mut body);
+            coding.push(cut.values.clone(), width, &mut body);
             chunk.page(&body, levels, cut.rows.len(), coding.encoding())?;
             let bound = coding.bounds(cut.values.clone());
             let (min, max) =

@@ -214,6 +214,19 @@ fn decimals_of_too_many_values_for_a_dictionary_are_written_as_they_are() {
 }
 
 #[test]
+fn decimals_of_fewer_digits_take_fewer_bytes() {
+    let most = 10_i128.pow(20) - 1;
+    let values: Decimal128Array = [most, -most, 0, -1, most].into_iter().map(Some).collect();
+    let values = values.with_precision_and_scale(20, 2).unwrap();
+    let schema = Schema::new(vec![Field::new("n", values.data_type().clone(), false)]);
+    let batch = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(values)]).unwrap();
+    let (ours, theirs) = (open(&file(&batch, 2, true)), open(&file(&batch, 2, false)));
+    assert_eq!(ours.parquet_schema().column(0).type_length(), 9);
+    assert_same_statistics(ours.metadata(), theirs.metadata());
+    assert_same(&batch, &read(ours));
+}
+
+#[test]
 fn columns_of_other_shapes_are_left_to_the_library() {
     let names = StringArray::from(vec!["a", "b"]);
     let item = Arc::new(Field::new("item", DataType::Decimal128(38, 18), true));

@@ -51,8 +51,7 @@ pub(super) async fn leave(
     }
     let mut turn = Turn::new(road, window, observer);
     let removed = remove(road, window, cold_leaves, &mut turn, work).await;
-    turn.end(removed.as_ref().err()).await;
-    removed
+    turn.end(removed).await
 }
 
 /// Where rows of a window still are: in a tier that is cleaned by itself, or set aside from one. Those come back where whoever set
