@@ -6,7 +6,8 @@
 
 FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /src
-# The allocator is built with it.
+# The allocator is built with it; any version does.
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo ./.cargo

@@ -47,6 +47,8 @@ fn killing_a_sync_at_any_moment_and_starting_it_again_ends_in_the_same_state() {
     let counts = world.sql("SELECT count(), uniqExact(stream_epoch, stream_seq), min(stream_seq), max(stream_seq) FROM cold.trades");
     assert_eq!(counts, format!("{expected}\t{expected}\t1\t{expected}"));
     assert_eq!(world.number("SELECT count() FROM hot.trades"), 0);
+    // What a killed run made for a comparison that no later one needed is left to the sweep.
+    world.succeed(&["gc", "--older-than", "0s"]);
     assert_eq!(world.leftovers("hot") + &world.leftovers("cold"), "");
     world.succeed(&["verify", "--deep", "--against", "cold"]);
 }
