@@ -178,10 +178,7 @@ impl Encoder {
         let Some(open) = &mut self.open else {
             return Ok(());
         };
-        let sums = open.write(slice, times, self.seat.threads())?;
-        if let Some(group) = &mut open.group {
-            group.plain_bytes += bytes as u64;
-        }
+        let sums = open.write(slice, bytes, times, self.seat.threads())?;
         for (field, sum) in slice.schema_ref().fields().iter().zip(sums) {
             self.column_sums.add_sum(field.name(), sum);
         }
@@ -298,6 +295,7 @@ impl OpenChunk {
     fn write(
         &mut self,
         slice: &RecordBatch,
+        bytes: usize,
         times: Option<(Timestamp, Timestamp)>,
         threads: usize,
     ) -> Result<Vec<u64>> {
@@ -312,6 +310,7 @@ impl OpenChunk {
         let sums = group.write(slice, &self.fields, threads)?;
         let rows = slice.num_rows() as u64;
         group.rows += rows;
+        group.plain_bytes += bytes as u64;
         self.rows += rows;
         self.times = match (self.times, times) {
             (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),

@@ -32,6 +32,23 @@ pub(super) enum Coding {
     },
 }
 
+/// A dictionary as the chunk has it: how many values, their bytes, and these compressed.
+pub(super) struct DictionaryPage {
+    pub(super) entries: usize,
+    pub(super) plain_bytes: usize,
+    pub(super) compressed: Vec<u8>,
+}
+
+impl DictionaryPage {
+    fn new(entries: usize, page: &[u8], zstd: &mut Zstd) -> Result<Self> {
+        Ok(Self {
+            entries,
+            plain_bytes: page.len(),
+            compressed: zstd.compressed(page)?,
+        })
+    }
+}
+
 /// How decimals lie in bytes: so many of them, the highest first.
 #[derive(Clone, Copy)]
 pub(super) struct Width(pub(super) usize);
@@ -66,23 +83,6 @@ impl Sorted {
         }
     }
 
-    /// All of them in the encoding PLAIN: a dictionary page.
-    pub(super) fn page(&self, width: Width) -> Vec<u8> {
-        match self {
-            Self::Decimals(values) => width.page(values),
-            Self::Texts(values) => {
-                let mut out = Vec::new();
-                for text in values {
-                    // A text of 4 GiB does not fit into a batch.
-                    let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
-                    out.extend_from_slice(&length.to_le_bytes());
-                    out.extend_from_slice(text);
-                }
-                out
-            }
-        }
-    }
-
     /// A value as it is compared.
     fn bytes(&self, place: usize, width: Width) -> Vec<u8> {
         match self {
@@ -93,34 +93,37 @@ impl Sorted {
 }
 
 impl Coding {
-    /// The coding of these values: text always has a dictionary, as it came with one; decimals have what makes some of them
-    /// smallest.
-    pub(super) fn of(values: Values, width: Width, zstd: &mut Zstd) -> Result<Self> {
-        match values {
-            Values::Plain(values) => Ok(Self::Plain(values)),
+    /// The coding of these values, and the page of its dictionary: text always has one, as it came with one; decimals have what
+    /// makes some of them smallest.
+    pub(super) fn of(
+        values: Values,
+        width: Width,
+        zstd: &mut Zstd,
+    ) -> Result<(Self, Option<DictionaryPage>)> {
+        let (sorted, places, bits, page) = match values {
+            Values::Plain(values) => return Ok((Self::Plain(values), None)),
             Values::Texts(numbered) => {
                 let (sorted, places) = numbered.into_sorted();
-                Ok(Self::Dictionary {
-                    bits: bits(sorted.len()),
-                    sorted: Sorted::Texts(sorted),
-                    places,
-                })
+                let page = DictionaryPage::new(sorted.len(), &page_of_texts(&sorted), zstd)?;
+                let bits = bits(sorted.len());
+                (Sorted::Texts(sorted), places, bits, page)
             }
             Values::Decimals(numbered) => {
                 let (sorted, places) = numbered.into_sorted();
-                Ok(match smallest(&sorted, &places, width, zstd)? {
-                    Some(bits) => Self::Dictionary {
-                        sorted: Sorted::Decimals(sorted),
-                        places,
-                        bits,
-                    },
-                    None => {
-                        let value = |place: u32| sorted[place as usize];
-                        Self::Plain(places.into_iter().map(value).collect())
-                    }
-                })
+                let Some((bits, page)) = smallest(&sorted, &places, width, zstd)? else {
+                    let value = |place: u32| sorted[place as usize];
+                    let values = places.into_iter().map(value).collect();
+                    return Ok((Self::Plain(values), None));
+                };
+                (Sorted::Decimals(sorted), places, bits, page)
             }
-        }
+        };
+        let coding = Self::Dictionary {
+            sorted,
+            places,
+            bits,
+        };
+        Ok((coding, Some(page)))
     }
 
     /// The encoding as Parquet names it.
@@ -173,9 +176,14 @@ impl Coding {
     }
 }
 
-/// The bits in which a dictionary makes some of the values smallest; `None` where they are smaller as they are. Bits are filled
+/// The bits in which a dictionary makes some of the values smallest, and its page; `None` where they are smaller as they are. Bits are filled
 /// up to bytes where that helps zstd to find what repeats.
-fn smallest(sorted: &[i128], places: &[u32], width: Width, zstd: &mut Zstd) -> Result<Option<u8>> {
+fn smallest(
+    sorted: &[i128],
+    places: &[u32],
+    width: Width,
+    zstd: &mut Zstd,
+) -> Result<Option<(u8, DictionaryPage)>> {
     let trial: Vec<u32> = stretches(places.len())
         .flat_map(|stretch| places[stretch].iter().copied())
         .collect();
@@ -186,12 +194,24 @@ fn smallest(sorted: &[i128], places: &[u32], width: Width, zstd: &mut Zstd) -> R
     };
     let few = bits(sorted.len());
     let (values, bits) = packed(few)?.min(packed(few.next_multiple_of(8))?);
-    let dictionary = zstd.compressed(&width.page(sorted))?.len();
+    let page = DictionaryPage::new(sorted.len(), &width.page(sorted), zstd)?;
     // The dictionary serves all values, and the trial has its share in it.
-    let share = dictionary * trial.len() / places.len().max(1);
+    let share = page.compressed.len() * trial.len() / places.len().max(1);
     let as_is = width.page(trial.iter().map(|place| &sorted[*place as usize]));
     let as_is = zstd.compressed(&as_is)?.len();
-    Ok((values + share <= as_is).then_some(bits))
+    Ok((values + share <= as_is).then_some((bits, page)))
+}
+
+/// Texts in the encoding PLAIN, each with its length.
+fn page_of_texts(texts: &[Box<[u8]>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for text in texts {
+        // A text of 4 GiB does not fit into a batch.
+        let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(text);
+    }
+    out
 }
 
 /// The bits of a place among so many.

@@ -16,7 +16,7 @@ use parquet::file::writer::{SerializedPageWriter, SerializedRowGroupWriter, Trac
 use parquet::schema::types::ColumnDescPtr;
 use zstd::bulk::Compressor;
 
-use super::coding::{Coding, Width};
+use super::coding::{Coding, DictionaryPage, Width};
 use super::{DictionaryColumn, Shape, hybrid};
 use crate::error::Result;
 
@@ -57,10 +57,10 @@ impl DictionaryColumn {
             rows,
         } = self;
         let width = Width(usize::try_from(leaf.type_length()).unwrap_or_default());
-        let coding = Coding::of(values, width, zstd)?;
+        let (coding, dictionary) = Coding::of(values, width, zstd)?;
         let mut chunk = ChunkBytes::new(zstd);
-        if let Coding::Dictionary { sorted, .. } = &coding {
-            chunk.dictionary(&sorted.page(width), sorted.len())?;
+        if let Some(page) = dictionary {
+            chunk.dictionary(page)?;
         }
         let mut index = ColumnIndexBuilder::new(leaf.physical_type());
         let mut bounds = Vec::new();
@@ -258,14 +258,15 @@ impl<'a> ChunkBytes<'a> {
         }
     }
 
-    fn dictionary(&mut self, body: &[u8], entries: usize) -> Result<()> {
+    fn dictionary(&mut self, page: DictionaryPage) -> Result<()> {
+        let plain_bytes = page.plain_bytes;
         let page = Page::DictionaryPage {
-            buf: self.zstd.compressed(body)?.into(),
-            num_values: unsigned(entries),
+            buf: page.compressed.into(),
+            num_values: unsigned(page.entries),
             encoding: Encoding::PLAIN,
             is_sorted: true,
         };
-        let spec = self.write(page, body.len())?;
+        let spec = self.write(page, plain_bytes)?;
         self.dictionary_offset = usize::try_from(spec.offset).ok();
         Ok(())
     }
