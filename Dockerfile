@@ -11,6 +11,7 @@ WORKDIR /src
 RUN apt-get update && apt-get install -y --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo ./.cargo
+COPY crates ./crates
 COPY src ./src
 COPY benches ./benches
 COPY tests ./tests

@@ -11,7 +11,7 @@ fn main() {
     }
 }
 
-fn run() -> mpsync::error::Result<()> {
+fn run() -> mpsync_core::error::Result<()> {
     let wanted = std::env::args().nth(1).unwrap_or_default();
     let trades: Vec<_> = (0..1000).map(trade).collect();
     if !wanted.contains("books") {
@@ -27,7 +27,7 @@ fn run() -> mpsync::error::Result<()> {
     Ok(())
 }
 
-fn measure(what: &str, dataset: &str, messages: &[String]) -> mpsync::error::Result<()> {
+fn measure(what: &str, dataset: &str, messages: &[String]) -> mpsync_core::error::Result<()> {
     let rows = shared::decode::measure(dataset, messages)?;
     let bytes: usize = messages.iter().map(String::len).sum();
     let bytes = bytes / messages.len();

@@ -17,9 +17,9 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
-use crate::config::{LogFormat, LogRotation, LoggingConfig, TracesConfig};
-use crate::error::{Error, Result};
 use crate::progress::LogWriter;
+use mpsync_config::{LogFormat, LogRotation, LoggingConfig, TracesConfig};
+use mpsync_core::error::{Error, Result};
 use traces::Traces;
 
 pub use export::Exporter;
@@ -102,5 +102,5 @@ fn appender(path: &Path, config: &LoggingConfig) -> Result<RollingFileAppender> 
         .filename_prefix(name)
         .max_log_files(config.keep_files)
         .build(folder)
-        .map_err(|e| bad(crate::error::chain(&e)))
+        .map_err(|e| bad(mpsync_core::error::chain(&e)))
 }

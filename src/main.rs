@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use clap::Parser as _;
 use mpsync::cli::Cli;
-use mpsync::error::{Cause, Error};
 use mpsync::logging::Logs;
+use mpsync_core::error::{Cause, Error};
 use tokio_util::sync::CancellationToken;
 
 /// Freed memory goes back to the system within seconds; the figures are in `.cargo/config.toml`, and why in ARCHITECTURE.md.
@@ -85,7 +85,7 @@ async fn watch_signals(shutdown: CancellationToken, signalled: Arc<AtomicU8>) {
         };
         if second {
             // Not `exit`: an engine that is loaded would run its destructors under its own threads.
-            mpsync::engine::Engine::end_process(code.into());
+            mpsync_engine::Engine::end_process(code.into());
         }
         signalled.store(code, Ordering::Relaxed);
         tracing::info!("shutting down; a second signal ends at once");

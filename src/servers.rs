@@ -12,8 +12,9 @@ use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 
-use crate::config::{Config, Secret};
-use crate::error::{Context as _, Error, Result};
+use mpsync_config::Config;
+use mpsync_core::error::{Context as _, Error, Result};
+use mpsync_net::Secret;
 
 /// How long a server may take until it answers.
 const START_TIMEOUT: Duration = Duration::from_secs(30);

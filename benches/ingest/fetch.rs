@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::{self, stream};
 use futures_util::StreamExt as _;
-use mpsync::dataset::builtin;
-use mpsync::error::{Error, Result};
+use mpsync_core::dataset::builtin;
+use mpsync_core::error::{Error, Result};
 
 use crate::servers::cpu_secs;
 

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use arrow::ipc::writer::StreamWriter;
 use async_nats::jetstream;
 use bytes::Bytes;
-use mpsync::clickhouse::Tier;
-use mpsync::dataset::{Dataset, Epoch, Position};
-use mpsync::error::{Context as _, Error, Result};
-use mpsync::ingest::{Decoder, MessageMeta};
+use mpsync_clickhouse::Tier;
+use mpsync_core::dataset::{Dataset, Epoch, Position};
+use mpsync_core::error::{Context as _, Error, Result};
+use mpsync_ingest::{Decoder, MessageMeta};
 
 use crate::fetch::{STREAM, Took};
 use crate::servers::{Engine, Nats, Process, mpsync};

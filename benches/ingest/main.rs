@@ -12,10 +12,10 @@ mod shared;
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::AckPolicy;
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
-use mpsync::clickhouse::Tier;
-use mpsync::config::Config;
-use mpsync::dataset::TierRole;
-use mpsync::error::{Error, Result};
+use mpsync_clickhouse::Tier;
+use mpsync_config::Config;
+use mpsync_core::dataset::TierRole;
+use mpsync_core::error::{Error, Result};
 
 use fetch::Took;
 use insert::EndToEnd;

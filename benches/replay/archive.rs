@@ -8,14 +8,15 @@ use arrow::array::RecordBatch;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema as ArrowSchema};
 use jiff::Timestamp;
-use mpsync::archive::{
+use mpsync_archive::{
     Archive, ChunkSchema, ChunkWriter, FORMAT, GenerationId, Manifest, Schema, Source,
 };
-use mpsync::clickhouse::{Fingerprint, HashedColumn, TableSchema};
-use mpsync::config::Config;
-use mpsync::dataset::{Dataset, Epoch, Position, PositionSet, Window, builtin};
-use mpsync::error::{Error, Result};
-use mpsync::ingest::{Decoder, MessageMeta};
+use mpsync_clickhouse::TableSchema;
+use mpsync_config::Config;
+use mpsync_core::dataset::{Dataset, Epoch, Position, PositionSet, Window, builtin};
+use mpsync_core::error::{Error, Result};
+use mpsync_core::fingerprint::{Fingerprint, HashedColumn};
+use mpsync_ingest::{Decoder, MessageMeta};
 
 /// 2026-01-01T00:00:00Z
 const DAY_START_MS: u64 = 1_767_225_600_000;

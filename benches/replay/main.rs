@@ -22,7 +22,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
-use mpsync::error::{Context as _, Error, Result};
+use mpsync_core::error::{Context as _, Error, Result};
 use serde_json::Value;
 
 use publish::Stream;

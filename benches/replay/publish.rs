@@ -7,9 +7,9 @@ use async_nats::jetstream;
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
-use mpsync::config::Config;
-use mpsync::error::{Error, Result};
-use mpsync::nats::ensure_stream;
+use mpsync_config::Config;
+use mpsync_core::error::{Error, Result};
+use mpsync_nats::ensure_stream;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 

@@ -5,9 +5,9 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use mpsync::dataset::{Epoch, Position};
-use mpsync::error::{Error, Result};
-use mpsync::ingest::{Decoder, MessageMeta};
+use mpsync_core::dataset::{Epoch, Position};
+use mpsync_core::error::{Error, Result};
+use mpsync_ingest::{Decoder, MessageMeta};
 
 use super::messages::{STORED_AT_MS, dataset, table};
 

@@ -2,22 +2,22 @@
 
 use std::fmt::Write as _;
 
-use mpsync::clickhouse::{TableColumn, TableSchema};
-use mpsync::dataset::{ColumnType, Dataset, builtin};
+use mpsync_clickhouse::{TableColumn, TableSchema};
+use mpsync_core::dataset::{ColumnType, Dataset, builtin};
 
 /// When JetStream stored the first of them.
 pub(crate) const STORED_AT_MS: u64 = 1_774_590_000_000;
 
 /// A built-in dataset.
-pub(crate) fn dataset(name: &str) -> mpsync::error::Result<&'static Dataset> {
+pub(crate) fn dataset(name: &str) -> mpsync_core::error::Result<&'static Dataset> {
     builtin()
         .iter()
         .find(|d| d.name.as_str() == name)
-        .ok_or_else(|| mpsync::error::Error::usage("no such dataset"))
+        .ok_or_else(|| mpsync_core::error::Error::usage("no such dataset"))
 }
 
 /// The table of a built-in dataset, from the column lines of its DDL.
-pub(crate) fn table(dataset: &Dataset) -> mpsync::error::Result<TableSchema> {
+pub(crate) fn table(dataset: &Dataset) -> mpsync_core::error::Result<TableSchema> {
     let mut columns = Vec::new();
     for line in dataset.ddl.lines().map(str::trim) {
         if let Some((name, rest)) = line.strip_prefix('`').and_then(|l| l.split_once('`')) {

@@ -13,10 +13,10 @@ use std::path::Path;
 use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
 use arrow::util::display::array_value_to_string;
 use libfuzzer_sys::fuzz_target;
-use mpsync::clickhouse::TableSchema;
-use mpsync::dataset::{Dataset, Epoch, Position, builtin};
-use mpsync::generate::{Generator, Kind, Options, read_messages};
-use mpsync::ingest::{Decoder, MessageMeta};
+use mpsync_clickhouse::TableSchema;
+use mpsync_core::dataset::{Dataset, Epoch, Position, builtin};
+use mpsync_generate::{Generator, Kind, Options, read_messages};
+use mpsync_ingest::{Decoder, MessageMeta};
 use serde_json::value::RawValue;
 
 const STORED_AT_NANOS: i64 = 1_774_590_000_000_000_000;
@@ -37,7 +37,7 @@ fn targets() -> Vec<Target> {
         let takes = |d: &&Dataset| {
             d.subjects
                 .iter()
-                .any(|own| mpsync::nats::covers(own, &subject))
+                .any(|own| mpsync_nats::covers(own, &subject))
         };
         let dataset = builtin()
             .iter()

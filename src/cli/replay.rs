@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::transfer::Selection;
-use crate::config::parse_bytes;
-use crate::dataset::TierRole;
+use mpsync_config::parse_bytes;
+use mpsync_core::dataset::TierRole;
 
 /// Where a replay goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

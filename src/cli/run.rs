@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::config::parse_bytes;
+use mpsync_config::parse_bytes;
 
 /// Which side of the tiers runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

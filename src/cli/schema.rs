@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::dataset::TierRole;
+use mpsync_core::dataset::TierRole;
 
 /// `mpsync schema`
 #[derive(Debug, Args)]

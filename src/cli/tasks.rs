@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand};
 
 use super::Selection;
-use crate::transfer::tasks::TaskId;
-use crate::transfer::{Stage, Status};
+use mpsync_transfer::tasks::TaskId;
+use mpsync_transfer::{Stage, Status};
 
 /// `mpsync tasks`
 #[derive(Debug, Args)]

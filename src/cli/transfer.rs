@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::dataset::TierRole;
+use mpsync_core::dataset::TierRole;
 
 /// Which rows: of which datasets, over which time.
 #[derive(Debug, Args)]

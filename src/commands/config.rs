@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Context;
 use crate::cli::{ConfigAction, ConfigArgs, Output};
-use crate::config::Setting;
+use mpsync_config::Setting;
 
 pub(super) fn run(context: &Context, args: &ConfigArgs) {
     match args.action {

@@ -3,7 +3,7 @@
 use super::Context;
 use crate::cli::{DemoArgs, Output};
 use crate::demo::{Demo, Options};
-use crate::error::{Context as _, Error, Result};
+use mpsync_core::error::{Context as _, Error, Result};
 
 pub(super) async fn run(context: &Context, args: &DemoArgs) -> Result<()> {
     let temporary = match &args.data {

@@ -8,15 +8,15 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use jiff::Timestamp;
 
 use super::Context;
-use crate::archive::Archive;
 use crate::cli::{DlqAction, DlqArgs, LetterSelection, Output};
-use crate::clickhouse::Tier;
-use crate::dataset::{Dataset, PositionSet, TierRole};
-use crate::error::{Cause, Context as _, Error, Result};
-use crate::ingest::letters::{
+use mpsync_archive::Archive;
+use mpsync_clickhouse::Tier;
+use mpsync_core::dataset::{Dataset, PositionSet, TierRole};
+use mpsync_core::error::{Cause, Context as _, Error, Result};
+use mpsync_ingest::letters::{
     Fate, Letter, LetterFilter, LetterReplay, LetterStore, Place, Replayed, held_in,
 };
-use crate::transfer::parse_moment;
+use mpsync_transfer::parse_moment;
 
 /// How many are listed or shown where `--limit` does not say.
 const SHOWN: u64 = 100;
@@ -46,7 +46,7 @@ pub(super) async fn run(context: &Context, args: &DlqArgs) -> Result<()> {
 
 fn filter(context: &Context, selection: &LetterSelection) -> Result<LetterFilter> {
     if !selection.datasets.is_empty() {
-        crate::dataset::select(&context.datasets, &selection.datasets)?;
+        mpsync_core::dataset::select(&context.datasets, &selection.datasets)?;
     }
     let now = Timestamp::now();
     let moment = |text: &Option<String>| text.as_ref().map(|t| parse_moment(t, now)).transpose();

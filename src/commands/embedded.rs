@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::Context;
-use crate::config::{ArchivePlace, Config, Origin};
-use crate::dataset::{Dataset, TierRole};
-use crate::engine::library_path;
-use crate::error::{Context as _, Error, Result};
 use crate::servers::{EngineServer, data_folder};
+use mpsync_archive::ArchivePlace;
+use mpsync_config::{Config, Origin};
+use mpsync_core::dataset::{Dataset, TierRole};
+use mpsync_core::error::{Context as _, Error, Result};
+use mpsync_engine::library_path;
 
 /// How long the engine of a process that was killed may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -6,8 +6,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::EngineArgs;
-use crate::engine::{Auth, Engine, Options, serve};
-use crate::error::{Context as _, Error, Result};
+use mpsync_core::error::{Context as _, Error, Result};
+use mpsync_engine::{Auth, Engine, Options, serve};
 
 /// Runs until `shutdown`. Prints `listening on http://ADDRESS` as its only line on stdout when it is ready.
 pub(super) async fn run(args: &EngineArgs, shutdown: CancellationToken) -> Result<()> {

@@ -5,13 +5,13 @@ use std::time::Duration;
 use indicatif::{HumanBytes, HumanDuration};
 
 use super::Context;
-use crate::archive::{Archive, Observer};
 use crate::cli::{GcArgs, Output};
-use crate::dataset::{Dataset, TierRole, select};
-use crate::error::{Cause, Error, Result};
-use crate::progress::Progress;
-use crate::replay::sweep_doors;
-use crate::transfer::{Sweep, TransferContext, gc, parse_age};
+use mpsync_archive::{Archive, Observer};
+use mpsync_core::dataset::{Dataset, TierRole, select};
+use mpsync_core::error::{Cause, Error, Result};
+use mpsync_core::progress::Progress;
+use mpsync_replay::sweep_doors;
+use mpsync_transfer::{Sweep, TransferContext, gc, parse_age};
 
 /// Below this age what is swept might be a sleeper's.
 const SAFE_AGE: Duration = Duration::from_hours(1);
@@ -96,7 +96,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
-    use crate::transfer::SWEPT_AGE;
+    use mpsync_transfer::SWEPT_AGE;
 
     #[test]
     fn where_nothing_is_said_as_much_is_swept_as_a_daemon_sweeps() {

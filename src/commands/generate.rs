@@ -8,13 +8,12 @@ use async_nats::jetstream;
 
 use super::Context;
 use crate::cli::{GenerateArgs, Output};
-use crate::dataset::{Dataset, select};
-use crate::error::{Cause, Context as _, Error, Result};
-use crate::generate::{
+use mpsync_core::dataset::{Dataset, select};
+use mpsync_core::error::{Cause, Context as _, Error, Result};
+use mpsync_generate::{
     Generator, Kind, Message, MessageWriter, Options, PublishOptions, PublishReport, publish,
     read_messages,
 };
-use crate::nats;
 
 /// How many repeats a person is shown.
 const SHOWN: usize = 20;
@@ -128,9 +127,10 @@ async fn send(
     messages: Messages,
 ) -> Result<()> {
     let config = &context.config.nats;
-    let client = nats::connect(config).await?;
+    let client = mpsync_nats::connect(config).await?;
     let subjects: Vec<String> = datasets.iter().flat_map(|d| d.subjects.clone()).collect();
-    let stream = nats::ensure_stream(&jetstream::new(client.clone()), config, &subjects).await?;
+    let stream =
+        mpsync_nats::ensure_stream(&jetstream::new(client.clone()), config, &subjects).await?;
     let options = PublishOptions {
         in_flight: args.in_flight as usize,
         rate: args.rate,

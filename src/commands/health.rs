@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::Context;
 use crate::cli::{HealthArgs, Mode, Output};
-use crate::config::{HttpConfig, Tls};
-use crate::error::{Cause, Error, Result};
-use crate::http::{self, Check, Health, Trust};
+use mpsync_config::HttpConfig;
+use mpsync_core::error::{Cause, Error, Result};
+use mpsync_daemon::http::{self, Check, Health, Trust};
+use mpsync_net::Tls;
 
 pub(super) async fn run(context: &Context, args: &HealthArgs) -> Result<()> {
     let (url, trust) = match &args.url {
@@ -122,7 +123,7 @@ mod tests {
             verdict("http://h:1", &health(status)).unwrap();
         }
         let e = verdict("http://h:1", &health("down")).unwrap_err();
-        assert_eq!(e.exit_code(), crate::error::ExitCode::Failed);
+        assert_eq!(e.exit_code(), mpsync_core::error::ExitCode::Failed);
         assert!(e.to_string().ends_with("is down: disk:archive"), "{e}");
         let said: Vec<String> = health("down").checks.iter().map(said).collect();
         assert_eq!(said[0], "1.0 ms");

@@ -16,11 +16,11 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::Context;
 use super::transfer::range;
-use crate::archive::{Archive, Manifest, layout};
 use crate::cli::{InspectArgs, InspectWhat, Output};
-use crate::dataset::{Window, select};
-use crate::error::{Context as _, Error, Result};
-use crate::replay::{DatasetContents, DayContents, Hour, inspect};
+use mpsync_archive::{Archive, Manifest, layout};
+use mpsync_core::dataset::{Window, select};
+use mpsync_core::error::{Context as _, Error, Result};
+use mpsync_replay::{DatasetContents, DayContents, Hour, inspect};
 
 pub(super) async fn run(context: &Context, args: &InspectArgs) -> Result<()> {
     let archive = Archive::open_read_only(&context.config.archive).await?;

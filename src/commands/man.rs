@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::CommandFactory as _;
 
 use crate::cli::Cli;
-use crate::error::{Context as _, Result};
+use mpsync_core::error::{Context as _, Result};
 
 pub(super) fn run(folder: &Path) -> Result<()> {
     let writing = || format!("writing man pages to {}", folder.display());

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command, DlqAction, Output, ReplayTarget, SchemaAction};
-use crate::config::{Config, Flag, Live, Problems, Sources};
-use crate::dataset::{Dataset, TierRole, builtin};
-use crate::error::{Error, Result};
 use crate::logging::Logs;
-use crate::transfer::Goal;
+use mpsync_config::{Config, Flag, Live, Problems, Sources};
+use mpsync_core::dataset::{Dataset, TierRole, builtin};
+use mpsync_core::error::{Error, Result};
+use mpsync_transfer::Goal;
 
 mod config;
 mod demo;
@@ -69,12 +69,12 @@ impl Context {
 
     /// The client of a tier.
     #[must_use]
-    pub fn tier(&self, role: TierRole) -> crate::clickhouse::Tier {
+    pub fn tier(&self, role: TierRole) -> mpsync_clickhouse::Tier {
         let config = match role {
             TierRole::Hot => &self.config.hot,
             TierRole::Cold => &self.config.cold,
         };
-        crate::clickhouse::Tier::new(role, config)
+        mpsync_clickhouse::Tier::new(role, config)
     }
 }
 
@@ -118,7 +118,7 @@ pub fn load(cli: &Cli) -> Result<Live> {
         Command::Completions { .. } | Command::Man { .. } => {
             Live::load(Sources::default(), Vec::new())
         }
-        _ => Live::load(sources(cli), crate::config::environment()?),
+        _ => Live::load(sources(cli), mpsync_config::environment()?),
     }
 }
 

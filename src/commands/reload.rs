@@ -5,10 +5,11 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Context;
-use crate::config::{Certificate, Config, Live, Problems};
-use crate::daemon::ServiceManager;
-use crate::error::Result;
 use crate::logging::Logs;
+use mpsync_config::{Config, Live, Problems};
+use mpsync_core::error::Result;
+use mpsync_daemon::ServiceManager;
+use mpsync_net::Certificate;
 
 /// Follows SIGHUP until the process ends. The log's level and the certificate change here; the rest is for those who watch the
 /// configuration.

@@ -7,13 +7,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::Context;
 use super::transfer::range;
-use crate::archive::Archive;
 use crate::cli::{Output, ReplayArgs, ReplayId, ReplayOrder, ReplayTarget};
-use crate::dataset::{Dataset, select};
-use crate::error::{Cause, Error, Result};
-use crate::nats;
-use crate::progress::Progress;
-use crate::replay::{
+use mpsync_archive::Archive;
+use mpsync_core::dataset::{Dataset, select};
+use mpsync_core::error::{Cause, Error, Result};
+use mpsync_core::progress::Progress;
+use mpsync_replay::{
     self, CoreTarget, FileFormat, FileTarget, JetStreamTarget, MessageId, Options, Order, Plan,
     Report, RowTarget, Speed, TableSink, TableTarget, Target, WireForm,
 };
@@ -26,7 +25,7 @@ pub(super) async fn run(context: &Context, args: &ReplayArgs) -> Result<()> {
         .collect();
     let archive = Archive::open_read_only(&context.config.archive).await?;
     if args.dry_run {
-        let plan = replay::plan(&archive, &datasets, &options).await?;
+        let plan = mpsync_replay::plan(&archive, &datasets, &options).await?;
         return show_plan(context.output, &plan, &options);
     }
     let is_stdout = args.into.is_file() && args.file.as_os_str() == "-";
@@ -37,8 +36,8 @@ pub(super) async fn run(context: &Context, args: &ReplayArgs) -> Result<()> {
     };
     let progress = Progress::default();
     let shown = CancellationToken::new();
-    let show = tokio::spawn(progress.clone().show(shown.clone()));
-    let done = replay::run(
+    let show = tokio::spawn(crate::progress::show(progress.clone(), shown.clone()));
+    let done = mpsync_replay::run(
         &archive,
         &datasets,
         &options,
@@ -166,7 +165,7 @@ async fn tables(
     datasets: &[Dataset],
     options: &Options,
 ) -> Result<Target> {
-    let plan = replay::plan(archive, datasets, options).await?;
+    let plan = mpsync_replay::plan(archive, datasets, options).await?;
     let mut tables = Vec::new();
     for (dataset, lane) in datasets.iter().zip(&plan.lanes) {
         let table = match &args.table {
@@ -198,7 +197,7 @@ async fn messages(context: &Context, args: &ReplayArgs, datasets: &[Dataset]) ->
         | ReplayTarget::Parquet
         | ReplayTarget::Clickhouse => Target::Null,
         ReplayTarget::Jsonl => Target::File(FileTarget::open(&args.file)?),
-        ReplayTarget::Core => Target::Core(CoreTarget::new(nats::connect(&config).await?)),
+        ReplayTarget::Core => Target::Core(CoreTarget::new(mpsync_nats::connect(&config).await?)),
         ReplayTarget::Jetstream => {
             let mut subjects = Vec::new();
             for dataset in datasets {
@@ -208,8 +207,8 @@ async fn messages(context: &Context, args: &ReplayArgs, datasets: &[Dataset]) ->
                     subjects.push(subject);
                 }
             }
-            let client = nats::connect(&config).await?;
-            nats::ensure_stream(&jetstream::new(client.clone()), &config, &subjects).await?;
+            let client = mpsync_nats::connect(&config).await?;
+            mpsync_nats::ensure_stream(&jetstream::new(client.clone()), &config, &subjects).await?;
             Target::JetStream(Box::new(
                 JetStreamTarget::new(client, args.in_flight as usize).await?,
             ))

@@ -4,11 +4,11 @@ use std::pin::pin;
 
 use super::{Context, embedded, flag};
 use crate::cli::{Mode, Output, RunArgs};
-use crate::config::Flag;
-use crate::dataset::{TierRole, select};
-use crate::error::{Cause, Error, Result};
-use crate::ingest::{self, Options};
-use crate::{daemon, http};
+use mpsync_config::Flag;
+use mpsync_core::dataset::{TierRole, select};
+use mpsync_core::error::{Cause, Error, Result};
+use mpsync_daemon::http;
+use mpsync_ingest::Options;
 
 /// The flags that say what the configuration says too.
 pub(super) fn flags(args: &RunArgs) -> impl Iterator<Item = Flag> {
@@ -25,7 +25,7 @@ pub(super) fn flags(args: &RunArgs) -> impl Iterator<Item = Flag> {
 }
 
 pub(super) async fn run(mut context: Context, args: &RunArgs) -> Result<()> {
-    let manager = daemon::ServiceManager::default();
+    let manager = mpsync_daemon::ServiceManager::default();
     super::reload::on_hangup(&context, manager.clone())?;
     let mode = args.mode.unwrap_or(match context.config.engine.embedded {
         true => Mode::Both,
@@ -60,7 +60,7 @@ async fn with_servers(
     context: &Context,
     args: &RunArgs,
     mode: Mode,
-    manager: daemon::ServiceManager,
+    manager: mpsync_daemon::ServiceManager,
 ) -> Result<()> {
     match args.drain {
         true => drain(context, args).await,
@@ -72,10 +72,10 @@ async fn serve(
     context: &Context,
     args: &RunArgs,
     mode: Mode,
-    manager: daemon::ServiceManager,
+    manager: mpsync_daemon::ServiceManager,
 ) -> Result<()> {
     let datasets = select(&context.datasets, &args.datasets)?;
-    let options = daemon::Options {
+    let options = mpsync_daemon::Options {
         mode: match mode {
             Mode::Hot => http::Mode::Hot,
             Mode::Cold => http::Mode::Cold,
@@ -86,7 +86,7 @@ async fn serve(
     };
     let owned = datasets.into_iter().cloned().collect();
     let shutdown = context.shutdown.clone();
-    daemon::run(&context.config, &context.datasets, owned, options, shutdown).await?;
+    mpsync_daemon::run(&context.config, &context.datasets, owned, options, shutdown).await?;
     ended(context)
 }
 
@@ -102,7 +102,7 @@ async fn drain(context: &Context, args: &RunArgs) -> Result<()> {
             .collect(),
         ..Options::default()
     };
-    let report = ingest::run(
+    let report = mpsync_ingest::run(
         &context.config,
         &datasets,
         context.tier(TierRole::Hot),

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 
 use super::Context;
 use crate::cli::{Output, SchemaAction, SchemaArgs, SchemaCheckArgs, SchemaTarget};
-use crate::clickhouse::TableSchema;
-use crate::dataset::select;
-use crate::error::{Error, Result};
-use crate::generate::read_messages;
-use crate::ingest::{SampleCheck, SampleReport};
+use mpsync_clickhouse::TableSchema;
+use mpsync_core::dataset::select;
+use mpsync_core::error::{Error, Result};
+use mpsync_generate::read_messages;
+use mpsync_ingest::{SampleCheck, SampleReport};
 
 pub(super) async fn run(context: &Context, args: &SchemaArgs) -> Result<()> {
     match &args.action {

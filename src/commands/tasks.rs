@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use super::Context;
 use super::transfer::range;
-use crate::archive::Archive;
 use crate::cli::{Output, SubmitArgs, TaskListArgs, TasksAction, TasksArgs};
-use crate::dataset::{Window, select};
-use crate::error::{Error, Result};
-use crate::transfer::tasks::{self, Page, Query, Task, TaskHistory, TaskId};
-use crate::transfer::{
+use mpsync_archive::Archive;
+use mpsync_core::dataset::{Window, select};
+use mpsync_core::error::{Error, Result};
+use mpsync_transfer::tasks::{self, Page, Query, Task, TaskHistory, TaskId};
+use mpsync_transfer::{
     Event, OpenRequest, Wish, dataset_of, holder, open_requests, parse_moment, submit,
 };
 
@@ -114,7 +114,7 @@ fn print_json(value: &impl Serialize) -> Result<()> {
 fn print_done(
     output: Output,
     id: &TaskId,
-    status: crate::transfer::Status,
+    status: mpsync_transfer::Status,
     then: &str,
 ) -> Result<()> {
     match output {

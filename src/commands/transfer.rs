@@ -7,12 +7,12 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
-use crate::archive::{Archive, Filter, Observer};
 use crate::cli::{Output, Selection, TransferArgs};
-use crate::dataset::{TierRole, select};
-use crate::error::{Error, Result};
-use crate::progress::Progress;
-use crate::transfer::{
+use mpsync_archive::{Archive, Filter, Observer};
+use mpsync_core::dataset::{TierRole, select};
+use mpsync_core::error::{Error, Result};
+use mpsync_core::progress::Progress;
+use mpsync_transfer::{
     self, CleanupPolicy, DatasetReport, Goal, Origin, Range, Report, Request, Retention,
     TransferContext, describe_plan, parse_moment,
 };
@@ -39,8 +39,11 @@ pub(super) async fn run(context: &Context, args: &TransferArgs, goal: Goal) -> R
         return show_plan(context.output, &transfer, &request).await;
     }
     let shown = CancellationToken::new();
-    let show = tokio::spawn(transfer.progress.clone().show(shown.clone()));
-    let mut report = transfer::run(&transfer, &request).await;
+    let show = tokio::spawn(crate::progress::show(
+        transfer.progress.clone(),
+        shown.clone(),
+    ));
+    let mut report = mpsync_transfer::run(&transfer, &request).await;
     shown.cancel();
     show.await.map_err(std::io::Error::other)?;
     print(context.output, goal, &report)?;
@@ -81,7 +84,7 @@ fn request(context: &Context, args: &TransferArgs, goal: Goal) -> Result<Request
     request.cleanup = if args.cleanup {
         CleanupPolicy::Now
     } else if sync.cleanup_enabled {
-        CleanupPolicy::OlderThan(transfer::stays_in_hot(&context.config.hot, sync))
+        CleanupPolicy::OlderThan(mpsync_transfer::stays_in_hot(&context.config.hot, sync))
     } else {
         CleanupPolicy::Off
     };
@@ -117,7 +120,7 @@ pub(super) fn range(selection: &Selection, now: Timestamp) -> Result<Range> {
 }
 
 async fn show_plan(output: Output, transfer: &TransferContext, request: &Request) -> Result<()> {
-    let plans = transfer::plan(transfer, request).await?;
+    let plans = mpsync_transfer::plan(transfer, request).await?;
     match output {
         Output::Text => plans
             .iter()
@@ -198,7 +201,7 @@ fn print_remarks(dataset: &DatasetReport) {
         }
     }
     for window in &dataset.windows {
-        if window.error.is_none() && window.status == transfer::Status::Waiting {
+        if window.error.is_none() && window.status == mpsync_transfer::Status::Waiting {
             println!(
                 "{name} {}: rows keep arriving; {} as far as it was archived, the rest is left to the next run",
                 window.window, window.stage

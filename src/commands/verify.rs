@@ -5,12 +5,12 @@ use jiff::Timestamp;
 
 use super::Context;
 use super::transfer::range;
-use crate::archive::{Archive, Depth, Observer, Severity};
 use crate::cli::{Output, VerifyArgs};
-use crate::dataset::{Dataset, TierRole, select};
-use crate::error::{Cause, Error, Result};
-use crate::progress::Progress;
-use crate::transfer::{Against, Repairs, Retention, TransferContext, VerifyReport, repair, verify};
+use mpsync_archive::{Archive, Depth, Observer, Severity};
+use mpsync_core::dataset::{Dataset, TierRole, select};
+use mpsync_core::error::{Cause, Error, Result};
+use mpsync_core::progress::Progress;
+use mpsync_transfer::{Against, Repairs, Retention, TransferContext, VerifyReport, repair, verify};
 
 pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<()> {
     let now = Timestamp::now();

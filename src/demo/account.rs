@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, HashSet};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-use crate::archive::Archive;
-use crate::clickhouse::{Fingerprint, HashedColumn, Tier, row_hash};
-use crate::dataset::Dataset;
-use crate::error::{Error, Result};
+use mpsync_archive::Archive;
+use mpsync_clickhouse::{Tier, row_hash};
+use mpsync_core::dataset::Dataset;
+use mpsync_core::error::{Error, Result};
+use mpsync_core::fingerprint::{Fingerprint, HashedColumn};
 
 /// What was handed to JetStream, by dataset.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -233,7 +234,7 @@ mod tests {
             counter.count(subject, id);
         }
         let of = |name: &str| {
-            counter.of(crate::dataset::builtin()
+            counter.of(mpsync_core::dataset::builtin()
                 .iter()
                 .find(|d| d.name.as_str() == name)
                 .unwrap())

@@ -15,18 +15,18 @@ use futures_util::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::archive::{Archive, Observer};
-use crate::clickhouse::{Fingerprint, Tier};
-use crate::config::{ArchivePlace, Config};
-use crate::dataset::{Dataset, TierRole};
-use crate::error::{Cause, Context as _, Error, Result};
-use crate::generate::{self, Message, PublishOptions};
-use crate::ingest;
-use crate::nats;
-use crate::progress::Progress;
 use crate::servers::{EngineServer, NatsServer};
-use crate::transfer::{self, CleanupPolicy, Goal, TransferContext};
 use account::{Account, Counter};
+use mpsync_archive::ArchivePlace;
+use mpsync_archive::{Archive, Observer};
+use mpsync_clickhouse::Tier;
+use mpsync_config::Config;
+use mpsync_core::dataset::{Dataset, TierRole};
+use mpsync_core::error::{Cause, Context as _, Error, Result};
+use mpsync_core::fingerprint::Fingerprint;
+use mpsync_core::progress::Progress;
+use mpsync_generate::{Message, PublishOptions};
+use mpsync_transfer::{CleanupPolicy, Goal, TransferContext};
 
 /// The generated messages spread over three hours: three windows.
 const GENERATED_SPAN_MS: u32 = 3 * 3_600_000;
@@ -183,14 +183,14 @@ impl Demo {
 
     /// Publishes the real messages, then the generated ones, and counts both.
     async fn publish(&self, shutdown: &CancellationToken) -> Result<Counter> {
-        let client = nats::connect(&self.config.nats).await?;
+        let client = mpsync_nats::connect(&self.config.nats).await?;
         let subjects: Vec<String> = self
             .datasets
             .iter()
             .flat_map(|d| d.subjects.clone())
             .collect();
         let jetstream = async_nats::jetstream::new(client.clone());
-        let stream = nats::ensure_stream(&jetstream, &self.config.nats, &subjects).await?;
+        let stream = mpsync_nats::ensure_stream(&jetstream, &self.config.nats, &subjects).await?;
         let mut counter = Counter::default();
         let messages = self.messages()?.inspect(|message| {
             if let Ok(message) = message {
@@ -202,7 +202,7 @@ impl Demo {
             shutdown: shutdown.clone(),
             ..PublishOptions::default()
         };
-        let report = generate::publish(&client, messages, &options).await?;
+        let report = mpsync_generate::publish(&client, messages, &options).await?;
         tracing::info!(
             messages = report.total.published,
             repeats = report.total.duplicates,
@@ -224,30 +224,30 @@ impl Demo {
         files.sort();
         let real = files
             .iter()
-            .map(|path| generate::read_messages(path))
+            .map(|path| mpsync_generate::read_messages(path))
             .collect::<Result<Vec<_>>>()?;
         // A fixed event time, so that a demo started again makes the same messages.
-        let options = generate::Options {
+        let options = mpsync_generate::Options {
             seed: self.options.seed,
             count: self.options.generate,
             span_ms: GENERATED_SPAN_MS,
-            ..generate::Options::default()
+            ..mpsync_generate::Options::default()
         };
         Ok(real
             .into_iter()
             .flatten()
-            .chain(generate::Generator::new(options)?.map(Ok)))
+            .chain(mpsync_generate::Generator::new(options)?.map(Ok)))
     }
 
     /// Ingests until everything in the stream is a row or a dead letter.
     async fn ingest(&self, shutdown: &CancellationToken) -> Result<()> {
         let started = Instant::now();
         let datasets: Vec<_> = self.datasets.iter().collect();
-        let options = ingest::Options {
+        let options = mpsync_ingest::Options {
             drain: true,
-            ..ingest::Options::default()
+            ..mpsync_ingest::Options::default()
         };
-        let report = ingest::run(
+        let report = mpsync_ingest::run(
             &self.config,
             &datasets,
             self.hot.clone(),
@@ -278,9 +278,9 @@ impl Demo {
             shutdown: shutdown.clone(),
             observer: Observer::default(),
         };
-        let mut request = transfer::Request::new(Goal::Sync, &self.config.sync);
+        let mut request = mpsync_transfer::Request::new(Goal::Sync, &self.config.sync);
         request.cleanup = CleanupPolicy::Now;
-        let mut report = transfer::run(&context, &request).await;
+        let mut report = mpsync_transfer::run(&context, &request).await;
         match report.take_failure() {
             None => Ok(()),
             Some(e) => Err(e),
@@ -360,7 +360,7 @@ impl Demo {
     async fn dead_letters(&self, dataset: &Dataset) -> Result<u64> {
         let name = &self.config.ingest.dead_letter_stream;
         let doing = || format!("counting the dead letters of {}", dataset.name);
-        let jetstream = async_nats::jetstream::new(nats::connect(&self.config.nats).await?);
+        let jetstream = async_nats::jetstream::new(mpsync_nats::connect(&self.config.nats).await?);
         let stream = jetstream
             .get_stream(name)
             .await

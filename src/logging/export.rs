@@ -16,8 +16,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::otlp::{self, Ended};
-use crate::config::TracesConfig;
-use crate::error::{Error, Result, chain};
+use mpsync_config::TracesConfig;
+use mpsync_core::error::{Error, Result, chain};
 
 /// Spans that wait at most; further ones are lost.
 pub(super) const WAITING_MAX: usize = 4096;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::process::Stdio;
 
-use mpsync::clickhouse::Tier;
+use mpsync_clickhouse::Tier;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::value::RawValue;
 

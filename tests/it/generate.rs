@@ -6,10 +6,10 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
-use mpsync::clickhouse::{TableColumn, TableSchema};
-use mpsync::dataset::{ColumnType, Dataset, Epoch, Position, builtin};
-use mpsync::generate::{Message, read_messages};
-use mpsync::ingest::{Decoder, MessageMeta};
+use mpsync_clickhouse::{TableColumn, TableSchema};
+use mpsync_core::dataset::{ColumnType, Dataset, Epoch, Position, builtin};
+use mpsync_generate::{Message, read_messages};
+use mpsync_ingest::{Decoder, MessageMeta};
 
 use crate::support::nats::NatsServer;
 use crate::support::{messages_folder, mpsync};

@@ -14,8 +14,8 @@ use crate::support::daemon::{World, dataset};
 use crate::support::nats::publish;
 use crate::support::trades::{check_trades, trade};
 use crate::support::{PATIENCE, until};
-use mpsync::clickhouse::Tier;
-use mpsync::dataset::TierRole;
+use mpsync_clickhouse::Tier;
+use mpsync_core::dataset::TierRole;
 
 /// Sends a request and reads its answer: status and body.
 pub(crate) fn ask(

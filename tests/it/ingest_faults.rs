@@ -5,11 +5,11 @@
 
 use async_nats::jetstream;
 use futures_util::future::join_all;
-use mpsync::clickhouse::Tier;
-use mpsync::config::Config;
-use mpsync::dataset::{Dataset, TierRole};
-use mpsync::error::{Disposition, Error};
-use mpsync::ingest::{Options, SEQUENCE_HEADER, run};
+use mpsync_clickhouse::Tier;
+use mpsync_config::Config;
+use mpsync_core::dataset::{Dataset, TierRole};
+use mpsync_core::error::{Disposition, Error};
+use mpsync_ingest::{Options, SEQUENCE_HEADER, run};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::PATIENCE;

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Output;
 
-use mpsync::clickhouse::Tier;
-use mpsync::dataset::TierRole;
+use mpsync_clickhouse::Tier;
+use mpsync_core::dataset::TierRole;
 
 use crate::support::daemon::World;
 use crate::support::nats::publish;
@@ -160,7 +160,7 @@ async fn candles_go_from_nats_to_cold_by_a_yaml_and_a_ddl_file_alone() {
     )
     .await;
 
-    let settings = mpsync::config::Config::load(Some(&config), []).expect("a configuration");
+    let settings = mpsync_config::Config::load(Some(&config), []).expect("a configuration");
     let cold = Tier::new(TierRole::Cold, &settings.cold);
     let rows: Vec<Row> = cold
         .query(

@@ -14,9 +14,9 @@ use std::fmt::Debug;
 use std::time::Instant;
 
 use futures_util::future::join_all;
-use mpsync::archive::Depth;
-use mpsync::error::{Cause, ExitCode};
-use mpsync::transfer::{self, Against, Range, Request};
+use mpsync_archive::Depth;
+use mpsync_core::error::{Cause, ExitCode};
+use mpsync_transfer::{Against, Range, Request};
 
 use self::ground::{Faults, Ground};
 use self::place::{Place, Scenario};
@@ -24,7 +24,7 @@ use self::shelf::{Leaving, Shelf};
 use crate::support::PATIENCE;
 use crate::support::breaker::Fault as Broken;
 use crate::support::clickhouse::ClickHouse;
-use crate::support::faults::Fault as Failed;
+use mpsync_testkit::Fault as Failed;
 
 /// More calls than any run makes: who gets here never ends.
 const MOST_CALLS: u64 = 1000;
@@ -82,7 +82,7 @@ async fn broken_run(scene: &impl Scene, kind: Kind, nth: u64, what: &str) -> boo
     scene.prepare().await;
     let attempt = scene.ground().attempt(kind.nth(nth));
     let request = scene.request();
-    let run = transfer::run(&attempt.context, &request);
+    let run = mpsync_transfer::run(&attempt.context, &request);
     let ended = async {
         if kind.is_last() {
             tokio::select! {
@@ -205,7 +205,8 @@ async fn whichever_call_fails_a_check_says_that_it_is_not_complete() {
             let archive = &attempt.context.archive;
             let range = Range::default();
             let checked =
-                transfer::verify(archive, datasets, range, Depth::Deep, Some(&against), 1).await;
+                mpsync_transfer::verify(archive, datasets, range, Depth::Deep, Some(&against), 1)
+                    .await;
             place.ground().disarm();
             let failure = match checked {
                 Ok(report) => report.failure(),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::{self, stream::Stream};
 use futures_util::StreamExt as _;
-use mpsync::ingest::{DETAIL_HEADER, REASON_HEADER, SEQUENCE_HEADER, SUBJECT_HEADER};
+use mpsync_ingest::{DETAIL_HEADER, REASON_HEADER, SEQUENCE_HEADER, SUBJECT_HEADER};
 use serde_json::Value;
 
 use super::load::{Acknowledged, DATASETS, fingerprint, is_whole};

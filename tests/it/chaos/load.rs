@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, message::PublishMessage};
 use bytes::Bytes;
-use mpsync::generate::{Generator, Kind, Message, Options};
+use mpsync_generate::{Generator, Kind, Message, Options};
 
 use crate::support::nats::{DUPLICATE_WINDOW, LOST_ANSWER};
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use jiff::Timestamp;
-use mpsync::generate::{Generator, Options};
+use mpsync_generate::{Generator, Options};
 use serde_json::Value;
 
 use super::{OFTEN, both_ready, metric, until_stats};

@@ -19,7 +19,8 @@ async fn a_cron_expression_is_followed_told_and_not_repeated_by_a_restart() {
     world.set("MPSYNC__ARCHIVE__PATH", archive.to_str().expect("UTF-8"));
     let port = world.clickhouse.port().to_string();
     world.set("MPSYNC__COLD_STORAGE__CLICKHOUSE_HTTP_PORT", &port);
-    let cold = mpsync::clickhouse::Tier::new(mpsync::dataset::TierRole::Cold, &world.config().cold);
+    let cold =
+        mpsync_clickhouse::Tier::new(mpsync_core::dataset::TierRole::Cold, &world.config().cold);
     cold.apply_schema(&[crate::support::daemon::dataset("trades")])
         .await
         .expect("the tables are made");

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_nats::jetstream;
-use mpsync::clickhouse::Tier;
-use mpsync::dataset::TierRole;
+use mpsync_clickhouse::Tier;
+use mpsync_core::dataset::TierRole;
 use rustix::process::Signal;
 use tokio_util::sync::CancellationToken;
 

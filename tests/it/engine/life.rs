@@ -118,26 +118,26 @@ async fn an_engine_runs_within_the_program_too() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let open = data.clone();
-    let engine = tokio::task::spawn_blocking(move || mpsync::engine::Engine::open(open))
+    let engine = tokio::task::spawn_blocking(move || mpsync_engine::Engine::open(open))
         .await
         .expect("joins")
         .expect("opens");
-    let second = mpsync::engine::Engine::open(folder.path().join("second"))
+    let second = mpsync_engine::Engine::open(folder.path().join("second"))
         .err()
         .expect("one a process");
     assert!(
-        matches!(second.cause(), mpsync::error::Cause::Busy(_)),
+        matches!(second.cause(), mpsync_core::error::Cause::Busy(_)),
         "{second}"
     );
 
     let auth =
-        mpsync::engine::Auth::from_own_file("default", &data.join("password")).expect("a password");
+        mpsync_engine::Auth::from_own_file("default", &data.join("password")).expect("a password");
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .expect("listens");
     let address = listener.local_addr().expect("an address");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(mpsync::engine::serve(
+    let serving = tokio::spawn(mpsync_engine::serve(
         listener,
         engine,
         auth,

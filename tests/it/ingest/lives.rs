@@ -134,7 +134,7 @@ async fn where_each_message_is_acknowledged_by_itself_a_killed_daemon_loses_and_
     jetstream
         .create_stream(async_nats::jetstream::stream::Config {
             name: "MARKET_DATA".into(),
-            subjects: mpsync::dataset::builtin()
+            subjects: mpsync_core::dataset::builtin()
                 .iter()
                 .flat_map(|d| d.subjects.clone())
                 .collect(),

@@ -137,7 +137,7 @@ async fn a_consumer_that_acknowledges_in_another_way_is_made_anew_from_its_floor
     let stream = jetstream
         .create_stream(async_nats::jetstream::stream::Config {
             name: "MARKET_DATA".into(),
-            subjects: mpsync::dataset::builtin()
+            subjects: mpsync_core::dataset::builtin()
                 .iter()
                 .flat_map(|d| d.subjects.clone())
                 .collect(),

@@ -101,7 +101,7 @@ async fn ended_at_random_moments_the_runs_together_are_the_whole_once() {
         whole.len()
     );
     let jetstream = stream.jetstream().await;
-    let name = mpsync::config::Config::load(None, settings)
+    let name = mpsync_config::Config::load(None, settings)
         .unwrap()
         .nats
         .stream;
@@ -144,7 +144,7 @@ async fn tables_and_lines_of_rows_hold_everything_once_however_often_the_replay_
     let place = archived.file("tables.place");
     let into = ["--into", "clickhouse", "--table", "{table}_killed"];
     ended_again_and_again(&archived.settings, &resumed(&place, &into), &mut rng).await;
-    for dataset in mpsync::dataset::builtin() {
+    for dataset in mpsync_core::dataset::builtin() {
         let fingerprint = async |table: &str| {
             let sql = format!(
                 "SELECT concat(toString(count()), ' ', toString(sum(cityHash64(tuple(*))))) FROM first.{table} \

@@ -7,7 +7,7 @@ mod targets;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use mpsync::dataset::builtin;
+use mpsync_core::dataset::builtin;
 use serde_json::Value;
 
 use crate::support::clickhouse::ClickHouse;
@@ -97,9 +97,9 @@ impl Archived {
         lines(&file)
     }
 
-    fn tier(&self) -> mpsync::clickhouse::Tier {
-        let config = mpsync::config::Config::load(None, self.settings.clone()).unwrap();
-        mpsync::clickhouse::Tier::new(mpsync::dataset::TierRole::Hot, &config.hot)
+    fn tier(&self) -> mpsync_clickhouse::Tier {
+        let config = mpsync_config::Config::load(None, self.settings.clone()).unwrap();
+        mpsync_clickhouse::Tier::new(mpsync_core::dataset::TierRole::Hot, &config.hot)
     }
 
     async fn execute(&self, sql: &str) {

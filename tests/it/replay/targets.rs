@@ -35,7 +35,7 @@ async fn a_table_takes_every_row_exactly_once_however_often_it_is_replayed() {
     assert_eq!(report["duplicates"], 0, "{report}");
     let again = parsed(&succeed(&archived.settings, &into));
     assert_eq!(again["duplicates"], report["messages"], "{again}");
-    for dataset in mpsync::dataset::builtin() {
+    for dataset in mpsync_core::dataset::builtin() {
         let first = fingerprint(&archived, &format!("first.{}", dataset.table)).await;
         let second = fingerprint(&archived, &format!("first.{}_again", dataset.table)).await;
         assert_eq!(first, second, "{}", dataset.name);

@@ -139,7 +139,7 @@ async fn the_script_of_users_is_sql_and_names_every_table_of_every_built_in_data
             .await;
         formatted.unwrap_or_else(|e| panic!("{statement}: {e}"));
     }
-    for dataset in mpsync::dataset::builtin() {
+    for dataset in mpsync_core::dataset::builtin() {
         let table = &dataset.table;
         for right in [
             format!("SELECT, INSERT ON marketprism_hot.{table}, "),

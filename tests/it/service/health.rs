@@ -4,8 +4,9 @@ use std::future::pending;
 use std::process::Output;
 use std::sync::Arc;
 
-use mpsync::config::{Config, Secret};
-use mpsync::http::{Access, Limits, Listening, Mode, Places, State, serve};
+use mpsync_config::Config;
+use mpsync_daemon::http::{Access, Limits, Listening, Mode, Places, State, serve};
+use mpsync_net::Secret;
 
 use crate::support::daemon::World;
 use crate::support::tls::authority;

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use mpsync::clickhouse::Tier;
-use mpsync::config::Config;
-use mpsync::dataset::{Dataset, TierRole, builtin};
+use mpsync_clickhouse::Tier;
+use mpsync_config::Config;
+use mpsync_core::dataset::{Dataset, TierRole, builtin};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::clickhouse::ClickHouse;

@@ -4,9 +4,6 @@ pub(crate) mod breaker;
 pub(crate) mod clickhouse;
 pub(crate) mod daemon;
 pub(crate) mod engine;
-/// The store that the crate's own tests use, too.
-#[path = "../../../src/archive/faults.rs"]
-pub(crate) mod faults;
 pub(crate) mod nats;
 pub(crate) mod s3;
 pub(crate) mod tls;
@@ -59,8 +56,8 @@ pub(crate) async fn start_demo(folder: &std::path::Path, generate: u64) -> mpsyn
         generate,
         seed: 1,
     };
-    let config = mpsync::config::Config::load(None, []).unwrap();
-    let datasets = mpsync::dataset::builtin().to_vec();
+    let config = mpsync_config::Config::load(None, []).unwrap();
+    let datasets = mpsync_core::dataset::builtin().to_vec();
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_mpsync"));
     mpsync::demo::Demo::start(program, options, datasets, config)
         .await

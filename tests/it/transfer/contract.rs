@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
-use mpsync::archive::{Archive, Created};
-use mpsync::config::{ArchiveConfig, Config};
+use mpsync_archive::ArchiveConfig;
+use mpsync_archive::{Archive, Created};
+use mpsync_config::Config;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
@@ -15,8 +16,8 @@ use object_store::{
     UpdateVersion,
 };
 
-use crate::support::faults::{Fault, FaultyStore};
 use crate::support::s3::S3;
+use mpsync_testkit::{Fault, FaultyStore};
 
 /// Bytes of a part; S3 takes no smaller ones but the last.
 const PART: usize = 5 << 20;

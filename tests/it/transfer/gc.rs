@@ -239,10 +239,10 @@ fn an_attempt_that_sleeps_finds_a_higher_lease_and_no_table_when_what_kept_it_ou
 
 /// An upload of several parts that nobody ends.
 fn begin_upload(world: &World) {
-    let config = mpsync::config::Config::load(Some(&world.config()), []).unwrap();
+    let config = mpsync_config::Config::load(Some(&world.config()), []).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let archive = mpsync::archive::Archive::open(&config.archive)
+        let archive = mpsync_archive::Archive::open(&config.archive)
             .await
             .unwrap();
         let path = format!("{WINDOW}/gen=9/part-00000-a1.parquet");

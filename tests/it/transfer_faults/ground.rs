@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mpsync::archive::{Archive, Observer};
-use mpsync::clickhouse::Tier;
-use mpsync::config::Config;
-use mpsync::dataset::{Dataset, TierRole, Window};
-use mpsync::progress::Progress;
-use mpsync::transfer::{self, CleanupPolicy, Goal, Origin, Request, TransferContext};
+use mpsync_archive::{Archive, Observer};
+use mpsync_clickhouse::Tier;
+use mpsync_config::Config;
+use mpsync_core::dataset::{Dataset, TierRole, Window};
+use mpsync_core::progress::Progress;
+use mpsync_transfer::{CleanupPolicy, Goal, Origin, Request, TransferContext};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::breaker::{Breaker, Fault as Broken, Protocol};
 use crate::support::clickhouse::ClickHouse;
 use crate::support::daemon::dataset;
-use crate::support::faults::{Fault as Failed, FaultyStore};
+use mpsync_testkit::{Fault as Failed, FaultyStore};
 
 /// How long a lease may stay unchanged: an attempt that ended without giving it back is waited for that long.
 pub(super) const LEASE: Duration = Duration::from_millis(800);
@@ -125,7 +125,7 @@ impl Ground {
     pub(super) async fn archive(&self) {
         let attempt = self.attempt(Faults::None);
         let request = self.request_to(Goal::Sync);
-        let mut report = transfer::run(&attempt.context, &request).await;
+        let mut report = mpsync_transfer::run(&attempt.context, &request).await;
         if let Some(e) = report.take_failure() {
             panic!("preparing: {e}");
         }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use mpsync::archive::Depth;
-use mpsync::transfer::{self, Against, Goal, Range, Request};
+use mpsync_archive::Depth;
+use mpsync_transfer::{Against, Goal, Range, Request};
 
 use super::Scene;
 use super::ground::{Attempt, Faults, Ground, LEASE};
@@ -84,7 +84,7 @@ impl Place {
         };
         let context = &attempt.context;
         let (archive, datasets) = (&context.archive, &context.datasets);
-        let checked = transfer::verify(
+        let checked = mpsync_transfer::verify(
             archive,
             datasets,
             Range::default(),
@@ -148,7 +148,7 @@ impl Scene for Place {
         let attempt = ground.attempt(Faults::None);
         let begun = Instant::now();
         loop {
-            let mut report = transfer::run(&attempt.context, &self.request()).await;
+            let mut report = mpsync_transfer::run(&attempt.context, &self.request()).await;
             if let Some(e) = report.take_failure() {
                 panic!("{what}: started again, it fails: {e}");
             }

@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
-use mpsync::archive::Depth;
-use mpsync::transfer::{self, Against, CleanupPolicy, Goal, Range, Request, Retention};
+use mpsync_archive::Depth;
+use mpsync_transfer::{Against, CleanupPolicy, Goal, Range, Request, Retention};
 
 use super::Scene;
 use super::ground::{Faults, Ground, LEASE};
@@ -112,7 +112,7 @@ impl Shelf {
         let archive = ground.whole_archive();
         let datasets = [ground.dataset.clone()];
         let checked =
-            transfer::verify(&archive, &datasets, Range::default(), depth, against, 1).await;
+            mpsync_transfer::verify(&archive, &datasets, Range::default(), depth, against, 1).await;
         let report = checked.unwrap_or_else(|e| panic!("{what}: {e}"));
         if let Some(e) = report.failure() {
             panic!("{what}: {e}: {report:?}");
@@ -188,7 +188,7 @@ impl Scene for Shelf {
         let attempt = ground.attempt(Faults::None);
         let begun = Instant::now();
         loop {
-            let mut report = transfer::run(&attempt.context, &self.request()).await;
+            let mut report = mpsync_transfer::run(&attempt.context, &self.request()).await;
             if let Some(e) = report.take_failure() {
                 panic!("{what}: started again, it fails: {e}");
             }

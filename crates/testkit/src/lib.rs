@@ -1,0 +1,6 @@
+//! What tests of several crates share.
+
+pub mod archive;
+mod faults;
+
+pub use faults::{Fault, FaultyStore};
