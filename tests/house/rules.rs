@@ -22,7 +22,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str], &[&str])] = &[
             "mpsync-replay",
             "mpsync-transfer",
         ],
-        &[],
+        &["mpsync-testkit"],
     ),
     // The long-running process: it starts the work and shows how it goes.
     (
@@ -67,7 +67,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         &[],
     ),
     ("mpsync-generate", &["mpsync-core"], &[]),
-    // What the work is made of.
+    // The parts of which the work is made.
     ("mpsync-nats", &["mpsync-config", "mpsync-core"], &[]),
     (
         "mpsync-config",
@@ -80,11 +80,17 @@ pub(crate) const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         &[],
     ),
     // Libraries that other programs can use by themselves.
-    ("mpsync-archive", &["mpsync-core", "mpsync-net"], &[]),
+    (
+        "mpsync-archive",
+        &["mpsync-core", "mpsync-net"],
+        &["mpsync-testkit"],
+    ),
     ("mpsync-clickhouse", &["mpsync-core", "mpsync-net"], &[]),
     ("mpsync-engine", &["mpsync-core", "mpsync-net"], &[]),
     ("mpsync-net", &["mpsync-core"], &[]),
     ("mpsync-core", &[], &[]),
+    // For tests only. It depends on no other package, so that the tests of any package can use it.
+    ("mpsync-testkit", &[], &[]),
 ];
 
 /// The packages that do the work; none depends on another.
