@@ -9,7 +9,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema as ArrowSchema};
 use jiff::Timestamp;
 use mpsync::archive::{
-    Archive, ChunkSchema, ChunkWriter, FORMAT, GenerationId, Manifest, Schema, Source,
+    Archive, ChunkSchema, ChunkWriter, FORMAT, GenerationId, Manifest, ManifestSchema, ManifestSource,
 };
 use mpsync::clickhouse::{Fingerprint, HashedColumn, TableSchema};
 use mpsync::config::Config;
@@ -144,13 +144,13 @@ async fn write_hour(
         revision: 0,
         attempt: 1,
         created_at: id.window.end(),
-        source: Source {
+        source: ManifestSource {
             database: "hot".into(),
             table: dataset.table.clone(),
             server_version: "none".into(),
         },
         filter: None,
-        schema: Schema {
+        schema: ManifestSchema {
             columns: schema.columns,
             time_column: schema.time_column,
             sorting_key: schema.sorting_key,

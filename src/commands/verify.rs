@@ -3,16 +3,16 @@
 use indicatif::{HumanBytes, HumanCount};
 use jiff::Timestamp;
 
-use super::Context;
+use super::CommandContext;
 use super::transfer::range;
-use crate::archive::{Archive, Depth, Observer, Severity};
+use crate::archive::{Archive, Depth, LeaseWatcher, Severity};
 use crate::cli::{Output, VerifyArgs};
 use crate::dataset::{Dataset, TierRole, select};
 use crate::error::{Cause, Error, Result};
 use crate::progress::Progress;
 use crate::transfer::{Against, Repairs, Retention, TransferContext, VerifyReport, repair, verify};
 
-pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<()> {
+pub(super) async fn run(context: &CommandContext, args: &VerifyArgs) -> Result<()> {
     let now = Timestamp::now();
     let range = range(&args.selection, now)?;
     let datasets: Vec<Dataset> = select(&context.datasets, &args.selection.datasets)?
@@ -50,7 +50,7 @@ pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<()> {
             datasets,
             progress: Progress::default(),
             shutdown: context.shutdown.clone(),
-            observer: Observer::new(context.config.sync.lease),
+            watcher: LeaseWatcher::new(context.config.sync.lease),
         };
         report.repairs = Some(repair(&transfer, depth, &mut report.findings).await);
     }

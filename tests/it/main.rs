@@ -11,7 +11,7 @@ mod chaos;
 mod cli;
 mod daemon;
 mod demo;
-mod dlq;
+mod dead_letters;
 mod engine;
 mod generate;
 mod http;

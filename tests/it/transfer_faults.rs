@@ -16,7 +16,7 @@ use std::time::Instant;
 use futures_util::future::join_all;
 use mpsync::archive::Depth;
 use mpsync::error::{Cause, ExitCode};
-use mpsync::transfer::{self, Against, Range, Request};
+use mpsync::transfer::{self, Against, TimeRange, TransferRequest};
 
 use self::ground::{Faults, Ground};
 use self::place::{Place, Scenario};
@@ -70,7 +70,7 @@ trait Scene {
     /// Puts everything back to where it begins.
     async fn prepare(&self);
     /// What is asked for.
-    fn request(&self) -> Request;
+    fn request(&self) -> TransferRequest;
     /// Holds whenever a run ends.
     async fn check_that_nothing_is_lost(&self, what: &str);
     /// Starts the same work again, without faults, and checks the end of it.
@@ -203,7 +203,7 @@ async fn whichever_call_fails_a_check_says_that_it_is_not_complete() {
             };
             let datasets = &attempt.context.datasets;
             let archive = &attempt.context.archive;
-            let range = Range::default();
+            let range = TimeRange::default();
             let checked =
                 transfer::verify(archive, datasets, range, Depth::Deep, Some(&against), 1).await;
             place.ground().disarm();

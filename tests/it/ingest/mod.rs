@@ -1,8 +1,8 @@
 //! Ingest against real servers: every message of the stream is in hot exactly once, whatever happens on the way.
 
 mod access;
-mod letters;
-mod lives;
+mod dead_letters;
+mod sessions;
 mod pressure;
 mod refusals;
 mod shards;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
-use mpsync::archive::{Archive, Created};
+use mpsync::archive::{Archive, CreateOutcome};
 use mpsync::config::{ArchiveConfig, Config};
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -47,15 +47,15 @@ async fn creates_once(archive: &Archive) {
     let create = async |text: String| archive.create(&path, text.into()).await.unwrap();
     let writers = (0..8).map(|n| create(format!("writer {n}")));
     let created = join_all(writers).await;
-    let winners: Vec<usize> = (0..8).filter(|n| created[*n] == Created::Yes).collect();
+    let winners: Vec<usize> = (0..8).filter(|n| created[*n] == CreateOutcome::Yes).collect();
     let read = archive.read(&path).await.unwrap().unwrap();
     assert_eq!(winners.len(), 1, "{created:?}");
     assert_eq!(read, format!("writer {}", winners[0]));
-    assert_eq!(create("later".into()).await, Created::AlreadyThere);
+    assert_eq!(create("later".into()).await, CreateOutcome::Exists);
     assert_eq!(archive.read(&path).await.unwrap().unwrap(), read);
     // Gone is gone: the name is free again.
     archive.remove(&path).await.unwrap();
-    assert_eq!(create("again".into()).await, Created::Yes);
+    assert_eq!(create("again".into()).await, CreateOutcome::Yes);
 }
 
 async fn numbers_count_up(archive: &Archive) {
@@ -306,7 +306,7 @@ async fn the_store_that_fails_keeps_the_contract_until_it_does() {
     assert!(lossy.has_failed() && lossy.failed().is_cancelled());
     assert_eq!(
         archive.create(&path, "ours".into()).await.unwrap(),
-        Created::AlreadyThere
+        CreateOutcome::Exists
     );
     assert_eq!(archive.read(&path).await.unwrap().unwrap(), "ours");
     // Nothing that is to fail before it takes effect takes effect, and what is read breaks off.

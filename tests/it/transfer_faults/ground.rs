@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mpsync::archive::{Archive, Observer};
+use mpsync::archive::{Archive, LeaseWatcher};
 use mpsync::clickhouse::Tier;
 use mpsync::config::Config;
 use mpsync::dataset::{Dataset, TierRole, Window};
 use mpsync::progress::Progress;
-use mpsync::transfer::{self, CleanupPolicy, Goal, Origin, Request, TransferContext};
+use mpsync::transfer::{self, CleanupPolicy, Goal, RunTrigger, TransferRequest, TransferContext};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tokio_util::sync::CancellationToken;
@@ -202,7 +202,7 @@ impl Ground {
             datasets: vec![self.dataset.clone()],
             progress: Progress::default(),
             shutdown: CancellationToken::new(),
-            observer: Observer::new(LEASE),
+            watcher: LeaseWatcher::new(LEASE),
         };
         Attempt { context, failed }
     }
@@ -213,9 +213,9 @@ impl Ground {
     }
 
     /// What a person asks for.
-    pub(super) fn request_to(&self, goal: Goal) -> Request {
-        let mut request = Request::new(goal, &self.broken.sync);
-        request.origin = Origin::Explicit;
+    pub(super) fn request_to(&self, goal: Goal) -> TransferRequest {
+        let mut request = TransferRequest::new(goal, &self.broken.sync);
+        request.origin = RunTrigger::Explicit;
         if goal == Goal::Sync {
             request.cleanup = CleanupPolicy::Now;
         }

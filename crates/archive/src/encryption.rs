@@ -1,0 +1,96 @@
+//! Chunks encrypted at rest, by Parquet's own modular encryption (`AES_GCM_V1`): every page, index and statistic, and the footer
+//! with names and schema, by one key for the file. Pure.
+//!
+//! Each module is bound to the chunk's place in the archive (its path is the AAD prefix), so that an encrypted chunk that is
+//! put in the place of another cannot be read. The prefix is stored in the file for readers other than this one, which
+//! never trusts it: it says itself which chunk it means to read.
+//!
+//! SHA-256 in manifests is over the encrypted bytes; row hashes and column sums are over the values.
+
+use std::sync::Arc;
+
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
+use parquet::encryption::decrypt::FileDecryptionProperties;
+use parquet::encryption::encrypt::FileEncryptionProperties;
+
+use super::layout::GenerationId;
+use super::manifest::Chunk;
+use crate::config::{EncryptionKey, EncryptionKeys};
+use crate::error::{Cause, Error, Result};
+
+/// The last bytes of a Parquet file with an encrypted footer.
+const ENCRYPTED: &[u8] = b"PARE";
+
+/// How a chunk of this name is encrypted.
+pub(super) fn encryption(
+    key: &EncryptionKey,
+    id: &GenerationId,
+    file: &str,
+) -> Result<Arc<FileEncryptionProperties>> {
+    let properties = FileEncryptionProperties::builder(key.reveal().to_vec())
+        .with_footer_key_metadata(key_metadata(key).into_bytes())
+        .with_aad_prefix(place(id, file))
+        .with_aad_prefix_storage(true)
+        .build()?;
+    Ok(properties)
+}
+
+/// How a chunk is opened as Parquet; an error that names chunk and key where there is no such key.
+pub(super) fn reader_options(
+    keys: &EncryptionKeys,
+    id: &GenerationId,
+    chunk: &Chunk,
+) -> Result<ArrowReaderOptions> {
+    let options = ArrowReaderOptions::new();
+    let Some(key_id) = &chunk.key_id else {
+        return Ok(options);
+    };
+    let Some(key) = keys.find(key_id) else {
+        let have: Vec<String> = keys.all().map(|key| key.id().to_string()).collect();
+        let have = match have.as_slice() {
+            [] => "no key".to_owned(),
+            have => format!("only {}", have.join(", ")),
+        };
+        return Err(Error::new(Cause::Key(format!(
+            "{} of {id} is encrypted with the key {key_id}, and the configuration has {have}",
+            chunk.file
+        )))
+        .with_hint(
+            "name the file of that key in archive.encryption_old_key_files, or in archive.encryption_key_file where new chunks \
+             are to be encrypted with it",
+        ));
+    };
+    let properties = FileDecryptionProperties::builder(key.reveal().to_vec())
+        .with_aad_prefix(place(id, &chunk.file))
+        .build()?;
+    Ok(options.with_file_decryption_properties(properties))
+}
+
+/// Refuses bytes that are encrypted where the manifest says that they are not, and the other way round.
+pub(super) fn check_form(bytes: &[u8], chunk: &Chunk) -> Result<()> {
+    let what = match (bytes.ends_with(ENCRYPTED), chunk.key_id.is_some()) {
+        (true, false) => "it is encrypted, and the manifest names no key",
+        (false, true) => "it is not encrypted, and the manifest names a key",
+        _ => return Ok(()),
+    };
+    Err(Error::integrity(what))
+}
+
+/// The chunk's path below the archive's root.
+fn place(id: &GenerationId, file: &str) -> Vec<u8> {
+    id.file(file).to_string().into_bytes()
+}
+
+/// What the file says of its key, in the form in which Arrow's and Spark's key tools ask a key service for it: the id stands
+/// for a master key, and there is nothing to unwrap.
+fn key_metadata(key: &EncryptionKey) -> String {
+    serde_json::json!({
+        "keyMaterialType": "PKMT1", "internalStorage": true, "isFooterKey": true, "kmsInstanceID": "DEFAULT",
+        "kmsInstanceURL": "DEFAULT", "masterKeyID": key.id().to_string(), "wrappedDEK": "", "doubleWrapping": false,
+    })
+    .to_string()
+}
+
+#[cfg(test)]
+#[path = "encryption_tests.rs"]
+mod tests;

@@ -1,0 +1,236 @@
+//! A dataset's YAML, and the eight built-in datasets.
+
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use super::{
+    BookSide, ColumnSource, Dataset, DatasetName, EPOCH_COLUMN, ExcessDigits, LevelPart,
+    SEQ_COLUMN, TierPartition,
+};
+use crate::error::{Error, Result};
+
+/// A dataset as its YAML says it, before it is checked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawDataset {
+    name: String,
+    #[serde(default)]
+    subjects: Vec<String>,
+    table: String,
+    #[serde(default = "timestamp")]
+    time_column: String,
+    #[serde(default)]
+    partition: TierPartition,
+    #[serde(default)]
+    columns: Vec<RawColumn>,
+    #[serde(default)]
+    ignored_fields: Vec<String>,
+    #[serde(default)]
+    excess_digits: ExcessDigits,
+    #[serde(default)]
+    message_id: Option<String>,
+}
+
+fn timestamp() -> String {
+    "timestamp".into()
+}
+
+/// One column: exactly one of the sources.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawColumn {
+    column: String,
+    #[serde(default)]
+    from: Vec<String>,
+    #[serde(default)]
+    count_of: Option<String>,
+    #[serde(default)]
+    best_of: Option<RawBest>,
+    #[serde(default)]
+    message: Option<MessagePart>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBest {
+    column: String,
+    side: BookSide,
+    part: LevelPart,
+}
+
+/// What JetStream knows of a message.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum MessagePart {
+    StoredAt,
+    Epoch,
+    Sequence,
+}
+
+impl RawDataset {
+    pub(super) fn into_dataset(self, origin: &str, ddl: String) -> Result<Dataset> {
+        let name = DatasetName::try_from(self.name).map_err(|e| e.context(origin.to_owned()))?;
+        let fail = |what: String| Error::config(format!("{origin}: dataset {name}: {what}"));
+        let mut columns = Vec::with_capacity(self.columns.len());
+        for raw in self.columns {
+            let column = raw.column.clone();
+            let source = raw
+                .into_source()
+                .map_err(|what| fail(format!("column {column}: {what}")))?;
+            if columns.iter().any(|(name, _)| *name == column) {
+                return Err(fail(format!("column {column} is there twice")));
+            }
+            columns.push((column, source));
+        }
+        let has = |wanted: &str| columns.iter().any(|(name, _)| name == wanted);
+        // Without subjects and columns nothing is ingested into it: somebody else fills the table, and mpsync transfers it.
+        let foreign = self.subjects.is_empty() && columns.is_empty();
+        for wanted in [self.time_column.as_str(), EPOCH_COLUMN, SEQ_COLUMN] {
+            if !foreign && !has(wanted) {
+                return Err(fail(format!(
+                    "it has no column `{wanted}`, which every row needs"
+                )));
+            }
+        }
+        for (column, source) in &columns {
+            if let ColumnSource::Count(of) | ColumnSource::Best { of, .. } = source
+                && !has(of)
+            {
+                return Err(fail(format!(
+                    "column {column} is derived from `{of}`, which is no column"
+                )));
+            }
+        }
+        let template = self.message_id.as_deref().unwrap_or_default();
+        for name in template.split('{').skip(1) {
+            let Some((names, _)) = name.split_once('}') else {
+                return Err(fail("message_id has a { without its }".into()));
+            };
+            if let Some(name) = names.split('|').find(|name| !has(name)) {
+                return Err(fail(format!(
+                    "message_id names {{{name}}}, which is no column"
+                )));
+            }
+        }
+        if self.subjects.is_empty() && !foreign {
+            return Err(fail(
+                "it has columns and no subjects; a table that somebody else fills has neither"
+                    .into(),
+            ));
+        }
+        Ok(Dataset {
+            name,
+            subjects: self.subjects,
+            table: self.table,
+            time_column: self.time_column,
+            partition: self.partition,
+            ddl,
+            columns,
+            ignored_fields: self.ignored_fields,
+            excess_digits: self.excess_digits,
+            message_id: self.message_id,
+        })
+    }
+}
+
+impl RawColumn {
+    fn into_source(self) -> Result<ColumnSource, &'static str> {
+        match (
+            self.from.is_empty(),
+            self.count_of,
+            self.best_of,
+            self.message,
+        ) {
+            (false, None, None, None) => Ok(ColumnSource::Fields(self.from)),
+            (true, Some(of), None, None) => Ok(ColumnSource::Count(of)),
+            (true, None, Some(best), None) => Ok(ColumnSource::Best {
+                of: best.column,
+                side: best.side,
+                part: best.part,
+            }),
+            (true, None, None, Some(part)) => Ok(match part {
+                MessagePart::StoredAt => ColumnSource::StoredAt,
+                MessagePart::Epoch => ColumnSource::Epoch,
+                MessagePart::Sequence => ColumnSource::Sequence,
+            }),
+            _ => Err("say exactly one of `from`, `count_of`, `best_of`, `message`"),
+        }
+    }
+}
+
+macro_rules! embedded {
+    ($($name:literal),* $(,)?) => {
+        [$((
+            concat!("built-in ", $name, ".yaml"),
+            include_str!(concat!("builtin/", $name, ".yaml")),
+            include_str!(concat!("builtin/", $name, ".sql")),
+        )),*]
+    };
+}
+
+const EMBEDDED: [(&str, &str, &str); 8] = embedded![
+    "orderbooks",
+    "trades",
+    "funding_rates",
+    "open_interests",
+    "liquidations",
+    "lsr_top_positions",
+    "lsr_all_accounts",
+    "volatility_indices",
+];
+
+/// The eight built-in datasets.
+#[must_use]
+pub fn builtin() -> &'static [Dataset] {
+    static BUILTIN: LazyLock<Vec<Dataset>> = LazyLock::new(|| {
+        let read = |(origin, yaml, ddl): (&str, &str, &str)| {
+            Dataset::from_yaml(origin, yaml, ddl.to_owned())
+                .unwrap_or_else(|e| unreachable!("{e}: held by a test"))
+        };
+        EMBEDDED.into_iter().map(read).collect()
+    });
+    &BUILTIN
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_eight_built_in_datasets_are_well_formed() {
+        let names: Vec<_> = builtin().iter().map(|d| d.name.as_str()).collect();
+        assert_eq!(names.len(), 8);
+        assert!(names.contains(&"lsr_top_positions"));
+    }
+
+    #[test]
+    fn a_broken_dataset_says_file_dataset_and_column() {
+        let yaml = "name: candles\nsubjects: ['candle.>']\ntable: candles\ncolumns:\n  - {column: timestamp, from: [ts_ms], message: epoch}\n";
+        let e = Dataset::from_yaml("candles.yaml", yaml, String::new())
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            e,
+            "candles.yaml: dataset candles: column timestamp: say exactly one of `from`, `count_of`, `best_of`, `message`"
+        );
+    }
+
+    #[test]
+    fn a_message_id_of_what_is_no_column_is_refused() {
+        let yaml = "name: x\nsubjects: ['x.>']\ntable: x\nmessage_id: 'x:{id}'\ncolumns:\n  - {column: timestamp, from: [ts_ms]}\n  - {column: stream_epoch, message: epoch}\n  - {column: stream_seq, message: sequence}\n";
+        let e = Dataset::from_yaml("x.yaml", yaml, String::new()).unwrap_err();
+        assert!(e.to_string().contains("message_id names {id}"), "{e}");
+    }
+
+    #[test]
+    fn an_unknown_key_says_where() {
+        let e = Dataset::from_yaml("x.yaml", "name: x\nsubject: y\n", String::new())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            e.contains("x.yaml") && e.contains("subject") && e.contains('2'),
+            "{e}"
+        );
+    }
+}

@@ -1,0 +1,80 @@
+//! Reasons put together: only messages that are rejected come here.
+
+use super::fault::{Fault, Flawed, ValueFlaw, excerpt, display};
+use super::json::JsonError;
+use super::plan::{ColumnPlan, ResolvedSource};
+use super::rejection::{ValueLocation, Reason};
+use super::value::JsonItem;
+
+/// A value that does not come from a field is more than its column holds.
+#[cold]
+pub(super) fn beyond(planned: &ColumnPlan, value: &dyn ToString) -> Reason {
+    let field = match planned.source {
+        ResolvedSource::StoredAt => "(time of storage)",
+        ResolvedSource::Epoch => "(stream epoch)",
+        ResolvedSource::Sequence => "(stream sequence)",
+        _ => "(count)",
+    };
+    Reason::OutOfRange(place(planned, field.to_owned(), value.to_string()))
+}
+
+/// Where a column's value was refused.
+pub(super) fn place(planned: &ColumnPlan, field: String, value: String) -> ValueLocation {
+    ValueLocation {
+        column: planned.name.clone(),
+        column_type: planned.column_type.to_string(),
+        field,
+        value,
+    }
+}
+
+/// A time as people read it.
+pub(super) fn written(nanos: i64) -> String {
+    jiff::Timestamp::from_nanosecond(nanos.into()).map_or_else(
+        |_| format!("{nanos} ns since 1970"),
+        |time| time.to_string(),
+    )
+}
+
+/// The payload is no JSON object.
+#[cold]
+pub(super) fn not_json(e: JsonError) -> Reason {
+    Reason::NotJson {
+        what: e.flaw.text(),
+        offset: e.offset as usize,
+    }
+}
+
+/// A field is there twice.
+#[cold]
+pub(super) fn duplicate(name: &str) -> Reason {
+    Reason::DuplicateField {
+        field: excerpt(name),
+    }
+}
+
+/// What a fault inside a value means for the message.
+#[cold]
+pub(super) fn reason(planned: &ColumnPlan, field: &str, item: JsonItem<'_>, fault: Fault) -> Reason {
+    let Flawed { what, path, value } = fault.into_inner();
+    let field = format!("{}{}", excerpt(field), excerpt(&path));
+    let value = value.unwrap_or_else(|| display(item));
+    let place = |field| place(planned, field, value);
+    match what {
+        ValueFlaw::Json(e) => not_json(e),
+        ValueFlaw::Duplicate => Reason::DuplicateField { field },
+        ValueFlaw::Full => Reason::BatchFull,
+        ValueFlaw::WrongType => Reason::WrongType(place(field)),
+        ValueFlaw::Elements => Reason::WrongElements(place(field)),
+        ValueFlaw::BadNumber => Reason::BadNumber(place(field)),
+        ValueFlaw::ExcessDigits => Reason::ExcessDigits(place(field)),
+        ValueFlaw::OutOfRange => Reason::OutOfRange(place(field)),
+        ValueFlaw::BadTime => Reason::BadTime(place(field)),
+        ValueFlaw::ImplausibleTime => Reason::ImplausibleTime {
+            place: place(field),
+            expected: "as a number since 1970, be it of seconds, milliseconds, microseconds or nanoseconds, it is not \
+                       between 2009 and 2262"
+                .to_owned(),
+        },
+    }
+}

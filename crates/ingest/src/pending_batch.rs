@@ -1,0 +1,141 @@
+//! What was taken from the stream and is not yet on its way into hot.
+
+use std::time::Instant;
+
+use async_nats::Message;
+use bytes::Bytes;
+
+use super::SessionEnd;
+use super::ack::PendingAcks;
+use super::budget::Share;
+use super::dead_letter_queue::RejectedMessage;
+use super::decode::{Decoder, MessageMeta, Reason, Rejection};
+use super::delivery::Delivery;
+use super::limits::FlushLimits;
+use super::sink::{Batch, message_id};
+use super::stream::AckMode;
+use crate::dataset::Position;
+use crate::error::Result;
+
+/// Dead letters that a batch holds at most.
+const DEAD_LETTERS_PER_BATCH: usize = 2000;
+
+/// What was taken and is not yet on its way into hot.
+pub(super) struct PendingBatch {
+    pub(super) decoder: Decoder,
+    pub(super) dead_letters: Vec<RejectedMessage>,
+    acks: PendingAcks,
+    pub(super) share: Share,
+    messages: u64,
+    pub(super) last_seq: u64,
+    pub(super) since: Option<Instant>,
+}
+
+impl PendingBatch {
+    /// An empty one, at the beginning of a life.
+    pub(super) fn new(decoder: Decoder, mode: AckMode, floor: u64) -> Self {
+        Self {
+            decoder,
+            dead_letters: Vec::new(),
+            acks: PendingAcks::new(mode),
+            share: Share::default(),
+            messages: 0,
+            last_seq: floor,
+            since: None,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages == 0
+    }
+
+    /// Whether nothing more may be taken.
+    pub(super) fn is_full(&self, limits: &FlushLimits) -> bool {
+        self.decoder.rows() >= limits.rows
+            || self.dead_letters.len() >= DEAD_LETTERS_PER_BATCH
+            || self.decoder.bytes() >= limits.bytes
+    }
+
+    /// Whether it is to be landed: it is full or old, or the memory for more is lacking.
+    pub(super) fn is_due(&self, limits: &FlushLimits, now: Instant, lacking: bool) -> bool {
+        let old = self
+            .since
+            .is_some_and(|since| now.saturating_duration_since(since) >= limits.age);
+        old || (lacking && !self.is_empty()) || self.is_full(limits)
+    }
+
+    /// Takes a message as a row, or as a dead letter where it cannot be one. Its acknowledgement is not owed yet.
+    pub(super) fn accept(
+        &mut self,
+        message: &Message,
+        delivery: &Delivery,
+        position: Position,
+    ) -> Result<(), SessionEnd> {
+        let meta = MessageMeta {
+            subject: message.subject.as_str(),
+            position,
+            stored_at_nanos: delivery.stored_at_nanos,
+        };
+        let Err(rejection) = self.decoder.append(&meta, &message.payload) else {
+            return Ok(());
+        };
+        if matches!(rejection.reason, Reason::BatchFull) && self.decoder.rows() > 0 {
+            // What came is dropped and comes again in the next life, in smaller batches.
+            return Err(SessionEnd::uncertain(
+                "a batch outgrew what an Arrow array can address",
+            ));
+        }
+        self.dead_letters
+            .push(dead_letter(message, delivery, position, &rejection));
+        Ok(())
+    }
+
+    /// Owes the message's acknowledgement with the next batch.
+    pub(super) fn add_ack(&mut self, message: Message, delivery: &Delivery, now: Instant) {
+        if let Some(reply) = message.reply {
+            self.acks.add(delivery.seq, reply);
+        }
+        self.messages += 1;
+        self.last_seq = self.last_seq.max(delivery.seq);
+        self.since.get_or_insert(now);
+    }
+
+    /// Everything as a batch; the hand is empty afterwards.
+    pub(super) fn batch(&mut self, mode: AckMode) -> Result<Batch> {
+        let rows = match self.decoder.rows() {
+            0 => None,
+            _ => Some(self.decoder.finish()?),
+        };
+        self.since = None;
+        Ok(Batch {
+            rows,
+            dead_letters: std::mem::take(&mut self.dead_letters),
+            acks: std::mem::replace(&mut self.acks, PendingAcks::new(mode)),
+            share: std::mem::take(&mut self.share),
+            messages: std::mem::take(&mut self.messages),
+            last_seq: self.last_seq,
+        })
+    }
+}
+
+fn dead_letter(
+    message: &Message,
+    delivery: &Delivery,
+    position: Position,
+    rejection: &Rejection,
+) -> RejectedMessage {
+    RejectedMessage {
+        position,
+        label: rejection.reason.label().to_owned(),
+        reason: rejection.to_string(),
+        subject: message.subject.to_string(),
+        stored_at_nanos: delivery.stored_at_nanos,
+        message_id: message_id(message.headers.as_ref()),
+        // A copy: the original bytes lie in a buffer with all that was read at once.
+        body: Bytes::copy_from_slice(&message.payload),
+    }
+}
+
+#[cfg(test)]
+#[path = "hand_tests.rs"]
+mod tests;

@@ -1,0 +1,161 @@
+//! The place that a replay has reached, in a file.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::order::{StreamOrder, RowKey, StreamKey};
+use super::{MessageId, ReplayOptions};
+use crate::dataset::Dataset;
+use crate::error::{Context as _, Error, Result};
+
+/// The place up to which the target has everything. Written whole or not at all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// What is replayed: a checkpoint continues nothing else.
+    pub selection: String,
+    /// The last message's dataset.
+    pub dataset: String,
+    /// Its event time in nanoseconds since 1970, or by what else the stream is in order.
+    pub time_nanos: i64,
+    /// Its position's epoch.
+    pub epoch: u64,
+    /// Its position's sequence.
+    pub seq: u64,
+    /// Which pass of an endless replay, from 0.
+    pub pass: u64,
+    /// By how many seconds times are moved.
+    pub shift_secs: i64,
+    /// How long the target's file is with that message at its end.
+    pub file_bytes: Option<u64>,
+}
+
+impl Checkpoint {
+    /// Reads the checkpoint of a replay; `None` where there is none yet.
+    ///
+    /// A usage error where it is of another replay.
+    pub fn read(path: &Path, selection: &str) -> Result<Option<Self>> {
+        let context = || format!("reading the checkpoint {}", path.display());
+        let text = match std::fs::read(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::from(e).context(context())),
+        };
+        let read: Self = serde_json::from_slice(&text)
+            .map_err(|e| Error::malformed(format!("it is no checkpoint: {e}")))
+            .with_hint("remove the file to begin anew")
+            .context(context)?;
+        if read.selection != selection {
+            return Err(Error::usage(format!(
+                "it is of another replay: it says `{}`, this one is `{selection}`",
+                read.selection
+            ))
+            .with_hint("say the same datasets, times, exchanges, symbols, subject and order as before, or another file")
+            .context(context()));
+        }
+        Ok(Some(read))
+    }
+
+    /// Writes it: a temporary file, made durable, takes the place of the earlier one.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let context = || format!("writing the checkpoint {}", path.display());
+        let folder = path
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let json = serde_json::to_vec_pretty(self).map_err(|e| Error::malformed(e.to_string()))?;
+        let mut file = tempfile::NamedTempFile::new_in(folder).context(context)?;
+        file.write_all(&json).context(context)?;
+        file.as_file().sync_all().context(context)?;
+        file.persist(path)
+            .map_err(|e| Error::from(e.error))
+            .context(context)?;
+        std::fs::File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .context(context)
+    }
+
+    /// The place in the order of the merged stream.
+    pub(super) fn key(&self, datasets: &[Dataset], order: StreamOrder) -> Result<StreamKey> {
+        let stream = datasets
+            .iter()
+            .position(|d| d.name.as_str() == self.dataset)
+            .ok_or_else(|| {
+                Error::usage(format!(
+                    "the checkpoint is at a message of dataset {}, which is not replayed",
+                    self.dataset
+                ))
+            })?;
+        Ok(StreamKey::new(
+            order,
+            stream,
+            RowKey {
+                rank: self.time_nanos,
+                epoch: self.epoch,
+                seq: self.seq,
+            },
+        ))
+    }
+}
+
+/// What a replay takes, as text: the same text is the same stream.
+pub(super) fn selection(datasets: &[Dataset], options: &ReplayOptions) -> String {
+    let names: Vec<_> = datasets.iter().map(|d| d.name.as_str()).collect();
+    let time = |t: Option<jiff::Timestamp>| t.map_or_else(|| "-".to_owned(), |t| t.to_string());
+    let id = match options.message_id {
+        MessageId::Position => "",
+        MessageId::Publisher => " id publisher",
+    };
+    let order = match options.order {
+        // As checkpoints of earlier versions have it.
+        StreamOrder::Event => String::new(),
+        other => format!(" order {other}"),
+    };
+    format!(
+        "datasets {} from {} to {} exchanges {} symbols {} subject {}{order}{id}",
+        names.join(","),
+        time(options.from),
+        time(options.to),
+        options.exchanges.join(","),
+        options.symbols.join(","),
+        options.subject.as_deref().unwrap_or("-")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_read_back_and_continues_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("place.json");
+        assert_eq!(Checkpoint::read(&path, "a").unwrap(), None);
+        let mut place = Checkpoint {
+            selection: "a".into(),
+            dataset: "trades".into(),
+            time_nanos: 5,
+            epoch: u64::MAX,
+            seq: 7,
+            pass: 0,
+            shift_secs: -3,
+            file_bytes: Some(9),
+        };
+        place.write(&path).unwrap();
+        place.seq = 8;
+        place.write(&path).unwrap();
+        assert_eq!(Checkpoint::read(&path, "a").unwrap(), Some(place));
+        let e = Checkpoint::read(&path, "b").unwrap_err();
+        assert_eq!(e.exit_code(), crate::error::ExitCode::Usage);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        std::fs::write(&path, "{}").unwrap();
+        assert!(
+            Checkpoint::read(&path, "a")
+                .unwrap_err()
+                .to_string()
+                .contains("begin anew")
+        );
+    }
+}

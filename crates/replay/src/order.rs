@@ -1,0 +1,110 @@
+//! The orders in which a stream can come. Pure.
+
+/// By what the messages of all datasets are put in one order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StreamOrder {
+    /// By event time; ties by the place of the dataset among the chosen ones, then by position.
+    #[default]
+    Event,
+    /// As the messages arrived: by the collector's time, where a message has none by the time at which `JetStream` stored it;
+    /// ties as by event time.
+    Arrival,
+    /// By the position in the stream; ties by the place of the dataset.
+    Position,
+}
+
+impl StreamOrder {
+    /// Its name on the command line and in checkpoints.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Arrival => "arrival",
+            Self::Position => "position",
+        }
+    }
+}
+
+impl std::fmt::Display for StreamOrder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Where a row stands in its dataset's part of the stream. Total, since positions are unique.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RowKey {
+    /// What is looked at first, in nanoseconds since 1970: event time or time of arrival; always 0 where the position alone
+    /// decides.
+    pub rank: i64,
+    /// The stream's epoch.
+    pub epoch: u64,
+    /// The stream's sequence.
+    pub seq: u64,
+}
+
+impl RowKey {
+    /// Before every row.
+    pub const FIRST: Self = Self {
+        rank: i64::MIN,
+        epoch: 0,
+        seq: 0,
+    };
+
+    /// Before every row of this rank.
+    #[must_use]
+    pub fn before(rank: i64) -> Self {
+        Self {
+            rank,
+            ..Self::FIRST
+        }
+    }
+
+    /// After every row of this rank.
+    #[must_use]
+    pub fn after(rank: i64) -> Self {
+        Self {
+            rank,
+            epoch: u64::MAX,
+            seq: u64::MAX,
+        }
+    }
+}
+
+/// Where a row stands in the merged stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamKey {
+    /// The place of the row's dataset among the chosen ones.
+    pub stream: usize,
+    /// Where it stands among the rows of its dataset.
+    pub row: RowKey,
+    order: StreamOrder,
+}
+
+impl StreamKey {
+    /// The key of a dataset's row.
+    #[must_use]
+    pub fn new(order: StreamOrder, stream: usize, row: RowKey) -> Self {
+        Self { stream, row, order }
+    }
+}
+
+impl Ord for StreamKey {
+    #[inline]
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let by_position = || (self.row.epoch, self.row.seq).cmp(&(other.row.epoch, other.row.seq));
+        let by_stream = || self.stream.cmp(&other.stream);
+        let ranks = self.row.rank.cmp(&other.row.rank);
+        match self.order {
+            StreamOrder::Position => ranks.then_with(by_position).then_with(by_stream),
+            StreamOrder::Event | StreamOrder::Arrival => ranks.then_with(by_stream).then_with(by_position),
+        }
+    }
+}
+
+impl PartialOrd for StreamKey {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}

@@ -1,0 +1,230 @@
+//! What is to be read: for each dataset its groups of chunks, in order of time.
+
+use futures_util::StreamExt as _;
+use jiff::Timestamp;
+use object_store::path::Path;
+use serde::Serialize;
+
+use super::order::{StreamOrder, RowKey};
+use super::{Damage, ReplayOptions};
+use crate::archive::{Archive, Chunk, GenerationId, Manifest};
+use crate::clickhouse::HashedColumn;
+use crate::dataset::{Dataset, DatasetName, Epoch, PositionSet, Window};
+use crate::error::{Cause, Error, Result};
+
+/// Windows whose manifests are read at a time.
+const READS: usize = 16;
+
+/// What a replay reads.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReplayPlan {
+    /// One lane a dataset, in the order in which ties in time are broken.
+    #[serde(rename = "lanes")]
+    pub streams: Vec<DatasetPlan>,
+    /// Bytes of all chunks of the chosen datasets, those included that need not be read.
+    pub archive_bytes: u64,
+    /// What cannot be read and is passed over.
+    #[serde(skip)]
+    pub damage: Vec<Damage>,
+}
+
+/// What is read of one dataset.
+#[derive(Debug, Clone, Serialize)]
+pub struct DatasetPlan {
+    /// The dataset.
+    pub dataset: DatasetName,
+    /// Windows that are read.
+    pub windows: usize,
+    /// Chunks that are read.
+    pub chunks: usize,
+    /// Rows of these chunks; a replay of some exchanges, symbols or a part of a window takes fewer.
+    pub rows: u64,
+    /// Bytes of these chunks.
+    pub bytes: u64,
+    /// The earliest and the latest event time of these chunks.
+    pub span: Option<(Timestamp, Timestamp)>,
+    /// The columns of its generations, each set of them once.
+    #[serde(skip)]
+    pub schemas: Vec<Vec<HashedColumn>>,
+    #[serde(skip)]
+    pub(super) files: Vec<ChunkPlan>,
+}
+
+/// A chunk that is to be read.
+#[derive(Debug, Clone)]
+pub(super) struct ChunkPlan {
+    pub id: GenerationId,
+    pub chunk: Chunk,
+    /// The earliest and the latest event time in it, in nanoseconds since 1970.
+    pub span: (i64, i64),
+    /// No row of it comes before this in the stream.
+    pub first: RowKey,
+    /// And none after this.
+    pub last: RowKey,
+}
+
+impl ChunkPlan {
+    /// Its place in the archive.
+    pub(super) fn name(&self) -> String {
+        self.id.file(&self.chunk.file).to_string()
+    }
+}
+
+impl ReplayPlan {
+    /// Rows of all lanes.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.streams.iter().map(|stream| stream.rows).sum()
+    }
+
+    /// Bytes of all lanes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.streams.iter().map(|stream| stream.bytes).sum()
+    }
+
+    /// The earliest and the latest event time.
+    #[must_use]
+    pub fn span(&self) -> Option<(Timestamp, Timestamp)> {
+        let spans = self.streams.iter().filter_map(|stream| stream.span);
+        spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+}
+
+/// Finds out what a replay reads: from the names of folders and from manifests alone.
+pub async fn plan(archive: &Archive, datasets: &[Dataset], options: &ReplayOptions) -> Result<ReplayPlan> {
+    let mut plan = ReplayPlan {
+        streams: Vec::new(),
+        archive_bytes: 0,
+        damage: Vec::new(),
+    };
+    for dataset in datasets {
+        let files = archive.list(&Path::from(dataset.name.as_str())).await?;
+        let chunks = files
+            .iter()
+            .filter(|f| f.location.extension() == Some("parquet"));
+        plan.archive_bytes += chunks.map(|f| f.size).sum::<u64>();
+        let stream = dataset_plan(archive, &dataset.name, options, &mut plan.damage).await?;
+        plan.streams.push(stream);
+    }
+    Ok(plan)
+}
+
+async fn dataset_plan(
+    archive: &Archive,
+    dataset: &DatasetName,
+    options: &ReplayOptions,
+    damage: &mut Vec<Damage>,
+) -> Result<DatasetPlan> {
+    let range = Window::new(
+        options.from.unwrap_or(Timestamp::MIN),
+        options.to.unwrap_or(Timestamp::MAX),
+    )?;
+    let windows = archive
+        .windows(
+            dataset,
+            (options.from.is_some() || options.to.is_some()).then_some(range),
+        )
+        .await?;
+    let mut stream = DatasetPlan {
+        dataset: dataset.clone(),
+        windows: 0,
+        chunks: 0,
+        rows: 0,
+        bytes: 0,
+        span: None,
+        schemas: Vec::new(),
+        files: Vec::new(),
+    };
+    let mut found = futures_util::stream::iter(windows)
+        .map(|window| async move { (window, archive.generations(dataset, window).await) })
+        .buffered(READS);
+    while let Some((window, generations)) = found.next().await {
+        match generations {
+            Ok(generations) => stream.add(generations, options),
+            Err(e) if options.skip_damaged && is_damage(&e) => {
+                tracing::warn!(%dataset, %window, error = %e, "window skipped");
+                damage.push(Damage {
+                    what: format!("{dataset} {window}"),
+                    rows: None,
+                    why: e.to_string(),
+                });
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(stream)
+}
+
+/// Whether an error says that the archive's data is not what it should be.
+pub(super) fn is_damage(e: &Error) -> bool {
+    matches!(e.cause(), Cause::Integrity(_) | Cause::Malformed(_))
+}
+
+impl DatasetPlan {
+    /// Adds a window. Windows come in order of their starts.
+    fn add(&mut self, generations: Vec<Manifest>, options: &ReplayOptions) {
+        let touches = |chunk: &Chunk| {
+            options.from.is_none_or(|from| chunk.max_time >= from)
+                && options.to.is_none_or(|to| chunk.min_time < to)
+        };
+        let before = self.chunks;
+        for manifest in generations {
+            let id = manifest.id();
+            if !self.schemas.contains(&manifest.schema.columns) {
+                self.schemas.push(manifest.schema.columns);
+            }
+            let positions = position_bounds(&manifest.positions);
+            for chunk in manifest.chunks.into_iter().filter(touches) {
+                self.chunks += 1;
+                self.rows += chunk.rows;
+                self.bytes += chunk.bytes;
+                let (first, last) = self.span.unwrap_or((chunk.min_time, chunk.max_time));
+                self.span = Some((first.min(chunk.min_time), last.max(chunk.max_time)));
+                let span = (nanos(chunk.min_time), nanos(chunk.max_time));
+                let (first, last) = match options.order {
+                    StreamOrder::Event => (RowKey::before(span.0), RowKey::after(span.1)),
+                    // Nobody knows before its statistics are read.
+                    StreamOrder::Arrival => (RowKey::FIRST, RowKey::after(i64::MAX)),
+                    StreamOrder::Position => positions,
+                };
+                let id = id.clone();
+                self.files.push(ChunkPlan {
+                    id,
+                    chunk,
+                    span,
+                    first,
+                    last,
+                });
+            }
+        }
+        self.windows += usize::from(self.chunks > before);
+    }
+}
+
+fn position_bounds(positions: &PositionSet) -> (RowKey, RowKey) {
+    let key = |(epoch, seq): (Epoch, Option<u64>)| {
+        Some(RowKey {
+            rank: 0,
+            epoch: epoch.0,
+            seq: seq?,
+        })
+    };
+    let epochs = || positions.epochs().filter(|(_, seqs)| !seqs.is_empty());
+    let first = epochs()
+        .next()
+        .and_then(|(epoch, seqs)| key((epoch, seqs.min())));
+    let last = epochs()
+        .last()
+        .and_then(|(epoch, seqs)| key((epoch, seqs.max())));
+    (
+        first.unwrap_or(RowKey::FIRST),
+        last.unwrap_or(RowKey::after(i64::MAX)),
+    )
+}
+
+/// Nanoseconds since 1970; times that 64 bits do not hold lie before or after everything.
+pub(super) fn nanos(time: Timestamp) -> i64 {
+    let nanos = time.as_nanosecond();
+    i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX })
+}

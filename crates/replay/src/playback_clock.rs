@@ -1,0 +1,124 @@
+//! When a message is due, by its event time. Pure: the clock is handed in.
+
+use std::time::Duration;
+
+use crate::error::Error;
+
+/// How fast event time passes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Speed {
+    /// As fast as the target takes it.
+    Max,
+    /// So many times as fast as it happened.
+    Times(f64),
+}
+
+impl std::str::FromStr for Speed {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if text == "max" {
+            return Ok(Self::Max);
+        }
+        match text.trim_end_matches('x').parse::<f64>() {
+            Ok(times) if times.is_finite() && times > 0.0 => Ok(Self::Times(times)),
+            _ => Err(Error::usage(format!(
+                "`{}` is no speed: say 1, 10, 0.5 or max",
+                text.escape_debug()
+            ))),
+        }
+    }
+}
+
+/// Keeps to event time: every message is due by its distance from the first, so that nothing adds up to a drift, and
+/// after a stall what is overdue goes out at once until the pace is met again.
+#[derive(Debug, Clone, Copy)]
+pub struct PlaybackClock {
+    speed: Speed,
+    anchor: Option<(i64, Duration)>,
+}
+
+impl PlaybackClock {
+    /// A pace that begins with the first message.
+    #[must_use]
+    pub fn new(speed: Speed) -> Self {
+        Self {
+            speed,
+            anchor: None,
+        }
+    }
+
+    /// How long to wait before a message of this event time (nanoseconds since 1970) goes out, `elapsed` after the start;
+    /// zero for one that is due or overdue.
+    #[inline]
+    pub fn wait(&mut self, event_nanos: i64, elapsed: Duration) -> Duration {
+        self.due(event_nanos, elapsed)
+            .map_or(Duration::ZERO, |due| due.saturating_sub(elapsed))
+    }
+
+    /// How far behind the pace a message of this event time is.
+    pub fn lag(&mut self, event_nanos: i64, elapsed: Duration) -> Duration {
+        self.due(event_nanos, elapsed)
+            .map_or(Duration::ZERO, |due| elapsed.saturating_sub(due))
+    }
+
+    #[inline]
+    fn due(&mut self, event_nanos: i64, elapsed: Duration) -> Option<Duration> {
+        let Speed::Times(times) = self.speed else {
+            return None;
+        };
+        let (first, started) = *self.anchor.get_or_insert((event_nanos, elapsed));
+        let distance =
+            Duration::from_nanos(u64::try_from(event_nanos.saturating_sub(first)).unwrap_or(0));
+        // A span that no duration holds is never due, which is as late as can be said.
+        let distance =
+            Duration::try_from_secs_f64(distance.as_secs_f64() / times).unwrap_or(Duration::MAX);
+        Some(started.saturating_add(distance))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEC: i64 = 1_000_000_000;
+
+    #[test]
+    fn ten_times_as_fast_a_message_of_ten_seconds_later_is_due_after_one() {
+        let mut playback_clock = PlaybackClock::new(Speed::Times(10.0));
+        let started = Duration::from_secs(3);
+        assert_eq!(playback_clock.wait(100 * SEC, started), Duration::ZERO);
+        assert_eq!(playback_clock.wait(110 * SEC, started), Duration::from_secs(1));
+        assert_eq!(
+            playback_clock.wait(110 * SEC, started + Duration::from_millis(400)),
+            Duration::from_millis(600)
+        );
+    }
+
+    #[test]
+    fn late_sends_do_not_add_up_and_a_stall_is_caught_up() {
+        let mut playback_clock = PlaybackClock::new(Speed::Times(1.0));
+        let mut clock = Duration::ZERO;
+        for n in 0..1000 {
+            clock += playback_clock.wait(n * SEC, clock);
+            // Every send takes its time.
+            clock += Duration::from_millis(3);
+        }
+        assert_eq!(clock, Duration::from_millis(999_003));
+        clock += Duration::from_mins(1);
+        for n in 1000..1060 {
+            assert_eq!(playback_clock.wait(n * SEC, clock), Duration::ZERO);
+        }
+        assert_eq!(playback_clock.lag(1000 * SEC, clock), Duration::from_millis(59_003));
+        assert_eq!(playback_clock.wait(1061 * SEC, clock), Duration::from_millis(1_997));
+    }
+
+    #[test]
+    fn at_full_speed_nothing_waits_and_nothing_lags() {
+        let mut playback_clock = PlaybackClock::new("max".parse().unwrap());
+        assert_eq!(playback_clock.wait(5 * SEC, Duration::ZERO), Duration::ZERO);
+        assert_eq!(playback_clock.lag(0, Duration::from_secs(9)), Duration::ZERO);
+        assert!("fast".parse::<Speed>().is_err() && "0".parse::<Speed>().is_err());
+        assert_eq!("10x".parse::<Speed>().unwrap(), Speed::Times(10.0));
+    }
+}

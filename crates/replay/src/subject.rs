@@ -1,0 +1,284 @@
+//! The subject of a replayed message. Pure.
+
+use arrow::array::{AsArray as _, DictionaryArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int32Type};
+
+use crate::dataset::{ColumnSource, Dataset};
+use crate::error::{Error, Result};
+
+/// How the subjects of a dataset's messages are made.
+#[derive(Debug, Clone)]
+pub(super) struct SubjectForm {
+    dataset: String,
+    pieces: Vec<SubjectPiece>,
+    data_type: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum SubjectPiece {
+    Literal(String),
+    Column(String),
+}
+
+impl SubjectForm {
+    /// The dataset's own subjects, or a template: text with `{subject}`, `{dataset}` and `{column}` in it.
+    pub(super) fn new(dataset: &Dataset, template: Option<&str>) -> Result<Self> {
+        let pattern = dataset.subjects.first().map_or("", String::as_str);
+        let first = pattern.split('.').next().unwrap_or_default();
+        let pieces = match template {
+            None => own_pieces(dataset, pattern)?,
+            Some(template) => template_pieces(dataset, pattern, template)?,
+        };
+        Ok(Self {
+            dataset: dataset.name.to_string(),
+            pieces,
+            data_type: (!matches!(first, "" | "*" | ">")).then(|| first.to_owned()),
+        })
+    }
+
+    /// The first token of the dataset's own subjects.
+    pub(super) fn data_type(&self) -> Option<&str> {
+        self.data_type.as_deref()
+    }
+
+    /// A pattern that takes all these subjects: what comes before the first column, and `>`.
+    pub(super) fn pattern(&self) -> String {
+        let mut fixed = String::new();
+        for piece in &self.pieces {
+            match piece {
+                SubjectPiece::Literal(text) => fixed.push_str(text),
+                SubjectPiece::Column(_) => {
+                    let whole = fixed.rfind('.').map_or("", |dot| &fixed[..=dot]);
+                    return format!("{whole}>");
+                }
+            }
+        }
+        fixed
+    }
+
+    /// The columns of which subjects are made.
+    pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            SubjectPiece::Literal(_) => None,
+            SubjectPiece::Column(name) => Some(name.as_str()),
+        })
+    }
+
+    pub(super) fn bind(&self, batch: &RecordBatch) -> Result<BoundSubject> {
+        let text = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        let bind = |piece: &SubjectPiece| {
+            let name = match piece {
+                SubjectPiece::Literal(text) => return Ok(BoundSubjectPiece::Literal(text.clone())),
+                SubjectPiece::Column(name) => name,
+            };
+            let array = batch.column_by_name(name).ok_or_else(|| {
+                Error::schema(format!(
+                    "the archive's rows of {} have no column `{name}`, which the subject needs",
+                    self.dataset
+                ))
+            })?;
+            let keys = cast(array, &text)?.as_dictionary::<Int32Type>().clone();
+            let tokens = keys
+                .values()
+                .as_string::<i32>()
+                .iter()
+                .map(|v| token(v.unwrap_or_default()))
+                .collect();
+            Ok(BoundSubjectPiece::Column(keys, tokens))
+        };
+        Ok(BoundSubject(
+            self.pieces.iter().map(bind).collect::<Result<_>>()?,
+        ))
+    }
+}
+
+/// What the dataset's subjects say literally, and for the rest the columns that are told by a token of the subject.
+fn own_pieces(dataset: &Dataset, pattern: &str) -> Result<Vec<SubjectPiece>> {
+    let column_of = |place: usize| {
+        let alias = format!("$subject.{place}");
+        dataset
+            .columns
+            .iter()
+            .find_map(|(column, source)| match source {
+                ColumnSource::Fields(aliases) if aliases.contains(&alias) => Some(column.clone()),
+                _ => None,
+            })
+    };
+    let mut pieces = Vec::new();
+    for (place, token) in pattern.split('.').enumerate() {
+        let columns: Vec<String> = match token {
+            "*" => column_of(place).into_iter().collect(),
+            ">" => (place..).map_while(column_of).collect(),
+            literal => {
+                push_dot(&mut pieces);
+                pieces.push(SubjectPiece::Literal(literal.to_owned()));
+                continue;
+            }
+        };
+        if columns.is_empty() {
+            return Err(Error::schema(format!(
+                "the subject {pattern} of dataset {} cannot be made again: no column comes from $subject.{place}",
+                dataset.name
+            ))
+            .with_hint("say the subject as a template with --subject, such as 'replay.{dataset}.{symbol}'"));
+        }
+        for column in columns {
+            push_dot(&mut pieces);
+            pieces.push(SubjectPiece::Column(column));
+        }
+    }
+    Ok(pieces)
+}
+
+fn push_dot(pieces: &mut Vec<SubjectPiece>) {
+    if !pieces.is_empty() {
+        pieces.push(SubjectPiece::Literal(".".into()));
+    }
+}
+
+fn template_pieces(dataset: &Dataset, pattern: &str, template: &str) -> Result<Vec<SubjectPiece>> {
+    let wrong = |what: String| {
+        Error::usage(format!("the subject `{}` {what}", template.escape_debug()))
+            .with_hint("a subject is text with {subject}, {dataset} or {column} in it, such as 'replay.{subject}'")
+    };
+    let mut pieces = Vec::new();
+    let mut rest = template;
+    while let Some(open) = rest.find('{') {
+        let close = rest[open..]
+            .find('}')
+            .ok_or_else(|| wrong("has a { without its }".into()))?
+            + open;
+        if open > 0 {
+            pieces.push(SubjectPiece::Literal(rest[..open].to_owned()));
+        }
+        match &rest[open + 1..close] {
+            "subject" => pieces.extend(own_pieces(dataset, pattern)?),
+            "dataset" => pieces.push(SubjectPiece::Literal(dataset.name.to_string())),
+            column if dataset.columns.iter().any(|(name, _)| name == column) => {
+                pieces.push(SubjectPiece::Column(column.to_owned()));
+            }
+            other => {
+                return Err(wrong(format!(
+                    "names {{{other}}}, which is no column of {}",
+                    dataset.name
+                )));
+            }
+        }
+        rest = &rest[close + 1..];
+    }
+    if !rest.is_empty() {
+        pieces.push(SubjectPiece::Literal(rest.to_owned()));
+    }
+    let text: String = pieces
+        .iter()
+        .map(|p| {
+            if let SubjectPiece::Literal(text) = p {
+                text.as_str()
+            } else {
+                "x"
+            }
+        })
+        .collect();
+    let is_token = |t: &str| {
+        !t.is_empty()
+            && t != "*"
+            && t != ">"
+            && !t.contains(|c: char| c.is_whitespace() || c.is_control())
+    };
+    if text.split('.').all(is_token) {
+        Ok(pieces)
+    } else {
+        Err(wrong("is none to publish to".into()))
+    }
+}
+
+/// A value as part of a subject: what NATS would take for something else becomes `_`. The payload has it as it is.
+fn token(value: &str) -> String {
+    match value {
+        "" | "*" | ">" => "_".to_owned(),
+        value => {
+            let fits = |c: char| !(c.is_whitespace() || c.is_control() || c == '.');
+            value
+                .chars()
+                .map(|c| if fits(c) { c } else { '_' })
+                .collect()
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct BoundSubject(Vec<BoundSubjectPiece>);
+
+#[derive(Debug)]
+enum BoundSubjectPiece {
+    Literal(String),
+    Column(DictionaryArray<Int32Type>, Vec<String>),
+}
+
+impl BoundSubject {
+    #[inline]
+    pub(super) fn push(&self, row: usize, out: &mut Vec<u8>) {
+        for piece in &self.0 {
+            let text = match piece {
+                BoundSubjectPiece::Literal(text) => text,
+                BoundSubjectPiece::Column(keys, tokens) => keys
+                    .key(row)
+                    .and_then(|key| tokens.get(key))
+                    .map_or("_", |token| token),
+            };
+            out.extend_from_slice(text.as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::builtin;
+
+    fn form(template: Option<&str>) -> Result<SubjectForm> {
+        let trades = builtin()
+            .iter()
+            .find(|d| d.name.as_str() == "trades")
+            .unwrap();
+        SubjectForm::new(trades, template)
+    }
+
+    #[test]
+    fn the_streams_subjects_follow_from_the_template() {
+        assert_eq!(form(None).unwrap().pattern(), "trade.>");
+        assert_eq!(
+            form(Some("replay.{subject}")).unwrap().pattern(),
+            "replay.trade.>"
+        );
+        assert_eq!(
+            form(Some("x.y-{symbol}.{dataset}")).unwrap().pattern(),
+            "x.>"
+        );
+        assert_eq!(form(Some("x.{dataset}")).unwrap().pattern(), "x.trades");
+    }
+
+    #[test]
+    fn a_template_that_makes_no_subject_is_refused_with_what_would() {
+        for bad in [
+            "replay.{nothing}",
+            "a..b",
+            "a b",
+            "{symbol",
+            "",
+            "*.{symbol}",
+        ] {
+            let e = form(Some(bad)).unwrap_err();
+            assert_eq!(e.exit_code(), crate::error::ExitCode::Usage, "{bad}");
+            assert!(e.to_string().contains("'replay.{subject}'"), "{e}");
+        }
+    }
+
+    #[test]
+    fn what_nats_would_misread_in_a_value_is_replaced() {
+        assert_eq!(token("BTC.USD T"), "BTC_USD_T");
+        assert_eq!(token(""), "_");
+        assert_eq!(token(">"), "_");
+    }
+}
