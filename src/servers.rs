@@ -51,17 +51,17 @@ impl Server {
         log: &Path,
         piped: bool,
     ) -> Result<Self> {
-        let doing = || format!("starting {name} ({})", program.display());
+        let context = || format!("starting {name} ({})", program.display());
         let file = std::fs::File::options()
             .create(true)
             .append(true)
             .open(log)
-            .doing(doing)?;
-        lock(&file, log).await.doing(doing)?;
+            .context(context)?;
+        lock(&file, log).await.context(context)?;
         let stdout = if piped {
             Stdio::piped()
         } else {
-            file.try_clone().doing(doing)?.into()
+            file.try_clone().context(context)?.into()
         };
         let mut child = Command::new("/bin/sh")
             .args(["-c", GUARD, name])
@@ -74,7 +74,7 @@ impl Server {
             // Ctrl-C is for the parent, which ends the child when it needs it no more.
             .process_group(0)
             .spawn()
-            .doing(doing)?;
+            .context(context)?;
         let stdin = child.stdin.take();
         Ok(Self { name, child, stdin })
     }
@@ -93,7 +93,7 @@ impl Server {
                     self.name
                 )))
             }
-            Err(e) => Err(Error::from(e).doing(format!("asking after {}", self.name))),
+            Err(e) => Err(Error::from(e).context(format!("asking after {}", self.name))),
         }
     }
 
@@ -105,7 +105,7 @@ impl Server {
             .map_err(|_| Error::engine(format!("{} does not end", self.name)))?;
         status
             .map(drop)
-            .doing(|| format!("waiting for {} to end", self.name))
+            .context(|| format!("waiting for {} to end", self.name))
     }
 }
 
@@ -121,7 +121,7 @@ async fn lock(file: &std::fs::File, path: &Path) -> Result<()> {
                     "another server still writes to {}",
                     path.display()
                 ))
-                .hint("is another mpsync running in this folder?"));
+                .with_hint("is another mpsync running in this folder?"));
             }
             Err(std::fs::TryLockError::WouldBlock) => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -148,9 +148,9 @@ impl NatsServer {
     /// Starts it on a free port of loopback, its streams below `folder`.
     pub async fn start(folder: &Path) -> Result<Self> {
         let program = find_nats_server()?;
-        std::fs::create_dir_all(folder).doing(|| format!("creating {}", folder.display()))?;
+        std::fs::create_dir_all(folder).context(|| format!("creating {}", folder.display()))?;
         for old in port_files(folder)? {
-            std::fs::remove_file(&old).doing(|| format!("removing {}", old.display()))?;
+            std::fs::remove_file(&old).context(|| format!("removing {}", old.display()))?;
         }
         let log = folder.join("nats-server.log");
         let dir = folder.as_os_str();
@@ -194,7 +194,7 @@ impl NatsServer {
 }
 
 fn port_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder).doing(|| format!("listing {}", folder.display()))?;
+    let entries = std::fs::read_dir(folder).context(|| format!("listing {}", folder.display()))?;
     Ok(entries
         .flatten()
         .map(|e| e.path())
@@ -216,7 +216,7 @@ fn find_nats_server() -> Result<PathBuf> {
     let candidates = fetched.into_iter().chain(on_path.unwrap_or_default());
     candidates.into_iter().find(|p| p.is_file()).ok_or_else(|| {
         Error::engine("there is no nats-server on this machine")
-            .hint("`just tools` (or `npx --yes rust-just tools`) fetches one; MPSYNC_NATS_SERVER names another")
+            .with_hint("`just tools` (or `npx --yes rust-just tools`) fetches one; MPSYNC_NATS_SERVER names another")
     })
 }
 
@@ -271,7 +271,7 @@ pub struct EngineServer {
 impl EngineServer {
     /// Starts `program engine` on a free port of loopback, its data below `folder`.
     pub async fn start(program: &Path, folder: &Path) -> Result<Self> {
-        std::fs::create_dir_all(folder).doing(|| format!("creating {}", folder.display()))?;
+        std::fs::create_dir_all(folder).context(|| format!("creating {}", folder.display()))?;
         let log = folder.join(ENGINE_LOG);
         let data = folder.join("data");
         let args = ["engine".as_ref(), "--data".as_ref(), data.as_os_str()];
@@ -291,7 +291,7 @@ impl EngineServer {
         };
         let url = match tokio::time::timeout(START_TIMEOUT, listening).await {
             Ok(Ok(Some(url))) => url,
-            Ok(Err(e)) => return Err(Error::from(e).doing("reading what the engine says")),
+            Ok(Err(e)) => return Err(Error::from(e).context("reading what the engine says")),
             Ok(Ok(None)) => {
                 // Its output has ended, so it ends; only then is its log complete.
                 let ended = tokio::time::timeout(START_TIMEOUT, server.child.wait()).await;
@@ -315,7 +315,7 @@ impl EngineServer {
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let password_file = data.join("password");
         let address = folder.join(ADDRESS);
-        std::fs::write(&address, &url).doing(|| format!("writing {}", address.display()))?;
+        std::fs::write(&address, &url).context(|| format!("writing {}", address.display()))?;
         Ok(Self {
             server,
             folder: folder.to_owned(),
@@ -361,13 +361,13 @@ impl EngineServer {
         let status = status.map_or_else(|e| e.to_string(), |status| status.to_string());
         let log = self.folder.join(ENGINE_LOG);
         Error::engine(format!("the embedded engine ended by itself with {status}"))
-            .hint(format!("{} says more", log.display()))
+            .with_hint(format!("{} says more", log.display()))
     }
 
     /// Asks it to end and waits until it has: then its data can be opened again.
     pub async fn stop(self) -> Result<()> {
         let address = self.folder.join(ADDRESS);
         self.server.stop().await?;
-        std::fs::remove_file(&address).doing(|| format!("removing {}", address.display()))
+        std::fs::remove_file(&address).context(|| format!("removing {}", address.display()))
     }
 }

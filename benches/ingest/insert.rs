@@ -45,11 +45,12 @@ pub(crate) fn bodies(
         let full = decoder.rows() == BODY_ROWS || decoder.rows() * message.len() >= BODY_BYTES;
         if full || seq == count {
             let batch = decoder.finish()?;
-            let doing = || "writing an Arrow stream";
+            let context = || "writing an Arrow stream";
             let mut body = Vec::new();
-            let mut writer = StreamWriter::try_new(&mut body, batch.schema_ref()).doing(doing)?;
-            writer.write(&batch).doing(doing)?;
-            writer.finish().doing(doing)?;
+            let mut writer =
+                StreamWriter::try_new(&mut body, batch.schema_ref()).context(context)?;
+            writer.write(&batch).context(context)?;
+            writer.finish().context(context)?;
             drop(writer);
             bodies.push(body.into());
         }
@@ -117,7 +118,7 @@ pub(crate) async fn end_to_end(
         .env("MPSYNC__HOT_STORAGE__CLICKHOUSE_HTTP_PORT", &engine.port)
         .stdout(std::process::Stdio::null())
         .spawn()
-        .doing(|| "starting mpsync")?;
+        .context(|| "starting mpsync")?;
     let mut daemon = Process(child);
     let spawned = Instant::now();
     let mut first = None;

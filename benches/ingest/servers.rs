@@ -54,7 +54,7 @@ impl Process {
         self.0
             .wait()
             .map(drop)
-            .doing(|| "waiting for a child's end")
+            .context(|| "waiting for a child's end")
     }
 }
 
@@ -106,7 +106,7 @@ impl Nats {
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(folder.join("nats.log"))?)
             .spawn()
-            .doing(|| "starting nats-server; `just tools` fetches it")?;
+            .context(|| "starting nats-server; `just tools` fetches it")?;
         let process = Process(child);
         let began = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -150,7 +150,7 @@ impl Engine {
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(folder.join("engine.log"))?)
             .spawn()
-            .doing(|| "starting the engine")?;
+            .context(|| "starting the engine")?;
         let mut line = String::new();
         if let Some(stdout) = child.stdout.take() {
             BufReader::new(stdout).read_line(&mut line)?;

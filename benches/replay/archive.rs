@@ -9,7 +9,8 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema as ArrowSchema};
 use jiff::Timestamp;
 use mpsync_archive::{
-    Archive, ChunkSchema, ChunkWriter, FORMAT, GenerationId, Manifest, Schema, Source,
+    Archive, ChunkSchema, ChunkWriter, FORMAT, GenerationId, Manifest, ManifestSchema,
+    ManifestSource,
 };
 use mpsync_clickhouse::TableSchema;
 use mpsync_config::Config;
@@ -145,13 +146,13 @@ async fn write_hour(
         revision: 0,
         attempt: 1,
         created_at: id.window.end(),
-        source: Source {
+        source: ManifestSource {
             database: "hot".into(),
             table: dataset.table.clone(),
             server_version: "none".into(),
         },
         filter: None,
-        schema: Schema {
+        schema: ManifestSchema {
             columns: schema.columns,
             time_column: schema.time_column,
             sorting_key: schema.sorting_key,

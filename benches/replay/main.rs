@@ -165,7 +165,7 @@ fn replay(place: &Path, nats: &Nats, into: &[&str]) -> Result<Took> {
         .envs(settings(place, nats))
         .stdout(Stdio::piped())
         .spawn()
-        .doing(|| "starting mpsync")?;
+        .context(|| "starting mpsync")?;
     let mut process = Process(child);
     let (mut peak_megabytes, mut cpu_secs) = (0.0_f64, 0.0_f64);
     while process.0.try_wait()?.is_none() {

@@ -4,24 +4,24 @@ use clap::{Args, Subcommand};
 
 /// `mpsync dlq`
 #[derive(Debug, Args)]
-pub struct DlqArgs {
+pub struct DeadLettersArgs {
     /// What to do
     #[command(subcommand)]
-    pub action: DlqAction,
+    pub action: DeadLettersAction,
 }
 
 /// What to do with dead letters.
 #[derive(Debug, Subcommand)]
-pub enum DlqAction {
+pub enum DeadLettersAction {
     /// List them: a table, or JSON lines
-    List(LetterSelection),
+    List(DeadLetterSelection),
     /// Show them whole: headers, reason, payload as text or hex
-    Show(LetterSelection),
+    Show(DeadLetterSelection),
     /// Decode them again with the dataset and table of now, and land them at their original positions, once
     Replay {
         /// Which letters
         #[command(flatten)]
-        selection: LetterSelection,
+        selection: DeadLetterSelection,
         /// Ask only hot which rows are there: only where nothing was ever archived or loaded into cold
         #[arg(long)]
         hot_only: bool,
@@ -30,7 +30,7 @@ pub enum DlqAction {
     Discard {
         /// Which letters
         #[command(flatten)]
-        selection: LetterSelection,
+        selection: DeadLetterSelection,
         /// Yes, delete them; without it they are only counted
         #[arg(long)]
         yes: bool,
@@ -39,7 +39,7 @@ pub enum DlqAction {
 
 /// Which dead letters.
 #[derive(Debug, Args)]
-pub struct LetterSelection {
+pub struct DeadLetterSelection {
     /// Only these letters, as `dlq list` names them
     #[arg(value_name = "LETTER")]
     pub ids: Vec<String>,

@@ -1,7 +1,7 @@
 //! The command line: clap types only.
 
 mod config;
-mod dlq;
+mod dead_letters;
 mod generate;
 mod health;
 mod replay;
@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use config::{ConfigAction, ConfigArgs};
-pub use dlq::{DlqAction, DlqArgs, LetterSelection};
+pub use dead_letters::{DeadLetterSelection, DeadLettersAction, DeadLettersArgs};
 pub use generate::{DemoArgs, GenerateArgs};
 pub use health::HealthArgs;
 pub use replay::{InspectArgs, InspectWhat, ReplayArgs, ReplayId, ReplayOrder, ReplayTarget};
@@ -103,7 +103,7 @@ pub enum Command {
     /// Look at what the archive holds
     Inspect(InspectArgs),
     /// Look at, replay or discard messages that could not be rows
-    Dlq(DlqArgs),
+    Dlq(DeadLettersArgs),
     /// Check or show the configuration
     Config(ConfigArgs),
     /// Write a completion script for a shell

@@ -4,18 +4,18 @@ use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use serde_json::json;
 
-use super::Context;
+use super::CommandContext;
 use crate::cli::{ConfigAction, ConfigArgs, Output};
 use mpsync_config::Setting;
 
-pub(super) fn run(context: &Context, args: &ConfigArgs) {
+pub(super) fn run(context: &CommandContext, args: &ConfigArgs) {
     match args.action {
         ConfigAction::Check => check(context),
         ConfigAction::Show => show(context),
     }
 }
 
-fn check(context: &Context) {
+fn check(context: &CommandContext) {
     let warnings = context.config.settings.warnings();
     let datasets = context.datasets.len();
     match context.output {
@@ -33,7 +33,7 @@ fn check(context: &Context) {
     }
 }
 
-fn show(context: &Context) {
+fn show(context: &CommandContext) {
     let settings = context.config.settings.all();
     match context.output {
         Output::Text => {
@@ -45,7 +45,7 @@ fn show(context: &Context) {
                 let reload = if setting.is_live { "yes" } else { "restart" };
                 table.add_row([
                     setting.key.clone(),
-                    shown(setting),
+                    display(setting),
                     setting.origin.to_string(),
                     reload.to_owned(),
                 ]);
@@ -68,7 +68,7 @@ fn show(context: &Context) {
 }
 
 /// A value as a person reads it.
-fn shown(setting: &Setting) -> String {
+fn display(setting: &Setting) -> String {
     match &setting.value {
         serde_json::Value::Null => "–".to_owned(),
         serde_json::Value::String(text) => text.escape_debug().to_string(),

@@ -7,50 +7,51 @@ use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use jiff::Timestamp;
 
-use super::Context;
-use crate::cli::{DlqAction, DlqArgs, LetterSelection, Output};
+use super::CommandContext;
+use crate::cli::{DeadLetterSelection, DeadLettersAction, DeadLettersArgs, Output};
 use mpsync_archive::Archive;
 use mpsync_clickhouse::Tier;
 use mpsync_core::dataset::{Dataset, PositionSet, TierRole};
 use mpsync_core::error::{Cause, Context as _, Error, Result};
-use mpsync_ingest::letters::{
-    Fate, Letter, LetterFilter, LetterReplay, LetterStore, Place, Replayed, held_in,
+use mpsync_ingest::dead_letters::{
+    DeadLetter, DeadLetterCursor, DeadLetterFilter, DeadLetterReplay, DeadLetterStore, Fate,
+    Replayed, held_in,
 };
-use mpsync_transfer::parse_moment;
+use mpsync_transfer::parse_time;
 
 /// How many are listed or shown where `--limit` does not say.
 const SHOWN: u64 = 100;
 /// How many are replayed or discarded at once.
 const BATCH: u64 = 5000;
 
-pub(super) async fn run(context: &Context, args: &DlqArgs) -> Result<()> {
-    let (DlqAction::List(selection)
-    | DlqAction::Show(selection)
-    | DlqAction::Replay { selection, .. }
-    | DlqAction::Discard { selection, .. }) = &args.action;
+pub(super) async fn run(context: &CommandContext, args: &DeadLettersArgs) -> Result<()> {
+    let (DeadLettersAction::List(selection)
+    | DeadLettersAction::Show(selection)
+    | DeadLettersAction::Replay { selection, .. }
+    | DeadLettersAction::Discard { selection, .. }) = &args.action;
     let filter = filter(context, selection)?;
-    let store = LetterStore::open(&context.config).await?;
-    let work = Work {
+    let store = DeadLetterStore::open(&context.config).await?;
+    let work = DeadLetterWork {
         context,
         store: &store,
         filter: &filter,
         limit: selection.limit,
     };
     match &args.action {
-        DlqAction::List(_) => work.list().await,
-        DlqAction::Show(_) => work.show().await,
-        DlqAction::Replay { hot_only, .. } => work.replay(*hot_only).await,
-        DlqAction::Discard { yes, .. } => work.discard(*yes).await,
+        DeadLettersAction::List(_) => work.list().await,
+        DeadLettersAction::Show(_) => work.show().await,
+        DeadLettersAction::Replay { hot_only, .. } => work.replay(*hot_only).await,
+        DeadLettersAction::Discard { yes, .. } => work.discard(*yes).await,
     }
 }
 
-fn filter(context: &Context, selection: &LetterSelection) -> Result<LetterFilter> {
+fn filter(context: &CommandContext, selection: &DeadLetterSelection) -> Result<DeadLetterFilter> {
     if !selection.datasets.is_empty() {
         mpsync_core::dataset::select(&context.datasets, &selection.datasets)?;
     }
     let now = Timestamp::now();
-    let moment = |text: &Option<String>| text.as_ref().map(|t| parse_moment(t, now)).transpose();
-    Ok(LetterFilter {
+    let time = |text: &Option<String>| text.as_ref().map(|t| parse_time(t, now)).transpose();
+    Ok(DeadLetterFilter {
         ids: selection.ids.clone(),
         datasets: selection
             .datasets
@@ -59,36 +60,36 @@ fn filter(context: &Context, selection: &LetterSelection) -> Result<LetterFilter
             .cloned()
             .collect(),
         reasons: selection.reasons.clone(),
-        from: moment(&selection.from)?,
-        to: moment(&selection.to)?,
+        from: time(&selection.from)?,
+        to: time(&selection.to)?,
         subject: selection.subject.clone(),
         symbols: selection.symbols.clone(),
     })
 }
 
 /// Letters that a command works through.
-struct Work<'a> {
-    context: &'a Context,
-    store: &'a LetterStore,
-    filter: &'a LetterFilter,
+struct DeadLetterWork<'a> {
+    context: &'a CommandContext,
+    store: &'a DeadLetterStore,
+    filter: &'a DeadLetterFilter,
     limit: Option<u64>,
 }
 
-impl Work<'_> {
+impl DeadLetterWork<'_> {
     /// Hands the letters on, batch by batch; returns how many there were, and whether the limit left some unread.
     async fn each(
         &self,
         limit: Option<u64>,
-        mut take: impl AsyncFnMut(Vec<Letter>) -> Result<()>,
+        mut take: impl AsyncFnMut(Vec<DeadLetter>) -> Result<()>,
     ) -> Result<(u64, bool)> {
-        let (mut from, mut seen) = (Place::START, 0);
+        let (mut from, mut seen) = (DeadLetterCursor::START, 0);
         loop {
             let room = limit.map_or(BATCH, |limit| (limit - seen).min(BATCH));
             let limit_now = usize::try_from(room).unwrap_or(usize::MAX);
             let found = self.store.read(from, self.filter, limit_now).await?;
-            seen += found.letters.len() as u64;
-            if !found.letters.is_empty() {
-                take(found.letters).await?;
+            seen += found.dead_letters.len() as u64;
+            if !found.dead_letters.is_empty() {
+                take(found.dead_letters).await?;
             }
             let Some(next) = found.next else {
                 return Ok((seen, false));
@@ -116,21 +117,21 @@ impl Work<'_> {
         let output = self.context.output;
         let limit = self.limit.unwrap_or(SHOWN);
         let (count, more) = self
-            .each(Some(limit), async |letters| {
-                for letter in &letters {
+            .each(Some(limit), async |dead_letters| {
+                for dead_letter in &dead_letters {
                     if output == Output::Json {
-                        println!("{}", summary(letter));
+                        println!("{}", summary(dead_letter));
                         continue;
                     }
                     table.add_row([
-                        letter.id(),
-                        letter
+                        dead_letter.id(),
+                        dead_letter
                             .stored_at()
                             .map_or_else(|| "–".into(), |t| t.to_string()),
-                        letter.subject.clone(),
-                        letter.body.len().to_string(),
-                        letter.reason.clone(),
-                        letter.detail.clone(),
+                        dead_letter.subject.clone(),
+                        dead_letter.body.len().to_string(),
+                        dead_letter.reason.clone(),
+                        dead_letter.detail.clone(),
                     ]);
                 }
                 Ok(())
@@ -154,11 +155,11 @@ impl Work<'_> {
         let output = self.context.output;
         let limit = self.limit.unwrap_or(SHOWN);
         let (count, _) = self
-            .each(Some(limit), async |letters| {
-                for letter in &letters {
+            .each(Some(limit), async |dead_letters| {
+                for dead_letter in &dead_letters {
                     match output {
-                        Output::Json => println!("{}", whole(letter)),
-                        Output::Text => print_whole(letter),
+                        Output::Json => println!("{}", whole(dead_letter)),
+                        Output::Text => print_whole(dead_letter),
                     }
                 }
                 Ok(())
@@ -166,7 +167,7 @@ impl Work<'_> {
             .await?;
         if count == 0 {
             return Err(Error::usage("no such dead letter")
-                .hint("`mpsync dlq list` names those that are there"));
+                .with_hint("`mpsync dlq list` names those that are there"));
         }
         Ok(())
     }
@@ -174,14 +175,14 @@ impl Work<'_> {
     async fn discard(&self, yes: bool) -> Result<()> {
         let output = self.context.output;
         let (count, _) = self
-            .each(self.limit, async |letters| {
-                for letter in &letters {
+            .each(self.limit, async |dead_letters| {
+                for dead_letter in &dead_letters {
                     if yes {
-                        self.store.discard(letter).await?;
+                        self.store.discard(dead_letter).await?;
                     }
                     match output {
                         Output::Json => {
-                            let mut line = summary(letter);
+                            let mut line = summary(dead_letter);
                             line["discarded"] = yes.into();
                             println!("{line}");
                         }
@@ -189,9 +190,9 @@ impl Work<'_> {
                             let verb = if yes { "discarded" } else { "would discard" };
                             println!(
                                 "{verb} {} {} ({})",
-                                letter.id(),
-                                letter.subject,
-                                letter.reason
+                                dead_letter.id(),
+                                dead_letter.subject,
+                                dead_letter.reason
                             );
                         }
                     }
@@ -202,7 +203,7 @@ impl Work<'_> {
         if !yes && count > 0 {
             return Err(
                 Error::usage(format!("{count} dead letters would be discarded, for good"))
-                    .hint("say --yes to discard them"),
+                    .with_hint("say --yes to discard them"),
             );
         }
         if output == Output::Text {
@@ -240,20 +241,20 @@ impl Work<'_> {
         &'a self,
         hot: &'a Tier,
         hot_only: bool,
-        replays: &mut BTreeMap<String, LetterReplay<'a>>,
+        replays: &mut BTreeMap<String, DeadLetterReplay<'a>>,
     ) -> Result<BTreeMap<&'static str, u64>> {
         let mut fates = BTreeMap::new();
-        self.each(self.limit, async |letters| {
-            for (name, letters) in by_dataset(letters) {
+        self.each(self.limit, async |dead_letters| {
+            for (name, dead_letters) in by_dataset(dead_letters) {
                 let replay = match replays.entry(name) {
                     Entry::Occupied(open) => open.into_mut(),
                     Entry::Vacant(new) => {
                         let dataset = self.dataset(new.key())?;
                         let config = &self.context.config;
-                        new.insert(LetterReplay::open(config, hot, dataset, self.store).await?)
+                        new.insert(DeadLetterReplay::open(config, hot, dataset, self.store).await?)
                     }
                 };
-                self.tell(replay.consider(&letters).await?, &mut fates)?;
+                self.tell(replay.consider(&dead_letters).await?, &mut fates)?;
             }
             Ok(())
         })
@@ -268,14 +269,17 @@ impl Work<'_> {
                     replay.ask(elsewhere).await
                 }
             };
-            asked.doing(|| format!("asking what is held of the dead letters of {name}"))?;
+            asked.context(|| format!("asking what is held of the dead letters of {name}"))?;
         }
-        self.each(self.limit, async |letters| {
-            for (name, letters) in by_dataset(letters) {
+        self.each(self.limit, async |dead_letters| {
+            for (name, dead_letters) in by_dataset(dead_letters) {
                 // A dataset whose first letter came since then waits for the next replay.
                 if let Some(replay) = replays.get(&name) {
-                    let doing = || format!("replaying dead letters of {name}");
-                    self.tell(replay.land(letters).await.doing(doing)?, &mut fates)?;
+                    let context = || format!("replaying dead letters of {name}");
+                    self.tell(
+                        replay.land(dead_letters).await.context(context)?,
+                        &mut fates,
+                    )?;
                 }
             }
             Ok(())
@@ -298,25 +302,25 @@ impl Work<'_> {
             Error::config(format!(
                 "there are dead letters of dataset `{name}`, which is not configured"
             ))
-            .hint("add its file to datasets.files, or leave its letters out with --dataset")
+            .with_hint("add its file to datasets.files, or leave its letters out with --dataset")
         })
     }
 }
 
-fn by_dataset(letters: Vec<Letter>) -> BTreeMap<String, Vec<Letter>> {
-    let mut sorted: BTreeMap<String, Vec<Letter>> = BTreeMap::new();
-    for letter in letters {
+fn by_dataset(dead_letters: Vec<DeadLetter>) -> BTreeMap<String, Vec<DeadLetter>> {
+    let mut sorted: BTreeMap<String, Vec<DeadLetter>> = BTreeMap::new();
+    for dead_letter in dead_letters {
         sorted
-            .entry(letter.dataset.to_string())
+            .entry(dead_letter.dataset.to_string())
             .or_default()
-            .push(letter);
+            .push(dead_letter);
     }
     sorted
 }
 
 /// Which positions the archive or cold holds.
 async fn elsewhere(
-    context: &Context,
+    context: &CommandContext,
     dataset: &Dataset,
     wanted: &PositionSet,
 ) -> Result<PositionSet> {
@@ -324,10 +328,10 @@ async fn elsewhere(
                         --hot-only leaves them out, where nothing was ever archived";
     let archive = Archive::open_read_only(&context.config.archive)
         .await
-        .hint(HINT)?;
+        .with_hint(HINT)?;
     let mut held = archive.held(&dataset.name, wanted).await?;
     let cold = context.tier(TierRole::Cold);
-    held.extend(&held_in(&cold, dataset, wanted).await.hint(HINT)?);
+    held.extend(&held_in(&cold, dataset, wanted).await.with_hint(HINT)?);
     Ok(held)
 }
 
@@ -346,27 +350,34 @@ fn print_replayed(output: Output, done: &Replayed) -> Result<()> {
             let json = serde_json::to_string(done).map_err(|e| Error::malformed(e.to_string()))?;
             println!("{json}");
         }
-        Output::Text if done.detail.is_empty() => println!("{}: {}", done.letter, words(done.fate)),
-        Output::Text => println!("{}: {}: {}", done.letter, words(done.fate), done.detail),
+        Output::Text if done.detail.is_empty() => {
+            println!("{}: {}", done.dead_letter, words(done.fate))
+        }
+        Output::Text => println!(
+            "{}: {}: {}",
+            done.dead_letter,
+            words(done.fate),
+            done.detail
+        ),
     }
     Ok(())
 }
 
-fn summary(letter: &Letter) -> serde_json::Value {
+fn summary(dead_letter: &DeadLetter) -> serde_json::Value {
     serde_json::json!({
-        "letter": letter.id(), "dataset": letter.dataset, "epoch": letter.position.epoch, "sequence": letter.position.seq,
-        "stored_at": letter.stored_at().map(|t| t.to_string()), "stored_at_nanos": letter.stored_at_nanos,
-        "kept_at": letter.kept_at.to_string(), "kept_in": letter.kept_in(), "stream": letter.stream, "subject": letter.subject,
-        "message_id": letter.message_id, "bytes": letter.body.len(), "reason": letter.reason, "detail": letter.detail,
+        "letter": dead_letter.id(), "dataset": dead_letter.dataset, "epoch": dead_letter.position.epoch, "sequence": dead_letter.position.seq,
+        "stored_at": dead_letter.stored_at().map(|t| t.to_string()), "stored_at_nanos": dead_letter.stored_at_nanos,
+        "kept_at": dead_letter.kept_at.to_string(), "kept_in": dead_letter.kept_in(), "stream": dead_letter.stream, "subject": dead_letter.subject,
+        "message_id": dead_letter.message_id, "bytes": dead_letter.body.len(), "reason": dead_letter.reason, "detail": dead_letter.detail,
     })
 }
 
 /// With the payload as text, or in hex where it is none.
-fn whole(letter: &Letter) -> serde_json::Value {
-    let mut json = summary(letter);
-    match std::str::from_utf8(&letter.body) {
+fn whole(dead_letter: &DeadLetter) -> serde_json::Value {
+    let mut json = summary(dead_letter);
+    match std::str::from_utf8(&dead_letter.body) {
         Ok(text) => json["payload"] = text.into(),
-        Err(_) => json["payload_hex"] = hex(&letter.body).into(),
+        Err(_) => json["payload_hex"] = hex(&dead_letter.body).into(),
     }
     json
 }
@@ -379,30 +390,33 @@ fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-fn print_whole(letter: &Letter) {
-    println!("{}", letter.id());
-    let stored_at = letter
+fn print_whole(dead_letter: &DeadLetter) {
+    println!("{}", dead_letter.id());
+    let stored_at = dead_letter
         .stored_at()
         .map_or_else(|| "–".to_owned(), |t| t.to_string());
     for (name, value) in [
-        ("reason", letter.reason.as_str()),
-        ("detail", &letter.detail),
-        ("subject", &letter.subject),
-        ("message id", letter.message_id.as_deref().unwrap_or("–")),
-        ("stream", &letter.stream),
+        ("reason", dead_letter.reason.as_str()),
+        ("detail", &dead_letter.detail),
+        ("subject", &dead_letter.subject),
+        (
+            "message id",
+            dead_letter.message_id.as_deref().unwrap_or("–"),
+        ),
+        ("stream", &dead_letter.stream),
         ("stored at", &stored_at),
-        ("kept at", &letter.kept_at.to_string()),
-        ("kept in", letter.kept_in()),
-        ("bytes", &letter.body.len().to_string()),
+        ("kept at", &dead_letter.kept_at.to_string()),
+        ("kept in", dead_letter.kept_in()),
+        ("bytes", &dead_letter.body.len().to_string()),
     ] {
         println!("  {name:<11}{value}");
     }
-    match std::str::from_utf8(&letter.body) {
+    match std::str::from_utf8(&dead_letter.body) {
         // A terminal must not obey what somebody published.
         Ok(text) => println!(
             "  payload    {}\n",
             text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
         ),
-        Err(_) => println!("  payload (hex)\n  {}\n", hex(&letter.body)),
+        Err(_) => println!("  payload (hex)\n  {}\n", hex(&dead_letter.body)),
     }
 }

@@ -1,26 +1,26 @@
 //! `mpsync demo`: the whole road on this machine.
 
-use super::Context;
+use super::CommandContext;
 use crate::cli::{DemoArgs, Output};
-use crate::demo::{Demo, Options};
+use crate::demo::{Demo, DemoOptions};
 use mpsync_core::error::{Context as _, Error, Result};
 
-pub(super) async fn run(context: &Context, args: &DemoArgs) -> Result<()> {
+pub(super) async fn run(context: &CommandContext, args: &DemoArgs) -> Result<()> {
     let temporary = match &args.data {
         Some(_) => None,
-        None => Some(tempfile::tempdir().doing(|| "making a temporary folder")?),
+        None => Some(tempfile::tempdir().context(|| "making a temporary folder")?),
     };
     let folder = args
         .data
         .clone()
         .or_else(|| temporary.as_ref().map(|t| t.path().to_owned()));
-    let options = Options {
+    let options = DemoOptions {
         folder: folder.ok_or_else(|| Error::usage("the demo needs a folder"))?,
         messages: args.messages.clone(),
         generate: args.generate,
         seed: args.seed,
     };
-    let program = std::env::current_exe().doing(|| "finding this program's own file")?;
+    let program = std::env::current_exe().context(|| "finding this program's own file")?;
     let demo = Demo::start(
         &program,
         options,

@@ -5,7 +5,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::Context;
+use super::CommandContext;
 use crate::servers::{EngineServer, data_folder};
 use mpsync_archive::ArchivePlace;
 use mpsync_config::{Config, Origin};
@@ -29,20 +29,22 @@ pub(super) fn settle(config: &mut Config) -> Result<Option<PathBuf>> {
         return Err(Error::config(
             "neither XDG_DATA_HOME nor HOME is set, so that there is no place for the embedded engine",
         )
-        .hint("say engine.folder, or how a ClickHouse is reached: hot_storage.clickhouse_host"));
+        .with_hint("say engine.folder, or how a ClickHouse is reached: hot_storage.clickhouse_host"));
     };
     let is_open = |key: &str| config.settings.origin(key) == Origin::Default;
     let archive = is_open("archive.path") && is_open("archive.url");
     let letters = is_open("ingest.dead_letter_folder");
-    config.settings.settle("engine.folder", &folder);
+    config.settings.fill_default("engine.folder", &folder);
     if archive {
         let place = folder.join("archive");
-        config.settings.settle("archive.path", &place);
+        config.settings.fill_default("archive.path", &place);
         config.archive.place = ArchivePlace::Folder(place);
     }
     if letters {
         let place = folder.join("dead-letters");
-        config.settings.settle("ingest.dead_letter_folder", &place);
+        config
+            .settings
+            .fill_default("ingest.dead_letter_folder", &place);
         config.ingest.dead_letter_folder = Some(place);
     }
     Ok(Some(folder))
@@ -51,7 +53,7 @@ pub(super) fn settle(config: &mut Config) -> Result<Option<PathBuf>> {
 /// Starts the engine for as long as this process runs; `None` where a server is configured.
 ///
 /// Refused where another process has it: an engine has one process, and this one's end would take the other's away.
-pub(super) async fn start(context: &mut Context) -> Result<Option<EngineServer>> {
+pub(super) async fn start(context: &mut CommandContext) -> Result<Option<EngineServer>> {
     let Some(folder) = settle(&mut context.config)? else {
         return Ok(None);
     };
@@ -62,7 +64,7 @@ pub(super) async fn start(context: &mut Context) -> Result<Option<EngineServer>>
                 "another mpsync runs on the embedded engine in {}",
                 folder.display()
             ))
-            .hint("`--mode both` runs both sides in one process; two processes need a ClickHouse server (hot_storage.clickhouse_host)"));
+            .with_hint("`--mode both` runs both sides in one process; two processes need a ClickHouse server (hot_storage.clickhouse_host)"));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -85,7 +87,7 @@ pub(super) async fn start(context: &mut Context) -> Result<Option<EngineServer>>
 /// Points a context to its archive and its tiers: to the engine that a daemon runs, or, for a command that needs a tier, to one
 /// that is started for it and given back.
 pub(super) async fn reach(
-    context: &mut Context,
+    context: &mut CommandContext,
     needs_a_tier: bool,
 ) -> Result<Option<EngineServer>> {
     let Some(folder) = settle(&mut context.config)? else {
@@ -98,19 +100,19 @@ pub(super) async fn reach(
     }
 }
 
-async fn begin(context: &mut Context, folder: PathBuf) -> Result<EngineServer> {
+async fn begin(context: &mut CommandContext, folder: PathBuf) -> Result<EngineServer> {
     // Asked here, where it can be said plainly, and not in the child's log.
-    library_path().doing(|| OTHERWISE)?;
+    library_path().context(|| OTHERWISE)?;
     // The archive is its owner's, and so is what it is made of.
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&folder)
-        .doing(|| format!("making {}", folder.display()))?;
-    let program = std::env::current_exe().doing(|| "finding this program's own file")?;
+        .context(|| format!("making {}", folder.display()))?;
+    let program = std::env::current_exe().context(|| "finding this program's own file")?;
     let engine = EngineServer::start(&program, &folder.join("engine"))
         .await
-        .doing(|| OTHERWISE)?;
+        .context(|| OTHERWISE)?;
     engine.serve(&mut context.config);
     let all: Vec<&Dataset> = context.datasets.iter().collect();
     for role in [TierRole::Hot, TierRole::Cold] {

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::EngineArgs;
 use mpsync_core::error::{Context as _, Error, Result};
-use mpsync_engine::{Auth, Engine, Options, serve};
+use mpsync_engine::{Auth, Engine, EngineOptions, serve};
 
 /// Runs until `shutdown`. Prints `listening on http://ADDRESS` as its only line on stdout when it is ready.
 pub(super) async fn run(args: &EngineArgs, shutdown: CancellationToken) -> Result<()> {
@@ -16,13 +16,13 @@ pub(super) async fn run(args: &EngineArgs, shutdown: CancellationToken) -> Resul
             "--no-auth is for loopback only, and {} is not",
             args.listen.ip()
         ))
-        .hint("leave --no-auth away: the password is made at the first start"));
+        .with_hint("leave --no-auth away: the password is made at the first start"));
     }
     // Bound before the engine opens: a port that is taken is found out at once.
     let listener = TcpListener::bind(args.listen)
         .await
-        .doing(|| format!("listening on {}", args.listen))?;
-    let mut options = Options::new(&args.data);
+        .context(|| format!("listening on {}", args.listen))?;
+    let mut options = EngineOptions::new(&args.data);
     options.memory_limit_bytes = args.memory_limit;
     options.requests_max = args.max_requests;
     options.readable.clone_from(&args.user_files);

@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanDuration};
 
-use super::Context;
+use super::CommandContext;
 use crate::cli::{GcArgs, Output};
-use mpsync_archive::{Archive, Observer};
+use mpsync_archive::{Archive, LeaseWatcher};
 use mpsync_core::dataset::{Dataset, TierRole, select};
 use mpsync_core::error::{Cause, Error, Result};
 use mpsync_core::progress::Progress;
-use mpsync_replay::sweep_doors;
+use mpsync_replay::sweep_insert_gates;
 use mpsync_transfer::{Sweep, TransferContext, gc, parse_age};
 
 /// Below this age what is swept might be a sleeper's.
 const SAFE_AGE: Duration = Duration::from_hours(1);
 
-pub(super) async fn run(context: &Context, args: &GcArgs) -> Result<()> {
+pub(super) async fn run(context: &CommandContext, args: &GcArgs) -> Result<()> {
     let age = parse_age(&args.older_than)?;
     if age < SAFE_AGE {
         tracing::warn!(
@@ -40,12 +40,12 @@ pub(super) async fn run(context: &Context, args: &GcArgs) -> Result<()> {
         datasets,
         progress: Progress::default(),
         shutdown: context.shutdown.clone(),
-        observer: Observer::new(context.config.sync.lease),
+        watcher: LeaseWatcher::new(context.config.sync.lease),
     };
     let mut sweep = gc(&transfer, age, args.dry_run).await?;
     for tier in [&transfer.hot, &transfer.cold] {
-        let doors = sweep_doors(tier, age, args.dry_run).await;
-        sweep.take_doors(tier.role(), doors);
+        let gates = sweep_insert_gates(tier, age, args.dry_run).await;
+        sweep.add_insert_gates(tier.role(), gates);
     }
     print(context.output, &sweep)?;
     if context.shutdown.is_cancelled() {

@@ -6,13 +6,13 @@ use std::path::Path;
 
 use async_nats::jetstream;
 
-use super::Context;
+use super::CommandContext;
 use crate::cli::{GenerateArgs, Output};
 use mpsync_core::dataset::{Dataset, select};
 use mpsync_core::error::{Cause, Context as _, Error, Result};
 use mpsync_generate::{
-    Generator, Kind, Message, MessageWriter, Options, PublishOptions, PublishReport, publish,
-    read_messages,
+    DataKind, Generator, GeneratorOptions, Message, MessageWriter, PublishOptions, PublishReport,
+    publish, read_messages,
 };
 
 /// How many repeats a person is shown.
@@ -20,7 +20,7 @@ const SHOWN: usize = 20;
 
 type Messages = Box<dyn Iterator<Item = Result<Message>> + Send>;
 
-pub(super) async fn run(context: &Context, args: &GenerateArgs) -> Result<()> {
+pub(super) async fn run(context: &CommandContext, args: &GenerateArgs) -> Result<()> {
     let datasets = select(&context.datasets, &args.datasets)?;
     let messages = messages(args, &datasets)?;
     match &args.to {
@@ -43,20 +43,24 @@ fn messages(args: &GenerateArgs, datasets: &[&Dataset]) -> Result<Messages> {
     Ok(Box::new(files.into_iter().flatten()))
 }
 
-fn options(args: &GenerateArgs, datasets: &[&Dataset]) -> Result<Options> {
+fn options(args: &GenerateArgs, datasets: &[&Dataset]) -> Result<GeneratorOptions> {
     let mut kinds = Vec::new();
     for dataset in datasets {
-        match dataset.subjects.iter().find_map(|s| Kind::of_subject(s)) {
+        match dataset
+            .subjects
+            .iter()
+            .find_map(|s| DataKind::of_subject(s))
+        {
             Some(kind) => kinds.push(kind),
             // A dataset of the user's own is only a mistake when it was asked for.
             None if args.datasets.is_empty() => {}
             None => {
-                let known: Vec<_> = Kind::ALL.iter().map(|k| k.data_type()).collect();
+                let known: Vec<_> = DataKind::ALL.iter().map(|k| k.data_type()).collect();
                 return Err(Error::usage(format!(
                     "messages of dataset `{}` cannot be generated",
                     dataset.name
                 ))
-                .hint(format!(
+                .with_hint(format!(
                     "subjects that can be: {}; others can be published from a file with --from",
                     known.join(", ")
                 )));
@@ -67,7 +71,7 @@ fn options(args: &GenerateArgs, datasets: &[&Dataset]) -> Result<Options> {
         Some(start) => start.as_millisecond(),
         None => jiff::Timestamp::now().as_millisecond() - 2 * 3_600_000,
     };
-    Ok(Options {
+    Ok(GeneratorOptions {
         seed: args.seed,
         count: args.count,
         start_ms,
@@ -79,7 +83,7 @@ fn options(args: &GenerateArgs, datasets: &[&Dataset]) -> Result<Options> {
     })
 }
 
-fn write(context: &Context, messages: Messages, path: &Path) -> Result<()> {
+fn write(context: &CommandContext, messages: Messages, path: &Path) -> Result<()> {
     let is_stdout = path == Path::new("-");
     let doing = || {
         if is_stdout {
@@ -91,22 +95,22 @@ fn write(context: &Context, messages: Messages, path: &Path) -> Result<()> {
     let out: Box<dyn Write> = if is_stdout {
         Box::new(std::io::stdout().lock())
     } else {
-        Box::new(File::create(path).doing(doing)?)
+        Box::new(File::create(path).context(doing)?)
     };
     let mut writer = MessageWriter::new(BufWriter::with_capacity(1 << 20, out));
     let mut written = 0_u64;
     for message in messages {
         if context.shutdown.is_cancelled() {
-            return Err(Error::new(Cause::Interrupted).doing(doing()));
+            return Err(Error::new(Cause::Interrupted).context(doing()));
         }
         match writer.write(&message?) {
             // Whoever reads standard output may have enough: `| head`.
             Err(e) if is_stdout && is_broken_pipe(&e) => return Ok(()),
-            done => done.doing(doing)?,
+            done => done.context(doing)?,
         }
         written += 1;
     }
-    writer.finish().doing(doing)?;
+    writer.finish().context(doing)?;
     if !is_stdout {
         match context.output {
             Output::Text => println!("{written} messages in {}", path.display()),
@@ -121,7 +125,7 @@ fn is_broken_pipe(e: &Error) -> bool {
 }
 
 async fn send(
-    context: &Context,
+    context: &CommandContext,
     args: &GenerateArgs,
     datasets: &[&Dataset],
     messages: Messages,

@@ -3,14 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use super::Context;
+use super::CommandContext;
 use crate::cli::{HealthArgs, Mode, Output};
 use mpsync_config::HttpConfig;
 use mpsync_core::error::{Cause, Error, Result};
-use mpsync_daemon::http::{self, Check, Health, Trust};
+use mpsync_daemon::http::{self, DaemonHealth, ReportedCheck, Trust};
 use mpsync_net::Tls;
 
-pub(super) async fn run(context: &Context, args: &HealthArgs) -> Result<()> {
+pub(super) async fn run(context: &CommandContext, args: &HealthArgs) -> Result<()> {
     let (url, trust) = match &args.url {
         Some(url) => (url.clone(), given(args)?),
         None => configured(&context.config.http, args.mode)?,
@@ -25,7 +25,7 @@ pub(super) async fn run(context: &Context, args: &HealthArgs) -> Result<()> {
 }
 
 /// A daemon that is degraded still does its work: only one that is down is to be acted on.
-fn verdict(url: &str, health: &Health) -> Result<()> {
+fn verdict(url: &str, health: &DaemonHealth) -> Result<()> {
     if !health.is_down() {
         return Ok(());
     }
@@ -52,7 +52,7 @@ fn configured(http: &HttpConfig, mode: Mode) -> Result<(String, Trust)> {
     };
     if address.port() == 0 {
         return Err(Error::usage(format!("{key} takes any free port"))
-            .hint("say --url with the address that the daemon logged"));
+            .with_hint("say --url with the address that the daemon logged"));
     }
     let address = reached(address);
     Ok(match &http.certificate {
@@ -74,19 +74,19 @@ fn reached(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn print(health: &Health) {
+fn print(health: &DaemonHealth) {
     let width = health.checks.iter().map(|check| check.name.len()).max();
     let width = width.unwrap_or_default();
     for check in &health.checks {
         let word = if check.ok { "ok" } else { "bad" };
-        let line = format!("{word:<4} {:<width$}  {}", check.name, said(check));
+        let line = format!("{word:<4} {:<width$}  {}", check.name, message(check));
         println!("{}", line.trim_end());
     }
     println!("{} ({})", health.status, health.mode);
 }
 
 /// What there is to say of a check, on one line.
-fn said(check: &Check) -> String {
+fn message(check: &ReportedCheck) -> String {
     let mut said = Vec::new();
     if let Some(seconds) = check.latency_seconds {
         said.push(format!("{:.1} ms", seconds * 1e3));
@@ -108,7 +108,7 @@ fn said(check: &Check) -> String {
 mod tests {
     use super::*;
 
-    fn health(status: &str) -> Health {
+    fn health(status: &str) -> DaemonHealth {
         serde_json::from_value(serde_json::json!({"status": status, "mode": "cold", "new": 1, "checks": [
             {"name": "cold", "ok": true, "latency_seconds": 0.001, "last_success_at": null, "detail": null, "free_bytes": null},
             {"name": "disk:archive", "ok": false, "latency_seconds": null, "last_success_at": "2026-01-01T00:00:00Z",
@@ -125,7 +125,7 @@ mod tests {
         let e = verdict("http://h:1", &health("down")).unwrap_err();
         assert_eq!(e.exit_code(), mpsync_core::error::ExitCode::Failed);
         assert!(e.to_string().ends_with("is down: disk:archive"), "{e}");
-        let said: Vec<String> = health("down").checks.iter().map(said).collect();
+        let said: Vec<String> = health("down").checks.iter().map(message).collect();
         assert_eq!(said[0], "1.0 ms");
         assert_eq!(
             said[1],

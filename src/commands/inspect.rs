@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use object_store::path::Path;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::Context;
+use super::CommandContext;
 use super::transfer::range;
 use crate::cli::{InspectArgs, InspectWhat, Output};
 use mpsync_archive::{Archive, Manifest, layout};
@@ -22,7 +22,7 @@ use mpsync_core::dataset::{Window, select};
 use mpsync_core::error::{Context as _, Error, Result};
 use mpsync_replay::{DatasetContents, DayContents, Hour, inspect};
 
-pub(super) async fn run(context: &Context, args: &InspectArgs) -> Result<()> {
+pub(super) async fn run(context: &CommandContext, args: &InspectArgs) -> Result<()> {
     let archive = Archive::open_read_only(&context.config.archive).await?;
     match &args.what {
         None => contents(context, args, &archive).await,
@@ -33,7 +33,7 @@ pub(super) async fn run(context: &Context, args: &InspectArgs) -> Result<()> {
     }
 }
 
-async fn contents(context: &Context, args: &InspectArgs, archive: &Archive) -> Result<()> {
+async fn contents(context: &CommandContext, args: &InspectArgs, archive: &Archive) -> Result<()> {
     let range = range(&args.selection, Timestamp::now())?;
     let range = match (range.from, range.to) {
         (None, None) => None,
@@ -173,18 +173,18 @@ fn key(archive: &Archive, path: &FilePath) -> Path {
 async fn read(archive: &Archive, path: &Path) -> Result<bytes::Bytes> {
     archive.read(path).await?.ok_or_else(|| {
         Error::usage(format!("there is no {path} in the archive"))
-            .hint("say a path such as trades/date=2026-01-01/hour=05/gen=0/manifest.json")
+            .with_hint("say a path such as trades/date=2026-01-01/hour=05/gen=0/manifest.json")
     })
 }
 
 async fn chunk(output: Output, archive: &Archive, path: &FilePath, rows: usize) -> Result<()> {
     let key = key(archive, path);
-    let doing = || format!("reading {key}");
+    let context = || format!("reading {key}");
     let bytes = read(archive, &key).await?;
     let options = archive.reader_options_at(&key).await?;
     let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)
         .map_err(|e| Error::integrity(format!("it is no readable Parquet: {e}")))
-        .doing(doing)?;
+        .context(context)?;
     let total = builder.metadata().file_metadata().num_rows();
     let names: Vec<String> = builder
         .schema()
@@ -196,11 +196,11 @@ async fn chunk(output: Output, archive: &Archive, path: &FilePath, rows: usize) 
         .with_limit(rows)
         .build()
         .map_err(Error::from)
-        .doing(doing)?;
+        .context(context)?;
     let options = FormatOptions::default().with_null("NULL");
     let mut found: Vec<Vec<String>> = Vec::new();
     for batch in reader {
-        let batch = batch.map_err(Error::from).doing(doing)?;
+        let batch = batch.map_err(Error::from).context(context)?;
         let columns = batch
             .columns()
             .iter()
@@ -252,7 +252,7 @@ async fn manifest(output: Output, archive: &Archive, path: &FilePath) -> Result<
     let key = key(archive, path);
     let id = layout::parse_manifest(&key).ok_or_else(|| {
         Error::usage(format!("{key} is no place of a manifest"))
-            .hint("say a path such as trades/date=2026-01-01/hour=05/gen=0/manifest.json")
+            .with_hint("say a path such as trades/date=2026-01-01/hour=05/gen=0/manifest.json")
     })?;
     let manifest = Manifest::from_json(&read(archive, &key).await?, &id)?;
     if output == Output::Json {

@@ -9,8 +9,8 @@ use mpsync_core::error::{Context as _, Result};
 
 pub(super) fn run(folder: &Path) -> Result<()> {
     let writing = || format!("writing man pages to {}", folder.display());
-    std::fs::create_dir_all(folder).doing(writing)?;
+    std::fs::create_dir_all(folder).context(writing)?;
     // Hidden commands have none.
     let command = Cli::command().disable_help_subcommand(true);
-    clap_mangen::generate_to(command, folder).doing(writing)
+    clap_mangen::generate_to(command, folder).context(writing)
 }

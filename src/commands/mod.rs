@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Cli, Command, DlqAction, Output, ReplayTarget, SchemaAction};
+use crate::cli::{Cli, Command, DeadLettersAction, Output, ReplayTarget, SchemaAction};
 use crate::logging::Logs;
-use mpsync_config::{Config, Flag, Live, Problems, Sources};
+use mpsync_config::{Config, Flag, LiveConfig, Problems, Sources};
 use mpsync_core::dataset::{Dataset, TierRole, builtin};
 use mpsync_core::error::{Error, Result};
 use mpsync_transfer::Goal;
 
 mod config;
+mod dead_letters;
 mod demo;
-mod dlq;
 mod embedded;
 mod engine;
 mod gc;
@@ -32,7 +32,7 @@ mod verify;
 
 /// What every command works with.
 #[derive(Debug)]
-pub struct Context {
+pub struct CommandContext {
     /// The configuration.
     pub config: Config,
     /// The built-in datasets and the configured ones.
@@ -40,18 +40,18 @@ pub struct Context {
     /// What standard output is for.
     pub output: Output,
     /// The configuration where it changes while the process runs.
-    pub live: Arc<Live>,
+    pub live: Arc<LiveConfig>,
     /// The log, whose level can change; none where somebody else has set it up.
     pub logs: Option<Logs>,
     /// Cancelled by the first signal: finish what must not be left half done, and return.
     pub shutdown: CancellationToken,
 }
 
-impl Context {
+impl CommandContext {
     /// Reads the configuration and the datasets that it names.
     pub fn load(
         output: Output,
-        live: Arc<Live>,
+        live: Arc<LiveConfig>,
         logs: Option<Logs>,
         shutdown: CancellationToken,
     ) -> Result<Self> {
@@ -113,12 +113,12 @@ fn dataset(path: &Path) -> Result<Dataset> {
 }
 
 /// The configuration of a command line; completions and man pages are written whatever it says.
-pub fn load(cli: &Cli) -> Result<Live> {
+pub fn load(cli: &Cli) -> Result<LiveConfig> {
     match cli.command {
         Command::Completions { .. } | Command::Man { .. } => {
-            Live::load(Sources::default(), Vec::new())
+            LiveConfig::load(Sources::default(), Vec::new())
         }
-        _ => Live::load(sources(cli), mpsync_config::environment()?),
+        _ => LiveConfig::load(sources(cli), mpsync_config::environment()?),
     }
 }
 
@@ -140,10 +140,16 @@ fn flag(name: &'static str, key: &'static str, value: Option<String>) -> Option<
 }
 
 /// Runs what the command line says.
-pub async fn run(cli: Cli, live: Live, logs: Logs, shutdown: CancellationToken) -> Result<()> {
+pub async fn run(
+    cli: Cli,
+    live: LiveConfig,
+    logs: Logs,
+    shutdown: CancellationToken,
+) -> Result<()> {
     let output = cli.global.output;
     let live = Arc::new(live);
-    let context = || Context::load(output, live.clone(), Some(logs.clone()), shutdown.clone());
+    let context =
+        || CommandContext::load(output, live.clone(), Some(logs.clone()), shutdown.clone());
     let needs_a_tier = needs_a_tier(&cli.command);
     // Started where a command needs it and no daemon runs it; ended before the next command may look for it.
     let mut engine = None;
@@ -173,7 +179,7 @@ pub async fn run(cli: Cli, live: Live, logs: Logs, shutdown: CancellationToken) 
             config::run(&context, &args);
             Ok(())
         }
-        Command::Dlq(args) => dlq::run(&stores().await?, &args).await,
+        Command::Dlq(args) => dead_letters::run(&stores().await?, &args).await,
         Command::Man { folder } => man::run(&folder),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
@@ -194,7 +200,7 @@ fn needs_a_tier(command: &Command) -> bool {
         Command::Export(_) | Command::Import(_) | Command::Sync(_) | Command::Gc(_) => true,
         Command::Verify(args) => args.against.is_some() || args.repair,
         Command::Replay(args) => args.into == ReplayTarget::Clickhouse,
-        Command::Dlq(args) => matches!(args.action, DlqAction::Replay { .. }),
+        Command::Dlq(args) => matches!(args.action, DeadLettersAction::Replay { .. }),
         _ => false,
     }
 }

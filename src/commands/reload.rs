@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Context;
+use super::CommandContext;
 use crate::logging::Logs;
-use mpsync_config::{Config, Live, Problems};
+use mpsync_config::{Config, LiveConfig, Problems};
 use mpsync_core::error::Result;
 use mpsync_daemon::ServiceManager;
 use mpsync_net::Certificate;
 
 /// Follows SIGHUP until the process ends. The log's level and the certificate change here; the rest is for those who watch the
 /// configuration.
-pub(super) fn on_hangup(context: &Context, manager: ServiceManager) -> Result<()> {
+pub(super) fn on_hangup(context: &CommandContext, manager: ServiceManager) -> Result<()> {
     // From here on the signal ends the process no more, whoever is late.
     let mut hangups = signal(SignalKind::hangup())?;
     let (live, logs) = (context.live.clone(), context.logs.clone());
@@ -34,7 +34,7 @@ pub(super) fn on_hangup(context: &Context, manager: ServiceManager) -> Result<()
 }
 
 fn reload(
-    live: &Arc<Live>,
+    live: &Arc<LiveConfig>,
     logs: Option<&Logs>,
     certificate: Option<&Certificate>,
     names: &[String],

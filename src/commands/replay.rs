@@ -5,7 +5,7 @@ use indicatif::{HumanBytes, HumanCount};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::Context;
+use super::CommandContext;
 use super::transfer::range;
 use crate::cli::{Output, ReplayArgs, ReplayId, ReplayOrder, ReplayTarget};
 use mpsync_archive::Archive;
@@ -13,11 +13,12 @@ use mpsync_core::dataset::{Dataset, select};
 use mpsync_core::error::{Cause, Error, Result};
 use mpsync_core::progress::Progress;
 use mpsync_replay::{
-    self, CoreTarget, FileFormat, FileTarget, JetStreamTarget, MessageId, Options, Order, Plan,
-    Report, RowTarget, Speed, TableSink, TableTarget, Target, WireForm,
+    self, CoreTarget, FileFormat, FileTarget, JetStreamTarget, MessageId, ReplayOptions,
+    ReplayPlan, ReplayReport, RowTarget, Speed, StreamOrder, TableSink, TableTarget, Target,
+    WireForm,
 };
 
-pub(super) async fn run(context: &Context, args: &ReplayArgs) -> Result<()> {
+pub(super) async fn run(context: &CommandContext, args: &ReplayArgs) -> Result<()> {
     let options = options(args)?;
     let datasets: Vec<Dataset> = select(&context.datasets, &args.selection.datasets)?
         .into_iter()
@@ -57,24 +58,24 @@ pub(super) async fn run(context: &Context, args: &ReplayArgs) -> Result<()> {
     }
     if report.interrupted && !options.endless {
         let e = Error::new(Cause::Interrupted)
-            .doing(format!("replaying, after {} messages", report.messages));
+            .context(format!("replaying, after {} messages", report.messages));
         return Err(match &options.checkpoint {
-            Some(_) => e.hint("the same command continues there"),
+            Some(_) => e.with_hint("the same command continues there"),
             None => e,
         });
     }
     Ok(())
 }
 
-fn order(order: ReplayOrder) -> Order {
+fn order(order: ReplayOrder) -> StreamOrder {
     match order {
-        ReplayOrder::Event => Order::Event,
-        ReplayOrder::Arrival => Order::Arrival,
-        ReplayOrder::Position => Order::Position,
+        ReplayOrder::Event => StreamOrder::Event,
+        ReplayOrder::Arrival => StreamOrder::Arrival,
+        ReplayOrder::Position => StreamOrder::Position,
     }
 }
 
-fn options(args: &ReplayArgs) -> Result<Options> {
+fn options(args: &ReplayArgs) -> Result<ReplayOptions> {
     let range = range(&args.selection, Timestamp::now())?;
     let speed: Speed = args.speed.parse()?;
     if args.checkpoint.is_some() && args.into == ReplayTarget::Null {
@@ -92,7 +93,7 @@ fn options(args: &ReplayArgs) -> Result<Options> {
             "with --checkpoint, --from and --to must be fixed times: those that move with the clock are other ones at the next start",
         ));
     }
-    Ok(Options {
+    Ok(ReplayOptions {
         from: range.from,
         to: range.to,
         exchanges: args.exchange.clone(),
@@ -128,18 +129,18 @@ fn check_rows(args: &ReplayArgs, datasets: &[Dataset]) -> Result<()> {
     if args.into != ReplayTarget::Clickhouse && datasets.len() != 1 {
         return Err(
             Error::usage("a file of rows holds one dataset: each has columns of its own")
-                .hint("say which one with --dataset"),
+                .with_hint("say which one with --dataset"),
         );
     }
     Ok(())
 }
 
 async fn rows(
-    context: &Context,
+    context: &CommandContext,
     args: &ReplayArgs,
     archive: &Archive,
     datasets: &[Dataset],
-    options: &Options,
+    options: &ReplayOptions,
 ) -> Result<Target> {
     check_rows(args, datasets)?;
     let format = match args.into {
@@ -152,22 +153,22 @@ async fn rows(
     if args.checkpoint.is_some() && !rows.can_resume() {
         return Err(
             Error::usage("such a file is written in one go and cannot be continued")
-                .hint("leave --checkpoint away, or replay into csv"),
+                .with_hint("leave --checkpoint away, or replay into csv"),
         );
     }
     Ok(Target::Rows(Box::new(rows)))
 }
 
 async fn tables(
-    context: &Context,
+    context: &CommandContext,
     args: &ReplayArgs,
     archive: &Archive,
     datasets: &[Dataset],
-    options: &Options,
+    options: &ReplayOptions,
 ) -> Result<Target> {
     let plan = mpsync_replay::plan(archive, datasets, options).await?;
     let mut tables = Vec::new();
-    for (dataset, lane) in datasets.iter().zip(&plan.lanes) {
+    for (dataset, stream) in datasets.iter().zip(&plan.streams) {
         let table = match &args.table {
             Some(template) => template.replace("{table}", &dataset.table),
             None => dataset.table.clone(),
@@ -176,16 +177,23 @@ async fn tables(
             tier: context.tier(args.tier),
             table,
         };
-        tables.push(TableSink::open(&target, dataset, &lane.schemas).await?);
+        tables.push(TableSink::open(&target, dataset, &stream.schemas).await?);
     }
     if args.table.as_ref().is_some_and(|t| !t.contains("{table}")) && tables.len() > 1 {
-        return Err(Error::usage("--table names one table for several datasets")
-            .hint("say a name with {table} in it, such as '{table}_again', or one --dataset"));
+        return Err(
+            Error::usage("--table names one table for several datasets").with_hint(
+                "say a name with {table} in it, such as '{table}_again', or one --dataset",
+            ),
+        );
     }
     Ok(Target::Rows(Box::new(RowTarget::tables(tables))))
 }
 
-async fn messages(context: &Context, args: &ReplayArgs, datasets: &[Dataset]) -> Result<Target> {
+async fn messages(
+    context: &CommandContext,
+    args: &ReplayArgs,
+    datasets: &[Dataset],
+) -> Result<Target> {
     let mut config = context.config.nats.clone();
     if let Some(stream) = &args.stream {
         config.stream.clone_from(stream);
@@ -201,8 +209,8 @@ async fn messages(context: &Context, args: &ReplayArgs, datasets: &[Dataset]) ->
         ReplayTarget::Jetstream => {
             let mut subjects = Vec::new();
             for dataset in datasets {
-                let subject =
-                    WireForm::new(dataset, args.subject.as_deref(), Order::Event)?.stream_subject();
+                let subject = WireForm::new(dataset, args.subject.as_deref(), StreamOrder::Event)?
+                    .stream_subject();
                 if !subjects.contains(&subject) {
                     subjects.push(subject);
                 }
@@ -217,7 +225,7 @@ async fn messages(context: &Context, args: &ReplayArgs, datasets: &[Dataset]) ->
 }
 
 /// How many seconds a replay of this plan takes at the pace that is asked for; `None` where there is none.
-fn lasts(plan: &Plan, options: &Options) -> Option<f64> {
+fn lasts(plan: &ReplayPlan, options: &ReplayOptions) -> Option<f64> {
     let (first, last) = plan.span()?;
     let first = options.from.map_or(first, |from| from.max(first));
     let last = options.to.map_or(last, |to| to.min(last));
@@ -227,21 +235,21 @@ fn lasts(plan: &Plan, options: &Options) -> Option<f64> {
     }
 }
 
-fn show_plan(output: Output, plan: &Plan, options: &Options) -> Result<()> {
+fn show_plan(output: Output, plan: &ReplayPlan, options: &ReplayOptions) -> Result<()> {
     let lasts = lasts(plan, options);
     if output == Output::Json {
         return json(&serde_json::json!({
             "plan": plan, "rows": plan.rows(), "bytes": plan.bytes(), "span": plan.span(), "seconds": lasts,
         }));
     }
-    for lane in plan.lanes.iter().filter(|lane| lane.chunks > 0) {
+    for stream in plan.streams.iter().filter(|stream| stream.chunks > 0) {
         println!(
             "{:<20} {:>6} windows {:>6} chunks {:>14} rows {:>12}",
-            lane.dataset.as_str(),
-            lane.windows,
-            lane.chunks,
-            HumanCount(lane.rows).to_string(),
-            HumanBytes(lane.bytes).to_string()
+            stream.dataset.as_str(),
+            stream.windows,
+            stream.chunks,
+            HumanCount(stream.rows).to_string(),
+            HumanBytes(stream.bytes).to_string()
         );
     }
     println!(
@@ -260,7 +268,7 @@ fn show_plan(output: Output, plan: &Plan, options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn print(output: Output, report: &Report) -> Result<()> {
+fn print(output: Output, report: &ReplayReport) -> Result<()> {
     match output {
         Output::Json => json(report),
         Output::Text => {
@@ -277,7 +285,7 @@ fn json(document: &impl serde::Serialize) -> Result<()> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-fn summary(report: &Report) -> String {
+fn summary(report: &ReplayReport) -> String {
     use std::fmt::Write as _;
     let mut text = format!(
         "{} messages, {} of payload in {:.1} s ({:.0} a second)",

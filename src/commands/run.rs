@@ -2,13 +2,13 @@
 
 use std::pin::pin;
 
-use super::{Context, embedded, flag};
+use super::{CommandContext, embedded, flag};
 use crate::cli::{Mode, Output, RunArgs};
 use mpsync_config::Flag;
 use mpsync_core::dataset::{TierRole, select};
 use mpsync_core::error::{Cause, Error, Result};
 use mpsync_daemon::http;
-use mpsync_ingest::Options;
+use mpsync_ingest::IngestOptions;
 
 /// The flags that say what the configuration says too.
 pub(super) fn flags(args: &RunArgs) -> impl Iterator<Item = Flag> {
@@ -24,7 +24,7 @@ pub(super) fn flags(args: &RunArgs) -> impl Iterator<Item = Flag> {
     .flatten()
 }
 
-pub(super) async fn run(mut context: Context, args: &RunArgs) -> Result<()> {
+pub(super) async fn run(mut context: CommandContext, args: &RunArgs) -> Result<()> {
     let manager = mpsync_daemon::ServiceManager::default();
     super::reload::on_hangup(&context, manager.clone())?;
     let mode = args.mode.unwrap_or(match context.config.engine.embedded {
@@ -57,7 +57,7 @@ pub(super) async fn run(mut context: Context, args: &RunArgs) -> Result<()> {
 
 /// With both tiers' servers there.
 async fn with_servers(
-    context: &Context,
+    context: &CommandContext,
     args: &RunArgs,
     mode: Mode,
     manager: mpsync_daemon::ServiceManager,
@@ -69,13 +69,13 @@ async fn with_servers(
 }
 
 async fn serve(
-    context: &Context,
+    context: &CommandContext,
     args: &RunArgs,
     mode: Mode,
     manager: mpsync_daemon::ServiceManager,
 ) -> Result<()> {
     let datasets = select(&context.datasets, &args.datasets)?;
-    let options = mpsync_daemon::Options {
+    let options = mpsync_daemon::DaemonOptions {
         mode: match mode {
             Mode::Hot => http::Mode::Hot,
             Mode::Cold => http::Mode::Cold,
@@ -90,9 +90,9 @@ async fn serve(
     ended(context)
 }
 
-async fn drain(context: &Context, args: &RunArgs) -> Result<()> {
+async fn drain(context: &CommandContext, args: &RunArgs) -> Result<()> {
     let datasets = select(&context.datasets, &args.datasets)?;
-    let options = Options {
+    let options = IngestOptions {
         drain: true,
         // One stream for all datasets, whichever of them this process ingests.
         stream_subjects: context
@@ -100,7 +100,7 @@ async fn drain(context: &Context, args: &RunArgs) -> Result<()> {
             .iter()
             .flat_map(|d| d.subjects.clone())
             .collect(),
-        ..Options::default()
+        ..IngestOptions::default()
     };
     let report = mpsync_ingest::run(
         &context.config,
@@ -129,7 +129,7 @@ async fn drain(context: &Context, args: &RunArgs) -> Result<()> {
 }
 
 /// In order, but not because there was nothing left to do: the exit code tells a supervisor which signal it was.
-fn ended(context: &Context) -> Result<()> {
+fn ended(context: &CommandContext) -> Result<()> {
     if context.shutdown.is_cancelled() {
         return Err(Error::new(Cause::Interrupted));
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::Context;
+use super::CommandContext;
 use crate::cli::{Output, SchemaAction, SchemaArgs, SchemaCheckArgs, SchemaTarget};
 use mpsync_clickhouse::TableSchema;
 use mpsync_core::dataset::select;
@@ -12,7 +12,7 @@ use mpsync_core::error::{Error, Result};
 use mpsync_generate::read_messages;
 use mpsync_ingest::{SampleCheck, SampleReport};
 
-pub(super) async fn run(context: &Context, args: &SchemaArgs) -> Result<()> {
+pub(super) async fn run(context: &CommandContext, args: &SchemaArgs) -> Result<()> {
     match &args.action {
         SchemaAction::Show(target) => show(context, target),
         SchemaAction::Apply(target) => apply(context, target).await,
@@ -20,7 +20,7 @@ pub(super) async fn run(context: &Context, args: &SchemaArgs) -> Result<()> {
     }
 }
 
-fn show(context: &Context, target: &SchemaTarget) -> Result<()> {
+fn show(context: &CommandContext, target: &SchemaTarget) -> Result<()> {
     let tier = context.tier(target.tier);
     for dataset in select(&context.datasets, &target.datasets)? {
         println!("{};\n", tier.create_table_sql(dataset)?);
@@ -28,7 +28,7 @@ fn show(context: &Context, target: &SchemaTarget) -> Result<()> {
     Ok(())
 }
 
-async fn apply(context: &Context, target: &SchemaTarget) -> Result<()> {
+async fn apply(context: &CommandContext, target: &SchemaTarget) -> Result<()> {
     let tier = context.tier(target.tier);
     let datasets = select(&context.datasets, &target.datasets)?;
     tier.apply_schema(&datasets).await?;
@@ -48,7 +48,7 @@ async fn apply(context: &Context, target: &SchemaTarget) -> Result<()> {
     Ok(())
 }
 
-async fn check(context: &Context, args: &SchemaCheckArgs) -> Result<()> {
+async fn check(context: &CommandContext, args: &SchemaCheckArgs) -> Result<()> {
     let mut tables = Vec::new();
     for dataset in select(&context.datasets, &args.datasets)? {
         let table = match args.tier {

@@ -5,18 +5,18 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Context;
+use super::CommandContext;
 use super::transfer::range;
 use crate::cli::{Output, SubmitArgs, TaskListArgs, TasksAction, TasksArgs};
 use mpsync_archive::Archive;
 use mpsync_core::dataset::{Window, select};
 use mpsync_core::error::{Error, Result};
-use mpsync_transfer::tasks::{self, Page, Query, Task, TaskHistory, TaskId};
+use mpsync_transfer::tasks::{self, Page, Task, TaskFilter, TaskHistory, TaskId};
 use mpsync_transfer::{
-    Event, OpenRequest, Wish, dataset_of, holder, open_requests, parse_moment, submit,
+    Event, OpenRequest, Wish, dataset_of, holder, open_requests, parse_time, submit,
 };
 
-pub(super) async fn run(context: &Context, args: &TasksArgs) -> Result<()> {
+pub(super) async fn run(context: &CommandContext, args: &TasksArgs) -> Result<()> {
     let config = &context.config.archive;
     let now = Timestamp::now();
     match &args.action {
@@ -56,7 +56,7 @@ pub(super) async fn run(context: &Context, args: &TasksArgs) -> Result<()> {
     }
 }
 
-fn query(context: &Context, args: &TaskListArgs, now: Timestamp) -> Result<Query> {
+fn query(context: &CommandContext, args: &TaskListArgs, now: Timestamp) -> Result<TaskFilter> {
     let datasets = match args.selection.datasets.as_slice() {
         [] => Vec::new(),
         names => select(&context.datasets, names)?
@@ -64,7 +64,7 @@ fn query(context: &Context, args: &TaskListArgs, now: Timestamp) -> Result<Query
             .map(|d| d.name.clone())
             .collect(),
     };
-    Ok(Query {
+    Ok(TaskFilter {
         datasets,
         range: range(&args.selection, now)?,
         stage: args.stage,
@@ -74,11 +74,8 @@ fn query(context: &Context, args: &TaskListArgs, now: Timestamp) -> Result<Query
     })
 }
 
-async fn submit_one(context: &Context, args: &SubmitArgs, now: Timestamp) -> Result<()> {
-    let (start, end) = (
-        parse_moment(&args.start, now)?,
-        parse_moment(&args.end, now)?,
-    );
+async fn submit_one(context: &CommandContext, args: &SubmitArgs, now: Timestamp) -> Result<()> {
+    let (start, end) = (parse_time(&args.start, now)?, parse_time(&args.end, now)?);
     let wish = Wish {
         dataset: dataset_of(&context.datasets, &args.data_type)?.name.clone(),
         window: Window::new(start, end)?,
@@ -102,7 +99,8 @@ async fn submit_one(context: &Context, args: &SubmitArgs, now: Timestamp) -> Res
 }
 
 fn unknown(id: &TaskId) -> Error {
-    Error::usage(format!("there is no task {id}")).hint("`mpsync tasks list` names those that are")
+    Error::usage(format!("there is no task {id}"))
+        .with_hint("`mpsync tasks list` names those that are")
 }
 
 fn print_json(value: &impl Serialize) -> Result<()> {

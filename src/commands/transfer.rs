@@ -6,18 +6,18 @@ use indicatif::{HumanBytes, HumanCount};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use super::Context;
+use super::CommandContext;
 use crate::cli::{Output, Selection, TransferArgs};
-use mpsync_archive::{Archive, Filter, Observer};
+use mpsync_archive::{Archive, LeaseWatcher, RowFilter};
 use mpsync_core::dataset::{TierRole, select};
 use mpsync_core::error::{Error, Result};
 use mpsync_core::progress::Progress;
 use mpsync_transfer::{
-    self, CleanupPolicy, DatasetReport, Goal, Origin, Range, Report, Request, Retention,
-    TransferContext, describe_plan, parse_moment,
+    self, CleanupPolicy, DatasetTransferReport, Goal, Retention, RunTrigger, TimeRange,
+    TransferContext, TransferReport, TransferRequest, describe_plan, parse_time,
 };
 
-pub(super) async fn run(context: &Context, args: &TransferArgs, goal: Goal) -> Result<()> {
+pub(super) async fn run(context: &CommandContext, args: &TransferArgs, goal: Goal) -> Result<()> {
     let request = request(context, args, goal)?;
     let datasets = select(&context.datasets, &args.selection.datasets)?;
     let archive = if args.dry_run {
@@ -33,7 +33,7 @@ pub(super) async fn run(context: &Context, args: &TransferArgs, goal: Goal) -> R
         datasets: datasets.into_iter().cloned().collect(),
         progress: Progress::default(),
         shutdown: context.shutdown.clone(),
-        observer: Observer::new(context.config.sync.lease),
+        watcher: LeaseWatcher::new(context.config.sync.lease),
     };
     if args.dry_run {
         return show_plan(context.output, &transfer, &request).await;
@@ -54,21 +54,21 @@ pub(super) async fn run(context: &Context, args: &TransferArgs, goal: Goal) -> R
 }
 
 /// What the flags and the configuration ask for.
-fn request(context: &Context, args: &TransferArgs, goal: Goal) -> Result<Request> {
+fn request(context: &CommandContext, args: &TransferArgs, goal: Goal) -> Result<TransferRequest> {
     let sync = &context.config.sync;
-    let mut request = Request::new(goal, sync);
+    let mut request = TransferRequest::new(goal, sync);
     request.range = range(&args.selection, request.now)?;
     // `export` and `import` are typed by people, and so is a time.
-    let named = request.range != Range::default() || !args.exchange.is_empty();
+    let named = request.range != TimeRange::default() || !args.exchange.is_empty();
     if named || !args.symbol.is_empty() || goal != Goal::Sync {
-        request.origin = Origin::Explicit;
+        request.origin = RunTrigger::Explicit;
     }
     if let Some(hours) = args.lookback {
         let from = request.now - SignedDuration::from_hours(i64::from(hours));
         request.range.from = Some(from);
     }
     if !args.exchange.is_empty() || !args.symbol.is_empty() {
-        request.filter = Some(Filter {
+        request.filter = Some(RowFilter {
             exchanges: args.exchange.clone(),
             symbols: args.symbol.clone(),
         });
@@ -88,12 +88,12 @@ fn request(context: &Context, args: &TransferArgs, goal: Goal) -> Result<Request
     } else {
         CleanupPolicy::Off
     };
-    if args.retention && (goal != Goal::Sync || request.origin != Origin::Routine) {
+    if args.retention && (goal != Goal::Sync || request.origin != RunTrigger::Routine) {
         return Err(Error::usage(
             "--retention is for a `sync` of all that is due: leave --from, --to and the filter away",
         ));
     }
-    if args.retention || sync.cleanup_enabled && request.origin == Origin::Routine {
+    if args.retention || sync.cleanup_enabled && request.origin == RunTrigger::Routine {
         request.retention = Retention::of(&context.config.cold, &context.config.archive);
     }
     match args.jobs {
@@ -105,11 +105,11 @@ fn request(context: &Context, args: &TransferArgs, goal: Goal) -> Result<Request
 }
 
 /// The range that `--from` and `--to` say.
-pub(super) fn range(selection: &Selection, now: Timestamp) -> Result<Range> {
-    let moment = |text: &Option<String>| text.as_ref().map(|t| parse_moment(t, now)).transpose();
-    let range = Range {
-        from: moment(&selection.from)?,
-        to: moment(&selection.to)?,
+pub(super) fn range(selection: &Selection, now: Timestamp) -> Result<TimeRange> {
+    let time = |text: &Option<String>| text.as_ref().map(|t| parse_time(t, now)).transpose();
+    let range = TimeRange {
+        from: time(&selection.from)?,
+        to: time(&selection.to)?,
     };
     match (range.from, range.to) {
         (Some(from), Some(to)) if from >= to => Err(Error::usage(format!(
@@ -119,7 +119,11 @@ pub(super) fn range(selection: &Selection, now: Timestamp) -> Result<Range> {
     }
 }
 
-async fn show_plan(output: Output, transfer: &TransferContext, request: &Request) -> Result<()> {
+async fn show_plan(
+    output: Output,
+    transfer: &TransferContext,
+    request: &TransferRequest,
+) -> Result<()> {
     let plans = mpsync_transfer::plan(transfer, request).await?;
     match output {
         Output::Text => plans
@@ -130,7 +134,7 @@ async fn show_plan(output: Output, transfer: &TransferContext, request: &Request
     Ok(())
 }
 
-fn print(output: Output, goal: Goal, report: &Report) -> Result<()> {
+fn print(output: Output, goal: Goal, report: &TransferReport) -> Result<()> {
     match output {
         Output::Json => {
             let json =
@@ -147,7 +151,7 @@ fn print(output: Output, goal: Goal, report: &Report) -> Result<()> {
     Ok(())
 }
 
-fn table(goal: Goal, report: &Report) -> Table {
+fn table(goal: Goal, report: &TransferReport) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_header([
         "dataset",
@@ -190,7 +194,7 @@ fn table(goal: Goal, report: &Report) -> Table {
 }
 
 /// What the table cannot say.
-fn print_remarks(dataset: &DatasetReport) {
+fn print_remarks(dataset: &DatasetTransferReport) {
     let name = &dataset.dataset;
     if let Some(e) = &dataset.error {
         println!("{e}");
@@ -222,14 +226,14 @@ fn print_remarks(dataset: &DatasetReport) {
             println!("{name} {span} stays in hot: {why}");
         }
     }
-    for leaving in &dataset.leaving {
-        let (place, span) = (leaving.place, leaving.span);
-        match (&leaving.error, &leaving.kept) {
+    for expiry in &dataset.expiries {
+        let (place, span) = (expiry.place, expiry.span);
+        match (&expiry.error, &expiry.kept) {
             (Some(e), _) => println!("{e}"),
             (None, Some(why)) => {
                 println!("{name} {span} is past its retention and stays in {place}: {why}");
             }
-            (None, None) => println!("{name} {span} left {place}: {} rows", leaving.rows),
+            (None, None) => println!("{name} {span} left {place}: {} rows", expiry.rows),
         }
     }
     if dataset.postponed > 0 {

@@ -3,16 +3,16 @@
 use indicatif::{HumanBytes, HumanCount};
 use jiff::Timestamp;
 
-use super::Context;
+use super::CommandContext;
 use super::transfer::range;
 use crate::cli::{Output, VerifyArgs};
-use mpsync_archive::{Archive, Depth, Observer, Severity};
+use mpsync_archive::{Archive, Depth, LeaseWatcher, Severity};
 use mpsync_core::dataset::{Dataset, TierRole, select};
 use mpsync_core::error::{Cause, Error, Result};
 use mpsync_core::progress::Progress;
 use mpsync_transfer::{Against, Repairs, Retention, TransferContext, VerifyReport, repair, verify};
 
-pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<()> {
+pub(super) async fn run(context: &CommandContext, args: &VerifyArgs) -> Result<()> {
     let now = Timestamp::now();
     let range = range(&args.selection, now)?;
     let datasets: Vec<Dataset> = select(&context.datasets, &args.selection.datasets)?
@@ -50,7 +50,7 @@ pub(super) async fn run(context: &Context, args: &VerifyArgs) -> Result<()> {
             datasets,
             progress: Progress::default(),
             shutdown: context.shutdown.clone(),
-            observer: Observer::new(context.config.sync.lease),
+            watcher: LeaseWatcher::new(context.config.sync.lease),
         };
         report.repairs = Some(repair(&transfer, depth, &mut report.findings).await);
     }

@@ -14,7 +14,7 @@ use mpsync_core::fingerprint::{Fingerprint, HashedColumn};
 
 /// What was handed to JetStream, by dataset.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Published {
+pub(super) struct PublishedMessages {
     /// Messages, repeats included.
     pub(super) messages: u64,
     /// Messages whose id another one before them bore: JetStream's duplicate window refuses them.
@@ -23,12 +23,12 @@ pub(super) struct Published {
 
 /// Counts messages and repeats of ids by the first token of the subject.
 #[derive(Debug, Default)]
-pub(super) struct Counter {
+pub(super) struct MessageCounter {
     seen: HashSet<String>,
-    by_kind: BTreeMap<String, Published>,
+    by_kind: BTreeMap<String, PublishedMessages>,
 }
 
-impl Counter {
+impl MessageCounter {
     /// Counts one message.
     pub(super) fn count(&mut self, subject: &str, msg_id: &str) {
         let kind = subject.split('.').next().unwrap_or(subject);
@@ -40,8 +40,8 @@ impl Counter {
     }
 
     /// What was counted for the kinds that a dataset's subjects take.
-    pub(super) fn of(&self, dataset: &Dataset) -> Published {
-        let mut sum = Published::default();
+    pub(super) fn of(&self, dataset: &Dataset) -> PublishedMessages {
+        let mut sum = PublishedMessages::default();
         for (kind, published) in &self.by_kind {
             if dataset
                 .subjects
@@ -126,7 +126,7 @@ pub(super) async fn table_fingerprint(tier: &Tier, dataset: &Dataset) -> Result<
         .await
         .map_err(|e| {
             tier.error(e)
-                .doing(format!("fingerprinting {} {}", tier.role(), dataset.table))
+                .context(format!("fingerprinting {} {}", tier.role(), dataset.table))
         })?;
     Ok(Fingerprint { rows, sum })
 }
@@ -141,7 +141,10 @@ pub(super) async fn uncompressed_bytes(tier: &Tier, dataset: &Dataset) -> Result
     .param("table", &dataset.table)
     .fetch_one()
     .await
-    .map_err(|e| tier.error(e).doing(format!("measuring {}", dataset.table)))
+    .map_err(|e| {
+        tier.error(e)
+            .context(format!("measuring {}", dataset.table))
+    })
 }
 
 /// What a dataset's manifests say in all.
@@ -225,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_repeated_id_is_counted_as_a_repeat_of_its_kind() {
-        let mut counter = Counter::default();
+        let mut counter = MessageCounter::default();
         for (subject, id) in [
             ("trade.a.spot.X", "1"),
             ("orderbook.a.spot.X", "2"),
@@ -241,19 +244,19 @@ mod tests {
         };
         assert_eq!(
             of("orderbooks"),
-            Published {
+            PublishedMessages {
                 messages: 2,
                 repeats: vec!["2".into()]
             }
         );
         assert_eq!(
             of("trades"),
-            Published {
+            PublishedMessages {
                 messages: 1,
                 repeats: vec![]
             }
         );
-        assert_eq!(of("liquidations"), Published::default());
+        assert_eq!(of("liquidations"), PublishedMessages::default());
     }
 
     #[test]

@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::servers::{EngineServer, NatsServer};
-use account::{Account, Counter};
+use account::{Account, MessageCounter};
 use mpsync_archive::ArchivePlace;
-use mpsync_archive::{Archive, Observer};
+use mpsync_archive::{Archive, LeaseWatcher};
 use mpsync_clickhouse::Tier;
 use mpsync_config::Config;
 use mpsync_core::dataset::{Dataset, TierRole};
@@ -33,7 +33,7 @@ const GENERATED_SPAN_MS: u32 = 3 * 3_600_000;
 
 /// What the demo works with.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct DemoOptions {
     /// Its folder; kept where it is given, a temporary one otherwise.
     pub folder: PathBuf,
     /// The folder of the real messages, `*.jsonl`.
@@ -47,7 +47,7 @@ pub struct Options {
 /// The servers and the clients of one demo.
 #[derive(Debug)]
 pub struct Demo {
-    options: Options,
+    options: DemoOptions,
     datasets: Vec<Dataset>,
     config: Config,
     nats: NatsServer,
@@ -70,14 +70,14 @@ struct HotFacts {
 
 /// The demo's result.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct DemoReport {
     datasets: Vec<Account>,
     /// Ids that a message before them bore: JetStream's duplicate window refused them.
     repeated_ids: Vec<String>,
     seconds: f64,
 }
 
-impl Report {
+impl DemoReport {
     /// The table for people.
     #[must_use]
     pub fn table(&self) -> String {
@@ -111,12 +111,12 @@ impl Demo {
     /// Starts the servers below the folder. `program` is the mpsync binary, which serves the engine.
     pub async fn start(
         program: &Path,
-        options: Options,
+        options: DemoOptions,
         datasets: Vec<Dataset>,
         mut config: Config,
     ) -> Result<Self> {
         let folder = &options.folder;
-        std::fs::create_dir_all(folder).doing(|| format!("creating {}", folder.display()))?;
+        std::fs::create_dir_all(folder).context(|| format!("creating {}", folder.display()))?;
         let (nats_folder, engine_folder) = (folder.join("nats"), folder.join("engine"));
         let (nats, engine) = tokio::try_join!(
             NatsServer::start(&nats_folder),
@@ -142,7 +142,7 @@ impl Demo {
     }
 
     /// The whole road. Started again after any interruption it ends in the same table.
-    pub async fn run(&self, shutdown: &CancellationToken) -> Result<Report> {
+    pub async fn run(&self, shutdown: &CancellationToken) -> Result<DemoReport> {
         let started = Instant::now();
         let selected: Vec<_> = self.datasets.iter().collect();
         self.hot.apply_schema(&selected).await?;
@@ -151,7 +151,7 @@ impl Demo {
         self.ingest(shutdown).await?;
         let before = self.hot_before().await?;
         let archive = Archive::open(&self.config.archive).await?;
-        let mut report = Report {
+        let mut report = DemoReport {
             datasets: Vec::new(),
             repeated_ids: Vec::new(),
             seconds: 0.0,
@@ -182,7 +182,7 @@ impl Demo {
     }
 
     /// Publishes the real messages, then the generated ones, and counts both.
-    async fn publish(&self, shutdown: &CancellationToken) -> Result<Counter> {
+    async fn publish(&self, shutdown: &CancellationToken) -> Result<MessageCounter> {
         let client = mpsync_nats::connect(&self.config.nats).await?;
         let subjects: Vec<String> = self
             .datasets
@@ -191,7 +191,7 @@ impl Demo {
             .collect();
         let jetstream = async_nats::jetstream::new(client.clone());
         let stream = mpsync_nats::ensure_stream(&jetstream, &self.config.nats, &subjects).await?;
-        let mut counter = Counter::default();
+        let mut counter = MessageCounter::default();
         let messages = self.messages()?.inspect(|message| {
             if let Ok(message) = message {
                 counter.count(&message.subject, &message.msg_id);
@@ -215,10 +215,10 @@ impl Demo {
     /// The real messages, file by file, then the generated ones.
     fn messages(&self) -> Result<impl Iterator<Item = Result<Message>> + Send + use<>> {
         let folder = &self.options.messages;
-        let doing = || format!("reading the real messages in {}", folder.display());
+        let context = || format!("reading the real messages in {}", folder.display());
         let mut files = Vec::new();
-        for entry in std::fs::read_dir(folder).doing(doing)? {
-            files.push(entry.doing(doing)?.path());
+        for entry in std::fs::read_dir(folder).context(context)? {
+            files.push(entry.context(context)?.path());
         }
         files.retain(|path| path.extension().is_some_and(|e| e == "jsonl"));
         files.sort();
@@ -227,11 +227,11 @@ impl Demo {
             .map(|path| mpsync_generate::read_messages(path))
             .collect::<Result<Vec<_>>>()?;
         // A fixed event time, so that a demo started again makes the same messages.
-        let options = mpsync_generate::Options {
+        let options = mpsync_generate::GeneratorOptions {
             seed: self.options.seed,
             count: self.options.generate,
             span_ms: GENERATED_SPAN_MS,
-            ..mpsync_generate::Options::default()
+            ..mpsync_generate::GeneratorOptions::default()
         };
         Ok(real
             .into_iter()
@@ -243,9 +243,9 @@ impl Demo {
     async fn ingest(&self, shutdown: &CancellationToken) -> Result<()> {
         let started = Instant::now();
         let datasets: Vec<_> = self.datasets.iter().collect();
-        let options = mpsync_ingest::Options {
+        let options = mpsync_ingest::IngestOptions {
             drain: true,
-            ..mpsync_ingest::Options::default()
+            ..mpsync_ingest::IngestOptions::default()
         };
         let report = mpsync_ingest::run(
             &self.config,
@@ -276,9 +276,9 @@ impl Demo {
             datasets: vec![dataset.clone()],
             progress: Progress::default(),
             shutdown: shutdown.clone(),
-            observer: Observer::default(),
+            watcher: LeaseWatcher::default(),
         };
-        let mut request = mpsync_transfer::Request::new(Goal::Sync, &self.config.sync);
+        let mut request = mpsync_transfer::TransferRequest::new(Goal::Sync, &self.config.sync);
         request.cleanup = CleanupPolicy::Now;
         let mut report = mpsync_transfer::run(&context, &request).await;
         match report.take_failure() {
@@ -294,14 +294,14 @@ impl Demo {
     /// What is in hot, written down before anything is cleaned; read back where it was written down already.
     async fn hot_before(&self) -> Result<HotBefore> {
         let path = self.facts_file();
-        let doing = || format!("reading {}", path.display());
+        let context = || format!("reading {}", path.display());
         match std::fs::read(&path) {
             Ok(json) => {
                 return serde_json::from_slice(&json)
-                    .map_err(|e| Error::malformed(e.to_string()).doing(doing()));
+                    .map_err(|e| Error::malformed(e.to_string()).context(context()));
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(Error::from(e).doing(doing())),
+            Err(e) => return Err(Error::from(e).context(context())),
         }
         let mut facts = HotBefore {
             datasets: BTreeMap::new(),
@@ -322,7 +322,7 @@ impl Demo {
             .map_err(|e| Error::from(std::io::Error::from(e)))?;
         file.as_file().sync_all()?;
         file.persist(&path)
-            .map_err(|e| Error::from(e.error).doing(format!("writing {}", path.display())))?;
+            .map_err(|e| Error::from(e.error).context(format!("writing {}", path.display())))?;
         Ok(facts)
     }
 
@@ -331,7 +331,7 @@ impl Demo {
         &self,
         archive: &Archive,
         dataset: &Dataset,
-        published: &account::Published,
+        published: &account::PublishedMessages,
         before: HotFacts,
         took: Duration,
     ) -> Result<Account> {
@@ -359,21 +359,26 @@ impl Demo {
 
     async fn dead_letters(&self, dataset: &Dataset) -> Result<u64> {
         let name = &self.config.ingest.dead_letter_stream;
-        let doing = || format!("counting the dead letters of {}", dataset.name);
+        let context = || format!("counting the dead letters of {}", dataset.name);
         let jetstream = async_nats::jetstream::new(mpsync_nats::connect(&self.config.nats).await?);
         let stream = jetstream
             .get_stream(name)
             .await
             .map_err(Error::nats)
-            .doing(doing)?;
+            .context(context)?;
         let subjects = format!("{}.{}.>", name.to_lowercase(), dataset.name);
         let mut counts = stream
             .info_with_subjects(subjects)
             .await
             .map_err(Error::nats)
-            .doing(doing)?;
+            .context(context)?;
         let mut letters = 0;
-        while let Some((_, count)) = counts.try_next().await.map_err(Error::nats).doing(doing)? {
+        while let Some((_, count)) = counts
+            .try_next()
+            .await
+            .map_err(Error::nats)
+            .context(context)?
+        {
             letters += count as u64;
         }
         Ok(letters)
@@ -386,7 +391,7 @@ impl Demo {
     }
 
     /// The report with where everything is, as one JSON document.
-    pub fn json(&self, report: &Report) -> Result<String> {
+    pub fn json(&self, report: &DemoReport) -> Result<String> {
         let document = serde_json::json!({
             "report": report,
             "archive": self.config.archive.place.folder(),

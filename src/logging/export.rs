@@ -15,7 +15,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::otlp::{self, Ended};
+use super::otlp::{self, EndedSpan};
 use mpsync_config::TracesConfig;
 use mpsync_core::error::{Error, Result, chain};
 
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Sends traces to a collector.
 pub struct Exporter {
-    spans: mpsc::Receiver<Ended>,
+    spans: mpsc::Receiver<EndedSpan>,
     lost: Arc<AtomicU64>,
     uri: Uri,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
@@ -40,7 +40,7 @@ pub struct Exporter {
 impl Exporter {
     pub(super) fn new(
         config: &TracesConfig,
-        spans: mpsc::Receiver<Ended>,
+        spans: mpsc::Receiver<EndedSpan>,
         lost: Arc<AtomicU64>,
     ) -> Result<Self> {
         let uri = format!("{}/v1/traces", config.endpoint.trim_end_matches('/'));
@@ -92,7 +92,7 @@ impl Exporter {
         }
     }
 
-    async fn send(&self, lot: &[Ended]) -> Result<(), String> {
+    async fn send(&self, lot: &[EndedSpan]) -> Result<(), String> {
         let body = otlp::request(lot, &self.host).to_string();
         let request = Request::post(self.uri.clone())
             .header(CONTENT_TYPE, "application/json")

@@ -24,7 +24,7 @@ pub(super) struct Remark {
 
 /// A span that has ended.
 #[derive(Debug, Clone)]
-pub(super) struct Ended {
+pub(super) struct EndedSpan {
     pub(super) trace: u128,
     pub(super) id: u64,
     pub(super) parent: Option<u64>,
@@ -38,7 +38,7 @@ pub(super) struct Ended {
 }
 
 /// The body of one request with these spans.
-pub(super) fn request(spans: &[Ended], host: &str) -> Value {
+pub(super) fn request(spans: &[EndedSpan], host: &str) -> Value {
     let resource = [
         ("service.name", Attribute::Text("mpsync".to_owned())),
         (
@@ -54,7 +54,7 @@ pub(super) fn request(spans: &[Ended], host: &str) -> Value {
     }]})
 }
 
-fn span(span: &Ended) -> Value {
+fn span(span: &EndedSpan) -> Value {
     /// `SPAN_KIND_INTERNAL`
     const INTERNAL: u8 = 1;
     /// `STATUS_CODE_ERROR`; what is not said is `STATUS_CODE_UNSET`.
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_span_is_said_as_the_protocol_wants_it() {
-        let ended = Ended {
+        let ended = EndedSpan {
             trace: 0xabc,
             id: 0x12,
             parent: Some(0x11),
@@ -122,7 +122,7 @@ mod tests {
             remarks: Vec::new(),
             failure: None,
         };
-        let root = Ended {
+        let root = EndedSpan {
             parent: None,
             remarks: vec![Remark {
                 at_unix_nanos: 5,

@@ -14,7 +14,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::otlp::{Attribute, Attributes, Ended, Remark};
+use super::otlp::{Attribute, Attributes, EndedSpan, Remark};
 
 /// Remarks of one span at most.
 const REMARKS_MAX: usize = 32;
@@ -24,7 +24,7 @@ const DURATION: &str = "duration";
 
 /// Makes traces of spans and hands them on. Never waits: where they are not taken fast enough they are counted, and lost.
 pub(super) struct Traces {
-    pub(super) out: mpsc::Sender<Ended>,
+    pub(super) out: mpsc::Sender<EndedSpan>,
     pub(super) lost: Arc<AtomicU64>,
 }
 
@@ -40,7 +40,7 @@ struct Open {
 }
 
 impl Traces {
-    fn hand_on(&self, ended: Ended) {
+    fn hand_on(&self, ended: EndedSpan) {
         if self.out.try_send(ended).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
@@ -60,7 +60,7 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Traces {
             let open = extensions.get::<Open>()?;
             Some((open.trace, open.id))
         });
-        let mut fields = Fields::default();
+        let mut fields = EventFields::default();
         new.record(&mut fields);
         span.extensions_mut().insert(Open {
             trace: above.map_or_else(rand::random, |(trace, _)| trace),
@@ -78,7 +78,7 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Traces {
             return;
         };
         if let Some(open) = span.extensions_mut().get_mut::<Open>() {
-            let mut fields = Fields::default();
+            let mut fields = EventFields::default();
             record.record(&mut fields);
             open.attributes.append(&mut fields.attributes);
         }
@@ -93,21 +93,21 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Traces {
         let Some(open) = extensions.get_mut::<Open>() else {
             return;
         };
-        let mut fields = Fields::default();
+        let mut fields = EventFields::default();
         event.record(&mut fields);
         let now = SystemTime::now();
         if level == Level::ERROR {
-            open.failure = Some(fields.told());
+            open.failure = Some(fields.message());
         }
         if let Some(took) = fields.took {
-            self.hand_on(Ended {
+            self.hand_on(EndedSpan {
                 trace: open.trace,
                 id: rand::random(),
                 parent: Some(open.id),
                 name: fields.message.clone(),
                 from_unix_nanos: unix_nanos(now.checked_sub(took).unwrap_or(UNIX_EPOCH)),
                 until_unix_nanos: unix_nanos(now),
-                failure: (level == Level::ERROR).then(|| fields.told()),
+                failure: (level == Level::ERROR).then(|| fields.message()),
                 attributes: fields.attributes,
                 remarks: Vec::new(),
             });
@@ -127,7 +127,7 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Traces {
         let Some(open) = span.extensions_mut().remove::<Open>() else {
             return;
         };
-        self.hand_on(Ended {
+        self.hand_on(EndedSpan {
             trace: open.trace,
             id: open.id,
             parent: open.parent,
@@ -153,19 +153,19 @@ fn unix_nanos(at: SystemTime) -> u64 {
 
 /// The fields of a span or of a log line.
 #[derive(Default)]
-struct Fields {
+struct EventFields {
     message: String,
     took: Option<Duration>,
     attributes: Attributes,
 }
 
-impl Fields {
+impl EventFields {
     fn add(&mut self, field: &Field, attribute: Attribute) {
         self.attributes.push((field.name(), attribute));
     }
 
     /// The message, and the error where one is named.
-    fn told(&self) -> String {
+    fn message(&self) -> String {
         let error = self.attributes.iter().find(|(name, _)| *name == "error");
         match error {
             Some((_, Attribute::Text(error))) => format!("{}: {error}", self.message),
@@ -174,7 +174,7 @@ impl Fields {
     }
 }
 
-impl Visit for Fields {
+impl Visit for EventFields {
     fn record_f64(&mut self, field: &Field, value: f64) {
         if field.name() == DURATION {
             self.took = Duration::try_from_secs_f64(value).ok();
@@ -242,7 +242,7 @@ mod tests {
             drop(tracing::info_span!("one too many"));
             tracing::error!(duration = 1.0, "of no span");
         });
-        let all: Vec<Ended> = std::iter::from_fn(|| ended.try_recv().ok()).collect();
+        let all: Vec<EndedSpan> = std::iter::from_fn(|| ended.try_recv().ok()).collect();
         let names: Vec<&str> = all.iter().map(|span| span.name.as_str()).collect();
         assert_eq!(names, ["exported", "step", "task"]);
         assert_eq!(lost.load(Ordering::Relaxed), 1);

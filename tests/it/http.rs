@@ -1,7 +1,7 @@
 //! A daemon of both sides, asked over HTTP.
 
 mod asked;
-mod letters;
+mod dead_letters;
 mod tasks;
 mod windows;
 

@@ -9,7 +9,7 @@ use mpsync_clickhouse::Tier;
 use mpsync_config::Config;
 use mpsync_core::dataset::{Dataset, TierRole};
 use mpsync_core::error::{Disposition, Error};
-use mpsync_ingest::{Options, SEQUENCE_HEADER, run};
+use mpsync_ingest::{IngestOptions, SEQUENCE_HEADER, run};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::PATIENCE;
@@ -116,9 +116,9 @@ impl Place {
 
     /// Ingests everything, starting again where an error ends it, as a service manager does.
     async fn ingest(&self, what: &str) {
-        let options = Options {
+        let options = IngestOptions {
             drain: true,
-            ..Options::default()
+            ..IngestOptions::default()
         };
         let datasets = [self.dataset];
         let mut errors: Vec<Error> = Vec::new();

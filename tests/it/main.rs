@@ -10,8 +10,8 @@
 mod chaos;
 mod cli;
 mod daemon;
+mod dead_letters;
 mod demo;
-mod dlq;
 mod engine;
 mod generate;
 mod http;

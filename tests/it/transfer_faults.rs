@@ -16,7 +16,7 @@ use std::time::Instant;
 use futures_util::future::join_all;
 use mpsync_archive::Depth;
 use mpsync_core::error::{Cause, ExitCode};
-use mpsync_transfer::{Against, Range, Request};
+use mpsync_transfer::{Against, TimeRange, TransferRequest};
 
 use self::ground::{Faults, Ground};
 use self::place::{Place, Scenario};
@@ -24,7 +24,7 @@ use self::shelf::{Leaving, Shelf};
 use crate::support::PATIENCE;
 use crate::support::breaker::Fault as Broken;
 use crate::support::clickhouse::ClickHouse;
-use mpsync_testkit::Fault as Failed;
+use mpsync_testkit::StoreFault as Failed;
 
 /// More calls than any run makes: who gets here never ends.
 const MOST_CALLS: u64 = 1000;
@@ -70,7 +70,7 @@ trait Scene {
     /// Puts everything back to where it begins.
     async fn prepare(&self);
     /// What is asked for.
-    fn request(&self) -> Request;
+    fn request(&self) -> TransferRequest;
     /// Holds whenever a run ends.
     async fn check_that_nothing_is_lost(&self, what: &str);
     /// Starts the same work again, without faults, and checks the end of it.
@@ -203,7 +203,7 @@ async fn whichever_call_fails_a_check_says_that_it_is_not_complete() {
             };
             let datasets = &attempt.context.datasets;
             let archive = &attempt.context.archive;
-            let range = Range::default();
+            let range = TimeRange::default();
             let checked =
                 mpsync_transfer::verify(archive, datasets, range, Depth::Deep, Some(&against), 1)
                     .await;

@@ -11,7 +11,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderB
 
 use super::column_sums::ColumnSums;
 use super::manifest::Manifest;
-use super::stored::{index_of, time_bounds};
+use super::parquet_schema::{index_of, time_bounds};
 use mpsync_core::dataset::{EPOCH_COLUMN, Epoch, Position, PositionSet, SEQ_COLUMN};
 use mpsync_core::error::{Error, Result};
 
@@ -51,12 +51,12 @@ impl Footer {
 
 /// What all chunks of a generation hold together.
 #[derive(Default)]
-pub(super) struct Held {
+pub(super) struct GenerationContents {
     pub(super) positions: PositionSet,
     pub(super) column_sums: ColumnSums,
 }
 
-impl Held {
+impl GenerationContents {
     /// The columns whose values are not those that the manifest names; none where it has no sums.
     pub(super) fn other_columns(&self, manifest: &Manifest) -> Vec<String> {
         let mut archived = ColumnSums::default();
@@ -70,18 +70,18 @@ impl Held {
 
 /// What the values of a chunk add up to.
 #[derive(Default)]
-pub(super) struct Values {
+pub(super) struct ChunkTotals {
     pub(super) rows: u64,
     pub(super) times: Option<(Timestamp, Timestamp)>,
     pub(super) twice: BTreeSet<Position>,
 }
 
-impl Values {
+impl ChunkTotals {
     pub(super) fn add(
         &mut self,
         batch: &RecordBatch,
         manifest: &Manifest,
-        held: &mut Held,
+        held: &mut GenerationContents,
     ) -> Result<()> {
         self.rows += batch.num_rows() as u64;
         held.column_sums.add(batch)?;

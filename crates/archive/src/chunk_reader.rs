@@ -36,13 +36,13 @@ impl Archive {
             Err(object_store::Error::NotFound { .. }) => {
                 return Err(self.missing_or_superseded(id, chunk).await);
             }
-            Err(e) => return Err(self.explain(e).doing(format!("reading {path}"))),
+            Err(e) => return Err(self.to_error(e).context(format!("reading {path}"))),
         };
         let archive = self.clone();
         let name = path.clone();
         let bytes = got
             .into_stream()
-            .map_err(move |e| archive.explain(e).doing(format!("reading {name}")));
+            .map_err(move |e| archive.to_error(e).context(format!("reading {name}")));
         Ok(ChunkBytes {
             bytes: bytes.boxed(),
             hash: Sha256::new(),
@@ -62,7 +62,7 @@ impl Archive {
                 "a repair has put another chunk in the place of {} of {id} while it was read",
                 chunk.file
             ))
-            .hint("run the same command again"),
+            .with_hint("run the same command again"),
             _ => missing(id, chunk),
         }
     }
@@ -96,13 +96,13 @@ impl Archive {
         // Without its key there is nothing to be read.
         let options = self.reader_options(id, chunk)?;
         let bytes = self.chunk_bytes(id, chunk).await?.collect().await?;
-        let doing = format!("decoding {}", id.file(&chunk.file));
-        check_form(&bytes, chunk).map_err(|e| e.hint(RESTORE).doing(doing.clone()))?;
+        let context = format!("decoding {}", id.file(&chunk.file));
+        check_form(&bytes, chunk).map_err(|e| e.with_hint(RESTORE).context(context.clone()))?;
         let (sender, receiver) = mpsc::channel(2);
         tokio::task::spawn_blocking(move || {
             if let Err(e) = decode(bytes, options, &sender) {
                 // Nobody is there to hear it when the receiver was dropped.
-                let _ = sender.blocking_send(Err(e.doing(doing)));
+                let _ = sender.blocking_send(Err(e.context(context)));
             }
         });
         Ok(ChunkBatches {
@@ -120,7 +120,7 @@ fn missing(id: &GenerationId, chunk: &Chunk) -> Error {
         "the manifest of {id} names the chunk {}, and there is none",
         chunk.file
     ))
-    .hint(RESTORE)
+    .with_hint(RESTORE)
 }
 
 /// What to do about a damaged chunk.
@@ -145,7 +145,7 @@ fn decode(
 }
 
 fn undecodable(e: &dyn std::fmt::Display) -> Error {
-    Error::integrity(format!("it is no readable Parquet: {e}")).hint(RESTORE)
+    Error::integrity(format!("it is no readable Parquet: {e}")).with_hint(RESTORE)
 }
 
 /// The bytes of a chunk, see [`Archive::chunk_bytes`].
@@ -207,7 +207,7 @@ impl ChunkBytes {
         } else {
             return Ok(());
         };
-        Err(Error::integrity(what).hint(RESTORE))
+        Err(Error::integrity(what).with_hint(RESTORE))
     }
 }
 
@@ -311,7 +311,7 @@ impl Stream for ChunkBatches {
                         "{} has {} rows, the manifest says {}",
                         self.name, self.seen, self.expected
                     ))
-                    .hint(RESTORE))
+                    .with_hint(RESTORE))
                 })
             }
         };

@@ -41,7 +41,7 @@ pub struct Written {
     pub column_sums: ColumnSums,
 }
 
-enum Command {
+enum EncoderCommand {
     Batch(RecordBatch),
     Finish,
 }
@@ -51,12 +51,12 @@ enum Command {
 /// After an error, and when it is dropped unfinished, what was written is removed; what cannot be removed is named by no
 /// manifest.
 #[derive(Debug)]
-pub struct ChunkWriter(State);
+pub struct ChunkWriter(WriterState);
 
 #[derive(Debug)]
-enum State {
+enum WriterState {
     Open {
-        commands: mpsc::Sender<Command>,
+        commands: mpsc::Sender<EncoderCommand>,
         encoder: JoinHandle<Result<Option<Written>>>,
     },
     Finished,
@@ -76,17 +76,17 @@ impl ChunkWriter {
         let encoder = Encoder::new(archive, id, attempt, schema, runtime)?;
         let (commands, receiver) = mpsc::channel(WAITING_BATCHES);
         let encoder = tokio::task::spawn_blocking(move || encode(encoder, receiver));
-        Ok(Self(State::Open { commands, encoder }))
+        Ok(Self(WriterState::Open { commands, encoder }))
     }
 
     /// Takes rows; waits while the encoder is behind. The chunks that are full are already on their way.
     ///
     /// Cancel-safe: a batch is taken whole or not at all. After an error the writer is finished.
     pub async fn write(&mut self, batch: RecordBatch) -> Result<()> {
-        let State::Open { commands, .. } = &self.0 else {
+        let WriterState::Open { commands, .. } = &self.0 else {
             return Err(finished());
         };
-        if commands.send(Command::Batch(batch)).await.is_ok() {
+        if commands.send(EncoderCommand::Batch(batch)).await.is_ok() {
             return Ok(());
         }
         // The encoder ends before it is told to only with an error.
@@ -96,16 +96,18 @@ impl ChunkWriter {
     /// Ends the last chunk. On return all chunks are whole and durable, and read back where `verify_after_write` asks
     /// for it. No rows give no chunks.
     pub async fn finish(mut self) -> Result<Written> {
-        if let State::Open { commands, .. } = &self.0 {
+        if let WriterState::Open { commands, .. } = &self.0 {
             // An encoder that has ended tells why below.
-            let _ = commands.send(Command::Finish).await;
+            let _ = commands.send(EncoderCommand::Finish).await;
         }
         self.end().await
     }
 
     /// Gives the generation up and removes what was written.
     pub async fn abort(mut self) {
-        if let State::Open { commands, encoder } = std::mem::replace(&mut self.0, State::Finished) {
+        if let WriterState::Open { commands, encoder } =
+            std::mem::replace(&mut self.0, WriterState::Finished)
+        {
             drop(commands);
             if let Err(e) = encoder.await {
                 tracing::warn!(error = %e, "the encoder did not end well");
@@ -114,7 +116,8 @@ impl ChunkWriter {
     }
 
     async fn end(&mut self) -> Result<Written> {
-        let State::Open { commands, encoder } = std::mem::replace(&mut self.0, State::Finished)
+        let WriterState::Open { commands, encoder } =
+            std::mem::replace(&mut self.0, WriterState::Finished)
         else {
             return Err(finished());
         };
@@ -129,16 +132,19 @@ fn finished() -> Error {
 }
 
 /// The encoder's thread. `None` when the writer was dropped or aborted.
-fn encode(mut encoder: Encoder, mut commands: mpsc::Receiver<Command>) -> Result<Option<Written>> {
+fn encode(
+    mut encoder: Encoder,
+    mut commands: mpsc::Receiver<EncoderCommand>,
+) -> Result<Option<Written>> {
     loop {
         match commands.blocking_recv() {
-            Some(Command::Batch(batch)) => {
+            Some(EncoderCommand::Batch(batch)) => {
                 if let Err(e) = encoder.write(&batch) {
                     encoder.abort();
                     return Err(e);
                 }
             }
-            Some(Command::Finish) => return encoder.finish().map(Some),
+            Some(EncoderCommand::Finish) => return encoder.finish().map(Some),
             None => {
                 encoder.abort();
                 return Ok(None);

@@ -11,7 +11,7 @@ use arrow::array::{AnyDictionaryArray, Array, ArrayRef, AsArray as _, RecordBatc
 use arrow::datatypes::DataType;
 use twox_hash::XxHash3_64;
 
-use super::stored::{StoredSchema, Unstorable};
+use super::parquet_schema::{ParquetSchema, Unstorable};
 use mpsync_core::error::{Error, Result};
 use mpsync_core::fingerprint::HashedColumn;
 
@@ -33,7 +33,7 @@ impl ColumnSums {
 
     /// Adds the rows of a batch as a server sends it, with these ClickHouse types: as they would be stored.
     pub fn add_sent(&mut self, batch: &RecordBatch, columns: &[HashedColumn]) -> Result<()> {
-        let mut schema = StoredSchema::new(&batch.schema(), columns)?;
+        let mut schema = ParquetSchema::new(&batch.schema(), columns)?;
         loop {
             match schema.convert(batch) {
                 Ok(stored) => return self.add(&stored),

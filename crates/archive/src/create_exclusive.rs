@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
 
-use super::store::Created;
+use super::store::CreateOutcome;
 
 /// How long a claimant is given to come on before its claim is taken over.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -32,25 +32,29 @@ const TRIES: u32 = 20;
 const CLAIM_PREFIX: &str = "77";
 
 /// Creates `path` with this content only if it is absent.
-pub(super) fn create(path: &Path, content: &[u8], fsync: bool) -> io::Result<Created> {
-    create_patiently(path, content, fsync, PATIENCE)
+pub(super) fn create_exclusive(
+    path: &Path,
+    content: &[u8],
+    fsync: bool,
+) -> io::Result<CreateOutcome> {
+    create_exclusive_within(path, content, fsync, PATIENCE)
 }
 
-fn create_patiently(
+fn create_exclusive_within(
     path: &Path,
     content: &[u8],
     fsync: bool,
     patience: Duration,
-) -> io::Result<Created> {
-    let object = Object::new(path)?;
+) -> io::Result<CreateOutcome> {
+    let object = ExclusiveObject::new(path)?;
     create_folders(&object.folder, fsync)?;
     for _ in 0..TRIES {
         if path.try_exists()? {
-            return Ok(Created::AlreadyThere);
+            return Ok(CreateOutcome::Exists);
         }
         let temporary = object.write_temporary(content, fsync)?;
         let outcome = object.claim_and_rename(&temporary, patience);
-        if !matches!(outcome, Ok(Some(Created::Yes))) {
+        if !matches!(outcome, Ok(Some(CreateOutcome::Yes))) {
             remove_if_there(&temporary)?;
         }
         if let Some(created) = outcome? {
@@ -67,14 +71,14 @@ fn create_patiently(
     ))
 }
 
-struct Object<'a> {
+struct ExclusiveObject<'a> {
     path: &'a Path,
     folder: PathBuf,
     /// The object's name and `#`.
     prefix: String,
 }
 
-impl<'a> Object<'a> {
+impl<'a> ExclusiveObject<'a> {
     fn new(path: &'a Path) -> io::Result<Self> {
         let name = path.file_name().and_then(|name| name.to_str());
         match (path.parent(), name) {
@@ -112,10 +116,10 @@ impl<'a> Object<'a> {
         &self,
         temporary: &Path,
         patience: Duration,
-    ) -> io::Result<Option<Created>> {
+    ) -> io::Result<Option<CreateOutcome>> {
         let highest = self.highest_claim()?;
         if highest > 0 && self.appears(highest, patience)? {
-            return Ok(Some(Created::AlreadyThere));
+            return Ok(Some(CreateOutcome::Exists));
         }
         match OpenOptions::new()
             .write(true)
@@ -133,10 +137,10 @@ impl<'a> Object<'a> {
             }
         }
         if self.path.try_exists()? {
-            return Ok(Some(Created::AlreadyThere));
+            return Ok(Some(CreateOutcome::Exists));
         }
         match std::fs::rename(temporary, self.path) {
-            Ok(()) => Ok(Some(Created::Yes)),
+            Ok(()) => Ok(Some(CreateOutcome::Yes)),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
         }
@@ -246,9 +250,14 @@ mod tests {
                             let content = format!("{round} {writer}").repeat(500);
                             let patience = Duration::from_millis(u64::from(round % 3 == 0) * 20);
                             loop {
-                                match create_patiently(path, content.as_bytes(), false, patience) {
-                                    Ok(Created::Yes) => return Some(writer),
-                                    Ok(Created::AlreadyThere) => return None,
+                                match create_exclusive_within(
+                                    path,
+                                    content.as_bytes(),
+                                    false,
+                                    patience,
+                                ) {
+                                    Ok(CreateOutcome::Yes) => return Some(writer),
+                                    Ok(CreateOutcome::Exists) => return None,
                                     Err(e) => assert_eq!(e.kind(), ErrorKind::ResourceBusy),
                                 }
                             }
@@ -278,13 +287,13 @@ mod tests {
     fn a_claim_left_by_a_crash_is_taken_over_and_its_file_never_appears() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.json");
-        let object = Object::new(&path).unwrap();
+        let object = ExclusiveObject::new(&path).unwrap();
         // A writer that stopped between its claim and its rename.
         let sleeper = object.write_temporary(b"sleeper", false).unwrap();
         std::fs::write(object.claim(1), b"").unwrap();
         assert_eq!(
-            create_patiently(&path, b"second", false, Duration::ZERO).unwrap(),
-            Created::Yes
+            create_exclusive_within(&path, b"second", false, Duration::ZERO).unwrap(),
+            CreateOutcome::Yes
         );
         // It wakes up: its file is gone, so its rename fails.
         assert_eq!(
@@ -292,8 +301,8 @@ mod tests {
             ErrorKind::NotFound
         );
         assert_eq!(
-            create(&path, b"third", true).unwrap(),
-            Created::AlreadyThere
+            create_exclusive(&path, b"third", true).unwrap(),
+            CreateOutcome::Exists
         );
         assert_eq!(std::fs::read(&path).unwrap(), b"second");
         assert_eq!(names(folder.path()), ["x.json"]);

@@ -20,13 +20,13 @@ use super::chunk_writer::{ChunkSchema, Written};
 use super::column_sums::ColumnSums;
 use super::encodings::{WRITER, properties};
 use super::encryption::encryption;
+use super::hashing_writer::HashingWriter;
 use super::layout::{GenerationId, chunk_file};
 use super::manifest::Chunk;
-use super::outgoing::Outgoing;
-use super::parallel::Seat;
+use super::parallel::EncoderSlot;
+use super::parquet_schema::{ParquetSchema, Unstorable, index_of, time_bounds};
 use super::row_group::{Compressors, Group};
 use super::store::Archive;
-use super::stored::{StoredSchema, Unstorable, index_of, time_bounds};
 use super::upload::Upload;
 use crate::KeyId;
 use mpsync_core::error::{Error, Result};
@@ -44,10 +44,10 @@ pub(super) struct Encoder {
     id: GenerationId,
     attempt: u64,
     schema: ChunkSchema,
-    stored: StoredSchema,
+    stored: ParquetSchema,
     time_index: usize,
     runtime: Handle,
-    seat: Seat,
+    slot: EncoderSlot,
     open: Option<OpenChunk>,
     done: Vec<Chunk>,
     column_sums: ColumnSums,
@@ -61,7 +61,7 @@ impl Encoder {
         schema: ChunkSchema,
         runtime: Handle,
     ) -> Result<Self> {
-        let stored = StoredSchema::new(&schema.arrow, &schema.columns)?;
+        let stored = ParquetSchema::new(&schema.arrow, &schema.columns)?;
         let time_index = index_of(stored.stored(), &schema.time_column)?;
         Ok(Self {
             archive: archive.clone(),
@@ -71,7 +71,7 @@ impl Encoder {
             stored,
             schema,
             runtime,
-            seat: archive.crowd().enter(),
+            slot: archive.encoder_slots().acquire(),
             open: None,
             done: Vec::new(),
             column_sums: ColumnSums::default(),
@@ -178,7 +178,7 @@ impl Encoder {
         let Some(open) = &mut self.open else {
             return Ok(());
         };
-        let sums = open.write(slice, bytes, times, self.seat.threads())?;
+        let sums = open.write(slice, bytes, times, self.slot.threads())?;
         for (field, sum) in slice.schema_ref().fields().iter().zip(sums) {
             self.column_sums.add_sum(field.name(), sum);
         }
@@ -188,7 +188,7 @@ impl Encoder {
             || open.group_bytes() >= GROUP_BYTES.min(chunk_bytes)
             || open.group_plain_bytes() >= GROUP_PLAIN_BYTES
         {
-            open.end_group(self.seat.threads())?;
+            open.end_group(self.slot.threads())?;
         }
         if full || open.bytes() >= chunk_bytes {
             self.close_chunk()?;
@@ -200,7 +200,7 @@ impl Encoder {
         let Some(open) = self.open.take() else {
             return Ok(());
         };
-        let chunk = open.close(self.seat.threads())?;
+        let chunk = open.close(self.slot.threads())?;
         self.done.push(chunk.clone());
         if self.archive.options().verify_after_write {
             let read_back = async {
@@ -209,7 +209,7 @@ impl Encoder {
             };
             self.runtime
                 .block_on(read_back)
-                .map_err(|e| e.doing("reading back what was just written"))?;
+                .map_err(|e| e.context("reading back what was just written"))?;
         }
         Ok(())
     }
@@ -219,7 +219,7 @@ impl Encoder {
 struct OpenChunk {
     name: String,
     started: Instant,
-    file: SerializedFileWriter<Outgoing>,
+    file: SerializedFileWriter<HashingWriter>,
     columns: ArrowRowGroupWriterFactory,
     fields: Vec<std::sync::Arc<Field>>,
     group: Option<Group>,
@@ -253,8 +253,8 @@ impl OpenChunk {
         )?;
         let options = ArrowWriterOptions::new().with_properties(properties);
         let upload = Upload::new(archive.clone(), id.file(&name), runtime.clone());
-        let outgoing = Outgoing::new(upload);
-        let writer = ArrowWriter::try_new_with_options(outgoing, first.schema(), options)?;
+        let writer = HashingWriter::new(upload);
+        let writer = ArrowWriter::try_new_with_options(writer, first.schema(), options)?;
         let (file, columns) = writer.into_serialized_writer()?;
         Ok(Self {
             started: Instant::now(),
@@ -331,13 +331,13 @@ impl OpenChunk {
             .try_for_each(|column| column.append_to_row_group(&mut row_group))
             .and_then(|()| row_group.close().map(drop));
         self.groups += 1;
-        appended.map_err(|e| self.told(e))
+        appended.map_err(|e| self.to_error(e))
     }
 
     fn close(mut self, threads: usize) -> Result<Chunk> {
         let finished = self.end_group(threads).and_then(|()| {
             let finished = self.file.finish().map(drop);
-            finished.map_err(|e| self.told(e))
+            finished.map_err(|e| self.to_error(e))
         });
         let sent = match (finished, self.times) {
             (Err(e), _) => Err(e),
@@ -374,7 +374,7 @@ impl OpenChunk {
     }
 
     /// Why the file could not be written: what the upload said, where it was that.
-    fn told(&mut self, e: ParquetError) -> Error {
+    fn to_error(&mut self, e: ParquetError) -> Error {
         self.file.inner_mut().failure().unwrap_or_else(|| e.into())
     }
 }

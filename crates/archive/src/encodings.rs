@@ -194,7 +194,7 @@ mod tests {
     use parquet::schema::types::ColumnPath;
 
     use super::*;
-    use crate::stored::StoredSchema;
+    use crate::parquet_schema::ParquetSchema;
     use crate::testing::{trades, trades_schema};
 
     /// Beside the trades: decimals that never repeat, of six digits and of eighteen.
@@ -228,7 +228,7 @@ mod tests {
     fn the_share_of_distinct_values_decides() {
         let trades = trades(1, 20_000);
         let schema = trades_schema(&trades);
-        let stored = StoredSchema::new(&schema.arrow, &schema.columns).unwrap();
+        let stored = ParquetSchema::new(&schema.arrow, &schema.columns).unwrap();
         let batch = with_worst_case(&stored.convert(&trades).unwrap());
         let properties = properties(
             &batch,

@@ -55,7 +55,7 @@ pub(super) fn reader_options(
             "{} of {id} is encrypted with the key {key_id}, and the configuration has {have}",
             chunk.file
         )))
-        .hint(
+        .with_hint(
             "name the file of that key in archive.encryption_old_key_files, or in archive.encryption_key_file where new chunks \
              are to be encrypted with it",
         ));

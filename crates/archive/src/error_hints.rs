@@ -7,7 +7,7 @@ use crate::ArchivePlace;
 use mpsync_core::error::{Error, chain};
 
 /// Puts an error of a store into words that say what to do.
-pub(super) fn explain(e: object_store::Error, place: &ArchivePlace) -> Error {
+pub(super) fn to_error(e: object_store::Error, place: &ArchivePlace) -> Error {
     match place {
         ArchivePlace::Folder(root) => {
             let hint = io_cause(&e).and_then(|io| hint_for(io, Some(root)));
@@ -36,14 +36,14 @@ pub(super) fn explain(e: object_store::Error, place: &ArchivePlace) -> Error {
 }
 
 /// Puts an error of the operating system into words that say what to do.
-pub(super) fn explain_io(e: std::io::Error, root: Option<&FilePath>) -> Error {
+pub(super) fn io_to_error(e: std::io::Error, root: Option<&FilePath>) -> Error {
     let hint = hint_for(&e, root);
     with_hint(Error::from(e), hint)
 }
 
 fn with_hint(e: Error, hint: Option<String>) -> Error {
     match hint {
-        Some(hint) => e.hint(hint),
+        Some(hint) => e.with_hint(hint),
         None => e,
     }
 }

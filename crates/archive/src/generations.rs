@@ -13,7 +13,7 @@ use super::layout::{
 };
 use super::manifest::{Chunk, Manifest};
 use super::revisions::is_superseded;
-use super::store::{Archive, Created};
+use super::store::{Archive, CreateOutcome};
 use mpsync_core::dataset::{DatasetName, Window};
 use mpsync_core::error::{Error, Result};
 
@@ -190,7 +190,7 @@ impl Archive {
                 "{} has no manifest, but a later generation has",
                 generation_id(dataset, window, number)
             ))
-            .hint("put its folder back from a copy of the archive; without it the window's content is unknown")),
+            .with_hint("put its folder back from a copy of the archive; without it the window's content is unknown")),
         }
     }
 
@@ -238,14 +238,14 @@ impl Archive {
         self.check_ready(&id, &manifest).await?;
         self.write_sums(&id, &manifest).await?;
         match self.create(&id.manifest(), json).await? {
-            Created::Yes => {
+            CreateOutcome::Yes => {
                 tracing::info!(
                     generation = %id, attempt = manifest.attempt, chunks = manifest.chunks.len(),
                     rows = manifest.fingerprint.rows, bytes = manifest.bytes(), "generation committed"
                 );
                 Ok(Committed::Won(manifest))
             }
-            Created::AlreadyThere => match self.manifest(&id).await? {
+            CreateOutcome::Exists => match self.manifest(&id).await? {
                 Some(there) => self.settle(&id, manifest, there).await,
                 None => Err(Error::integrity(format!(
                     "the store says that {} is there, and does not find it",

@@ -8,7 +8,7 @@ use object_store::memory::InMemory;
 use super::super::testing::{generation, id, manifest, small, trades, write};
 use super::super::{Depth, Severity, verify};
 use super::*;
-use mpsync_testkit::{Fault, FaultyStore};
+use mpsync_testkit::{FaultyStore, StoreFault};
 
 fn archive_of(store: Arc<dyn ObjectStore>) -> Archive {
     Archive::with_part_bytes(store, &small("".as_ref()), 4096)
@@ -135,7 +135,7 @@ async fn attempt(archive: &Archive, attempt: u64) -> Result<Manifest> {
 
 #[tokio::test]
 async fn whichever_call_fails_a_second_attempt_ends_with_one_whole_generation() {
-    for fault in [Fault::Before, Fault::After] {
+    for fault in [StoreFault::Before, StoreFault::After] {
         let mut nth = 0;
         loop {
             nth += 1;

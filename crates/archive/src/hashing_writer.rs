@@ -14,13 +14,13 @@ use mpsync_core::error::{Error, Result};
 const PIECE_BYTES: usize = 1 << 20;
 
 /// What was sent.
-pub(super) struct Sent {
+pub(super) struct HashedObject {
     pub(super) bytes: u64,
     pub(super) sha256: String,
 }
 
 /// Takes what the Parquet writer writes.
-pub(super) struct Outgoing {
+pub(super) struct HashingWriter {
     /// Until it is finished or given up.
     upload: Option<Upload>,
     hash: Sha256,
@@ -29,7 +29,7 @@ pub(super) struct Outgoing {
     failure: Option<Error>,
 }
 
-impl Outgoing {
+impl HashingWriter {
     pub(super) fn new(upload: Upload) -> Self {
         Self {
             upload: Some(upload),
@@ -51,12 +51,12 @@ impl Outgoing {
     }
 
     /// Sends what is left and completes the object: it is whole and durable on return.
-    pub(super) fn finish(&mut self) -> Result<Sent> {
+    pub(super) fn finish(&mut self) -> Result<HashedObject> {
         self.hand_on()?;
         if let Some(upload) = self.upload.take() {
             upload.finish()?;
         }
-        Ok(Sent {
+        Ok(HashedObject {
             bytes: self.bytes,
             sha256: hex(&std::mem::take(&mut self.hash).finalize()),
         })
@@ -80,7 +80,7 @@ impl Outgoing {
     }
 }
 
-impl io::Write for Outgoing {
+impl io::Write for HashingWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.piece.capacity() == 0 {
             self.piece.reserve_exact(PIECE_BYTES);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use object_store::path::Path;
 
 use super::layout::{numbered_file, parse_numbered};
-use super::store::{Archive, Created};
+use super::store::{Archive, CreateOutcome};
 use mpsync_core::error::{Error, Result};
 
 /// How often the next number may be taken by somebody else before something is wrong.
@@ -21,7 +21,7 @@ impl Archive {
         for _ in 0..TRIES {
             number += 1;
             let path = folder.clone().join(numbered_file(number));
-            if self.create(&path, json.clone()).await? == Created::Yes {
+            if self.create(&path, json.clone()).await? == CreateOutcome::Yes {
                 return Ok(number);
             }
         }

@@ -140,14 +140,14 @@ mod tests {
                 .len(),
             32
         );
-        for (text, said) in [
+        for (text, message) in [
             ("", "0 bits"),
             ("not a key at all!", "neither hex nor base64"),
             (&"ab".repeat(24), "192 bits is not supported"),
             ("abcdef", "24 bits"),
         ] {
             let e = EncryptionKey::parse(text).unwrap_err();
-            assert!(e.contains(said), "{text}: {e}");
+            assert!(e.contains(message), "{text}: {e}");
             assert!(text.is_empty() || !e.contains(text), "{e}");
         }
     }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::layout::{leases_folder, numbered_file};
 use super::process::Process;
-use super::store::{Archive, Created};
+use super::store::{Archive, CreateOutcome};
 use mpsync_core::dataset::{DatasetName, Window};
 use mpsync_core::error::{Error, Result};
 
@@ -42,16 +42,18 @@ pub struct LeaseRecord {
     pub acquired_at: Timestamp,
     /// For how many milliseconds at most it stays unchanged while the holder works; none in leases of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    patience_ms: Option<u64>,
+    #[serde(rename = "patience_ms")]
+    ttl_ms: Option<u64>,
     /// Grows while the holder works.
-    pub beat: u64,
+    #[serde(rename = "beat")]
+    pub heartbeat: u64,
     /// Whether the holder is done.
     pub released: bool,
 }
 
 impl LeaseRecord {
-    fn patience(&self) -> Option<Duration> {
-        self.patience_ms.map(Duration::from_millis)
+    fn ttl(&self) -> Option<Duration> {
+        self.ttl_ms.map(Duration::from_millis)
     }
 
     fn to_json(&self) -> Result<Bytes> {
@@ -89,7 +91,7 @@ pub struct LeaseView {
 
 impl Archive {
     /// The highest lease of a window, as it looks at `now`; `None` where nobody ever held one, or it cannot be read.
-    pub async fn look_at_lease(
+    pub async fn view_lease(
         &self,
         dataset: &DatasetName,
         window: Window,
@@ -112,8 +114,8 @@ impl Archive {
             return Ok(None);
         };
         let age_ms = now.as_millisecond() - newest.last_modified.timestamp_millis();
-        let patience = record.patience().unwrap_or(Observer::PATIENCE);
-        let patience_ms = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
+        let ttl = record.ttl().unwrap_or(LeaseWatcher::TTL);
+        let patience_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
         let liveness = if record.released {
             Liveness::Released
         } else if record.process.as_ref().is_some_and(Process::is_gone) {
@@ -134,7 +136,7 @@ impl Archive {
 
 /// What an observer thinks of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+enum LeaseVerdict {
     /// The next number may be taken.
     Free,
     /// It changed while it was watched.
@@ -145,75 +147,75 @@ enum Verdict {
 
 /// What one process has seen of leases, and when, on its own clock. Keep one for as long as the process runs.
 #[derive(Debug, Clone)]
-pub struct Observer {
-    patience: Duration,
-    seen: Arc<Mutex<HashMap<Path, Seen>>>,
+pub struct LeaseWatcher {
+    ttl: Duration,
+    seen: Arc<Mutex<HashMap<Path, SeenLease>>>,
 }
 
 #[derive(Debug)]
-struct Seen {
+struct SeenLease {
     number: u64,
     content: Bytes,
     since: Instant,
     changed: bool,
 }
 
-impl Default for Observer {
+impl Default for LeaseWatcher {
     fn default() -> Self {
-        Self::new(Self::PATIENCE)
+        Self::new(Self::TTL)
     }
 }
 
-impl Observer {
+impl LeaseWatcher {
     /// How long a lease may stay unchanged where nothing else is said.
-    pub const PATIENCE: Duration = Duration::from_mins(1);
+    pub const TTL: Duration = Duration::from_mins(1);
 
     /// An observer with another patience. It is written into the leases that are taken with it, whose beat comes twelve times
     /// within it, and holds for whoever watches them.
     #[must_use]
-    pub fn new(patience: Duration) -> Self {
+    pub fn new(ttl: Duration) -> Self {
         Self {
-            patience,
+            ttl,
             seen: Arc::default(),
         }
     }
 
     /// How long this process's own leases may stay unchanged before they count as expired.
     #[must_use]
-    pub fn patience(&self) -> Duration {
-        self.patience
+    pub fn ttl(&self) -> Duration {
+        self.ttl
     }
 
-    fn beat_interval(&self) -> Duration {
-        self.patience / 12
+    fn heartbeat_interval(&self) -> Duration {
+        self.ttl / 12
     }
 
     /// One look at the highest lease of a folder.
-    fn look(&self, folder: &Path, number: u64, content: &Bytes, now: Instant) -> Verdict {
+    fn check(&self, folder: &Path, number: u64, content: &Bytes, now: Instant) -> LeaseVerdict {
         // An unreadable lease is nobody's word that it is free; it expires like any other.
         let record: Option<LeaseRecord> = serde_json::from_slice(content).ok();
-        let promised = record.as_ref().and_then(LeaseRecord::patience);
-        let patience = promised.unwrap_or(self.patience);
+        let promised = record.as_ref().and_then(LeaseRecord::ttl);
+        let ttl = promised.unwrap_or(self.ttl);
         if let Some(record) = record
             && (record.released || record.process.as_ref().is_some_and(Process::is_gone))
         {
-            return Verdict::Free;
+            return LeaseVerdict::Free;
         }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match seen.get_mut(folder) {
             Some(seen) if seen.number == number && seen.content == *content => {
                 let unchanged = now.saturating_duration_since(seen.since);
-                match patience.checked_sub(unchanged) {
-                    None | Some(Duration::ZERO) => Verdict::Free,
-                    Some(_) if seen.changed => Verdict::Alive,
-                    Some(left) => Verdict::Unknown(left),
+                match ttl.checked_sub(unchanged) {
+                    None | Some(Duration::ZERO) => LeaseVerdict::Free,
+                    Some(_) if seen.changed => LeaseVerdict::Alive,
+                    Some(left) => LeaseVerdict::Unknown(left),
                 }
             }
             known => {
                 let changed = known.is_some();
                 seen.insert(
                     folder.clone(),
-                    Seen {
+                    SeenLease {
                         number,
                         content: content.clone(),
                         since: now,
@@ -221,9 +223,9 @@ impl Observer {
                     },
                 );
                 if changed {
-                    Verdict::Alive
+                    LeaseVerdict::Alive
                 } else {
-                    Verdict::Unknown(patience)
+                    LeaseVerdict::Unknown(ttl)
                 }
             }
         }
@@ -246,7 +248,7 @@ pub struct Lease {
     folder: Path,
     stop: CancellationToken,
     lost: CancellationToken,
-    beating: Option<JoinHandle<Result<()>>>,
+    heartbeating: Option<JoinHandle<Result<()>>>,
 }
 
 impl Lease {
@@ -261,8 +263,8 @@ impl Lease {
         window: Window,
         holder: &str,
     ) -> Result<Self> {
-        let observer = Observer::default();
-        Self::acquire_watching(archive, dataset, window, holder, &observer).await
+        let watcher = LeaseWatcher::default();
+        Self::acquire_watching(archive, dataset, window, holder, &watcher).await
     }
 
     /// As [`Lease::acquire`], with what an observer has already seen.
@@ -271,21 +273,21 @@ impl Lease {
         dataset: &DatasetName,
         window: Window,
         holder: &str,
-        observer: &Observer,
+        watcher: &LeaseWatcher,
     ) -> Result<Self> {
         let mut told = false;
         loop {
-            match Self::attempt_at(archive, dataset, window, holder, observer).await? {
-                Outcome::Held(lease) => return Ok(lease),
-                Outcome::Busy(e) => return Err(e),
-                Outcome::Unknown { left, other } => {
+            match Self::attempt_at(archive, dataset, window, holder, watcher).await? {
+                AcquireOutcome::Held(lease) => return Ok(lease),
+                AcquireOutcome::Busy(e) => return Err(e),
+                AcquireOutcome::Unknown { left, other } => {
                     if !std::mem::replace(&mut told, true) {
                         tracing::info!(
-                            %dataset, %window, holder = %other, patience = ?left,
+                            %dataset, %window, holder = %other, ttl = ?left,
                             "the window has a lease; watching whether its holder is alive"
                         );
                     }
-                    let pause = observer.beat_interval() / 5;
+                    let pause = watcher.heartbeat_interval() / 5;
                     tokio::time::sleep(pause.min(left).max(Duration::from_millis(1))).await;
                 }
             }
@@ -299,12 +301,12 @@ impl Lease {
         dataset: &DatasetName,
         window: Window,
         holder: &str,
-        observer: &Observer,
+        watcher: &LeaseWatcher,
     ) -> Result<Self> {
-        match Self::attempt_at(archive, dataset, window, holder, observer).await? {
-            Outcome::Held(lease) => Ok(lease),
-            Outcome::Busy(e) => Err(e),
-            Outcome::Unknown { other, .. } => Err(busy(dataset, window, &other)),
+        match Self::attempt_at(archive, dataset, window, holder, watcher).await? {
+            AcquireOutcome::Held(lease) => Ok(lease),
+            AcquireOutcome::Busy(e) => Err(e),
+            AcquireOutcome::Unknown { other, .. } => Err(busy(dataset, window, &other)),
         }
     }
 
@@ -313,16 +315,18 @@ impl Lease {
         dataset: &DatasetName,
         window: Window,
         holder: &str,
-        observer: &Observer,
-    ) -> Result<Outcome> {
+        watcher: &LeaseWatcher,
+    ) -> Result<AcquireOutcome> {
         let folder = leases_folder(dataset, window);
         let highest = archive.latest(&folder).await?;
         if let Some((number, content)) = &highest {
             let other = name_of(content);
-            match observer.look(&folder, *number, content, Instant::now()) {
-                Verdict::Free => {}
-                Verdict::Alive => return Ok(Outcome::Busy(busy(dataset, window, &other))),
-                Verdict::Unknown(left) => return Ok(Outcome::Unknown { left, other }),
+            match watcher.check(&folder, *number, content, Instant::now()) {
+                LeaseVerdict::Free => {}
+                LeaseVerdict::Alive => {
+                    return Ok(AcquireOutcome::Busy(busy(dataset, window, &other)));
+                }
+                LeaseVerdict::Unknown(left) => return Ok(AcquireOutcome::Unknown { left, other }),
             }
         }
         let record = LeaseRecord {
@@ -331,27 +335,27 @@ impl Lease {
             nonce: format!("{:032x}", rand::rng().random::<u128>()),
             process: Process::current(),
             acquired_at: Timestamp::now(),
-            patience_ms: u64::try_from(observer.patience.as_millis()).ok(),
-            beat: 0,
+            ttl_ms: u64::try_from(watcher.ttl.as_millis()).ok(),
+            heartbeat: 0,
             released: false,
         };
         let path = folder.clone().join(numbered_file(record.attempt));
-        if archive.create(&path, record.to_json()?).await? == Created::AlreadyThere {
+        if archive.create(&path, record.to_json()?).await? == CreateOutcome::Exists {
             // A store that repeats requests can answer so to the one that won.
             let there = archive.read(&path).await?;
             let winner = there.as_deref().and_then(parse);
             if winner.as_ref().is_none_or(|w| w.nonce != record.nonce) {
                 let other = there.as_deref().map_or_else(String::new, name_of);
-                return Ok(Outcome::Busy(busy(dataset, window, &other)));
+                return Ok(AcquireOutcome::Busy(busy(dataset, window, &other)));
             }
         }
-        observer.forget(&folder);
+        watcher.forget(&folder);
         tracing::debug!(%dataset, %window, attempt = record.attempt, "lease acquired");
-        Ok(Outcome::Held(Self::start(
+        Ok(AcquireOutcome::Held(Self::start(
             archive.clone(),
             folder,
             record,
-            observer.beat_interval(),
+            watcher.heartbeat_interval(),
         )))
     }
 
@@ -359,7 +363,7 @@ impl Lease {
         let attempt = record.attempt;
         let stop = CancellationToken::new();
         let lost = CancellationToken::new();
-        let beating = tokio::spawn(beat(
+        let beating = tokio::spawn(heartbeat(
             archive.clone(),
             folder.clone(),
             record,
@@ -373,7 +377,7 @@ impl Lease {
             folder,
             stop,
             lost,
-            beating: Some(beating),
+            heartbeating: Some(beating),
         }
     }
 
@@ -397,7 +401,7 @@ impl Lease {
     /// Gives the window up, so that the next one need not wait.
     pub async fn release(mut self) -> Result<()> {
         self.stop.cancel();
-        match self.beating.take() {
+        match self.heartbeating.take() {
             Some(beating) => beating.await.map_err(std::io::Error::other)?,
             None => Ok(()),
         }
@@ -410,14 +414,14 @@ impl Drop for Lease {
     }
 }
 
-enum Outcome {
+enum AcquireOutcome {
     Held(Lease),
     Busy(Error),
     Unknown { left: Duration, other: String },
 }
 
 /// Writes the lease again and again until it is stopped, and then once more as released.
-async fn beat(
+async fn heartbeat(
     archive: Archive,
     folder: Path,
     mut record: LeaseRecord,
@@ -433,7 +437,7 @@ async fn beat(
         if lost.is_cancelled() {
             break;
         }
-        record.beat += 1;
+        record.heartbeat += 1;
         record.released = stopped;
         let written = archive.overwrite(&path, record.to_json()?).await;
         if stopped {
@@ -465,7 +469,7 @@ fn name_of(json: impl AsRef<[u8]>) -> String {
 
 fn busy(dataset: &DatasetName, window: Window, other: &str) -> Error {
     Error::busy(format!("{dataset} {window} is being worked on by {other}"))
-        .hint("wait until it is done; a holder that died is passed over when its lease has expired (sync.lease_seconds)")
+        .with_hint("wait until it is done; a holder that died is passed over when its lease has expired (sync.lease_seconds)")
 }
 
 fn taken_over(folder: &Path, ours: u64, theirs: u64) -> Error {

@@ -9,9 +9,9 @@ fn archive() -> Archive {
     Archive::with_store(Arc::new(InMemory::new()), &small("".as_ref()))
 }
 
-async fn acquire(archive: &Archive, observer: &Observer) -> Result<Lease> {
+async fn acquire(archive: &Archive, watcher: &LeaseWatcher) -> Result<Lease> {
     let id = id(0);
-    Lease::acquire_watching(archive, &id.dataset, id.window, "worker", observer).await
+    Lease::acquire_watching(archive, &id.dataset, id.window, "worker", watcher).await
 }
 
 /// A lease of a process that no longer tells anything of itself.
@@ -22,8 +22,8 @@ async fn silent(archive: &Archive, attempt: u64, process: Option<Process>) {
         nonce: "n".into(),
         process,
         acquired_at: id(0).window.start(),
-        patience_ms: None,
-        beat: 3,
+        ttl_ms: None,
+        heartbeat: 3,
         released: false,
     };
     let path = leases_folder(&id(0).dataset, id(0).window).join(numbered_file(attempt));
@@ -35,33 +35,33 @@ async fn silent(archive: &Archive, attempt: u64, process: Option<Process>) {
 
 #[test]
 fn a_lease_expires_when_it_did_not_change_for_the_observer_s_patience() {
-    let observer = Observer::new(Duration::from_mins(1));
+    let watcher = LeaseWatcher::new(Duration::from_mins(1));
     let folder = Path::from("x");
     let start = Instant::now();
     let look = |number: u64, content: &'static str, after: u64| {
         let now = start + Duration::from_secs(after);
-        observer.look(&folder, number, &Bytes::from(content), now)
+        watcher.check(&folder, number, &Bytes::from(content), now)
     };
-    let unknown = |left| Verdict::Unknown(Duration::from_secs(left));
+    let unknown = |left| LeaseVerdict::Unknown(Duration::from_secs(left));
     assert_eq!(look(1, "a", 0), unknown(60));
     assert_eq!(look(1, "a", 59), unknown(1));
-    assert_eq!(look(1, "b", 59), Verdict::Alive);
-    assert_eq!(look(1, "b", 118), Verdict::Alive);
-    assert_eq!(look(1, "b", 119), Verdict::Free);
-    assert_eq!(look(2, "b", 130), Verdict::Alive);
-    assert_eq!(look(2, "b", 190), Verdict::Free);
+    assert_eq!(look(1, "b", 59), LeaseVerdict::Alive);
+    assert_eq!(look(1, "b", 118), LeaseVerdict::Alive);
+    assert_eq!(look(1, "b", 119), LeaseVerdict::Free);
+    assert_eq!(look(2, "b", 130), LeaseVerdict::Alive);
+    assert_eq!(look(2, "b", 190), LeaseVerdict::Free);
 }
 
 #[tokio::test]
 async fn a_released_lease_is_free_at_once_and_the_attempt_grows() {
     let archive = archive();
-    let observer = Observer::default();
+    let watcher = LeaseWatcher::default();
     for attempt in 1..=3 {
-        let lease = acquire(&archive, &observer).await.unwrap();
+        let lease = acquire(&archive, &watcher).await.unwrap();
         assert_eq!(lease.attempt, attempt);
         lease.check().await.unwrap();
         let id = id(0);
-        let e = Lease::try_acquire(&archive, &id.dataset, id.window, "other", &observer).await;
+        let e = Lease::try_acquire(&archive, &id.dataset, id.window, "other", &watcher).await;
         let e = e.unwrap_err();
         assert!(
             matches!(e.cause(), mpsync_core::error::Cause::Busy(_)),
@@ -80,8 +80,8 @@ async fn of_many_who_want_a_window_one_gets_it() {
             let archive = archive.clone();
             tokio::spawn(async move {
                 let id = id(0);
-                let observer = Observer::default();
-                Lease::try_acquire(&archive, &id.dataset, id.window, "w", &observer).await
+                let watcher = LeaseWatcher::default();
+                Lease::try_acquire(&archive, &id.dataset, id.window, "w", &watcher).await
             })
         })
         .collect();
@@ -95,15 +95,15 @@ async fn of_many_who_want_a_window_one_gets_it() {
 #[tokio::test]
 async fn a_holder_that_beats_is_busy_and_one_that_is_silent_is_passed_over() {
     let archive = archive();
-    let observer = Observer::new(Duration::from_millis(600));
+    let watcher = LeaseWatcher::new(Duration::from_millis(600));
     silent(&archive, 4, None).await;
-    let lease = acquire(&archive, &observer).await.unwrap();
+    let lease = acquire(&archive, &watcher).await.unwrap();
     assert_eq!(lease.attempt, 5);
     lease.release().await.unwrap();
     // The one that beats is found out by its beat, long before a patience is over.
-    let lease = acquire(&archive, &Observer::new(Duration::from_secs(6))).await;
+    let lease = acquire(&archive, &LeaseWatcher::new(Duration::from_secs(6))).await;
     let lease = lease.unwrap();
-    let patient = Observer::new(Duration::from_secs(30));
+    let patient = LeaseWatcher::new(Duration::from_secs(30));
     let e = acquire(&archive, &patient).await.unwrap_err();
     assert!(
         matches!(e.cause(), mpsync_core::error::Cause::Busy(_)),
@@ -125,15 +125,15 @@ async fn a_killed_process_of_this_host_need_not_be_waited_for() {
     child.wait().unwrap();
     silent(&archive, 1, process).await;
     let id = id(0);
-    let observer = Observer::default();
-    let lease = Lease::try_acquire(&archive, &id.dataset, id.window, "w", &observer).await;
+    let watcher = LeaseWatcher::default();
+    let lease = Lease::try_acquire(&archive, &id.dataset, id.window, "w", &watcher).await;
     assert_eq!(lease.unwrap().attempt, 2);
 }
 
 #[tokio::test]
 async fn a_holder_learns_that_it_was_passed_over() {
     let archive = archive();
-    let lease = acquire(&archive, &Observer::new(Duration::from_millis(120)))
+    let lease = acquire(&archive, &LeaseWatcher::new(Duration::from_millis(120)))
         .await
         .unwrap();
     silent(&archive, 2, None).await;
@@ -151,7 +151,7 @@ async fn a_holder_learns_that_it_was_passed_over() {
 #[tokio::test]
 async fn a_dropped_lease_is_released() {
     let archive = archive();
-    drop(acquire(&archive, &Observer::default()).await.unwrap());
+    drop(acquire(&archive, &LeaseWatcher::default()).await.unwrap());
     let folder = leases_folder(&id(0).dataset, id(0).window);
     let released = async {
         loop {

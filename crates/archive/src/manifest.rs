@@ -40,12 +40,12 @@ pub struct Manifest {
     /// When it was written, by the writer's clock; for people only.
     pub created_at: Timestamp,
     /// Where the rows were read.
-    pub source: Source,
+    pub source: ManifestSource,
     /// Which rows of the window were wanted; `None` for all. A filtered generation is never the ground for cleanup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub filter: Option<Filter>,
+    pub filter: Option<RowFilter>,
     /// What the rows look like.
-    pub schema: Schema,
+    pub schema: ManifestSchema,
     /// The fingerprint of exactly the rows in the chunks.
     pub fingerprint: Fingerprint,
     /// For each column the sum of its values' hashes, in hex, so that a mismatch can name its column: see
@@ -62,7 +62,7 @@ pub struct Manifest {
 /// Where the rows of a generation were read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Source {
+pub struct ManifestSource {
     /// The database.
     pub database: String,
     /// The table.
@@ -74,7 +74,7 @@ pub struct Source {
 /// Which rows of a window were wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Filter {
+pub struct RowFilter {
     /// Only these exchanges, where not empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exchanges: Vec<String>,
@@ -86,7 +86,7 @@ pub struct Filter {
 /// What the rows of a generation look like.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Schema {
+pub struct ManifestSchema {
     /// The columns in order, with the types under which they are hashed.
     pub columns: Vec<HashedColumn>,
     /// The column of the event time.
@@ -164,13 +164,13 @@ impl Manifest {
     /// Reads the document that lies under `expected`, and checks that it is what its place says and adds up.
     pub fn from_json(bytes: &[u8], expected: &GenerationId) -> Result<Self> {
         #[derive(Deserialize)]
-        struct Probe {
+        struct FormatProbe {
             format: u32,
         }
         let unreadable =
-            |what: String| Error::integrity(what).doing(format!("manifest of {expected}"));
-        let wrong = |what: String| unreadable(what).hint(PUT_BACK);
-        let probe: Probe =
+            |what: String| Error::integrity(what).context(format!("manifest of {expected}"));
+        let wrong = |what: String| unreadable(what).with_hint(PUT_BACK);
+        let probe: FormatProbe =
             serde_json::from_slice(bytes).map_err(|e| wrong(format!("it is no manifest: {e}")))?;
         if probe.format != FORMAT {
             let hint = if probe.format > FORMAT {
@@ -182,7 +182,7 @@ impl Manifest {
                 "it has format {}, and this program reads format {FORMAT}",
                 probe.format
             ))
-            .hint(hint));
+            .with_hint(hint));
         }
         let manifest: Self =
             serde_json::from_slice(bytes).map_err(|e| wrong(format!("it is no manifest: {e}")))?;
@@ -239,13 +239,13 @@ mod tests {
             revision: 0,
             attempt: 3,
             created_at: "2026-01-01T07:00:00Z".parse().unwrap(),
-            source: Source {
+            source: ManifestSource {
                 database: "hot".into(),
                 table: "trades".into(),
                 server_version: "26.7".into(),
             },
             filter: None,
-            schema: Schema {
+            schema: ManifestSchema {
                 columns: vec![HashedColumn {
                     name: "price".into(),
                     type_name: "Decimal(38, 18)".into(),

@@ -9,8 +9,8 @@ use object_store::aws::AwsAuthorizer;
 use object_store::client::{HttpClient, HttpConnector as _, HttpRequestBody};
 
 use super::s3::credential;
+use super::s3_http_client::S3HttpClient;
 use super::store::Archive;
-use super::wire::Wire;
 use crate::{ArchivePlace, S3Config};
 use mpsync_core::error::{Error, Result};
 
@@ -86,9 +86,10 @@ fn prefix(s3: &S3Config) -> String {
 }
 
 fn client(s3: &S3Config) -> Result<HttpClient> {
-    let wire = Wire::new(s3.tls.as_ref(), None)?;
-    wire.connect(&ClientOptions::default())
-        .map_err(|e| super::explain::explain(e, &ArchivePlace::S3(Box::new(s3.clone()))))
+    let client = S3HttpClient::new(s3.tls.as_ref(), None)?;
+    client
+        .connect(&ClientOptions::default())
+        .map_err(|e| super::error_hints::to_error(e, &ArchivePlace::S3(Box::new(s3.clone()))))
 }
 
 /// Sends a signed request and gives the document of a good answer; an upload that is gone is as good as aborted.
@@ -123,7 +124,7 @@ async fn ask(
     let uri = format!("{base}{path}?{}", query.join("&"));
     let failed = |what: String| {
         Error::from(std::io::Error::other(what))
-            .doing(format!("asking {s3} for unfinished uploads"))
+            .context(format!("asking {s3} for unfinished uploads"))
     };
     let mut request = Request::builder()
         .method(method.clone())

@@ -11,21 +11,21 @@ const MAX_THREADS: usize = 4;
 /// Who encodes at this moment. Several windows at once share the processors instead of each taking all of them: more
 /// threads than processors make nothing faster, and each holds memory of its own.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Crowd(Arc<AtomicUsize>);
+pub(super) struct EncoderSlots(Arc<AtomicUsize>);
 
-impl Crowd {
+impl EncoderSlots {
     /// One more, until the seat is dropped.
-    pub(super) fn enter(&self) -> Seat {
+    pub(super) fn acquire(&self) -> EncoderSlot {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Seat(self.0.clone())
+        EncoderSlot(self.0.clone())
     }
 }
 
 /// A place among those who encode.
 #[derive(Debug)]
-pub(super) struct Seat(Arc<AtomicUsize>);
+pub(super) struct EncoderSlot(Arc<AtomicUsize>);
 
-impl Seat {
+impl EncoderSlot {
     /// The threads that are this one's share now.
     pub(super) fn threads(&self) -> usize {
         let all = std::thread::available_parallelism().map_or(1, usize::from);
@@ -34,7 +34,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for EncoderSlot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -22,7 +22,7 @@ use mpsync_core::fingerprint::HashedColumn;
 
 /// Which columns come, and as what they are stored.
 #[derive(Debug, Clone)]
-pub(super) struct StoredSchema {
+pub(super) struct ParquetSchema {
     input: SchemaRef,
     stored: SchemaRef,
 }
@@ -36,7 +36,7 @@ pub(super) enum Unstorable {
     Wrong(Error),
 }
 
-impl StoredSchema {
+impl ParquetSchema {
     /// The schema of what is stored for batches of schema `input` whose columns have these ClickHouse types.
     pub(super) fn new(input: &SchemaRef, columns: &[HashedColumn]) -> Result<Self> {
         let names = input.fields().iter().map(|field| field.name());
@@ -49,7 +49,7 @@ impl StoredSchema {
         }
         let types = columns
             .iter()
-            .map(|c| ColumnType::parse(&c.type_name).doing(|| format!("column {}", c.name)))
+            .map(|c| ColumnType::parse(&c.type_name).context(|| format!("column {}", c.name)))
             .collect::<Result<Vec<_>>>()?;
         let fields = input.fields().iter().zip(&types).map(|(field, t)| {
             let stored = stored_type(field.data_type(), t);
@@ -100,7 +100,7 @@ impl StoredSchema {
                 Ok(column) => columns.push(column),
                 Err(_) if holds_bytes(column.data_type()) => return Err(Unstorable::NotText(i)),
                 Err(e) => {
-                    let e = Error::from(e).doing(format!("column {}", field.name()));
+                    let e = Error::from(e).context(format!("column {}", field.name()));
                     return Err(Unstorable::Wrong(e));
                 }
             }
@@ -276,7 +276,7 @@ mod tests {
             ("at", "DateTime('UTC')"),
             ("day", "Date"),
         ]);
-        let schema = StoredSchema::new(&batch.schema(), &columns).unwrap();
+        let schema = ParquetSchema::new(&batch.schema(), &columns).unwrap();
         let stored = schema.convert(&batch).unwrap();
         assert_eq!(
             describe(&stored.schema()),
@@ -299,7 +299,7 @@ mod tests {
         ])
         .unwrap();
         let columns = hashed(&[("a", "String"), ("b", "String")]);
-        let mut schema = StoredSchema::new(&batch.schema(), &columns).unwrap();
+        let mut schema = ParquetSchema::new(&batch.schema(), &columns).unwrap();
         assert!(matches!(
             schema.convert(&batch),
             Err(Unstorable::NotText(1))
@@ -314,7 +314,7 @@ mod tests {
         let batch =
             RecordBatch::try_from_iter([("a", Arc::new(UInt32Array::from(vec![1])) as ArrayRef)])
                 .unwrap();
-        let e = StoredSchema::new(&batch.schema(), &hashed(&[("b", "UInt32")])).unwrap_err();
+        let e = ParquetSchema::new(&batch.schema(), &hashed(&[("b", "UInt32")])).unwrap_err();
         assert!(e.to_string().contains("the rows have the columns a"), "{e}");
     }
 }

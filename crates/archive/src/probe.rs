@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rand::RngExt as _;
 
-use super::explain::explain_io;
+use super::error_hints::io_to_error;
 use super::layout::INTERNAL;
 use mpsync_core::error::{Context as _, Error, Result};
 
@@ -26,7 +26,7 @@ pub(super) struct Local {
 /// Makes the folder where there is none, and tries what it can do.
 pub(super) fn prepare(root: &Path) -> Result<Local> {
     let told =
-        |e| explain_io(e, Some(root)).doing(format!("opening the archive {}", root.display()));
+        |e| io_to_error(e, Some(root)).context(format!("opening the archive {}", root.display()));
     if root.exists() && !root.is_dir() {
         return Err(not_a_folder(root));
     }
@@ -37,7 +37,7 @@ pub(super) fn prepare(root: &Path) -> Result<Local> {
         .create(root.join(INTERNAL))
         .map_err(told)?;
     let root = root.canonicalize().map_err(told)?;
-    let probe = Probe::new(&root)?;
+    let probe = TrialFile::new(&root)?;
     let local = Local {
         fsync: probe.fsync()?,
         hard_links: probe.hard_links()?,
@@ -62,23 +62,23 @@ pub(super) fn prepare(root: &Path) -> Result<Local> {
 
 /// An archive that is there, to be read only.
 pub(super) fn existing(root: &Path) -> Result<Local> {
-    let doing = || format!("opening the archive {}", root.display());
+    let context = || format!("opening the archive {}", root.display());
     match std::fs::metadata(root) {
         Ok(meta) if meta.is_dir() => {}
         Ok(_) => return Err(not_a_folder(root)),
         Err(e) if e.kind() == ErrorKind::NotFound => {
             return Err(
                 Error::config(format!("there is no archive at {}", root.display()))
-                    .hint("set archive.path, mount it, or export something first"),
+                    .with_hint("set archive.path, mount it, or export something first"),
             );
         }
-        Err(e) => return Err(explain_io(e, Some(root)).doing(doing())),
+        Err(e) => return Err(io_to_error(e, Some(root)).context(context())),
     }
     Ok(Local {
         root: root
             .canonicalize()
-            .map_err(|e| explain_io(e, Some(root)))
-            .doing(doing)?,
+            .map_err(|e| io_to_error(e, Some(root)))
+            .context(context)?,
         hard_links: true,
         fsync: true,
     })
@@ -92,20 +92,20 @@ fn not_a_folder(root: &Path) -> Error {
 }
 
 /// A file that is there for the time of the trial; dropping it removes it.
-struct Probe<'a> {
+struct TrialFile<'a> {
     root: &'a Path,
     path: PathBuf,
 }
 
-impl<'a> Probe<'a> {
+impl<'a> TrialFile<'a> {
     fn new(root: &'a Path) -> Result<Self> {
         // `#` and digits: the name of a temporary file, which no listing shows and `gc` sweeps.
         let path = root
             .join(INTERNAL)
             .join(format!("probe#{}", rand::rng().random::<u64>()));
         let probe = Self { root, path };
-        let mut file = probe.open().map_err(|e| probe.told(e))?;
-        file.write_all(b"probe").map_err(|e| probe.told(e))?;
+        let mut file = probe.open().map_err(|e| probe.to_error(e))?;
+        file.write_all(b"probe").map_err(|e| probe.to_error(e))?;
         Ok(probe)
     }
 
@@ -117,18 +117,18 @@ impl<'a> Probe<'a> {
             .open(&self.path)
     }
 
-    fn told(&self, e: std::io::Error) -> Error {
-        explain_io(e, Some(self.root))
-            .doing(format!("writing to the archive {}", self.root.display()))
+    fn to_error(&self, e: std::io::Error) -> Error {
+        io_to_error(e, Some(self.root))
+            .context(format!("writing to the archive {}", self.root.display()))
     }
 
     fn fsync(&self) -> Result<bool> {
-        let file = File::open(&self.path).map_err(|e| self.told(e))?;
-        let folder = File::open(self.root).map_err(|e| self.told(e))?;
+        let file = File::open(&self.path).map_err(|e| self.to_error(e))?;
+        let folder = File::open(self.root).map_err(|e| self.to_error(e))?;
         match file.sync_all().and_then(|()| folder.sync_all()) {
             Ok(()) => Ok(true),
             Err(e) if is_refusal(&e) => Ok(false),
-            Err(e) => Err(self.told(e)),
+            Err(e) => Err(self.to_error(e)),
         }
     }
 
@@ -143,28 +143,28 @@ impl<'a> Probe<'a> {
             .then(|| std::fs::hard_link(&self.path, &second));
         match (linked, again) {
             (Ok(()), again) => {
-                std::fs::remove_file(&second).map_err(|e| self.told(e))?;
+                std::fs::remove_file(&second).map_err(|e| self.to_error(e))?;
                 Ok(matches!(again, Some(Err(e)) if e.kind() == ErrorKind::AlreadyExists))
             }
             (Err(e), _) if is_refusal(&e) => Ok(false),
-            (Err(e), _) => Err(self.told(e)),
+            (Err(e), _) => Err(self.to_error(e)),
         }
     }
 
     fn exclusive_create(&self) -> Result<()> {
         match self.open() {
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
-            Err(e) => Err(self.told(e)),
+            Err(e) => Err(self.to_error(e)),
             Ok(_) => Err(Error::config(format!(
                 "the file system at {} creates a file that is there already: two writers could not tell who was first",
                 self.root.display()
             ))
-            .hint("put the archive on another mount, or set archive.path")),
+            .with_hint("put the archive on another mount, or set archive.path")),
         }
     }
 }
 
-impl Drop for Probe<'_> {
+impl Drop for TrialFile<'_> {
     fn drop(&mut self) {
         // What is left of it is a temporary file like any other.
         let _ = std::fs::remove_file(&self.path);

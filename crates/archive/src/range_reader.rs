@@ -31,7 +31,7 @@ impl Archive {
             }
             Err(e) => match self.shorter(&path, chunk).await {
                 Ok(shorter) => Err(shorter),
-                Err(_) => Err(self.explain(e).doing(format!("reading {path}"))),
+                Err(_) => Err(self.to_error(e).context(format!("reading {path}"))),
             },
         }
     }
@@ -44,7 +44,7 @@ impl Archive {
             chunk.bytes
         );
         if found < chunk.bytes {
-            Ok(Error::integrity(what).hint(RESTORE))
+            Ok(Error::integrity(what).with_hint(RESTORE))
         } else {
             Err(Error::malformed(what))
         }

@@ -8,13 +8,13 @@ const CATCH_UP: Duration = Duration::from_millis(100);
 
 /// A rate that holds: in any time T no more than `rate × (T + 100 ms)` bytes begin, and one piece on top.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct RateLimit {
     bytes_per_second: NonZeroU64,
     /// When the next piece may begin, in the time that is handed in.
     free_at: Duration,
 }
 
-impl Pace {
+impl RateLimit {
     pub(super) fn new(bytes_per_second: NonZeroU64) -> Self {
         Self {
             bytes_per_second,
@@ -38,8 +38,8 @@ mod tests {
 
     use super::*;
 
-    fn pace(rate: u64) -> Pace {
-        Pace::new(NonZeroU64::new(rate).unwrap())
+    fn pace(rate: u64) -> RateLimit {
+        RateLimit::new(NonZeroU64::new(rate).unwrap())
     }
 
     #[test]

@@ -45,7 +45,7 @@ mod tests {
     use super::super::testing::{generation, id, small};
     use super::super::{Depth, FindingKind, Severity, verify};
     use super::*;
-    use mpsync_testkit::{Fault, FaultyStore};
+    use mpsync_testkit::{FaultyStore, StoreFault};
 
     fn archive_of(store: Arc<dyn ObjectStore>) -> Archive {
         Archive::with_part_bytes(store, &small("".as_ref()), 4096)
@@ -53,7 +53,7 @@ mod tests {
 
     #[tokio::test]
     async fn wherever_a_removal_breaks_off_what_is_left_is_whole_and_a_second_one_removes_it() {
-        for fault in [Fault::Before, Fault::After] {
+        for fault in [StoreFault::Before, StoreFault::After] {
             let mut nth = 0;
             loop {
                 nth += 1;

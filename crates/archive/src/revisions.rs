@@ -11,7 +11,7 @@ use object_store::{ObjectMeta, ObjectStoreExt as _};
 use super::generations::Committed;
 use super::layout::{GenerationId, parse_chunk_file};
 use super::manifest::Manifest;
-use super::store::{Archive, Created};
+use super::store::{Archive, CreateOutcome};
 use mpsync_core::error::{Error, Result};
 
 /// Whether a file of a generation's folder is a chunk that this manifest, which a repair wrote, has superseded.
@@ -50,14 +50,14 @@ impl Archive {
         self.check_ready(&id, &manifest).await?;
         self.write_sums(&id, &manifest).await?;
         match self.create(&id.revision(manifest.revision), json).await? {
-            Created::Yes => {
+            CreateOutcome::Yes => {
                 tracing::warn!(
                     generation = %id, revision = manifest.revision, attempt = manifest.attempt,
                     chunks = manifest.chunks.len(), "a generation's chunks were made anew"
                 );
                 Ok(Committed::Won(manifest))
             }
-            Created::AlreadyThere => match self.manifest(&id).await? {
+            CreateOutcome::Exists => match self.manifest(&id).await? {
                 Some(there) => self.settle(&id, manifest, there).await,
                 None => Err(Error::integrity(format!(
                     "the store says that {} is there, and does not find it",
@@ -102,8 +102,8 @@ impl Archive {
                 // Somebody else did the same.
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => moved.push(name),
                 Err(e) => {
-                    let doing = format!("moving {} to {to}", file.location);
-                    return Err(self.explain(e).doing(doing));
+                    let context = format!("moving {} to {to}", file.location);
+                    return Err(self.to_error(e).context(context));
                 }
             }
         }
@@ -121,7 +121,7 @@ mod tests {
     use super::super::testing::{generation, id, manifest, small, trades, write};
     use super::super::{Depth, verify};
     use super::*;
-    use mpsync_testkit::{Fault, FaultyStore};
+    use mpsync_testkit::{FaultyStore, StoreFault};
 
     fn archive_of(store: Arc<dyn ObjectStore>) -> Archive {
         Archive::with_part_bytes(store, &small("".as_ref()), 4096)
@@ -219,7 +219,7 @@ mod tests {
     #[tokio::test]
     async fn whichever_call_of_a_repair_fails_a_manifest_names_what_is_there_and_the_next_ends_it()
     {
-        for fault in [Fault::Before, Fault::After] {
+        for fault in [StoreFault::Before, StoreFault::After] {
             for nth in 1.. {
                 let (store, first) = damaged().await;
                 let faulty = FaultyStore::new(Arc::clone(&store), nth, fault);

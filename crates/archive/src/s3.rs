@@ -13,11 +13,11 @@ use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ObjectStore, RetryConfig};
 use rand::RngExt as _;
 
-use super::explain::explain;
+use super::error_hints::to_error;
 use super::layout::INTERNAL;
-use super::pacer::Pacer;
-use super::store::{Archive, Created};
-use super::wire::Wire;
+use super::rate_limiter::RateLimiter;
+use super::s3_http_client::S3HttpClient;
+use super::store::{Archive, CreateOutcome};
 use crate::{ArchivePlace, S3Config, S3Credentials, S3Key};
 use mpsync_core::error::{Context as _, Error, Result};
 
@@ -25,8 +25,11 @@ use mpsync_core::error::{Context as _, Error, Result};
 const CONTENDERS: usize = 4;
 
 /// A client for the archive's root. Nothing is sent yet.
-pub(super) fn connect(s3: &S3Config, pacer: Option<Arc<Pacer>>) -> Result<Arc<dyn ObjectStore>> {
-    let wire = Wire::new(s3.tls.as_ref(), pacer)?;
+pub(super) fn connect(
+    s3: &S3Config,
+    rate_limiter: Option<Arc<RateLimiter>>,
+) -> Result<Arc<dyn ObjectStore>> {
+    let wire = S3HttpClient::new(s3.tls.as_ref(), rate_limiter)?;
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(&s3.bucket)
         .with_region(&s3.region)
@@ -74,8 +77,8 @@ pub(super) fn connect(s3: &S3Config, pacer: Option<Arc<Pacer>>) -> Result<Arc<dy
     };
     let store = builder
         .build()
-        .map_err(|e| explain(e, &ArchivePlace::S3(Box::new(s3.clone()))))
-        .doing(|| format!("opening the archive {s3}"))?;
+        .map_err(|e| to_error(e, &ArchivePlace::S3(Box::new(s3.clone()))))
+        .context(|| format!("opening the archive {s3}"))?;
     Ok(if s3.prefix.is_empty() {
         Arc::new(store)
     } else {
@@ -95,7 +98,7 @@ impl CredentialsFile {
         let path = self.path.display();
         let text = std::fs::read_to_string(&self.path)
             .map_err(|e| Error::config(format!("cannot read the credentials in {path}: {e}")))?;
-        S3Key::from_profile(&text, &self.profile).doing(|| format!("credentials file {path}"))
+        S3Key::from_profile(&text, &self.profile).context(|| format!("credentials file {path}"))
     }
 }
 
@@ -146,21 +149,21 @@ pub(super) async fn probe(archive: &Archive) -> Result<()> {
 }
 
 async fn try_to_create(archive: &Archive, folder: &Path, path: &Path) -> Result<()> {
-    let doing = || format!("trying the archive {}", archive.place());
+    let context = || format!("trying the archive {}", archive.place());
     let contenders = (0..CONTENDERS).map(|n| archive.create(path, Bytes::from(n.to_string())));
-    let mut created: Vec<Created> = Vec::new();
+    let mut created: Vec<CreateOutcome> = Vec::new();
     for outcome in futures_util::future::join_all(contenders).await {
-        created.push(outcome.map_err(refused).doing(doing)?);
+        created.push(outcome.map_err(refused).context(context)?);
     }
     created.push(
         archive
             .create(path, Bytes::from_static(b"later"))
             .await
             .map_err(refused)
-            .doing(doing)?,
+            .context(context)?,
     );
-    let winner = created.iter().position(|c| *c == Created::Yes);
-    let winners = created.iter().filter(|c| **c == Created::Yes).count();
+    let winner = created.iter().position(|c| *c == CreateOutcome::Yes);
+    let winners = created.iter().filter(|c| **c == CreateOutcome::Yes).count();
     let (Some(winner), 1) = (winner, winners) else {
         return Err(no_store(
             archive,
@@ -170,14 +173,14 @@ async fn try_to_create(archive: &Archive, folder: &Path, path: &Path) -> Result<
             ),
         ));
     };
-    let content = archive.read(path).await.doing(doing)?;
+    let content = archive.read(path).await.context(context)?;
     if content.as_deref() != Some(winner.to_string().as_bytes()) {
         return Err(no_store(
             archive,
             "what the writer of an object was told had been created is not what is read from it",
         ));
     }
-    let listed = archive.list(folder).await.doing(doing)?;
+    let listed = archive.list(folder).await.context(context)?;
     if !listed.iter().any(|object| object.location == *path) {
         return Err(no_store(
             archive,
@@ -191,7 +194,7 @@ async fn try_to_create(archive: &Archive, folder: &Path, path: &Path) -> Result<
 fn refused(e: Error) -> Error {
     let text = e.to_string();
     if text.contains("501") || text.contains("NotImplemented") {
-        e.hint("the store must know conditional writes (If-None-Match: *): use a newer version of it, or another one")
+        e.with_hint("the store must know conditional writes (If-None-Match: *): use a newer version of it, or another one")
     } else {
         e
     }
@@ -202,7 +205,7 @@ fn no_store(archive: &Archive, what: &str) -> Error {
         "the store of {} cannot hold an archive: {what}, so that two workers could not tell who was first",
         archive.place()
     ))
-    .hint("it must keep to conditional writes (If-None-Match: *) and list what it holds: use a newer version of it, or another one")
+    .with_hint("it must keep to conditional writes (If-None-Match: *) and list what it holds: use a newer version of it, or another one")
 }
 
 #[cfg(test)]
@@ -212,7 +215,7 @@ mod tests {
     use super::super::testing::small;
     use super::*;
     use mpsync_core::error::ExitCode;
-    use mpsync_testkit::{Fault, FaultyStore};
+    use mpsync_testkit::{FaultyStore, StoreFault};
 
     #[tokio::test]
     async fn a_store_that_ignores_conditions_is_refused_by_name() {
@@ -220,7 +223,7 @@ mod tests {
         let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let good = Archive::with_store(Arc::clone(&memory), &config);
         probe(&good).await.unwrap();
-        let careless = FaultyStore::new(memory, u64::MAX, Fault::Careless);
+        let careless = FaultyStore::new(memory, u64::MAX, StoreFault::Careless);
         let e = probe(&Archive::with_store(careless, &config))
             .await
             .unwrap_err();

@@ -26,7 +26,7 @@ use object_store::client::{
 };
 use tokio::time::{Instant, Sleep};
 
-use super::pacer::{PIECE, Pacer};
+use super::rate_limiter::{PIECE, RateLimiter};
 use mpsync_core::error::{Error, Result};
 use mpsync_net::Tls;
 
@@ -39,15 +39,15 @@ const STANDS_STILL: Duration = Duration::from_mins(1);
 
 /// The client. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Wire {
-    client: Client<HttpsConnector<Tcp>, Outgoing>,
-    pacer: Option<Arc<Pacer>>,
+pub(super) struct S3HttpClient {
+    client: Client<HttpsConnector<Tcp>, PacedBody>,
+    rate_limiter: Option<Arc<RateLimiter>>,
     stands_still: Duration,
 }
 
-impl Wire {
+impl S3HttpClient {
     /// A client that trusts these authorities, or the system's; what it sends keeps to the pace.
-    pub(super) fn new(tls: Option<&Tls>, pacer: Option<Arc<Pacer>>) -> Result<Self> {
+    pub(super) fn new(tls: Option<&Tls>, rate_limiter: Option<Arc<RateLimiter>>) -> Result<Self> {
         let mut tcp = Tcp::new();
         tcp.set_connect_timeout(Some(CONNECT));
         tcp.set_keepalive(Some(Duration::from_mins(1)));
@@ -62,7 +62,7 @@ impl Wire {
                     Error::config(format!(
                         "the system's certificate authorities cannot be read: {e}"
                     ))
-                    .hint("install ca-certificates, or set archive.s3_tls_ca_file")
+                    .with_hint("install ca-certificates, or set archive.s3_tls_ca_file")
                 })?,
         };
         let connector = builder.https_or_http().enable_http1().wrap_connector(tcp);
@@ -71,38 +71,35 @@ impl Wire {
                 .pool_idle_timeout(IDLE)
                 .pool_timer(TokioTimer::new())
                 .build(connector),
-            pacer,
+            rate_limiter,
             stands_still: STANDS_STILL,
         })
     }
 }
 
-impl HttpConnector for Wire {
+impl HttpConnector for S3HttpClient {
     fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
         Ok(HttpClient::new(self.clone()))
     }
 }
 
 #[async_trait]
-impl HttpService for Wire {
+impl HttpService for S3HttpClient {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let moved = Arc::new(Moved::default());
         let (parts, body) = request.into_parts();
-        let outgoing = Outgoing {
+        let body = PacedBody {
             body,
             rest: Bytes::new(),
             moved: Arc::clone(&moved),
-            pacer: self.pacer.clone(),
+            rate_limiter: self.rate_limiter.clone(),
             booked: None,
         };
-        let mut answer = Box::pin(
-            self.client
-                .request(hyper::Request::from_parts(parts, outgoing)),
-        );
+        let mut answer = Box::pin(self.client.request(hyper::Request::from_parts(parts, body)));
         let answer = loop {
             let last = moved.last();
             match tokio::time::timeout_at(last + self.stands_still, &mut answer).await {
-                Ok(answer) => break answer.map_err(told)?,
+                Ok(answer) => break answer.map_err(to_error)?,
                 Err(_) if moved.last() > last => {}
                 Err(e) => return Err(HttpError::new(HttpErrorKind::Timeout, e)),
             }
@@ -135,16 +132,16 @@ impl Moved {
 
 /// A request's body, in pieces that keep to the pace.
 #[derive(Debug)]
-struct Outgoing {
+struct PacedBody {
     body: HttpRequestBody,
     rest: Bytes,
     moved: Arc<Moved>,
-    pacer: Option<Arc<Pacer>>,
+    rate_limiter: Option<Arc<RateLimiter>>,
     /// The wait for the next piece, once it is booked.
     booked: Option<Pin<Box<Sleep>>>,
 }
 
-impl Body for Outgoing {
+impl Body for PacedBody {
     type Data = Bytes;
     type Error = HttpError;
 
@@ -161,10 +158,10 @@ impl Body for Outgoing {
             }
         }
         let length = this.rest.len().min(PIECE);
-        if let Some(pacer) = &this.pacer {
+        if let Some(rate_limiter) = &this.rate_limiter {
             let booked = this
                 .booked
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep(pacer.book(length))));
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(rate_limiter.book(length))));
             this.moved.touch();
             ready!(booked.as_mut().poll(context));
             this.booked = None;
@@ -207,7 +204,7 @@ fn frames(
     frames.fuse()
 }
 
-fn told(e: legacy::Error) -> HttpError {
+fn to_error(e: legacy::Error) -> HttpError {
     let kind = if e.is_connect() {
         HttpErrorKind::Connect
     } else {

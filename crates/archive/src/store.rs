@@ -12,38 +12,38 @@ use object_store::{
     ListResult, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
 };
 
-use super::explain::{explain, explain_io};
-use super::pacer::Pacer;
-use super::parallel::Crowd;
-use super::{exclusive, probe, s3};
+use super::error_hints::{io_to_error, to_error};
+use super::parallel::EncoderSlots;
+use super::rate_limiter::RateLimiter;
+use super::{create_exclusive, probe, s3};
 use crate::{ArchiveConfig, ArchivePlace};
 use mpsync_core::error::{Cause, Error, Result};
 
 /// What became of a create-if-absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Created {
+pub enum CreateOutcome {
     /// The object is there, with this content, durably.
     Yes,
     /// An object of that name was there before; it was left as it is.
     ///
     /// A store that repeats a request by itself can answer so to its own winner: where it matters who won, read back and
     /// compare something that only one writer can have written.
-    AlreadyThere,
+    Exists,
 }
 
 /// The archive. Cheap to clone.
 #[derive(Clone)]
-pub struct Archive(Arc<Inner>);
+pub struct Archive(Arc<ArchiveInner>);
 
-struct Inner {
+struct ArchiveInner {
     store: Arc<dyn ObjectStore>,
     options: ArchiveConfig,
     /// What a folder can do, where the archive lies in one.
     local: Option<probe::Local>,
     part_bytes: usize,
-    crowd: Crowd,
+    encoder_slots: EncoderSlots,
     /// The pace of uploads, where the store's own client does not keep to it.
-    pacer: Option<Pacer>,
+    rate_limiter: Option<RateLimiter>,
 }
 
 /// The bytes of a part of an upload.
@@ -111,7 +111,7 @@ impl Archive {
 
     pub(super) fn local(config: &ArchiveConfig, local: probe::Local) -> Result<Self> {
         let store = object_store::local::LocalFileSystem::new_with_prefix(&local.root)
-            .map_err(|e| explain(e, &config.place))?
+            .map_err(|e| to_error(e, &config.place))?
             .with_fsync(local.fsync);
         Ok(Self::new(Arc::new(store), config, Some(local)))
     }
@@ -120,16 +120,16 @@ impl Archive {
         let ArchivePlace::S3(place) = &config.place else {
             return Err(Error::usage("the archive lies in a folder"));
         };
-        let pacer = config.upload_bytes_per_second.map(Pacer::new);
-        let store = s3::connect(place, pacer.map(Arc::new))?;
-        Ok(Self(Arc::new(Inner {
+        let rate_limiter = config.upload_bytes_per_second.map(RateLimiter::new);
+        let store = s3::connect(place, rate_limiter.map(Arc::new))?;
+        Ok(Self(Arc::new(ArchiveInner {
             store,
             options: config.clone(),
             local: None,
             part_bytes: PART_BYTES,
-            crowd: Crowd::default(),
+            encoder_slots: EncoderSlots::default(),
             // The client itself keeps to it, and more smoothly than part by part.
-            pacer: None,
+            rate_limiter: None,
         })))
     }
 
@@ -144,14 +144,16 @@ impl Archive {
         config: &ArchiveConfig,
         local: Option<probe::Local>,
     ) -> Self {
-        let pacer = config.upload_bytes_per_second.map(Pacer::new);
-        Self(Arc::new(Inner {
+        let rate_limiter = config.upload_bytes_per_second.map(RateLimiter::new);
+        Self(Arc::new(ArchiveInner {
             store,
             options: config.clone(),
             local,
-            part_bytes: pacer.as_ref().map_or(PART_BYTES, |_| PACED_PART_BYTES),
-            crowd: Crowd::default(),
-            pacer,
+            part_bytes: rate_limiter
+                .as_ref()
+                .map_or(PART_BYTES, |_| PACED_PART_BYTES),
+            encoder_slots: EncoderSlots::default(),
+            rate_limiter,
         }))
     }
 
@@ -162,19 +164,19 @@ impl Archive {
         config: &ArchiveConfig,
         part_bytes: usize,
     ) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(ArchiveInner {
             store,
             options: config.clone(),
             local: None,
             part_bytes,
-            crowd: Crowd::default(),
-            pacer: None,
+            encoder_slots: EncoderSlots::default(),
+            rate_limiter: None,
         }))
     }
 
     /// Those who encode chunks at this moment.
-    pub(super) fn crowd(&self) -> &Crowd {
-        &self.0.crowd
+    pub(super) fn encoder_slots(&self) -> &EncoderSlots {
+        &self.0.encoder_slots
     }
 
     /// The bytes of a part of an upload. All but the last are of this size, which some stores ask for.
@@ -196,8 +198,8 @@ impl Archive {
 
     /// Waits until so many bytes may be uploaded.
     pub(super) async fn paced(&self, bytes: usize) {
-        if let Some(pacer) = &self.0.pacer {
-            pacer.wait(bytes).await;
+        if let Some(rate_limiter) = &self.0.rate_limiter {
+            rate_limiter.wait(bytes).await;
         }
     }
 
@@ -217,7 +219,7 @@ impl Archive {
     ///
     /// Not cancel-safe in the sense that a cancelled call may still take effect; an error, too, leaves it open whether
     /// the object is there. Repeating it settles that.
-    pub async fn create(&self, path: &Path, content: Bytes) -> Result<Created> {
+    pub async fn create(&self, path: &Path, content: Bytes) -> Result<CreateOutcome> {
         match &self.0.local {
             Some(local) if !local.hard_links => self.create_exclusively(local, path, content).await,
             Some(_) => self.create_once(path, content).await,
@@ -231,13 +233,13 @@ impl Archive {
         local: &probe::Local,
         path: &Path,
         content: Bytes,
-    ) -> Result<Created> {
+    ) -> Result<CreateOutcome> {
         let file = file_of(&local.root, path);
         let fsync = local.fsync;
         let root = local.root.clone();
         blocking(move || {
-            exclusive::create(&file, &content, fsync).map_err(|e| {
-                explain_io(e, Some(&root)).doing(format!("creating {}", file.display()))
+            create_exclusive::create_exclusive(&file, &content, fsync).map_err(|e| {
+                io_to_error(e, Some(&root)).context(format!("creating {}", file.display()))
             })
         })
         .await
@@ -245,13 +247,13 @@ impl Archive {
 
     /// By a conditional write. A store that is busy with two writers at once may refuse both ("conflict"), which is told
     /// apart from "there is one" by looking.
-    async fn create_settled(&self, path: &Path, content: Bytes) -> Result<Created> {
+    async fn create_settled(&self, path: &Path, content: Bytes) -> Result<CreateOutcome> {
         for _ in 0..CONFLICTS {
-            if self.create_once(path, content.clone()).await? == Created::Yes {
-                return Ok(Created::Yes);
+            if self.create_once(path, content.clone()).await? == CreateOutcome::Yes {
+                return Ok(CreateOutcome::Yes);
             }
             if self.head(path).await?.is_some() {
-                return Ok(Created::AlreadyThere);
+                return Ok(CreateOutcome::Exists);
             }
             tokio::time::sleep(CONFLICT_PAUSE.mul_f64(rand::random())).await;
         }
@@ -259,10 +261,10 @@ impl Archive {
             std::io::ErrorKind::ResourceBusy,
             "the store keeps refusing the object, and does not have it",
         )))
-        .doing(format!("creating {path}")))
+        .context(format!("creating {path}")))
     }
 
-    async fn create_once(&self, path: &Path, content: Bytes) -> Result<Created> {
+    async fn create_once(&self, path: &Path, content: Bytes) -> Result<CreateOutcome> {
         let options = PutOptions::from(PutMode::Create);
         match self
             .0
@@ -270,12 +272,12 @@ impl Archive {
             .put_opts(path, PutPayload::from(content), options)
             .await
         {
-            Ok(_) => Ok(Created::Yes),
+            Ok(_) => Ok(CreateOutcome::Yes),
             Err(
                 object_store::Error::AlreadyExists { .. }
                 | object_store::Error::Precondition { .. },
-            ) => Ok(Created::AlreadyThere),
-            Err(e) => Err(self.explain(e).doing(format!("creating {path}"))),
+            ) => Ok(CreateOutcome::Exists),
+            Err(e) => Err(self.to_error(e).context(format!("creating {path}"))),
         }
     }
 
@@ -286,7 +288,7 @@ impl Archive {
             .put(path, PutPayload::from(content))
             .await
             .map(drop)
-            .map_err(|e| self.explain(e).doing(format!("writing {path}")))
+            .map_err(|e| self.to_error(e).context(format!("writing {path}")))
     }
 
     /// Reads an object; `None` when there is none.
@@ -295,7 +297,7 @@ impl Archive {
         match read.await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(e) => Err(self.explain(e).doing(format!("reading {path}"))),
+            Err(e) => Err(self.to_error(e).context(format!("reading {path}"))),
         }
     }
 
@@ -304,7 +306,7 @@ impl Archive {
         match self.0.store.head(path).await {
             Ok(meta) => Ok(Some(meta)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(e) => Err(self.explain(e).doing(format!("asking for {path}"))),
+            Err(e) => Err(self.to_error(e).context(format!("asking for {path}"))),
         }
     }
 
@@ -312,7 +314,7 @@ impl Archive {
     pub async fn remove(&self, path: &Path) -> Result<()> {
         match self.0.store.delete(path).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(e) => Err(self.explain(e).doing(format!("removing {path}"))),
+            Err(e) => Err(self.to_error(e).context(format!("removing {path}"))),
         }
     }
 
@@ -324,7 +326,7 @@ impl Archive {
             .list(Some(folder))
             .try_collect()
             .await
-            .map_err(|e| self.explain(e).doing(format!("listing {folder}")))?;
+            .map_err(|e| self.to_error(e).context(format!("listing {folder}")))?;
         found.sort_by(|a, b| a.location.cmp(&b.location));
         Ok(found)
     }
@@ -335,12 +337,12 @@ impl Archive {
             .store
             .list_with_delimiter(Some(folder))
             .await
-            .map_err(|e| self.explain(e).doing(format!("listing {folder}")))
+            .map_err(|e| self.to_error(e).context(format!("listing {folder}")))
     }
 
     /// Puts an error of the store into words that say what to do.
-    pub(super) fn explain(&self, e: object_store::Error) -> Error {
-        explain(e, self.place())
+    pub(super) fn to_error(&self, e: object_store::Error) -> Error {
+        to_error(e, self.place())
     }
 }
 
@@ -414,8 +416,8 @@ mod tests {
             assert_eq!(archive.read(&path).await.unwrap(), None);
             let create =
                 async |text: &'static str| archive.create(&path, text.into()).await.unwrap();
-            assert_eq!(create("first").await, Created::Yes);
-            assert_eq!(create("second").await, Created::AlreadyThere);
+            assert_eq!(create("first").await, CreateOutcome::Yes);
+            assert_eq!(create("second").await, CreateOutcome::Exists);
             assert_eq!(archive.read(&path).await.unwrap().unwrap(), "first");
             archive.overwrite(&path, "third".into()).await.unwrap();
             assert_eq!(archive.read(&path).await.unwrap().unwrap(), "third");
@@ -438,8 +440,8 @@ mod tests {
         };
         let root = FilePath::new("/nas/archive");
         for e in [
-            explain(deep, &ArchivePlace::Folder(root.to_owned())),
-            explain_io(full(), Some(root)),
+            to_error(deep, &ArchivePlace::Folder(root.to_owned())),
+            io_to_error(full(), Some(root)),
         ] {
             let text = e.to_string();
             assert!(

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use object_store::ObjectMeta;
 use object_store::path::Path;
 
-use super::explain::explain_io;
+use super::error_hints::io_to_error;
 use super::generations::is_orphan;
 use super::layout::{
     GenerationId, INTERNAL, MANIFEST, SHA256SUMS, generation_of, parse_chunk_file,
@@ -48,7 +48,7 @@ impl Archive {
         }
         let mut old = Vec::new();
         for (id, files) in folders {
-            if looks_whole(&files) {
+            if is_complete(&files) {
                 continue;
             }
             // Read after the listing: what was named meanwhile is nobody's leftover.
@@ -115,7 +115,7 @@ impl Archive {
         };
         blocking(move || {
             let mut old = Vec::new();
-            temporaries(&root, &mut old).map_err(|e| explain_io(e, Some(&root)))?;
+            temporaries(&root, &mut old).map_err(|e| io_to_error(e, Some(&root)))?;
             old.retain(|(_, modified)| {
                 now.duration_since(*modified)
                     .is_ok_and(|since| since >= age)
@@ -139,8 +139,8 @@ impl Archive {
                 }
                 match std::fs::remove_file(&file) {
                     Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                        let e = explain_io(e, root.as_deref());
-                        return Err(e.doing(format!("removing {}", file.display())));
+                        let e = io_to_error(e, root.as_deref());
+                        return Err(e.context(format!("removing {}", file.display())));
                     }
                     _ => {}
                 }
@@ -176,7 +176,7 @@ fn is_older(object: &ObjectMeta, now: SystemTime, age: Duration) -> bool {
 
 /// Whether a generation's files are its first manifest, its sums and the chunks of one attempt: then the manifest names them
 /// all, since no two attempts share a number.
-fn looks_whole(files: &[ObjectMeta]) -> bool {
+fn is_complete(files: &[ObjectMeta]) -> bool {
     let names = || files.iter().filter_map(|f| f.location.filename());
     let attempts: BTreeSet<_> = names()
         .filter_map(|name| Some(parse_chunk_file(name)?.1))

@@ -49,7 +49,7 @@ impl Upload {
         self.pending.push_back(bytes);
         let part_bytes = self.archive.part_bytes();
         while self.pending_bytes >= part_bytes {
-            let part = self.take(part_bytes);
+            let part = self.take_part(part_bytes);
             self.send(part)?;
         }
         Ok(())
@@ -65,7 +65,7 @@ impl Upload {
     }
 
     fn complete(&mut self) -> Result<()> {
-        let rest = self.take(usize::MAX);
+        let rest = self.take_part(usize::MAX);
         if self.multipart.is_none() {
             let put = async {
                 self.archive.paced(rest.content_length()).await;
@@ -75,7 +75,7 @@ impl Upload {
                 .runtime
                 .block_on(put)
                 .map(drop)
-                .map_err(|e| self.told(e));
+                .map_err(|e| self.to_error(e));
         }
         if rest.content_length() > 0 {
             self.send(rest)?;
@@ -84,7 +84,7 @@ impl Upload {
         match &mut self.multipart {
             Some(upload) => {
                 let completed = self.runtime.block_on(upload.complete());
-                completed.map(drop).map_err(|e| self.told(e))
+                completed.map(drop).map_err(|e| self.to_error(e))
             }
             None => Ok(()),
         }
@@ -109,7 +109,7 @@ impl Upload {
             None => self
                 .runtime
                 .block_on(self.archive.store().put_multipart(&self.path))
-                .map_err(|e| self.told(e))?,
+                .map_err(|e| self.to_error(e))?,
         };
         self.runtime
             .block_on(self.archive.paced(part.content_length()));
@@ -126,13 +126,13 @@ impl Upload {
             self.runtime
                 .block_on(oldest)
                 .map_err(std::io::Error::other)
-                .doing(|| format!("writing {}", self.path))?
-                .map_err(|e| self.told(e))?;
+                .context(|| format!("writing {}", self.path))?
+                .map_err(|e| self.to_error(e))?;
         }
         Ok(())
     }
 
-    fn take(&mut self, bytes: usize) -> PutPayload {
+    fn take_part(&mut self, bytes: usize) -> PutPayload {
         let mut wanted = bytes.min(self.pending_bytes);
         self.pending_bytes -= wanted;
         let mut part = Vec::new();
@@ -148,9 +148,9 @@ impl Upload {
         part.into_iter().collect()
     }
 
-    fn told(&self, e: object_store::Error) -> Error {
+    fn to_error(&self, e: object_store::Error) -> Error {
         self.archive
-            .explain(e)
-            .doing(format!("writing {}", self.path))
+            .to_error(e)
+            .context(format!("writing {}", self.path))
     }
 }

@@ -7,8 +7,8 @@ use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
+use super::chunk_contents::{ChunkTotals, Footer, GenerationContents};
 use super::chunk_reader::RESTORE;
-use super::contents::{Footer, Held, Values};
 use super::encoder::hex;
 use super::encryption::check_form;
 use super::finding::{Depth, Finding, FindingKind};
@@ -31,7 +31,7 @@ pub async fn verify(
     depth: Depth,
 ) -> Vec<Finding> {
     let started = Instant::now();
-    let mut check = Check {
+    let mut check = Verifier {
         archive,
         depth,
         id: generation_id(dataset, window, 0),
@@ -45,7 +45,7 @@ pub async fn verify(
     check.findings
 }
 
-struct Check<'a> {
+struct Verifier<'a> {
     archive: &'a Archive,
     depth: Depth,
     /// The generation that is looked at.
@@ -53,7 +53,7 @@ struct Check<'a> {
     findings: Vec<Finding>,
 }
 
-impl Check<'_> {
+impl Verifier<'_> {
     fn found(&mut self, kind: FindingKind, file: Option<&str>, text: String, remedy: &str) {
         self.findings.push(Finding {
             generation: self.id.clone(),
@@ -71,7 +71,7 @@ impl Check<'_> {
             Cause::Integrity(_) | Cause::Malformed(_) | Cause::Schema(_)
         ) {
             // The hint is told as the remedy: it was given by who knew most.
-            let remedy = e.advice().unwrap_or(remedy).to_owned();
+            let remedy = e.hint().unwrap_or(remedy).to_owned();
             self.found(kind, file, e.cause().to_string(), &remedy);
         } else {
             let again = "see that the archive can be read, then run the same command again";
@@ -133,7 +133,7 @@ impl Check<'_> {
             self.superseded(&manifest).await;
         }
         self.sums(&manifest).await;
-        let mut held = Held::default();
+        let mut held = GenerationContents::default();
         let mut whole = true;
         for chunk in &manifest.chunks {
             whole &= self.chunk(&manifest, chunk, &mut held).await;
@@ -145,7 +145,7 @@ impl Check<'_> {
     }
 
     /// What all chunks hold together, against what the manifest says of them.
-    fn compare(&mut self, manifest: &Manifest, held: &Held) {
+    fn compare(&mut self, manifest: &Manifest, held: &GenerationContents) {
         let columns = held.other_columns(manifest);
         if !columns.is_empty() {
             self.found(
@@ -223,7 +223,12 @@ impl Check<'_> {
     }
 
     /// Whether the chunk is right as far as was looked.
-    async fn chunk(&mut self, manifest: &Manifest, chunk: &Chunk, held: &mut Held) -> bool {
+    async fn chunk(
+        &mut self,
+        manifest: &Manifest,
+        chunk: &Chunk,
+        held: &mut GenerationContents,
+    ) -> bool {
         let before = self.findings.len();
         let file = Some(chunk.file.as_str());
         match self.archive.head(&self.id.file(&chunk.file)).await {
@@ -249,7 +254,7 @@ impl Check<'_> {
                 return false;
             }
         }
-        self.told_times(manifest, chunk);
+        self.check_times(manifest, chunk);
         if self.depth >= Depth::Bytes
             && let Some(bytes) = self.bytes(manifest, chunk).await
         {
@@ -261,7 +266,7 @@ impl Check<'_> {
         self.findings.len() == before
     }
 
-    fn told_times(&mut self, manifest: &Manifest, chunk: &Chunk) {
+    fn check_times(&mut self, manifest: &Manifest, chunk: &Chunk) {
         let window = manifest.window;
         if !(window.contains(chunk.min_time) && window.contains(chunk.max_time))
             || chunk.min_time > chunk.max_time
@@ -391,8 +396,8 @@ impl Check<'_> {
     }
 
     /// Every value of the chunk.
-    async fn values(&mut self, manifest: &Manifest, chunk: &Chunk, held: &mut Held) {
-        let mut seen = Values::default();
+    async fn values(&mut self, manifest: &Manifest, chunk: &Chunk, held: &mut GenerationContents) {
+        let mut seen = ChunkTotals::default();
         let id = self.id.clone();
         let read = async {
             let mut batches = self.archive.read_chunk(&id, chunk).await?;

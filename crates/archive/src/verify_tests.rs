@@ -242,12 +242,12 @@ async fn a_manifest_that_names_other_positions_rows_or_times_than_the_chunks_hol
 
 #[tokio::test]
 async fn what_cannot_be_asked_is_never_taken_for_good() {
-    use mpsync_testkit::{Fault, FaultyStore};
+    use mpsync_testkit::{FaultyStore, StoreFault};
     let fixture = fixture().await;
     let mut nth = 0;
     loop {
         nth += 1;
-        let store = FaultyStore::new(fixture.archive.store().clone(), nth, Fault::Before);
+        let store = FaultyStore::new(fixture.archive.store().clone(), nth, StoreFault::Before);
         let archive = Archive::with_store(store.clone(), fixture.archive.options());
         let found = verify(&archive, &id(0).dataset, id(0).window, Depth::Deep).await;
         if !store.has_failed() {

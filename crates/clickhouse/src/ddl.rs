@@ -29,14 +29,14 @@ impl TableSchema {
     ///
     /// A schema error names the column whose type cannot be read.
     pub fn of_ddl(dataset: &Dataset) -> Result<Self> {
-        let doing = || format!("reading the DDL of dataset {}", dataset.name);
+        let context = || format!("reading the DDL of dataset {}", dataset.name);
         let text = without_comments(&dataset.ddl);
-        let list = column_list(&text).doing(doing)?;
+        let list = column_list(&text).context(context)?;
         let columns = split_at_commas(list)
             .into_iter()
             .filter_map(|item| column(item.trim()).transpose())
             .collect::<Result<Vec<_>>>()
-            .doing(doing)?;
+            .context(context)?;
         Ok(Self {
             database: "ddl".into(),
             table: dataset.table.clone(),
@@ -193,7 +193,7 @@ fn column(item: &str) -> Result<Option<TableColumn>> {
         .collect();
     let end = modifiers.first().map_or(rest.len(), |(at, _)| *at);
     let mut column_type =
-        ColumnType::parse(rest[..end].trim()).doing(|| format!("column {name}"))?;
+        ColumnType::parse(rest[..end].trim()).context(|| format!("column {name}"))?;
     let is = |wanted: &str| modifiers.iter().any(|(_, word)| word == wanted);
     // `NULL` right behind the type, not in `DEFAULT NULL`.
     if modifiers.first().is_some_and(|(_, word)| word == "NULL") && !column_type.is_nullable() {

@@ -20,7 +20,7 @@ const ACCESS_DENIED: u32 = 497;
 
 /// The doors of one kind into one table.
 #[derive(Debug, Clone)]
-pub struct Doors {
+pub struct InsertGates {
     tier: Tier,
     /// The table behind them.
     target: String,
@@ -28,7 +28,7 @@ pub struct Doors {
     stem: String,
 }
 
-impl Doors {
+impl InsertGates {
     /// The doors into `target` whose names begin with `stem`.
     #[must_use]
     pub fn new(tier: &Tier, target: &str, stem: String) -> Self {
@@ -47,29 +47,29 @@ impl Doors {
     /// Makes a door for these columns. Without `IF NOT EXISTS`: a name that is taken is not ours.
     pub async fn create<'a>(
         &self,
-        door: &str,
+        gate: &str,
         columns: impl IntoIterator<Item = &'a str>,
     ) -> Result<()> {
         let columns = idents(columns);
         let (on_cluster, target) = (self.on_cluster(), self.tier.table(&self.target));
-        let (table, view) = (self.tier.table(door), self.tier.table(&view(door)));
+        let (table, view) = (self.tier.table(gate), self.tier.table(&view(gate)));
         self.tier
             .execute(&format!(
                 "CREATE TABLE {table} {on_cluster} ENGINE = Null AS SELECT {columns} FROM {target} LIMIT 0"
             ))
             .await
-            .doing(|| format!("making door {door}"))?;
+            .context(|| format!("making door {gate}"))?;
         self.tier
             .execute(&format!(
                 "CREATE MATERIALIZED VIEW {view} {on_cluster} TO {target} AS SELECT {columns} FROM {table}"
             ))
             .await
-            .doing(|| format!("making door {door}"))
+            .context(|| format!("making door {gate}"))
     }
 
     /// Drops a door. The table first: a door without its view would swallow rows in silence.
-    pub async fn shut(&self, door: &str) -> Result<()> {
-        for name in [door.to_owned(), view(door)] {
+    pub async fn drop_gate(&self, gate: &str) -> Result<()> {
+        for name in [gate.to_owned(), view(gate)] {
             let sql = format!(
                 "DROP TABLE IF EXISTS {} {}",
                 self.tier.table(&name),
@@ -78,27 +78,27 @@ impl Doors {
             self.tier
                 .execute(&sql)
                 .await
-                .doing(|| format!("shutting door {name}"))?;
+                .context(|| format!("shutting door {name}"))?;
         }
         Ok(())
     }
 
     /// Waits until no insert runs through a door that was shut; kills those that take long, since their owner may be
     /// asleep with half a body sent.
-    pub async fn wait_for_inserts(&self, was_shut: impl Fn(&str) -> bool) -> Result<()> {
+    pub async fn wait_for_inserts(&self, was_dropped: impl Fn(&str) -> bool) -> Result<()> {
         let began = Instant::now();
         let mut killed = false;
         loop {
             let mut running = self.running().await?;
-            running.retain(|door| was_shut(door));
+            running.retain(|gate| was_dropped(gate));
             if running.is_empty() {
                 return Ok(());
             }
             if !killed && began.elapsed() >= PATIENCE {
                 killed = true;
                 tracing::warn!(table = %self.target, running = running.len(), "killing inserts through doors that were shut");
-                for door in &running {
-                    self.kill(door).await?;
+                for gate in &running {
+                    self.kill(gate).await?;
                 }
             }
             tokio::time::sleep(POLL).await;
@@ -122,7 +122,7 @@ impl Doors {
         let rests = rests.map_err(|e| {
             self.tier
                 .error(e)
-                .doing("asking for inserts through doors that were shut")
+                .context("asking for inserts through doors that were shut")
         })?;
         Ok(rests
             .iter()
@@ -131,11 +131,11 @@ impl Doors {
     }
 
     /// Never with `SYNC`, which waits for ever on the embedded engine.
-    async fn kill(&self, door: &str) -> Result<()> {
+    async fn kill(&self, gate: &str) -> Result<()> {
         let sql = format!(
             "KILL QUERY {} WHERE query_kind = 'Insert' AND position(query, {}) > 0",
             self.on_cluster(),
-            literal(&self.tier.table(door))
+            literal(&self.tier.table(gate))
         );
         match self.tier.execute(&sql).await {
             // Without the right to kill there is only waiting.
@@ -154,6 +154,6 @@ impl Doors {
 }
 
 /// The view behind a door.
-fn view(door: &str) -> String {
-    format!("{door}_mv")
+fn view(gate: &str) -> String {
+    format!("{gate}_mv")
 }

@@ -3,7 +3,7 @@
 //! Whatever is asked fails loudly: no query here turns an error into a value.
 
 mod ddl;
-mod door;
+mod insert_gate;
 mod options;
 mod parts;
 mod row_hash;
@@ -12,12 +12,12 @@ mod sql;
 mod table;
 mod tier;
 
-pub use door::Doors;
+pub use insert_gate::InsertGates;
 pub use mpsync_core::error::codes::{
     TABLE_ALREADY_EXISTS, TABLE_IS_DROPPED, TOO_MANY_PARTS, UNKNOWN_TABLE,
 };
 pub use options::{TierCompression, TierConfig};
-pub use parts::{Part, Parts};
+pub use parts::{Part, PartSet};
 pub use row_hash::row_hash;
 pub use schema::check_columns;
 pub use sql::{ident, idents, literal, table_name};

@@ -23,9 +23,9 @@ pub struct Part {
 
 /// Parts with rows, in no order of significance.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Parts(Vec<Part>);
+pub struct PartSet(Vec<Part>);
 
-impl Parts {
+impl PartSet {
     /// These parts.
     #[must_use]
     pub fn new(mut parts: Vec<Part>) -> Self {
@@ -67,7 +67,7 @@ impl Tier {
         engine: &str,
         table: &str,
         partition: Option<&str>,
-    ) -> Result<Option<Parts>> {
+    ) -> Result<Option<PartSet>> {
         if engine != "MergeTree" || self.cluster().is_some() {
             return Ok(None);
         }
@@ -84,10 +84,10 @@ impl Tier {
             .await
             .map_err(|e| {
                 self.error(e)
-                    .doing(format!("listing the parts of {}.{table}", self.database()))
+                    .context(format!("listing the parts of {}.{table}", self.database()))
             })?;
         let untold = |part: &Part| part.hash.is_empty() || part.partition.starts_with("patch-");
-        Ok((!parts.iter().any(untold)).then(|| Parts::new(parts)))
+        Ok((!parts.iter().any(untold)).then(|| PartSet::new(parts)))
     }
 
     /// The bytes of a row of a table or of one of its partitions, uncompressed, on average; `None` where there are no rows, or
@@ -106,7 +106,7 @@ impl Tier {
             .await
             .map_err(|e| {
                 self.error(e)
-                    .doing(format!("measuring the rows of {}.{table}", self.database()))
+                    .context(format!("measuring the rows of {}.{table}", self.database()))
             })?;
         Ok(bytes.checked_div(rows))
     }
@@ -116,13 +116,13 @@ impl Tier {
 mod tests {
     use super::*;
 
-    fn parts(hashes: &[(&str, u64)]) -> Parts {
+    fn parts(hashes: &[(&str, u64)]) -> PartSet {
         let part = |(hash, rows): &(&str, u64)| Part {
             partition: "20260101".into(),
             hash: (*hash).into(),
             rows: *rows,
         };
-        Parts::new(hashes.iter().map(part).collect())
+        PartSet::new(hashes.iter().map(part).collect())
     }
 
     #[test]
@@ -131,9 +131,9 @@ mod tests {
         assert_eq!(some, parts(&[("a", 1), ("b", 2), ("a", 1)]));
         assert_eq!((some.rows(), some.partition()), (4, Some("20260101")));
         assert!(some.contain(&parts(&[("a", 1), ("a", 1)])));
-        assert!(some.contain(&Parts::default()));
+        assert!(some.contain(&PartSet::default()));
         assert!(!some.contain(&parts(&[("a", 1), ("a", 1), ("a", 1)])));
         assert!(!some.contain(&parts(&[("a", 2)])));
-        assert_eq!(Parts::default().partition(), None);
+        assert_eq!(PartSet::default().partition(), None);
     }
 }

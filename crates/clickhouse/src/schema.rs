@@ -94,7 +94,7 @@ pub fn check_columns(dataset: &Dataset, live: &TableSchema) -> Result<()> {
         dataset.name,
         differences.join("; ")
     ))
-    .hint(format!(
+    .with_hint(format!(
         "alter or rename the table; `mpsync schema show --dataset {}` prints the one that fits",
         dataset.name
     )))

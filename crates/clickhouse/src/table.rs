@@ -146,7 +146,7 @@ struct ColumnRow {
 impl Tier {
     /// Describes a live table, or `None` where there is none of that name.
     pub async fn describe(&self, table: &str) -> Result<Option<TableSchema>> {
-        let doing = || format!("describing table {}.{table}", self.database());
+        let context = || format!("describing table {}.{table}", self.database());
         let found = self
             .query(
                 "SELECT engine, partition_key, sorting_key, create_table_query FROM system.tables \
@@ -156,7 +156,7 @@ impl Tier {
             .param("table", table)
             .fetch_optional::<TableRow>()
             .await
-            .map_err(|e| self.error(e).doing(doing()))?;
+            .map_err(|e| self.error(e).context(context()))?;
         let Some(row) = found else { return Ok(None) };
         let columns = self
             .query(
@@ -167,12 +167,12 @@ impl Tier {
             .param("table", table)
             .fetch_all::<ColumnRow>()
             .await
-            .map_err(|e| self.error(e).doing(doing()))?;
+            .map_err(|e| self.error(e).context(context()))?;
         let columns = columns
             .into_iter()
             .map(|c| {
                 let column_type = ColumnType::parse(&c.type_name)
-                    .map_err(|e| e.doing(format!("column {}", c.name)))?;
+                    .map_err(|e| e.context(format!("column {}", c.name)))?;
                 Ok(TableColumn {
                     name: c.name,
                     column_type,
@@ -180,7 +180,7 @@ impl Tier {
                 })
             })
             .collect::<Result<_>>()
-            .map_err(|e| e.doing(doing()))?;
+            .map_err(|e| e.context(context()))?;
         Ok(Some(TableSchema {
             database: self.database().to_owned(),
             table: table.to_owned(),
@@ -200,7 +200,7 @@ impl Tier {
                 self.database(),
                 self.role()
             ))
-            .hint(format!(
+            .with_hint(format!(
                 "`mpsync schema apply --tier {}` creates the tables",
                 self.role()
             ))
@@ -218,7 +218,7 @@ impl Tier {
         .param("table", table)
         .fetch_all()
         .await
-        .map_err(|e| self.error(e).doing(format!("listing the partitions of {}.{table}", self.database())))
+        .map_err(|e| self.error(e).context(format!("listing the partitions of {}.{table}", self.database())))
     }
 
     /// The names of the tables that begin with `prefix`.
@@ -228,7 +228,7 @@ impl Tier {
             .param("prefix", prefix)
             .fetch_all::<String>()
             .await
-            .map_err(|e| self.error(e).doing(format!("listing tables named {prefix}*")))
+            .map_err(|e| self.error(e).context(format!("listing tables named {prefix}*")))
     }
 
     /// Drops a table if it is there. Never with `SYNC`, which waits for ever on the embedded engine.

@@ -124,7 +124,7 @@ impl Tier {
     pub async fn execute(&self, sql: &str) -> Result<()> {
         self.execute_query(self.query(sql))
             .await
-            .map_err(|e| e.doing(first_words(sql)))
+            .map_err(|e| e.context(first_words(sql)))
     }
 
     /// Runs a prepared statement that has no result, within the tier's request time-out.
@@ -198,7 +198,7 @@ impl Tier {
         match tokio::time::timeout(self.request_timeout, asked).await {
             Ok(version) => version.map_err(|e| {
                 self.error(e)
-                    .doing(format!("asking {} for its version", self.role))
+                    .context(format!("asking {} for its version", self.role))
             }),
             Err(_) => Err(self.transport(format!(
                 "no answer within {} s",
@@ -217,10 +217,10 @@ impl Tier {
                 Some((code, message)) => server_error(code, message),
                 None => Error::new(Cause::Transport(text)),
             }
-            .doing(at),
+            .context(at),
             E::TimedOut => self.transport("the request timed out".into()),
             E::Network(e) => self.transport(chain(e.as_ref())),
-            other => Error::malformed(other.to_string()).doing(at),
+            other => Error::malformed(other.to_string()).context(at),
         }
     }
 
@@ -232,8 +232,8 @@ impl Tier {
             false => "is the server up, and is the address in the configuration right?",
         };
         Error::new(Cause::Transport(text))
-            .doing(format!("{} ClickHouse at {}", self.role, self.endpoint))
-            .hint(hint)
+            .context(format!("{} ClickHouse at {}", self.role, self.endpoint))
+            .with_hint(hint)
     }
 }
 
@@ -284,12 +284,12 @@ impl Insert {
 fn server_error(code: u32, message: String) -> Error {
     let e = Error::new(Cause::Server { code, message });
     match code {
-        193 | 194 | 516 => e.hint(
+        193 | 194 | 516 => e.with_hint(
             "check the user and the password of this tier in the configuration or the environment",
         ),
-        81 => e.hint("`mpsync schema apply` creates the database and its tables"),
-        243 => e.hint("the server's disk is full: free space there; nothing was lost"),
-        497 => e.hint("this user lacks a right that mpsync needs"),
+        81 => e.with_hint("`mpsync schema apply` creates the database and its tables"),
+        243 => e.with_hint("the server's disk is full: free space there; nothing was lost"),
+        497 => e.with_hint("this user lacks a right that mpsync needs"),
         _ => e,
     }
 }

@@ -119,7 +119,7 @@ fn s3(s: &mut Section<'_>, url: Option<&str>) -> Option<S3Config> {
     })
 }
 
-/// Who we are; or what is wrong with what is said of it.
+/// Who we are; or what is wrong with what is message of it.
 fn credentials(s: &mut Section<'_>) -> Result<S3Credentials, &'static str> {
     let id = s.key("s3_access_key_id").optional_text();
     let secret = s.secret("s3_secret_access_key");
@@ -171,7 +171,7 @@ mod tests {
         let archive = load("url: 's3://b/p/q/', s3_endpoint: 'https://h:1/'", &aws).unwrap();
         assert_eq!(archive.place.to_string(), "s3://b/p/q at https://h:1");
         assert!(!format!("{archive:?}").contains("sss"), "{archive:?}");
-        for (yaml, said) in [
+        for (yaml, message) in [
             ("url: 's3://b'", "who we are"),
             ("url: 'ftp://b'", "s3://bucket/prefix"),
             ("url: 's3://b', path: x", "not both"),
@@ -185,7 +185,7 @@ mod tests {
             ),
         ] {
             let e = load(yaml, &[]).unwrap_err();
-            assert!(e.to_string().contains(said), "{yaml}: {e}");
+            assert!(e.to_string().contains(message), "{yaml}: {e}");
         }
     }
 }

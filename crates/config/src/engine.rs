@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::key::Choice;
-use super::reader::Reader;
+use super::reader::ConfigReader;
 use super::source::Origin;
 
 /// Whether mpsync starts a ClickHouse of its own.
@@ -49,7 +49,7 @@ const OF_A_SERVER: [&str; 8] = [
 ];
 
 impl EngineConfig {
-    pub(super) fn read(reader: &mut Reader) -> Self {
+    pub(super) fn read(reader: &mut ConfigReader) -> Self {
         let server = server(reader);
         let mut s = reader.section("engine");
         let embedded = s.key("embedded").choice(Embedded::Auto);
@@ -73,13 +73,13 @@ impl EngineConfig {
 }
 
 /// The first key that says how a server is reached, and who said it.
-fn server(reader: &mut Reader) -> Option<(String, Origin)> {
+fn server(reader: &mut ConfigReader) -> Option<(String, Origin)> {
     ["hot_storage", "cold_storage"]
         .into_iter()
         .find_map(|name| {
             let section = reader.section(name);
             OF_A_SERVER
                 .into_iter()
-                .find_map(|key| Some((format!("{name}.{key}"), section.said(key)?)))
+                .find_map(|key| Some((format!("{name}.{key}"), section.origin_of(key)?)))
         })
 }

@@ -73,7 +73,7 @@ impl HttpConfig {
             ("hot_listen", http.hot_listen),
             ("cold_listen", http.cold_listen),
         ] {
-            if !address.ip().is_loopback() && !s.is_said("tls_cert_file") {
+            if !address.ip().is_loopback() && !s.is_set("tls_cert_file") {
                 s.warn(
                     name,
                     "other machines can ask, and what they are told travels unencrypted, the token too: \
@@ -87,12 +87,12 @@ impl HttpConfig {
 
 fn listen(s: &mut Section<'_>, name: &str, port: u16) -> SocketAddr {
     let default = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let said = s.key(name).text_that(
+    let text = s.key(name).text_that(
         &default.to_string(),
         "an address with its port, such as 127.0.0.1:8085 or [::]:8085",
         |text| text.parse::<SocketAddr>().is_ok(),
     );
-    said.parse().unwrap_or(default)
+    text.parse().unwrap_or(default)
 }
 
 /// The token, and the file for it where it is not said.
@@ -101,7 +101,7 @@ fn token(s: &mut Section<'_>) -> (Option<Secret>, PathBuf) {
     let file = s.key("token_file").path("mpsync-token");
     if let Some(token) = &token {
         let token = token.reveal();
-        if s.is_said("token_file") {
+        if s.is_set("token_file") {
             s.wrong("token_file", "say token or token_file, not both");
         }
         if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {

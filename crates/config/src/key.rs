@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::reader::Reader;
+use super::reader::ConfigReader;
 use super::schedule::CronExpression;
 use super::settings::Setting;
-use super::source::{Leaf, Origin, Value};
+use super::source::{Origin, RawNode, RawValue};
 use super::yaml;
 use mpsync_net::{Secret, without_logins};
 
@@ -22,22 +22,22 @@ pub(super) trait Choice: Copy + PartialEq + 'static {
 
 /// The unit of a length of time, in seconds.
 #[derive(Debug, Clone, Copy)]
-enum Unit {
+enum TimeUnit {
     Seconds,
     Minutes,
     Hours,
 }
 
 /// A key that was asked for, not yet read.
-pub(super) struct Key<'r> {
+pub(super) struct ConfigKey<'r> {
     path: String,
     is_live: bool,
     is_secret: bool,
-    reader: &'r mut Reader,
+    reader: &'r mut ConfigReader,
 }
 
-impl<'r> Key<'r> {
-    pub(super) fn new(path: String, reader: &'r mut Reader) -> Self {
+impl<'r> ConfigKey<'r> {
+    pub(super) fn new(path: String, reader: &'r mut ConfigReader) -> Self {
         Self {
             path,
             is_live: false,
@@ -54,12 +54,12 @@ impl<'r> Key<'r> {
 
     /// Any text.
     pub(super) fn text(self, default: &str) -> String {
-        self.read(default.to_owned(), "text", text, |text| shown(text))
+        self.read(default.to_owned(), "text", text, |text| display(text))
     }
 
     /// Any text, or nothing.
     pub(super) fn optional_text(self) -> Option<String> {
-        self.optional("text", text, |text| shown(text))
+        self.optional("text", text, |text| display(text))
     }
 
     /// A text that passes a check; `allowed` says which do.
@@ -69,19 +69,23 @@ impl<'r> Key<'r> {
         allowed: &str,
         passes: impl Fn(&str) -> bool,
     ) -> String {
-        let parse = |leaf: &Leaf| text(leaf).filter(|text| passes(text));
-        self.read(default.to_owned(), allowed, parse, |text| shown(text))
+        let parse = |raw_value: &RawValue| text(raw_value).filter(|text| passes(text));
+        self.read(default.to_owned(), allowed, parse, |text| display(text))
     }
 
     /// A text that is not shown.
     pub(super) fn secret_text(mut self) -> Option<Secret> {
         self.is_secret = true;
-        self.optional("text", |leaf| text(leaf).map(Secret::new), |_| json!("***"))
+        self.optional(
+            "text",
+            |raw_value| text(raw_value).map(Secret::new),
+            |_| json!("***"),
+        )
     }
 
     /// `true` or `false`; YAML 1.1 also has `yes`, `no`, `on` and `off`.
     pub(super) fn flag(self, default: bool) -> bool {
-        let parse = |leaf: &Leaf| match text(leaf)?.to_ascii_lowercase().as_str() {
+        let parse = |raw_value: &RawValue| match text(raw_value)?.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" => Some(true),
             "false" | "no" | "off" => Some(false),
             _ => None,
@@ -94,8 +98,8 @@ impl<'r> Key<'r> {
     where
         T: Copy + PartialOrd + Display + TryFrom<i128> + serde::Serialize + Endless,
     {
-        let parse = |leaf: &Leaf| {
-            let number = T::try_from(whole(&text(leaf)?)?).ok()?;
+        let parse = |raw_value: &RawValue| {
+            let number = T::try_from(whole(&text(raw_value)?)?).ok()?;
             range.contains(&number).then_some(number)
         };
         self.read(default, &span("a whole number", &range), parse, |n| {
@@ -105,8 +109,8 @@ impl<'r> Key<'r> {
 
     /// A number of bytes: `268435456`, `256M` or `256 MiB`, in powers of 1024.
     pub(super) fn bytes(self, default: u64, range: RangeInclusive<u64>) -> u64 {
-        let parse = |leaf: &Leaf| {
-            let text = text(leaf)?;
+        let parse = |raw_value: &RawValue| {
+            let text = text(raw_value)?;
             let bytes = parse_bytes(&text).ok().or_else(|| text.parse().ok())?;
             range.contains(&bytes).then_some(bytes)
         };
@@ -120,23 +124,27 @@ impl<'r> Key<'r> {
 
     /// A number of seconds within a range.
     pub(super) fn seconds(self, default: f64, range: RangeInclusive<f64>) -> Duration {
-        self.time(Unit::Seconds, default, &range)
+        self.time(TimeUnit::Seconds, default, &range)
     }
 
     /// A number of minutes within a range.
     pub(super) fn minutes(self, default: f64, range: RangeInclusive<f64>) -> Duration {
-        self.time(Unit::Minutes, default, &range)
+        self.time(TimeUnit::Minutes, default, &range)
     }
 
     /// A number of hours within a range.
     pub(super) fn hours(self, default: f64, range: RangeInclusive<f64>) -> Duration {
-        self.time(Unit::Hours, default, &range)
+        self.time(TimeUnit::Hours, default, &range)
     }
 
     /// A number of seconds within a range, or nothing.
     pub(super) fn optional_seconds(self, range: RangeInclusive<f64>) -> Option<Duration> {
         let allowed = span("a number of seconds", &range);
-        let seconds = self.optional(&allowed, |leaf| number(leaf, &range), |n| round(*n));
+        let seconds = self.optional(
+            &allowed,
+            |raw_value| number(raw_value, &range),
+            |n| round(*n),
+        );
         seconds.and_then(|n| Duration::try_from_secs_f64(n).ok())
     }
 
@@ -145,8 +153,8 @@ impl<'r> Key<'r> {
     where
         T: Copy + PartialOrd + Display + TryFrom<i128> + serde::Serialize + Endless,
     {
-        let parse = |leaf: &Leaf| {
-            let number = T::try_from(whole(&text(leaf)?)?).ok()?;
+        let parse = |raw_value: &RawValue| {
+            let number = T::try_from(whole(&text(raw_value)?)?).ok()?;
             range.contains(&number).then_some(number)
         };
         self.optional(&span("a whole number", &range), parse, |n| json!(*n))
@@ -155,14 +163,14 @@ impl<'r> Key<'r> {
     /// A cron expression, or nothing.
     pub(super) fn cron(self) -> Option<CronExpression> {
         let allowed = "a cron expression that names a moment, such as '15 * * * *'";
-        let parse = |leaf: &Leaf| CronExpression::parse(&text(leaf)?);
-        self.optional(allowed, parse, |cron| shown(cron.text()))
+        let parse = |raw_value: &RawValue| CronExpression::parse(&text(raw_value)?);
+        self.optional(allowed, parse, |cron| display(cron.text()))
     }
 
     /// One of few values.
     pub(super) fn choice<T: Choice>(self, default: T) -> T {
-        let parse = |leaf: &Leaf| {
-            let text = text(leaf)?.to_ascii_lowercase();
+        let parse = |raw_value: &RawValue| {
+            let text = text(raw_value)?.to_ascii_lowercase();
             let found = T::ALL.iter().find(|(name, _)| *name == text);
             found.map(|(_, value)| *value)
         };
@@ -182,10 +190,10 @@ impl<'r> Key<'r> {
     /// A file or folder; one that the file says relatively is beside the file.
     pub(super) fn path(self, default: &str) -> PathBuf {
         let base = self.reader.base.clone();
-        let parse = |leaf: &Leaf| {
-            text(leaf)
+        let parse = |raw_value: &RawValue| {
+            text(raw_value)
                 .filter(|t| !t.is_empty())
-                .map(|t| beside(&base, t, leaf))
+                .map(|t| beside(&base, t, raw_value))
         };
         self.read(PathBuf::from(default), "a path", parse, |path| {
             json!(path.display().to_string())
@@ -195,10 +203,10 @@ impl<'r> Key<'r> {
     /// A file or folder, or nothing.
     pub(super) fn optional_path(self) -> Option<PathBuf> {
         let base = self.reader.base.clone();
-        let parse = |leaf: &Leaf| {
-            text(leaf)
+        let parse = |raw_value: &RawValue| {
+            text(raw_value)
                 .filter(|t| !t.is_empty())
-                .map(|t| beside(&base, t, leaf))
+                .map(|t| beside(&base, t, raw_value))
         };
         self.optional("a path", parse, |path| json!(path.display().to_string()))
     }
@@ -206,8 +214,9 @@ impl<'r> Key<'r> {
     /// A file or folder that is switched off by an empty text.
     pub(super) fn path_or_off(self, default: &str) -> Option<PathBuf> {
         let base = self.reader.base.clone();
-        let parse =
-            |leaf: &Leaf| text(leaf).map(|t| (!t.is_empty()).then(|| beside(&base, t, leaf)));
+        let parse = |raw_value: &RawValue| {
+            text(raw_value).map(|t| (!t.is_empty()).then(|| beside(&base, t, raw_value)))
+        };
         self.read(
             Some(PathBuf::from(default)),
             "a path, or '' for none",
@@ -223,7 +232,7 @@ impl<'r> Key<'r> {
 
     /// A list of texts.
     pub(super) fn texts(self) -> Vec<String> {
-        let parse = |leaf: &Leaf| list(leaf)?.iter().map(text).collect();
+        let parse = |raw_value: &RawValue| list(raw_value)?.iter().map(text).collect();
         self.read(
             Vec::new(),
             "a list, such as [a, b]",
@@ -235,9 +244,9 @@ impl<'r> Key<'r> {
     /// A list of files.
     pub(super) fn paths(self) -> Vec<PathBuf> {
         let base = self.reader.base.clone();
-        let parse = |leaf: &Leaf| {
-            let one = |leaf: &Leaf| Some(beside(&base, text(leaf)?, leaf));
-            list(leaf)?.iter().map(one).collect()
+        let parse = |raw_value: &RawValue| {
+            let one = |raw_value: &RawValue| Some(beside(&base, text(raw_value)?, raw_value));
+            list(raw_value)?.iter().map(one).collect()
         };
         self.read(
             Vec::new(),
@@ -252,13 +261,13 @@ impl<'r> Key<'r> {
         )
     }
 
-    fn time(self, unit: Unit, default: f64, range: &RangeInclusive<f64>) -> Duration {
+    fn time(self, unit: TimeUnit, default: f64, range: &RangeInclusive<f64>) -> Duration {
         let (name, seconds) = match unit {
-            Unit::Seconds => ("a number of seconds", 1.0),
-            Unit::Minutes => ("a number of minutes", 60.0),
-            Unit::Hours => ("a number of hours", 3600.0),
+            TimeUnit::Seconds => ("a number of seconds", 1.0),
+            TimeUnit::Minutes => ("a number of minutes", 60.0),
+            TimeUnit::Hours => ("a number of hours", 3600.0),
         };
-        let parse = |leaf: &Leaf| number(leaf, range);
+        let parse = |raw_value: &RawValue| number(raw_value, range);
         let length = self.read(default, &span(name, range), parse, |n| round(*n));
         Duration::try_from_secs_f64(length * seconds).unwrap_or(Duration::MAX)
     }
@@ -267,24 +276,24 @@ impl<'r> Key<'r> {
         mut self,
         default: T,
         allowed: &str,
-        parse: impl FnOnce(&Leaf) -> Option<T>,
+        parse: impl FnOnce(&RawValue) -> Option<T>,
         show: impl FnOnce(&T) -> Json,
     ) -> T {
         let (found, origin) = self.find(allowed, parse);
         let value = found.unwrap_or(default);
-        self.note(show(&value), origin);
+        self.record(show(&value), origin);
         value
     }
 
     fn optional<T>(
         mut self,
         allowed: &str,
-        parse: impl FnOnce(&Leaf) -> Option<T>,
+        parse: impl FnOnce(&RawValue) -> Option<T>,
         show: impl FnOnce(&T) -> Json,
     ) -> Option<T> {
         let (found, origin) = self.find(allowed, parse);
         let value = found.as_ref().map_or(Json::Null, show);
-        self.note(value, origin);
+        self.record(value, origin);
         found
     }
 
@@ -292,19 +301,19 @@ impl<'r> Key<'r> {
     fn find<T>(
         &mut self,
         allowed: &str,
-        parse: impl FnOnce(&Leaf) -> Option<T>,
+        parse: impl FnOnce(&RawValue) -> Option<T>,
     ) -> (Option<T>, Origin) {
-        let Some(leaf) = self.reader.said.leaves.get(&self.path) else {
+        let Some(raw_value) = self.reader.raw.values.get(&self.path) else {
             return (None, Origin::Default);
         };
-        if leaf.value == Value::Null {
+        if raw_value.value == RawNode::Null {
             return (None, Origin::Default);
         }
-        let found = parse(leaf);
-        let origin = leaf.origin.clone();
+        let found = parse(raw_value);
+        let origin = raw_value.origin.clone();
         if found.is_none() {
-            let what = match &leaf.value {
-                Value::Scalar(_) if self.is_secret => format!("it must be {allowed}"),
+            let what = match &raw_value.value {
+                RawNode::Scalar(_) if self.is_secret => format!("it must be {allowed}"),
                 value => format!("{} is not {allowed}", described(value)),
             };
             self.reader.problems.add(origin.clone(), &self.path, what);
@@ -312,7 +321,7 @@ impl<'r> Key<'r> {
         (found, origin)
     }
 
-    fn note(self, value: Json, origin: Origin) {
+    fn record(self, value: Json, origin: Origin) {
         self.reader.settings.push(Setting {
             key: self.path,
             value,
@@ -323,46 +332,46 @@ impl<'r> Key<'r> {
 }
 
 /// A value in the words of a complaint.
-fn described(value: &Value) -> String {
+fn described(value: &RawNode) -> String {
     match value {
-        Value::Scalar(text) => {
+        RawNode::Scalar(text) => {
             let shown: String = without_logins(text).chars().take(60).collect();
             format!("`{}`", shown.escape_debug())
         }
-        Value::List(_) => "a list".to_owned(),
-        Value::Null => "nothing".to_owned(),
-        Value::Section => "a section".to_owned(),
+        RawNode::List(_) => "a list".to_owned(),
+        RawNode::Null => "nothing".to_owned(),
+        RawNode::Section => "a section".to_owned(),
     }
 }
 
-fn shown(text: &str) -> Json {
+fn display(text: &str) -> Json {
     json!(without_logins(text))
 }
 
-fn text(leaf: &Leaf) -> Option<String> {
-    match &leaf.value {
-        Value::Scalar(text) => Some(text.clone()),
+fn text(raw_value: &RawValue) -> Option<String> {
+    match &raw_value.value {
+        RawNode::Scalar(text) => Some(text.clone()),
         _ => None,
     }
 }
 
 /// A list; from the environment also `a,b`, since few people write YAML there.
-fn list(leaf: &Leaf) -> Option<Vec<Leaf>> {
-    match &leaf.value {
-        Value::List(items) => Some(items.clone()),
-        Value::Scalar(text) if !matches!(leaf.origin, Origin::File { .. }) => {
+fn list(raw_value: &RawValue) -> Option<Vec<RawValue>> {
+    match &raw_value.value {
+        RawNode::List(items) => Some(items.clone()),
+        RawNode::Scalar(text) if !matches!(raw_value.origin, Origin::File { .. }) => {
             if text.trim_start().starts_with('[') {
-                return yaml::read_list(text, &leaf.origin);
+                return yaml::read_list(text, &raw_value.origin);
             }
             let items = text
                 .split(',')
                 .map(str::trim)
                 .filter(|item| !item.is_empty());
-            let leaf = |item: &str| Leaf {
-                value: Value::Scalar(item.to_owned()),
-                origin: leaf.origin.clone(),
+            let raw_value = |item: &str| RawValue {
+                value: RawNode::Scalar(item.to_owned()),
+                origin: raw_value.origin.clone(),
             };
-            Some(items.map(leaf).collect())
+            Some(items.map(raw_value).collect())
         }
         _ => None,
     }
@@ -376,8 +385,8 @@ fn whole(text: &str) -> Option<i128> {
     is_number.then(|| text.replace('_', "").parse().ok())?
 }
 
-fn number(leaf: &Leaf, range: &RangeInclusive<f64>) -> Option<f64> {
-    let number: f64 = text(leaf)?.parse().ok()?;
+fn number(raw_value: &RawValue, range: &RangeInclusive<f64>) -> Option<f64> {
+    let number: f64 = text(raw_value)?.parse().ok()?;
     range.contains(&number).then_some(number)
 }
 
@@ -395,8 +404,8 @@ fn round(n: f64) -> Json {
     }
 }
 
-fn beside(base: &Path, text: String, leaf: &Leaf) -> PathBuf {
-    match leaf.origin {
+fn beside(base: &Path, text: String, raw_value: &RawValue) -> PathBuf {
+    match raw_value.origin {
         Origin::File { .. } => base.join(text),
         _ => PathBuf::from(text),
     }

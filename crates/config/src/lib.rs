@@ -34,14 +34,14 @@ use key::Choice;
 use mpsync_archive::ArchiveConfig;
 use mpsync_clickhouse::TierConfig;
 use mpsync_core::error::{Error, Result};
-use reader::{Reader, Strictness};
-use source::Said;
+use reader::{ConfigReader, Strictness};
+use source::RawConfig;
 
 pub use engine::EngineConfig;
 pub use http::HttpConfig;
 pub use ingest::{BatchLimits, BatchOverride, IngestConfig};
 pub use key::parse_bytes;
-pub use live::{Live, Reloaded};
+pub use live::{LiveConfig, Reloaded};
 pub use logging::{LogFormat, LogRotation, LoggingConfig, TracesConfig};
 pub use nats::{NatsAuth, NatsConfig};
 pub use problems::{Problem, Problems};
@@ -155,8 +155,8 @@ impl Config {
     }
 
     /// What was said, checked; all that is wrong with it in one error.
-    fn of(said: Said, base: &Path, problems: Problems) -> Result<Self> {
-        let mut reader = Reader::new(said, base, problems);
+    fn of(raw: RawConfig, base: &Path, problems: Problems) -> Result<Self> {
+        let mut reader = ConfigReader::new(raw, base, problems);
         let mut top = reader.top();
         let environment = top.key("environment").choice(Environment::Development);
         let allow_insecure = top.key("allow_insecure").flag(false);
@@ -197,7 +197,7 @@ impl Config {
         config.settings = Settings {
             all: reader.settings.into(),
             warnings: reader.warnings.into_sorted().into(),
-            said: Arc::new(reader.said),
+            raw: Arc::new(reader.raw),
         };
         Ok(config)
     }
@@ -206,8 +206,8 @@ impl Config {
 impl Sources {
     /// Reads them: file, then environment, then flags.
     pub fn load(&self, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config> {
-        let (said, problems) = self.read(environment)?;
-        Config::of(said, self.base(), problems)
+        let (raw, problems) = self.read(environment)?;
+        Config::of(raw, self.base(), problems)
     }
 
     fn base(&self) -> &Path {
@@ -218,22 +218,22 @@ impl Sources {
     fn read(
         &self,
         environment: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<(Said, Problems)> {
+    ) -> Result<(RawConfig, Problems)> {
         let mut problems = Problems::default();
-        let mut said = match &self.file {
+        let mut raw = match &self.file {
             Some(path) => {
                 let text = std::fs::read_to_string(path).map_err(|e| {
                     let path = path.display();
                     Error::config(format!("cannot read the configuration {path}: {e}"))
                 })?;
-                Said::file(&text, &Arc::from(path.as_path()), &mut problems)
+                RawConfig::file(&text, &Arc::from(path.as_path()), &mut problems)
             }
-            None => Said::default(),
+            None => RawConfig::default(),
         };
         let variables: Vec<(String, String)> = environment.into_iter().collect();
-        said.overlay_environment(variables.iter().map(|(n, v)| (n.as_str(), v.as_str())));
-        said.overlay_flags(&self.flags);
-        Ok((said, problems))
+        raw.overlay_environment(variables.iter().map(|(n, v)| (n.as_str(), v.as_str())));
+        raw.overlay_flags(&self.flags);
+        Ok((raw, problems))
     }
 }
 

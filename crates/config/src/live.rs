@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::source::Said;
+use super::source::RawConfig;
 use super::{Config, Sources};
 use mpsync_core::error::Result;
 
 /// The configuration that holds now, for all who want to follow it.
 #[derive(Debug)]
-pub struct Live {
+pub struct LiveConfig {
     sources: Sources,
     environment: Vec<(String, String)>,
     now: watch::Sender<Arc<Config>>,
@@ -25,7 +25,7 @@ pub struct Reloaded {
     pub kept: Vec<String>,
 }
 
-impl Live {
+impl LiveConfig {
     /// Reads the configuration for the first time. `environment` is that of the process: it does not change.
     pub fn load(sources: Sources, environment: Vec<(String, String)>) -> Result<Self> {
         let config = sources.load(environment.iter().cloned())?;
@@ -53,8 +53,8 @@ impl Live {
     /// Where anything is wrong, be it a key that cannot change, everything holds as before and the error says all of it;
     /// `check` may find more than the configuration itself knows, such as datasets that there are not.
     pub fn reload(&self, check: impl FnOnce(&Config) -> Result<()>) -> Result<Reloaded> {
-        let (said, problems) = self.sources.read(self.environment.iter().cloned())?;
-        let wanted = Config::of(said, self.sources.base(), problems)?;
+        let (raw, problems) = self.sources.read(self.environment.iter().cloned())?;
+        let wanted = Config::of(raw, self.sources.base(), problems)?;
         let old = self.now();
         let (merged, reloaded) = merged(&old, &wanted);
         let config = Config::of(merged, self.sources.base(), super::Problems::default())?;
@@ -67,22 +67,22 @@ impl Live {
 }
 
 /// What the old configuration says, with what the new one says of the keys that can change.
-fn merged(old: &Config, new: &Config) -> (Said, Reloaded) {
-    let (before, after) = (&old.settings.said, &new.settings.said);
-    let mut merged = Said {
-        leaves: before.leaves.clone(),
+fn merged(old: &Config, new: &Config) -> (RawConfig, Reloaded) {
+    let (before, after) = (&old.settings.raw, &new.settings.raw);
+    let mut merged = RawConfig {
+        values: before.values.clone(),
         sections: after.sections.clone(),
     };
     let mut reloaded = Reloaded::default();
     let both = old.settings.all().iter().chain(new.settings.all());
     for setting in both {
         let key = &setting.key;
-        let (was, is) = (before.leaves.get(key), after.leaves.get(key));
-        let differs = was.map(|leaf| &leaf.value) != is.map(|leaf| &leaf.value);
+        let (was, is) = (before.values.get(key), after.values.get(key));
+        let differs = was.map(|raw_value| &raw_value.value) != is.map(|raw_value| &raw_value.value);
         let told = if setting.is_live {
             match is {
-                Some(leaf) => merged.leaves.insert(key.clone(), leaf.clone()),
-                None => merged.leaves.remove(key),
+                Some(raw_value) => merged.values.insert(key.clone(), raw_value.clone()),
+                None => merged.values.remove(key),
             };
             &mut reloaded.changed
         } else {

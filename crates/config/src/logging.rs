@@ -74,13 +74,13 @@ pub struct TracesConfig {
 
 impl LoggingConfig {
     pub(super) fn read(s: &mut Section<'_>) -> Self {
-        let said = s.key("level").live().text_that(
+        let text = s.key("level").live().text_that(
             "info",
             "error, warn, info, debug, trace, off, or a filter such as `info,mpsync=debug`",
             |text| level(text).is_some() || text.contains('=') && EnvFilter::try_new(text).is_ok(),
         );
         Self {
-            filter: level(&said).map_or(said.clone(), str::to_owned),
+            filter: level(&text).map_or(text.clone(), str::to_owned),
             format: s.key("format").choice(LogFormat::Auto),
             file: s.key("file").optional_path(),
             rotation: s.key("rotation").choice(LogRotation::Daily),

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::key::Key;
+use super::key::ConfigKey;
 use super::problems::{Problems, nearest};
 use super::settings::Setting;
-use super::source::{Leaf, Origin, Said, Value};
+use super::source::{Origin, RawConfig, RawNode, RawValue};
 use mpsync_net::Secret;
 
 /// What becomes of a setting that is insecure.
@@ -22,8 +22,8 @@ pub(super) enum Strictness {
 }
 
 /// Reads what was said.
-pub(super) struct Reader {
-    pub(super) said: Said,
+pub(super) struct ConfigReader {
+    pub(super) raw: RawConfig,
     /// The folder that relative paths of the file begin at.
     pub(super) base: PathBuf,
     pub(super) settings: Vec<Setting>,
@@ -34,10 +34,10 @@ pub(super) struct Reader {
     tables: Vec<String>,
 }
 
-impl Reader {
-    pub(super) fn new(said: Said, base: &Path, problems: Problems) -> Self {
+impl ConfigReader {
+    pub(super) fn new(raw: RawConfig, base: &Path, problems: Problems) -> Self {
         Self {
-            said,
+            raw,
             base: base.to_owned(),
             settings: Vec::new(),
             problems,
@@ -65,10 +65,10 @@ impl Reader {
 
     /// Who said a key; nobody where it is not said.
     pub(super) fn origin(&self, key: &str) -> Origin {
-        match self.said.leaves.get(key) {
-            Some(Leaf { value, origin }) if *value != Value::Null => origin.clone(),
+        match self.raw.values.get(key) {
+            Some(RawValue { value, origin }) if *value != RawNode::Null => origin.clone(),
             _ => self
-                .said
+                .raw
                 .sections
                 .get(key)
                 .cloned()
@@ -77,10 +77,10 @@ impl Reader {
     }
 
     /// Where the name of a key or section stands; where its value stands if that came from elsewhere.
-    fn place_of_name(&self, key: &str, leaf: &Leaf) -> Origin {
-        match (&leaf.origin, self.said.sections.get(key)) {
+    fn place_of_name(&self, key: &str, raw_value: &RawValue) -> Origin {
+        match (&raw_value.origin, self.raw.sections.get(key)) {
             (Origin::File { .. }, Some(place)) => place.clone(),
-            _ => leaf.origin.clone(),
+            _ => raw_value.origin.clone(),
         }
     }
 
@@ -92,28 +92,29 @@ impl Reader {
                 .is_some_and(|rest| rest.starts_with('.'))
         };
         let mut told = BTreeSet::new();
-        for (key, leaf) in &self.said.leaves {
+        for (key, raw_value) in &self.raw.values {
             if known.contains(key) {
                 continue;
             }
-            let is_nothing = matches!(leaf.value, Value::Null | Value::Section);
+            let is_nothing = matches!(raw_value.value, RawNode::Null | RawNode::Section);
             let as_value = known.iter().find(|value| is_below(key, value));
             let is_section = self.tables.contains(key) || known.iter().any(|k| is_below(k, key));
             if let Some(value) = as_value {
                 if told.insert(value.clone()) {
-                    let place = self.place_of_name(value, leaf);
+                    let place = self.place_of_name(value, raw_value);
                     self.problems
                         .add(place, value, "it is a value, not a section with keys");
                 }
             } else if is_section {
                 if !is_nothing {
                     let what = "it is a section: its keys stand below it";
-                    self.problems.add(self.place_of_name(key, leaf), key, what);
+                    self.problems
+                        .add(self.place_of_name(key, raw_value), key, what);
                 }
             } else {
                 let unknown = first_unknown(key, &known, &self.tables);
                 if told.insert(unknown.to_owned()) {
-                    let place = self.place_of_name(unknown, leaf);
+                    let place = self.place_of_name(unknown, raw_value);
                     self.problems
                         .add(place, unknown, no_such_key(unknown, &known));
                 }
@@ -165,7 +166,7 @@ fn no_such_key(unknown: &str, known: &BTreeSet<String>) -> String {
 pub(super) struct Section<'r> {
     /// The section's name with a dot, or nothing.
     prefix: String,
-    reader: &'r mut Reader,
+    reader: &'r mut ConfigReader,
 }
 
 impl Section<'_> {
@@ -174,8 +175,8 @@ impl Section<'_> {
     }
 
     /// A key, to be read as what its type says.
-    pub(super) fn key(&mut self, name: &str) -> Key<'_> {
-        Key::new(self.path(name), self.reader)
+    pub(super) fn key(&mut self, name: &str) -> ConfigKey<'_> {
+        ConfigKey::new(self.path(name), self.reader)
     }
 
     /// A section within this one.
@@ -187,16 +188,16 @@ impl Section<'_> {
     /// The names that people chose in a section within this one.
     pub(super) fn names(&mut self, table: &str) -> Vec<String> {
         let path = self.path(table);
-        let said = &mut self.reader.said;
-        if !said.take_apart(&path) {
+        let raw = &mut self.reader.raw;
+        if !raw.expand_section(&path) {
             let what = "it is a section: names with keys below them";
             let origin = self.reader.origin(&path);
             self.reader.problems.add(origin, &path, what);
-            self.reader.said.leaves.remove(&path);
+            self.reader.raw.values.remove(&path);
         }
         let below = format!("{path}.");
         self.reader.tables.push(path);
-        let leaves = self.reader.said.leaves.keys();
+        let leaves = self.reader.raw.values.keys();
         let names: BTreeSet<String> = leaves
             .filter_map(|key| key.strip_prefix(&below))
             .filter_map(|rest| Some(rest.split_once('.')?.0.to_owned()))
@@ -223,7 +224,7 @@ impl Section<'_> {
     }
 
     /// Who said a key of this section; `None` where nobody did.
-    pub(super) fn said(&self, name: &str) -> Option<Origin> {
+    pub(super) fn origin_of(&self, name: &str) -> Option<Origin> {
         let origin = self.reader.origin(&self.path(name));
         (origin != Origin::Default).then_some(origin)
     }
@@ -236,7 +237,7 @@ impl Section<'_> {
     }
 
     /// Whether somebody said a key.
-    pub(super) fn is_said(&self, name: &str) -> bool {
+    pub(super) fn is_set(&self, name: &str) -> bool {
         self.reader.origin(&self.path(name)) != Origin::Default
     }
 

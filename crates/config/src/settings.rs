@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::problems::Problem;
-use super::source::{Origin, Said};
+use super::source::{Origin, RawConfig};
 
 /// One key as it holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,7 +25,7 @@ pub struct Setting {
 pub struct Settings {
     pub(super) all: Arc<[Setting]>,
     pub(super) warnings: Arc<[Problem]>,
-    pub(super) said: Arc<Said>,
+    pub(super) raw: Arc<RawConfig>,
 }
 
 impl Settings {
@@ -49,7 +49,7 @@ impl Settings {
     }
 
     /// Says what a key holds that nobody said, where that follows from the machine.
-    pub fn settle(&mut self, key: &str, value: &Path) {
+    pub fn fill_default(&mut self, key: &str, value: &Path) {
         let mut all = self.all.to_vec();
         let is_open = |s: &&mut Setting| s.key == key && s.origin == Origin::Default;
         if let Some(setting) = all.iter_mut().find(is_open) {

@@ -43,29 +43,29 @@ impl fmt::Display for Origin {
 
 /// A value as it was written: nobody has decided yet whether `0123` is a number or a password.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) enum Value {
+pub(super) enum RawNode {
     /// Nothing after the colon, `~` or `null`: as if the key were not there.
     Null,
     /// Text, a number, a truth value.
     Scalar(String),
     /// A list, each item where it stands.
-    List(Vec<Leaf>),
+    List(Vec<RawValue>),
     /// `{}`, or a section within a list.
     Section,
 }
 
 /// A value with who said it.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Leaf {
-    pub(super) value: Value,
+pub(super) struct RawValue {
+    pub(super) value: RawNode,
     pub(super) origin: Origin,
 }
 
 /// Everything that was said, by dotted key. Secrets are among it: it has no `Debug`.
 #[derive(Clone, Default)]
-pub(super) struct Said {
+pub(super) struct RawConfig {
     /// Values by key: `hot_storage.batch_size`.
-    pub(super) leaves: BTreeMap<String, Leaf>,
+    pub(super) values: BTreeMap<String, RawValue>,
     /// Where the file's sections begin, for problems with a whole section.
     pub(super) sections: BTreeMap<String, Origin>,
 }
@@ -96,7 +96,7 @@ pub struct Flag {
     pub value: String,
 }
 
-impl Said {
+impl RawConfig {
     /// What a file says.
     pub(super) fn file(text: &str, file: &Arc<Path>, problems: &mut Problems) -> Self {
         yaml::read(text, file, problems)
@@ -137,27 +137,27 @@ impl Said {
 
     /// Where a variable or a flag says a whole section in YAML, such as `{trades: {batch_size: 5}}`: takes it apart.
     /// `false` where it is none.
-    pub(super) fn take_apart(&mut self, key: &str) -> bool {
-        let Some(Leaf {
-            value: Value::Scalar(text),
+    pub(super) fn expand_section(&mut self, key: &str) -> bool {
+        let Some(RawValue {
+            value: RawNode::Scalar(text),
             origin,
-        }) = self.leaves.get(key).cloned()
+        }) = self.values.get(key).cloned()
         else {
             return true;
         };
         let nobody: Arc<Path> = Arc::from(Path::new(""));
         let mut problems = Problems::default();
         let inner = yaml::read(&text, &nobody, &mut problems);
-        if matches!(origin, Origin::File { .. }) || !problems.is_empty() || inner.leaves.is_empty()
+        if matches!(origin, Origin::File { .. }) || !problems.is_empty() || inner.values.is_empty()
         {
             return false;
         }
-        self.leaves.remove(key);
-        for (name, leaf) in inner.leaves {
+        self.values.remove(key);
+        for (name, raw_value) in inner.values {
             let origin = origin.clone();
-            let value = leaf.value;
-            self.leaves
-                .insert(format!("{key}.{name}"), Leaf { value, origin });
+            let value = raw_value.value;
+            self.values
+                .insert(format!("{key}.{name}"), RawValue { value, origin });
         }
         true
     }
@@ -165,9 +165,9 @@ impl Said {
     fn set(&mut self, key: String, value: &str, origin: Origin) {
         // A list or a map of the file gives way as a whole.
         let below = format!("{key}.");
-        self.leaves.retain(|other, _| !other.starts_with(&below));
-        let value = Value::Scalar(value.to_owned());
-        self.leaves.insert(key, Leaf { value, origin });
+        self.values.retain(|other, _| !other.starts_with(&below));
+        let value = RawNode::Scalar(value.to_owned());
+        self.values.insert(key, RawValue { value, origin });
     }
 }
 

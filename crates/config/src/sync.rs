@@ -63,10 +63,10 @@ fn schedule(s: &mut Section<'_>) -> SyncSchedule {
     let Some(cron) = s.key("cron").live().cron() else {
         return SyncSchedule::Every(interval);
     };
-    if let Some(said) = s.said("interval_hours") {
+    if let Some(origin) = s.origin_of("interval_hours") {
         s.wrong(
             "cron",
-            format!("say cron or interval_hours, not both; {said} says interval_hours"),
+            format!("say cron or interval_hours, not both; {origin} says interval_hours"),
         );
     }
     SyncSchedule::Cron(cron)

@@ -10,15 +10,15 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::problems::Problems;
-use super::source::{Said, Value};
+use super::source::{RawConfig, RawNode};
 use super::*;
 
 fn load(yaml: &str, environment: &[(&str, &str)]) -> Result<Config> {
     let file = Path::new("/etc/mpsync/c.yaml");
     let mut problems = Problems::default();
-    let mut said = Said::file(yaml, &Arc::from(file), &mut problems);
-    said.overlay_environment(environment.iter().copied());
-    Config::of(said, file.parent().unwrap(), problems)
+    let mut raw = RawConfig::file(yaml, &Arc::from(file), &mut problems);
+    raw.overlay_environment(environment.iter().copied());
+    Config::of(raw, file.parent().unwrap(), problems)
 }
 
 fn refused(yaml: &str, environment: &[(&str, &str)]) -> String {
@@ -323,7 +323,7 @@ fn a_reload_takes_over_what_can_change_and_nothing_of_what_is_wrong() {
         file: Some(file.clone()),
         flags: Vec::new(),
     };
-    let live = Live::load(sources, Vec::new()).unwrap();
+    let live = LiveConfig::load(sources, Vec::new()).unwrap();
     let mut watch = live.watch();
     let reload = || live.reload(|_| Ok(()));
     assert_eq!(reload().unwrap(), Reloaded::default());
@@ -389,24 +389,24 @@ fn the_example_names_every_key_with_its_default() {
     let (text, commented) = with_commented_keys(&example);
     let read = |text: &str| {
         let mut problems = Problems::default();
-        let said = Said::file(text, &Arc::from(Path::new("e")), &mut problems);
+        let raw = RawConfig::file(text, &Arc::from(Path::new("e")), &mut problems);
         assert!(problems.is_empty(), "{:?}", problems.into_sorted());
-        said
+        raw
     };
-    let said = read(&text);
-    let of = |said: Said| {
-        let config = Config::of(said, Path::new(""), Problems::default()).unwrap();
+    let raw = read(&text);
+    let of = |raw: RawConfig| {
+        let config = Config::of(raw, Path::new(""), Problems::default()).unwrap();
         let all = config.settings.all().iter();
         all.map(|s| (s.key.clone(), s.value.clone()))
             .collect::<BTreeMap<_, _>>()
     };
-    let defaults = of(Said::default());
+    let defaults = of(RawConfig::default());
     let values = of(read(&example));
     let mut wrong = Vec::new();
     for (key, default) in &defaults {
         // The other tier's keys are explained once; only defaults that differ are said again.
         let twin = key.replace("cold_storage.", "hot_storage.");
-        if !said.leaves.contains_key(key) && (twin == *key || defaults[&twin] != *default) {
+        if !raw.values.contains_key(key) && (twin == *key || defaults[&twin] != *default) {
             wrong.push(format!("{key} is not named; its default is {default}"));
         }
         if values.get(key) != Some(default) {
@@ -421,8 +421,8 @@ fn the_example_names_every_key_with_its_default() {
             ));
         }
     }
-    for (key, leaf) in &said.leaves {
-        if !defaults.contains_key(key) && leaf.value != Value::Null {
+    for (key, raw_value) in &raw.values {
+        if !defaults.contains_key(key) && raw_value.value != RawNode::Null {
             wrong.push(format!("{key} is no key"));
         }
     }
@@ -447,10 +447,10 @@ proptest! {
     ) {
         let name = format!("MPSYNC__{}", key.to_uppercase().replace('.', "__"));
         let secret = [("MPSYNC__HOT_STORAGE__CLICKHOUSE_PASSWORD", "hunter2"), (name.as_str(), value.as_str())];
-        let said = match load("", &secret) {
+        let raw = match load("", &secret) {
             Ok(config) => format!("{config:?} {:?}", config.settings.all()),
             Err(e) => e.to_string(),
         };
-        prop_assert!(!said.contains("hunter2"));
+        prop_assert!(!raw.contains("hunter2"));
     }
 }

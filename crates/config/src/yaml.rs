@@ -10,15 +10,15 @@ use std::sync::Arc;
 use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 use super::problems::Problems;
-use super::source::{Leaf, Origin, Said, Value};
+use super::source::{Origin, RawConfig, RawNode, RawValue};
 
 /// Values of a file at most, those that aliases repeat included: a file of a few lines could else fill the memory.
 const MOST_VALUES: usize = 100_000;
 
 /// Reads a file's text. Problems of its form are added to `problems`.
-pub(super) fn read(text: &str, file: &Arc<Path>, problems: &mut Problems) -> Said {
-    let mut said = Said::default();
-    let mut reader = Reader::new(text, file, problems);
+pub(super) fn read(text: &str, file: &Arc<Path>, problems: &mut Problems) -> RawConfig {
+    let mut raw = RawConfig::default();
+    let mut reader = YamlReader::new(text, file, problems);
     let mut has_document = false;
     while let Some((event, span)) = reader.next() {
         match event {
@@ -38,8 +38,8 @@ pub(super) fn read(text: &str, file: &Arc<Path>, problems: &mut Problems) -> Sai
                 let origin = reader.origin(&span);
                 let node = reader.node(event, &span);
                 match node {
-                    Node::Map(entries) => flatten("", entries, &mut said),
-                    Node::Value(Value::Null) => {}
+                    Node::Map(entries) => flatten("", entries, &mut raw),
+                    Node::Value(RawNode::Null) => {}
                     Node::Value(_) => reader.problems.add(
                         origin,
                         "",
@@ -49,19 +49,19 @@ pub(super) fn read(text: &str, file: &Arc<Path>, problems: &mut Problems) -> Sai
             }
         }
     }
-    said
+    raw
 }
 
 /// Reads a list that a variable or a flag says in YAML, such as `['*.okx.>']`; every item is said by `origin`.
-pub(super) fn read_list(text: &str, origin: &Origin) -> Option<Vec<Leaf>> {
+pub(super) fn read_list(text: &str, origin: &Origin) -> Option<Vec<RawValue>> {
     let nobody: Arc<Path> = Arc::from(Path::new(""));
     let mut problems = Problems::default();
-    let said = read(&format!("list: {text}"), &nobody, &mut problems);
-    match said.leaves.into_values().next()?.value {
-        Value::List(items) if problems.is_empty() => {
-            let at = |leaf: Leaf| Leaf {
+    let raw = read(&format!("list: {text}"), &nobody, &mut problems);
+    match raw.values.into_values().next()?.value {
+        RawNode::List(items) if problems.is_empty() => {
+            let at = |raw_value: RawValue| RawValue {
                 origin: origin.clone(),
-                ..leaf
+                ..raw_value
             };
             Some(items.into_iter().map(at).collect())
         }
@@ -72,32 +72,32 @@ pub(super) fn read_list(text: &str, origin: &Origin) -> Option<Vec<Leaf>> {
 /// A value, or a section with its keys in order.
 #[derive(Clone)]
 enum Node {
-    Value(Value),
+    Value(RawNode),
     Map(Vec<(String, Origin, Node, Origin)>),
 }
 
-fn flatten(prefix: &str, entries: Vec<(String, Origin, Node, Origin)>, said: &mut Said) {
+fn flatten(prefix: &str, entries: Vec<(String, Origin, Node, Origin)>, raw: &mut RawConfig) {
     for (key, key_origin, node, origin) in entries {
         let key = format!("{prefix}{key}");
         match node {
             Node::Map(entries) if entries.is_empty() => {
-                let value = Value::Section;
-                said.leaves.insert(key, Leaf { value, origin });
+                let value = RawNode::Section;
+                raw.values.insert(key, RawValue { value, origin });
             }
             Node::Map(entries) => {
-                flatten(&format!("{key}."), entries, said);
-                said.sections.insert(key, key_origin);
+                flatten(&format!("{key}."), entries, raw);
+                raw.sections.insert(key, key_origin);
             }
             Node::Value(value) => {
                 // What is unknown is shown where its name stands; so is what has no value.
-                said.sections.insert(key.clone(), key_origin);
-                said.leaves.insert(key, Leaf { value, origin });
+                raw.sections.insert(key.clone(), key_origin);
+                raw.values.insert(key, RawValue { value, origin });
             }
         }
     }
 }
 
-struct Reader<'t, 'p> {
+struct YamlReader<'t, 'p> {
     parser: Parser<'t, granit_parser::StrInput<'t>>,
     file: &'p Arc<Path>,
     problems: &'p mut Problems,
@@ -105,7 +105,7 @@ struct Reader<'t, 'p> {
     values: usize,
 }
 
-impl<'t, 'p> Reader<'t, 'p> {
+impl<'t, 'p> YamlReader<'t, 'p> {
     fn new(text: &'t str, file: &'p Arc<Path>, problems: &'p mut Problems) -> Self {
         let options = granit_parser::options! {
             emit_comments: false,
@@ -153,28 +153,28 @@ impl<'t, 'p> Reader<'t, 'p> {
                 self.check_tag(tag.as_deref(), &origin);
                 let is_plain = matches!(style, ScalarStyle::Plain);
                 let value = match &*text {
-                    "" | "~" | "null" | "Null" | "NULL" if is_plain => Value::Null,
-                    text => Value::Scalar(text.to_owned()),
+                    "" | "~" | "null" | "Null" | "NULL" if is_plain => RawNode::Null,
+                    text => RawNode::Scalar(text.to_owned()),
                 };
-                self.keep(anchor, Node::Value(value))
+                self.store(anchor, Node::Value(value))
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.check_tag(tag.as_deref(), &origin);
                 let items = self.items();
-                self.keep(anchor, Node::Value(Value::List(items)))
+                self.store(anchor, Node::Value(RawNode::List(items)))
             }
             Event::MappingStart(_, anchor, tag) => {
                 self.check_tag(tag.as_deref(), &origin);
                 let entries = self.entries();
-                self.keep(anchor, Node::Map(entries))
+                self.store(anchor, Node::Map(entries))
             }
             Event::Alias(anchor) => {
                 let node = self.anchors.get(&anchor).cloned();
-                let node = node.unwrap_or(Node::Value(Value::Null));
+                let node = node.unwrap_or(Node::Value(RawNode::Null));
                 self.values = self.values.saturating_add(size(&node));
                 if self.values > MOST_VALUES {
                     self.problems.add(origin, "", "aliases repeat too much");
-                    return Node::Value(Value::Null);
+                    return Node::Value(RawNode::Null);
                 }
                 node
             }
@@ -184,12 +184,12 @@ impl<'t, 'p> Reader<'t, 'p> {
                     "",
                     "an alias of nothing: a text that begins with * needs quotes",
                 );
-                Node::Value(Value::Null)
+                Node::Value(RawNode::Null)
             }
         }
     }
 
-    fn keep(&mut self, anchor: usize, node: Node) -> Node {
+    fn store(&mut self, anchor: usize, node: Node) -> Node {
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
         }
@@ -206,7 +206,7 @@ impl<'t, 'p> Reader<'t, 'p> {
         }
     }
 
-    fn items(&mut self) -> Vec<Leaf> {
+    fn items(&mut self) -> Vec<RawValue> {
         let mut items = Vec::new();
         while let Some((event, span)) = self.next() {
             if matches!(event, Event::SequenceEnd) {
@@ -215,9 +215,9 @@ impl<'t, 'p> Reader<'t, 'p> {
             let origin = self.origin(&span);
             let value = match self.node(event, &span) {
                 Node::Value(value) => value,
-                Node::Map(_) => Value::Section,
+                Node::Map(_) => RawNode::Section,
             };
-            items.push(Leaf { value, origin });
+            items.push(RawValue { value, origin });
         }
         items
     }
@@ -230,7 +230,7 @@ impl<'t, 'p> Reader<'t, 'p> {
             }
             let key_origin = self.origin(&span);
             let key = match self.node(event, &span) {
-                Node::Value(Value::Scalar(key)) => key,
+                Node::Value(RawNode::Scalar(key)) => key,
                 _ => String::new(),
             };
             let Some((event, span)) = self.next() else {
@@ -259,9 +259,12 @@ fn size(node: &Node) -> usize {
     }
 }
 
-fn items(value: &Value) -> usize {
+fn items(value: &RawNode) -> usize {
     match value {
-        Value::List(leaves) => leaves.iter().map(|leaf| 1 + items(&leaf.value)).sum(),
+        RawNode::List(leaves) => leaves
+            .iter()
+            .map(|raw_value| 1 + items(&raw_value.value))
+            .sum(),
         _ => 1,
     }
 }

@@ -94,10 +94,10 @@ pub enum Cause {
 }
 
 /// The crate's error: what was being done, why it failed, what to do next.
-pub struct Error(Box<Inner>);
+pub struct Error(Box<ErrorInner>);
 
-struct Inner {
-    doing: Vec<Cow<'static, str>>,
+struct ErrorInner {
+    context: Vec<Cow<'static, str>>,
     cause: Cause,
     hint: Option<Cow<'static, str>>,
 }
@@ -106,8 +106,8 @@ impl Error {
     /// An error of this cause.
     #[must_use]
     pub fn new(cause: Cause) -> Self {
-        Self(Box::new(Inner {
-            doing: Vec::new(),
+        Self(Box::new(ErrorInner {
+            context: Vec::new(),
             cause,
             hint: None,
         }))
@@ -155,29 +155,29 @@ impl Error {
 
     /// Says what was being done, from the inside out: `"reading manifest X"`.
     #[must_use]
-    pub fn doing(mut self, what: impl Into<Cow<'static, str>>) -> Self {
-        self.0.doing.push(what.into());
+    pub fn context(mut self, what: impl Into<Cow<'static, str>>) -> Self {
+        self.0.context.push(what.into());
         self
     }
 
     /// Says what to do next. The innermost hint wins: it was given by who knew most.
     #[must_use]
-    pub fn hint(mut self, what: impl Into<Cow<'static, str>>) -> Self {
+    pub fn with_hint(mut self, what: impl Into<Cow<'static, str>>) -> Self {
         self.0.hint.get_or_insert(what.into());
         self
     }
 
     /// What to do next, where it is not plain.
     #[must_use]
-    pub fn advice(&self) -> Option<&str> {
+    pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 
     /// What was being done and why it failed, without what to do next.
     #[must_use]
-    pub fn what(&self) -> String {
+    pub fn message(&self) -> String {
         let mut text = String::new();
-        for step in self.0.doing.iter().rev() {
+        for step in self.0.context.iter().rev() {
             text.push_str(step);
             text.push_str(": ");
         }
@@ -235,7 +235,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what())?;
+        f.write_str(&self.message())?;
         if let Some(hint) = &self.0.hint {
             write!(f, "\n  hint: {hint}")?;
         }
@@ -300,18 +300,18 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 /// Says what was being done when a result turns out to be an error.
 pub trait Context<T> {
     /// The text is made only for an error.
-    fn doing<S: Into<Cow<'static, str>>>(self, what: impl FnOnce() -> S) -> Result<T>;
+    fn context<S: Into<Cow<'static, str>>>(self, what: impl FnOnce() -> S) -> Result<T>;
     /// Says what to do next.
-    fn hint(self, what: impl Into<Cow<'static, str>>) -> Result<T>;
+    fn with_hint(self, what: impl Into<Cow<'static, str>>) -> Result<T>;
 }
 
 impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
-    fn doing<S: Into<Cow<'static, str>>>(self, what: impl FnOnce() -> S) -> Result<T> {
-        self.map_err(|e| e.into().doing(what()))
+    fn context<S: Into<Cow<'static, str>>>(self, what: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|e| e.into().context(what()))
     }
 
-    fn hint(self, what: impl Into<Cow<'static, str>>) -> Result<T> {
-        self.map_err(|e| e.into().hint(what))
+    fn with_hint(self, what: impl Into<Cow<'static, str>>) -> Result<T> {
+        self.map_err(|e| e.into().with_hint(what))
     }
 }
 
@@ -322,9 +322,9 @@ mod tests {
     #[test]
     fn an_error_reads_from_the_outside_in_and_ends_with_what_to_do() {
         let e = Error::integrity("rows differ: 3 in hot, 2 in cold")
-            .hint("run `mpsync verify`")
-            .doing("comparing")
-            .doing("window X");
+            .with_hint("run `mpsync verify`")
+            .context("comparing")
+            .context("window X");
         assert_eq!(
             e.to_string(),
             "window X: comparing: rows differ: 3 in hot, 2 in cold\n  hint: run `mpsync verify`"

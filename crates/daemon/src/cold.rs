@@ -4,89 +4,95 @@ use jiff::{SignedDuration, Timestamp};
 use rand::RngExt as _;
 
 use super::sweep::Sweeper;
-use super::{World, last, schedule};
-use crate::http::{Desk, Manual, Scope, SyncRun};
-use mpsync_archive::{Archive, Observer};
+use super::{DaemonContext, last_run, schedule};
+use crate::http::{Manual, RunScope, SyncControl, SyncRun};
+use mpsync_archive::{Archive, LeaseWatcher};
 use mpsync_config::SyncSchedule;
 use mpsync_core::error::Result;
 use mpsync_core::progress::Progress;
-use mpsync_transfer::{CleanupPolicy, Goal, Report, Request, Retention, TransferContext};
+use mpsync_transfer::{
+    CleanupPolicy, Goal, Retention, TransferContext, TransferReport, TransferRequest,
+};
 
 /// Transfers until the daemon is to end. What was missed while no daemon ran is caught up with at once.
-pub(super) async fn run(world: &World) -> Result<()> {
-    let Some(desk) = world.state.desk() else {
+pub(super) async fn run(context: &DaemonContext) -> Result<()> {
+    let Some(sync_control) = context.state.sync_control() else {
         return Ok(());
     };
-    let context = TransferContext {
-        hot: world.hot.clone(),
-        cold: world.cold.clone(),
-        archive: Archive::open(&world.config.archive).await?,
-        datasets: world.datasets.to_vec(),
+    let transfers = TransferContext {
+        hot: context.hot.clone(),
+        cold: context.cold.clone(),
+        archive: Archive::open(&context.config.archive).await?,
+        datasets: context.datasets.to_vec(),
         progress: Progress::default(),
-        shutdown: world.shutdown.clone(),
-        observer: Observer::new(world.config.sync.lease),
+        shutdown: context.shutdown.clone(),
+        watcher: LeaseWatcher::new(context.config.sync.lease),
     };
-    world.state.succeeded("transfers", None);
-    let mut live = world.live.clone();
-    let mut clock = Clock::begin(world, desk, &context.archive).await;
-    let mut sweeper = Sweeper::begin(desk, &context.archive).await;
+    context.state.succeeded("transfers", None);
+    let mut live = context.live.clone();
+    let mut clock = SyncClock::begin(context, sync_control, &transfers.archive).await;
+    let mut sweeper = Sweeper::begin(sync_control, &transfers.archive).await;
     loop {
-        let due = clock.due.min(sweeper.due(world));
+        let due = clock.due.min(sweeper.due(context));
         let nap = schedule::nap(due, Timestamp::now());
         let asked = tokio::select! {
-            () = world.shutdown.cancelled() => return Ok(()),
-            manual = desk.taken() => Some(manual),
+            () = context.shutdown.cancelled() => return Ok(()),
+            manual = sync_control.taken() => Some(manual),
             // Another schedule holds at once.
             Ok(()) = live.changed() => {
-                clock.reload(world, desk);
+                clock.reload(context, sync_control);
                 continue;
             }
-            () = tokio::time::sleep(nap) => clock.is_due(world).then(Manual::default),
+            () = tokio::time::sleep(nap) => clock.is_due(context).then(Manual::default),
         };
         if let Some(manual) = asked {
-            clock.began = one(world, desk, &context, manual).await.or(clock.began);
-            clock.wind(world, desk);
+            clock.began = one(context, sync_control, &transfers, manual)
+                .await
+                .or(clock.began);
+            clock.reschedule(context, sync_control);
         }
-        sweeper.sweep_if_due(world, desk, &context).await;
+        sweeper
+            .sweep_if_due(context, sync_control, &transfers)
+            .await;
     }
 }
 
 /// When the next run is due.
-struct Clock {
+struct SyncClock {
     /// When the last run of all that was due began.
     began: Option<Timestamp>,
     due: Timestamp,
 }
 
-impl Clock {
-    async fn begin(world: &World, desk: &Desk, archive: &Archive) -> Self {
-        let last = last::read::<SyncRun>(archive).await;
+impl SyncClock {
+    async fn begin(context: &DaemonContext, sync_control: &SyncControl, archive: &Archive) -> Self {
+        let last = last_run::read::<SyncRun>(archive).await;
         let began = last.as_ref().map(|run| run.started_at);
         if let Some(last) = last {
-            desk.recall(last);
+            sync_control.recall(last);
         }
-        let schedule = &world.live.borrow().sync.schedule;
+        let schedule = &context.live.borrow().sync.schedule;
         let due = schedule::first(schedule, began, Timestamp::now(), rand::rng().random());
-        desk.next_at(schedule.to_string(), due);
+        sync_control.next_at(schedule.to_string(), due);
         Self { began, due }
     }
 
     /// After a run.
-    fn wind(&mut self, world: &World, desk: &Desk) {
-        let schedule = &world.live.borrow().sync.schedule;
+    fn reschedule(&mut self, context: &DaemonContext, sync_control: &SyncControl) {
+        let schedule = &context.live.borrow().sync.schedule;
         self.due = self.next(schedule);
-        desk.next_at(schedule.to_string(), self.due);
+        sync_control.next_at(schedule.to_string(), self.due);
     }
 
     /// After a reload: a shorter interval and another expression hold at once, and what else changed postpones nothing.
-    fn reload(&mut self, world: &World, desk: &Desk) {
-        let schedule = &world.live.borrow().sync.schedule;
+    fn reload(&mut self, context: &DaemonContext, sync_control: &SyncControl) {
+        let schedule = &context.live.borrow().sync.schedule;
         let next = self.next(schedule);
         self.due = match schedule {
             SyncSchedule::Every(_) => self.due.min(next),
             SyncSchedule::Cron(_) => next,
         };
-        desk.next_at(schedule.to_string(), self.due);
+        sync_control.next_at(schedule.to_string(), self.due);
     }
 
     fn next(&self, schedule: &SyncSchedule) -> Timestamp {
@@ -97,34 +103,34 @@ impl Clock {
         }
     }
 
-    fn is_due(&mut self, world: &World) -> bool {
+    fn is_due(&mut self, context: &DaemonContext) -> bool {
         let now = Timestamp::now();
-        self.due = schedule::not_beyond(&world.live.borrow().sync.schedule, self.due, now);
+        self.due = schedule::not_beyond(&context.live.borrow().sync.schedule, self.due, now);
         self.due <= now
     }
 }
 
 /// One run. Gives when it began, where it was one of all that is due.
 async fn one(
-    world: &World,
-    desk: &Desk,
-    context: &TransferContext,
+    context: &DaemonContext,
+    sync_control: &SyncControl,
+    transfers: &TransferContext,
     manual: Manual,
 ) -> Option<Timestamp> {
     let started_at = Timestamp::now();
-    let metrics = world.state.metrics().clone();
-    let context = TransferContext {
+    let metrics = context.state.metrics().clone();
+    let transfers = TransferContext {
         progress: Progress::telling(move |done| metrics.stepped(done.step, done.seconds)),
-        ..context.clone()
+        ..transfers.clone()
     };
-    let request = request(world, manual, started_at);
+    let request = request(context, manual, started_at);
     let scope = match request.range.from {
-        None => Scope::Whole,
-        Some(_) => Scope::Part,
+        None => RunScope::Whole,
+        Some(_) => RunScope::Part,
     };
-    desk.began(context.progress.clone());
-    let mut report = mpsync_transfer::run(&context, &request).await;
-    desk.came_to(&report, scope);
+    sync_control.began(transfers.progress.clone());
+    let mut report = mpsync_transfer::run(&transfers, &request).await;
+    sync_control.came_to(&report, scope);
     let run = summary(&mut report, started_at);
     let SyncRun {
         windows,
@@ -145,16 +151,16 @@ async fn one(
         ),
     }
     // One that the daemon's end broke off is made up for by the next process.
-    let counts = scope == Scope::Whole && !world.shutdown.is_cancelled();
+    let counts = scope == RunScope::Whole && !context.shutdown.is_cancelled();
     if counts {
-        last::write(&context.archive, &run).await;
+        last_run::write(&transfers.archive, &run).await;
     }
-    desk.ended(run);
+    sync_control.ended(run);
     counts.then_some(started_at)
 }
 
 /// What a run came to, in few numbers. Takes its errors out of the report.
-fn summary(report: &mut Report, started_at: Timestamp) -> SyncRun {
+fn summary(report: &mut TransferReport, started_at: Timestamp) -> SyncRun {
     let sum = |count: fn(&mpsync_transfer::WindowReport) -> u64| {
         report.datasets.iter().map(|d| d.sum(count)).sum::<u64>()
     };
@@ -170,15 +176,15 @@ fn summary(report: &mut Report, started_at: Timestamp) -> SyncRun {
         bytes,
         hint: failure
             .as_ref()
-            .and_then(|e| e.advice().map(ToOwned::to_owned)),
-        error: failure.map(|e| e.what()),
+            .and_then(|e| e.hint().map(ToOwned::to_owned)),
+        error: failure.map(|e| e.message()),
     }
 }
 
-fn request(world: &World, manual: Manual, now: Timestamp) -> Request {
-    let config = world.live.borrow().clone();
+fn request(context: &DaemonContext, manual: Manual, now: Timestamp) -> TransferRequest {
+    let config = context.live.borrow().clone();
     let sync = &config.sync;
-    let mut request = Request::new(Goal::Sync, sync);
+    let mut request = TransferRequest::new(Goal::Sync, sync);
     request.now = now;
     request.range.from = manual.lookback_hours.and_then(|hours| {
         now.checked_sub(SignedDuration::from_hours(hours.into()))

@@ -3,39 +3,43 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::World;
+use super::DaemonContext;
 use mpsync_core::dataset::Dataset;
 use mpsync_core::error::{Error, Result};
-use mpsync_ingest::{IngestStats, Options};
+use mpsync_ingest::{IngestOptions, IngestStats};
 
 /// How often is looked whether it ingests.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Ingests until the daemon is to end, or until something cannot be helped.
-pub(super) async fn run(world: &World, stats: Arc<IngestStats>) -> Result<()> {
-    let datasets: Vec<&Dataset> = world.datasets.iter().collect();
-    let options = Options {
+pub(super) async fn run(context: &DaemonContext, stats: Arc<IngestStats>) -> Result<()> {
+    let datasets: Vec<&Dataset> = context.datasets.iter().collect();
+    let options = IngestOptions {
         stats: Some(stats.clone()),
         // One stream for all datasets, whichever of them this process ingests.
-        stream_subjects: world.all.iter().flat_map(|d| d.subjects.clone()).collect(),
-        reloaded: Some(world.live.clone()),
-        ..Options::default()
+        stream_subjects: context
+            .all
+            .iter()
+            .flat_map(|d| d.subjects.clone())
+            .collect(),
+        reloaded: Some(context.live.clone()),
+        ..IngestOptions::default()
     };
     let ingest = mpsync_ingest::run(
-        &world.config,
+        &context.config,
         &datasets,
-        world.hot.clone(),
-        world.shutdown.clone(),
+        context.hot.clone(),
+        context.shutdown.clone(),
         options,
     );
     tokio::select! {
         ended = ingest => ended.map(drop),
-        never = look(world, &stats) => never,
+        never = check(context, &stats) => never,
     }
 }
 
 /// Says whether it ingests, for ever.
-async fn look(world: &World, stats: &IngestStats) -> Result<()> {
+async fn check(context: &DaemonContext, stats: &IngestStats) -> Result<()> {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let all = stats.snapshot().datasets;
@@ -43,11 +47,11 @@ async fn look(world: &World, stats: &IngestStats) -> Result<()> {
             .iter()
             .find_map(|d| Some((&d.dataset, d.stalled.as_ref()?)));
         match stalled {
-            Some((dataset, why)) => world
+            Some((dataset, why)) => context
                 .state
                 .failed("ingest", &format!("{dataset} is stalled: {why}")),
-            None if all.iter().all(|d| d.lives > 0) => world.state.succeeded("ingest", None),
-            None => world.state.failed(
+            None if all.iter().all(|d| d.sessions > 0) => context.state.succeeded("ingest", None),
+            None => context.state.failed(
                 "ingest",
                 &Error::nats("not all datasets are ingested yet").to_string(),
             ),

@@ -4,11 +4,11 @@
 //! goes on. A process of one side ends with it.
 
 mod cold;
-mod gather;
 mod hot;
 pub mod http;
-mod last;
+mod last_run;
 mod notify;
+mod probes;
 mod schedule;
 mod sweep;
 mod windows;
@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::{Access, Limits, Listening, Mode, Places, State, serve};
+use crate::http::{Access, DaemonState, DataSources, HttpLimits, Listening, Mode, serve};
 use mpsync_clickhouse::Tier;
 use mpsync_config::Config;
 use mpsync_core::dataset::{Dataset, TierRole};
@@ -36,7 +36,7 @@ const SETTLED: Duration = Duration::from_mins(5);
 
 /// How a daemon runs.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct DaemonOptions {
     /// Which sides run.
     pub mode: Mode,
     /// Whom it tells how it is.
@@ -47,7 +47,7 @@ pub struct Options {
 
 /// What the sides work with.
 #[derive(Debug, Clone)]
-struct World {
+struct DaemonContext {
     mode: Mode,
     /// As it was at the start.
     config: Arc<Config>,
@@ -59,7 +59,7 @@ struct World {
     datasets: Arc<Vec<Dataset>>,
     hot: Tier,
     cold: Tier,
-    state: State,
+    state: DaemonState,
     shutdown: CancellationToken,
 }
 
@@ -70,7 +70,7 @@ pub async fn run(
     config: &Config,
     all: &[Dataset],
     datasets: Vec<Dataset>,
-    options: Options,
+    options: DaemonOptions,
     shutdown: CancellationToken,
 ) -> Result<()> {
     let mode = options.mode;
@@ -80,7 +80,7 @@ pub async fn run(
         .then(|| Arc::new(IngestStats::new(ingested.map(|d| d.name.as_str()))));
     let schedule = mode.is_cold().then(|| config.sync.schedule.to_string());
     let (config, datasets) = (Arc::new(config.clone()), Arc::new(datasets));
-    let world = World {
+    let context = DaemonContext {
         mode,
         config: config.clone(),
         live: options.live.clone(),
@@ -88,11 +88,11 @@ pub async fn run(
         datasets: datasets.clone(),
         hot: Tier::new(TierRole::Hot, &config.hot),
         cold: Tier::new(TierRole::Cold, &config.cold),
-        state: State::new(
+        state: DaemonState::new(
             mode,
             stats.clone(),
             schedule,
-            Places::new(config.clone(), datasets),
+            DataSources::new(config.clone(), datasets),
         ),
         shutdown: shutdown.clone(),
     };
@@ -112,9 +112,9 @@ pub async fn run(
         let ended = shutdown.clone().cancelled_owned();
         servers.spawn(serve(
             listening,
-            world.state.clone(),
+            context.state.clone(),
             access.clone(),
-            Limits::from(&config.http),
+            HttpLimits::from(&config.http),
             config.http.certificate.clone(),
             ended,
         ));
@@ -125,8 +125,8 @@ pub async fn run(
     let hot = async {
         match stats {
             Some(stats) => {
-                keep_up("ingest", &world, async || {
-                    hot::run(&world, stats.clone()).await
+                keep_up("ingest", &context, async || {
+                    hot::run(&context, stats.clone()).await
                 })
                 .await
             }
@@ -135,7 +135,7 @@ pub async fn run(
     };
     let cold = async {
         match mode.is_cold() {
-            true => keep_up("transfers", &world, async || cold::run(&world).await).await,
+            true => keep_up("transfers", &context, async || cold::run(&context).await).await,
             false => Ok(()),
         }
     };
@@ -145,7 +145,7 @@ pub async fn run(
         manager.stopping();
     };
     let watched = manager.watchdog(&shutdown);
-    let gathered = gather::repeat(&world);
+    let gathered = probes::repeat(&context);
     let (hot, cold, served, ..) = tokio::join!(hot, cold, served, gathered, watched, ending);
     hot.and(cold).and(served)
 }
@@ -156,7 +156,7 @@ async fn all_served(mut servers: JoinSet<()>, shutdown: &CancellationToken) -> R
     while let Some(ended) = servers.join_next().await {
         if let Err(e) = ended {
             shutdown.cancel();
-            first = Err(Error::new(Cause::Io(std::io::Error::other(e))).doing("serving HTTP"));
+            first = Err(Error::new(Cause::Io(std::io::Error::other(e))).context("serving HTTP"));
         }
     }
     first
@@ -169,22 +169,22 @@ async fn all_served(mut servers: JoinSet<()>, shutdown: &CancellationToken) -> R
 /// with it: its service manager knows better when to start it again.
 async fn keep_up(
     name: &'static str,
-    world: &World,
+    context: &DaemonContext,
     mut side: impl AsyncFnMut() -> Result<()>,
 ) -> Result<()> {
     let mut failed = 0;
     loop {
         let started = Instant::now();
         let ended = side().await;
-        if world.shutdown.is_cancelled() {
+        if context.shutdown.is_cancelled() {
             return ended;
         }
         let why = ended
             .err()
             .unwrap_or_else(|| Error::busy("it ended by itself"));
-        world.state.failed(name, &why.to_string());
-        if world.mode != Mode::Both {
-            world.shutdown.cancel();
+        context.state.failed(name, &why.to_string());
+        if context.mode != Mode::Both {
+            context.shutdown.cancel();
             return Err(why);
         }
         if why.disposition() == Disposition::Halt {
@@ -197,7 +197,7 @@ async fn keep_up(
         };
         let pause = Backoff::DAEMON.pause(failed, rand::rng().random());
         tracing::error!(side = name, failed, pause = ?pause, error = %why, "a side failed and is started again");
-        let slept = world
+        let slept = context
             .shutdown
             .run_until_cancelled(tokio::time::sleep(pause));
         if slept.await.is_none() {

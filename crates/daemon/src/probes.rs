@@ -7,7 +7,7 @@ use clickhouse::Row;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{World, windows};
+use super::{DaemonContext, windows};
 use crate::http::{ArchiveDataset, ArchiveFigures, TierDataset, TierFigures};
 use mpsync_archive::Archive;
 use mpsync_clickhouse::{Tier, ident, literal};
@@ -21,19 +21,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Gathers until the daemon is to end.
-pub(super) async fn repeat(world: &World) {
-    let shutdown = world.shutdown.clone();
+pub(super) async fn repeat(context: &DaemonContext) {
+    let shutdown = context.shutdown.clone();
     let looks = async {
         loop {
-            world.state.look();
+            context.state.sample_ingest();
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };
     let tiers = async {
         loop {
-            tokio::join!(tier(world, &world.hot), async {
-                if world.state.desk().is_some() {
-                    tier(world, &world.cold).await;
+            tokio::join!(tier(context, &context.hot), async {
+                if context.state.sync_control().is_some() {
+                    tier(context, &context.cold).await;
                 }
             });
             tokio::time::sleep(EVERY).await;
@@ -43,9 +43,9 @@ pub(super) async fn repeat(world: &World) {
         tokio::join!(
             looks,
             tiers,
-            broker(world),
-            archive(world),
-            windows::gather(world)
+            broker(context),
+            archive(context),
+            windows::repeat(context)
         )
     };
     let _: Option<((), (), (), (), ())> = shutdown.run_until_cancelled(all).await;
@@ -89,7 +89,7 @@ struct DiskRow {
     free: u64,
 }
 
-async fn tier(world: &World, tier: &Tier) {
+async fn tier(context: &DaemonContext, tier: &Tier) {
     let name = tier.role().to_string();
     let asked = async {
         let tables = tier
@@ -108,36 +108,36 @@ async fn tier(world: &World, tier: &Tier) {
             .fetch_all::<DiskRow>()
             .await
             .map_err(|e| tier.error(e))?;
-        let spans = spans(world, tier, &tables).await?;
+        let spans = spans(context, tier, &tables).await?;
         Ok((tables, spans, disks))
     };
     match timed(&name, asked).await {
         Err(e) => {
-            world.state.failed(&name, &e.to_string());
+            context.state.failed(&name, &e.to_string());
             let figures = TierFigures {
                 reachable: false,
-                error: Some(e.what()),
-                ..world.state.last_of(tier.role())
+                error: Some(e.message()),
+                ..context.state.last_of(tier.role())
             };
-            world.state.tier(tier.role(), figures);
+            context.state.tier(tier.role(), figures);
         }
         Ok(((tables, spans, disks), latency)) => {
-            world.state.succeeded(&name, Some(latency));
+            context.state.succeeded(&name, Some(latency));
             for disk in disks {
-                world
+                context
                     .state
                     .free(&format!("{name} {}", disk.name), disk.free);
             }
-            world
+            context
                 .state
-                .tier(tier.role(), figures(world, &tables, &spans));
+                .tier(tier.role(), figures(context, &tables, &spans));
         }
     }
 }
 
 /// The first and the last event time of each table whose parts know it: no row is read for them.
-async fn spans(world: &World, tier: &Tier, tables: &[TableRow]) -> Result<Vec<SpanRow>> {
-    let known = world.datasets.iter().filter(|dataset| {
+async fn spans(context: &DaemonContext, tier: &Tier, tables: &[TableRow]) -> Result<Vec<SpanRow>> {
+    let known = context.datasets.iter().filter(|dataset| {
         tables.iter().any(|t| {
             t.table == dataset.table && t.rows > 0 && t.partition_key.contains(&dataset.time_column)
         })
@@ -162,8 +162,8 @@ async fn spans(world: &World, tier: &Tier, tables: &[TableRow]) -> Result<Vec<Sp
     asked.await.map_err(|e| tier.error(e))
 }
 
-fn figures(world: &World, tables: &[TableRow], spans: &[SpanRow]) -> TierFigures {
-    let datasets: Vec<TierDataset> = world
+fn figures(context: &DaemonContext, tables: &[TableRow], spans: &[SpanRow]) -> TierFigures {
+    let datasets: Vec<TierDataset> = context
         .datasets
         .iter()
         .map(|dataset| {
@@ -190,15 +190,15 @@ fn figures(world: &World, tables: &[TableRow], spans: &[SpanRow]) -> TierFigures
 }
 
 /// Asks NATS over a connection that lasts, for ever.
-async fn broker(world: &World) {
-    if world.state.desk().is_some() && world.datasets.is_empty() {
+async fn broker(context: &DaemonContext) {
+    if context.state.sync_control().is_some() && context.datasets.is_empty() {
         return;
     }
     loop {
-        let client = match mpsync_nats::connect(&world.config.nats).await {
+        let client = match mpsync_nats::connect(&context.config.nats).await {
             Ok(client) => client,
             Err(e) => {
-                world.state.failed("nats", &e.to_string());
+                context.state.failed("nats", &e.to_string());
                 tokio::time::sleep(EVERY).await;
                 continue;
             }
@@ -207,9 +207,9 @@ async fn broker(world: &World) {
         loop {
             let asked = async { jetstream.query_account().await.map_err(Error::nats) };
             match timed("JetStream", asked).await {
-                Ok((_, latency)) => world.state.succeeded("nats", Some(latency)),
+                Ok((_, latency)) => context.state.succeeded("nats", Some(latency)),
                 Err(e) => {
-                    world.state.failed("nats", &e.to_string());
+                    context.state.failed("nats", &e.to_string());
                     tokio::time::sleep(EVERY).await;
                     break;
                 }
@@ -219,31 +219,31 @@ async fn broker(world: &World) {
     }
 }
 
-async fn archive(world: &World) {
-    if world.state.desk().is_none() {
+async fn archive(context: &DaemonContext) {
+    if context.state.sync_control().is_none() {
         return;
     }
     loop {
         let started = Instant::now();
-        match archive_figures(world).await {
+        match archive_figures(context).await {
             Ok(figures) => {
-                world
+                context
                     .state
                     .succeeded("archive", Some(started.elapsed().as_secs_f64()));
                 if let Some(free) = figures.free_bytes {
-                    world.state.free("archive", free);
+                    context.state.free("archive", free);
                 }
-                world.state.archive(figures);
+                context.state.archive(figures);
             }
-            Err(e) => world.state.failed("archive", &e.to_string()),
+            Err(e) => context.state.failed("archive", &e.to_string()),
         }
         // All manifests are read: an archive of years takes its time, and is asked the less often.
         tokio::time::sleep(EVERY.max(started.elapsed() * 20)).await;
     }
 }
 
-async fn archive_figures(world: &World) -> Result<ArchiveFigures> {
-    let archive = Archive::open_read_only(&world.config.archive).await?;
+async fn archive_figures(context: &DaemonContext) -> Result<ArchiveFigures> {
+    let archive = Archive::open_read_only(&context.config.archive).await?;
     let mut figures = ArchiveFigures {
         location: archive.root().map_or_else(
             || "object store".to_owned(),
@@ -252,7 +252,7 @@ async fn archive_figures(world: &World) -> Result<ArchiveFigures> {
         free_bytes: archive.root().map(free_bytes).transpose()?,
         ..ArchiveFigures::default()
     };
-    for dataset in world.datasets.iter() {
+    for dataset in context.datasets.iter() {
         let mut of_dataset = ArchiveDataset {
             dataset: dataset.name.to_string(),
             ..ArchiveDataset::default()
@@ -277,6 +277,6 @@ async fn archive_figures(world: &World) -> Result<ArchiveFigures> {
 fn free_bytes(folder: &Path) -> Result<u64> {
     let facts = rustix::fs::statvfs(folder)
         .map_err(std::io::Error::from)
-        .doing(|| format!("asking how much is free in {}", folder.display()))?;
+        .context(|| format!("asking how much is free in {}", folder.display()))?;
     Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
 }

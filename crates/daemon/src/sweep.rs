@@ -5,11 +5,11 @@
 
 use jiff::Timestamp;
 
-use super::{World, last, schedule};
-use crate::http::{Desk, SweepRun};
+use super::{DaemonContext, last_run, schedule};
+use crate::http::{SweepRun, SyncControl};
 use mpsync_archive::Archive;
 use mpsync_core::error::Result;
-use mpsync_replay::sweep_doors;
+use mpsync_replay::sweep_insert_gates;
 use mpsync_transfer::{SWEPT_AGE, Sweep, TransferContext};
 
 /// When sweeps are due.
@@ -19,68 +19,68 @@ pub(super) struct Sweeper {
 }
 
 impl Sweeper {
-    pub(super) async fn begin(desk: &Desk, archive: &Archive) -> Self {
+    pub(super) async fn begin(sync_control: &SyncControl, archive: &Archive) -> Self {
         let mut sweeper = Self { began: None };
-        sweeper.recall(desk, archive).await;
+        sweeper.recall(sync_control, archive).await;
         sweeper
     }
 
-    async fn recall(&mut self, desk: &Desk, archive: &Archive) {
-        if let Some(run) = last::read::<SweepRun>(archive).await {
+    async fn recall(&mut self, sync_control: &SyncControl, archive: &Archive) {
+        if let Some(run) = last_run::read::<SweepRun>(archive).await {
             self.began = self.began.max(Some(run.started_at));
-            desk.recall_sweep(run);
+            sync_control.recall_sweep(run);
         }
     }
 
     /// When the next one is due, as the configuration stands now.
-    pub(super) fn due(&self, world: &World) -> Timestamp {
-        let interval = world.live.borrow().sync.gc_interval;
+    pub(super) fn due(&self, context: &DaemonContext) -> Timestamp {
+        let interval = context.live.borrow().sync.gc_interval;
         schedule::sweep(interval, self.began, Timestamp::now())
     }
 
-    fn is_due(&self, world: &World) -> bool {
-        self.due(world) <= Timestamp::now() && !world.shutdown.is_cancelled()
+    fn is_due(&self, context: &DaemonContext) -> bool {
+        self.due(context) <= Timestamp::now() && !context.shutdown.is_cancelled()
     }
 
     /// Sweeps, if it is time.
     pub(super) async fn sweep_if_due(
         &mut self,
-        world: &World,
-        desk: &Desk,
-        context: &TransferContext,
+        context: &DaemonContext,
+        sync_control: &SyncControl,
+        transfers: &TransferContext,
     ) {
-        if !self.is_due(world) {
+        if !self.is_due(context) {
             return;
         }
         // Another daemon of this archive may have done it meanwhile.
-        self.recall(desk, &context.archive).await;
-        if !self.is_due(world) {
+        self.recall(sync_control, &transfers.archive).await;
+        if !self.is_due(context) {
             return;
         }
         let started_at = Timestamp::now();
-        let swept = sweep(context).await;
-        if world.shutdown.is_cancelled() {
+        let swept = sweep(transfers).await;
+        if context.shutdown.is_cancelled() {
             // One that the daemon's end broke off is made up for by the next process.
             return;
         }
-        let run = told(swept, started_at);
+        let run = record(swept, started_at);
         self.began = Some(started_at);
-        last::write(&context.archive, &run).await;
-        desk.swept(run);
+        last_run::write(&transfers.archive, &run).await;
+        sync_control.swept(run);
     }
 }
 
-async fn sweep(context: &TransferContext) -> Result<Sweep> {
-    let mut sweep = mpsync_transfer::gc(context, SWEPT_AGE, false).await?;
-    for tier in [&context.hot, &context.cold] {
-        let doors = sweep_doors(tier, SWEPT_AGE, false).await;
-        sweep.take_doors(tier.role(), doors);
+async fn sweep(transfers: &TransferContext) -> Result<Sweep> {
+    let mut sweep = mpsync_transfer::gc(transfers, SWEPT_AGE, false).await?;
+    for tier in [&transfers.hot, &transfers.cold] {
+        let gates = sweep_insert_gates(tier, SWEPT_AGE, false).await;
+        sweep.add_insert_gates(tier.role(), gates);
     }
     Ok(sweep)
 }
 
 /// What it came to, in the log and as a document.
-fn told(swept: Result<Sweep>, started_at: Timestamp) -> SweepRun {
+fn record(swept: Result<Sweep>, started_at: Timestamp) -> SweepRun {
     let (sweep, error) = match swept {
         Ok(sweep) => {
             let error = failure(&sweep.failed);
@@ -136,13 +136,13 @@ mod tests {
     #[test]
     fn a_sweep_that_failed_in_part_says_how_much_and_the_first_of_it() {
         let started_at: Timestamp = "2026-01-05T14:00:00Z".parse().unwrap();
-        let done = told(Ok(Sweep::default()), started_at);
+        let done = record(Ok(Sweep::default()), started_at);
         assert!(done.ok && done.error.is_none());
         let mut sweep = Sweep::default();
         sweep.failed.push("a: full\n  hint: free some".to_owned());
         assert_eq!(failure(&sweep.failed).as_deref(), Some("a: full"));
         sweep.failed.push("b".to_owned());
-        let run = told(Ok(sweep), started_at);
+        let run = record(Ok(sweep), started_at);
         assert!(!run.ok);
         let error = run.error.as_deref();
         assert_eq!(

@@ -16,14 +16,14 @@ use tokio::sync::{Notify, mpsc};
 
 use super::compression::{Encoder, Encoding};
 use super::exception::Exception;
-use super::ffi::Counts;
-use super::open::Identity;
+use super::ffi::StatementCounts;
+use super::lifecycle::Identity;
 
 /// An answer.
-pub(super) type Answer = Response<AnswerBody>;
+pub(super) type HttpAnswer = Response<AnswerBody>;
 
 /// A piece of a streamed body.
-pub(super) enum Piece {
+pub(super) enum AnswerPiece {
     Data(Bytes),
     /// The exception in which the body ends: when it has left, the connection is broken.
     LastWords(Bytes),
@@ -45,7 +45,7 @@ impl std::error::Error for BrokenOff {}
 pub(super) enum AnswerBody {
     Whole(Option<Bytes>),
     Streamed {
-        pieces: mpsc::Receiver<Piece>,
+        pieces: mpsc::Receiver<AnswerPiece>,
         /// Told after each flush of the connection.
         flushed: Arc<Notify>,
         /// Set when the last words were handed over: done when they have left.
@@ -54,7 +54,7 @@ pub(super) enum AnswerBody {
 }
 
 impl AnswerBody {
-    pub(super) fn streamed(pieces: mpsc::Receiver<Piece>, flushed: Arc<Notify>) -> Self {
+    pub(super) fn streamed(pieces: mpsc::Receiver<AnswerPiece>, flushed: Arc<Notify>) -> Self {
         Self::Streamed {
             pieces,
             flushed,
@@ -83,8 +83,8 @@ impl Body for AnswerBody {
                 breaking,
             } => pieces.poll_recv(cx).map(|piece| match piece {
                 None => None,
-                Some(Piece::Data(data)) => Some(Ok(Frame::data(data))),
-                Some(Piece::LastWords(data)) => {
+                Some(AnswerPiece::Data(data)) => Some(Ok(Frame::data(data))),
+                Some(AnswerPiece::LastWords(data)) => {
                     *breaking = Some(Box::pin(Arc::clone(flushed).notified_owned()));
                     Some(Ok(Frame::data(data)))
                 }
@@ -112,7 +112,7 @@ const FILE_BYTES: usize = 256 << 10;
 const PIECES_AHEAD: usize = 4;
 
 /// Sends so many bytes of a file, from where it stands. One that is shorter breaks the answer off.
-pub(super) fn file_pieces(mut file: tokio::fs::File, length: u64) -> mpsc::Receiver<Piece> {
+pub(super) fn file_pieces(mut file: tokio::fs::File, length: u64) -> mpsc::Receiver<AnswerPiece> {
     let (pieces, receiver) = mpsc::channel(PIECES_AHEAD);
     tokio::spawn(async move {
         let mut left = length;
@@ -121,11 +121,11 @@ pub(super) fn file_pieces(mut file: tokio::fs::File, length: u64) -> mpsc::Recei
             let piece = match (&mut file).take(left).read_buf(&mut piece).await {
                 Ok(1..) => {
                     left -= piece.len() as u64;
-                    Piece::Data(piece.freeze())
+                    AnswerPiece::Data(piece.freeze())
                 }
                 Ok(0) | Err(_) => {
                     left = 0;
-                    Piece::LastWords(Bytes::new())
+                    AnswerPiece::LastWords(Bytes::new())
                 }
             };
             if pieces.send(piece).await.is_err() {
@@ -196,7 +196,7 @@ impl Heading {
     }
 
     /// An answer with these headers; `summary` as far as it is known.
-    pub(super) fn answer(&self, format: &str, body: AnswerBody, summary: &str) -> Answer {
+    pub(super) fn answer(&self, format: &str, body: AnswerBody, summary: &str) -> HttpAnswer {
         let mut answer = Response::new(body);
         let headers = answer.headers_mut();
         let mut put = |name: &'static str, value: &str| {
@@ -221,7 +221,7 @@ impl Heading {
     }
 
     /// An exception that is known before anything was answered.
-    pub(super) fn refusal(&self, exception: &Exception) -> Answer {
+    pub(super) fn refusal(&self, exception: &Exception) -> HttpAnswer {
         // As a server does, compressed as the client asked: clients decompress without looking at the status.
         let (text, encoded) = match self.encode(self.line(exception).as_bytes()) {
             Ok(body) => (body, true),
@@ -230,7 +230,7 @@ impl Heading {
         let mut answer = self.answer(
             "",
             AnswerBody::Whole(Some(text.into())),
-            &summary(&Counts::default(), Duration::ZERO),
+            &summary(&StatementCounts::default(), Duration::ZERO),
         );
         if !encoded {
             answer.headers_mut().remove(CONTENT_ENCODING);
@@ -283,7 +283,7 @@ fn without_passwords(text: &str) -> String {
 }
 
 /// Status and code of a refusal.
-pub(super) fn mark(answer: &mut Answer, exception: &Exception) {
+pub(super) fn mark(answer: &mut HttpAnswer, exception: &Exception) {
     *answer.status_mut() = exception.status();
     let headers = answer.headers_mut();
     headers.insert(
@@ -297,7 +297,7 @@ pub(super) fn mark(answer: &mut Answer, exception: &Exception) {
 }
 
 /// A plain text, for `/ping` and for what is refused before there is a query.
-pub(super) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Answer {
+pub(super) fn plain(status: StatusCode, text: impl Into<Bytes>) -> HttpAnswer {
     let mut answer = Response::new(AnswerBody::Whole(Some(text.into())));
     *answer.status_mut() = status;
     answer.headers_mut().insert(
@@ -308,14 +308,14 @@ pub(super) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Answer {
 }
 
 /// An exception before there is a query.
-pub(super) fn plain_refusal(exception: &Exception) -> Answer {
+pub(super) fn plain_refusal(exception: &Exception) -> HttpAnswer {
     let mut answer = plain(exception.status(), format!("{}\n", exception.text));
     mark(&mut answer, exception);
     answer
 }
 
 /// `X-ClickHouse-Summary`: numbers as text, as ClickHouse has it.
-pub(super) fn summary(counts: &Counts, elapsed: Duration) -> String {
+pub(super) fn summary(counts: &StatementCounts, elapsed: Duration) -> String {
     let fields = [
         ("read_rows", counts.rows_read),
         ("read_bytes", counts.bytes_read),

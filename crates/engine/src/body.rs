@@ -17,7 +17,7 @@ const IDLE_MAX: Duration = Duration::from_mins(5);
 const DRAINED_BYTES_MAX: usize = 64 << 20;
 const DRAINED_TIME_MAX: Duration = Duration::from_secs(10);
 
-enum Piece {
+enum RequestPiece {
     Data(Bytes),
     End,
     Broken(String),
@@ -25,7 +25,7 @@ enum Piece {
 
 /// Reads a body in a blocking thread. A body that breaks off is an error: an early end is never taken for the end.
 pub(super) struct BodyReader {
-    pieces: mpsc::Receiver<Piece>,
+    pieces: mpsc::Receiver<RequestPiece>,
     current: Bytes,
     ended: bool,
 }
@@ -53,18 +53,18 @@ impl BodyReader {
     }
 }
 
-async fn pump(mut body: Incoming, sender: mpsc::Sender<Piece>) {
+async fn pump(mut body: Incoming, sender: mpsc::Sender<RequestPiece>) {
     loop {
         let piece = match timeout(IDLE_MAX, body.frame()).await {
-            Err(_) => Piece::Broken("the client sent nothing for five minutes".into()),
-            Ok(None) => Piece::End,
-            Ok(Some(Err(e))) => Piece::Broken(format!("the body broke off: {e}")),
+            Err(_) => RequestPiece::Broken("the client sent nothing for five minutes".into()),
+            Ok(None) => RequestPiece::End,
+            Ok(Some(Err(e))) => RequestPiece::Broken(format!("the body broke off: {e}")),
             Ok(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) => Piece::Data(data),
+                Ok(data) => RequestPiece::Data(data),
                 Err(_trailers) => continue,
             },
         };
-        let last = !matches!(piece, Piece::Data(_));
+        let last = !matches!(piece, RequestPiece::Data(_));
         if sender.send(piece).await.is_err() {
             // The answer is an error, and on its way. A client that is cut off while it sends might not get to see it.
             let _ = timeout(DRAINED_TIME_MAX, drain(body)).await;
@@ -93,9 +93,9 @@ impl Read for BodyReader {
                 return Ok(0);
             }
             match self.pieces.blocking_recv() {
-                Some(Piece::Data(data)) => self.current = data,
-                Some(Piece::End) => self.ended = true,
-                Some(Piece::Broken(why)) => {
+                Some(RequestPiece::Data(data)) => self.current = data,
+                Some(RequestPiece::End) => self.ended = true,
+                Some(RequestPiece::Broken(why)) => {
                     return Err(io::Error::new(io::ErrorKind::ConnectionAborted, why));
                 }
                 None => {

@@ -11,14 +11,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::body::BodyReader;
 use super::compression::decoder;
 use super::exception::{Exception, code};
-use super::ffi::{Connection, Counts};
-use super::files::{self, Files};
-use super::guard;
-use super::open::Engine;
-use super::request::Request;
-use super::session::Lease;
+use super::ffi::{Connection, StatementCounts};
+use super::files::{self, FileRoots};
+use super::lifecycle::Engine;
+use super::request::EngineRequest;
+use super::session::ConnectionLease;
 use super::spool::Spool;
 use super::statement::{self, Statement};
+use super::statement_policy;
 
 /// The most that a statement may have in bytes, the data of an insert not counted.
 const STATEMENT_BYTES_MAX: usize = 64 << 20;
@@ -28,7 +28,7 @@ const READ_BYTES: usize = 256 << 10;
 /// A request whose statement is known: what remains to be done.
 pub(super) struct Job {
     pub(super) statement: Statement,
-    pub(super) request: Request,
+    pub(super) request: EngineRequest,
     /// What was read of the body behind the statement's head, and the rest of it: the data of an insert.
     data: Vec<u8>,
     rest: Box<dyn Read + Send>,
@@ -41,9 +41,9 @@ pub(super) struct Job {
 }
 
 /// What a statement came to.
-pub(super) struct Outcome {
+pub(super) struct StatementOutcome {
     pub(super) body: Vec<u8>,
-    pub(super) counts: Counts,
+    pub(super) counts: StatementCounts,
     pub(super) elapsed: Duration,
 }
 
@@ -56,7 +56,7 @@ impl Job {
     /// Reads the statement off the body. Blocks.
     pub(super) fn read(
         engine: &Engine,
-        request: Request,
+        request: EngineRequest,
         body: BodyReader,
         tag: String,
         address: SocketAddr,
@@ -77,10 +77,10 @@ impl Job {
     }
 
     /// Refuses what would leave the engine's folder, and puts in place what names files within it. Blocks.
-    fn checked(mut self, files: &Files) -> Result<Self, Exception> {
+    fn checked(mut self, files: &FileRoots) -> Result<Self, Exception> {
         let text = match &mut self.statement {
             Statement::Select { head, tail, .. } => {
-                if !guard::check(tail)?.is_empty() {
+                if !statement_policy::check(tail)?.is_empty() {
                     return Err(Exception::syntax("file() stands behind FORMAT"));
                 }
                 head
@@ -88,8 +88,8 @@ impl Job {
             Statement::Insert { head, .. } => head,
             Statement::Other { text, .. } => text,
         };
-        guard::check_fields(&self.request, text)?;
-        let uses = guard::check(text)?;
+        statement_policy::check_fields(&self.request, text)?;
+        let uses = statement_policy::check(text)?;
         if !uses.is_empty() {
             let count = files.replace(text, &uses, &self.files)?;
             make_room(&mut self.request.settings, text.len(), count);
@@ -131,9 +131,9 @@ impl Job {
         mut self,
         engine: &Engine,
         permit: OwnedSemaphorePermit,
-    ) -> Result<Outcome, Exception> {
+    ) -> Result<StatementOutcome, Exception> {
         let started = Instant::now();
-        let data = self.take_data(engine)?;
+        let data = self.read_data(engine)?;
         self.allow_expressions(data.as_ref())?;
         let mut lease = engine
             .inner
@@ -173,7 +173,7 @@ impl Job {
             Ok(done)
         });
         let (body, counts) = outcome.map_err(|e| e.without(&comment).without(&self.files))?;
-        Ok(Outcome {
+        Ok(StatementOutcome {
             body,
             counts,
             elapsed: started.elapsed(),
@@ -181,13 +181,13 @@ impl Job {
     }
 
     /// The data of an insert, whole: of a body that breaks off, nothing reaches the engine.
-    fn take_data(&mut self, engine: &Engine) -> Result<Option<Spool>, Exception> {
+    fn read_data(&mut self, engine: &Engine) -> Result<Option<Spool>, Exception> {
         if !matches!(self.statement, Statement::Insert { .. }) {
             return Ok(None);
         }
         let first = std::mem::take(&mut self.data);
         let folder = &engine.inner.temporary;
-        Spool::take(&first, &mut self.rest, folder, broken_body).map(Some)
+        Spool::collect(&first, &mut self.rest, folder, broken_body).map(Some)
     }
 
     /// Fields of the format Values may be expressions. They are interpreted where all of them could be looked at: in a body that
@@ -201,8 +201,9 @@ impl Job {
         let Some(held) = held.filter(|_| format.eq_ignore_ascii_case("Values")) else {
             return Ok(());
         };
-        if guard::check_expressions(held)? {
-            let settings = guard::OWN_SETTINGS.map(|name| (name.to_owned(), "1".to_owned()));
+        if statement_policy::check_expressions(held)? {
+            let settings =
+                statement_policy::OWN_SETTINGS.map(|name| (name.to_owned(), "1".to_owned()));
             self.request.settings.extend(settings);
         }
         Ok(())
@@ -218,7 +219,7 @@ fn insert(
     format: &str,
     parameters: &[(String, String)],
     data: Option<Spool>,
-) -> Result<(Vec<u8>, Counts), Exception> {
+) -> Result<(Vec<u8>, StatementCounts), Exception> {
     let mut stream = connection.insert(sql, format, parameters)?;
     if let Some(data) = data {
         // On an error the stream is dropped, which cancels it.
@@ -379,7 +380,10 @@ pub(super) struct Undo {
 
 /// Sets database and settings for a request. On a session's connection, what they were is given back for [`restore`]: fields of
 /// one request are not the session's.
-pub(super) fn prepare(lease: &mut Lease, request: &Request) -> Result<Undo, Exception> {
+pub(super) fn prepare(
+    lease: &mut ConnectionLease,
+    request: &EngineRequest,
+) -> Result<Undo, Exception> {
     let mut undo = Undo::default();
     let session = lease.is_session();
     let connection = lease.connection();
@@ -431,7 +435,7 @@ fn before(
 }
 
 /// Undoes [`prepare`] on a session's connection.
-pub(super) fn restore(lease: &mut Lease, undo: &Undo) {
+pub(super) fn restore(lease: &mut ConnectionLease, undo: &Undo) {
     for statement in &undo.statements {
         if let Err(e) = lease.connection().query(statement.as_bytes(), "Null", &[]) {
             tracing::warn!(error = %e, "a session keeps what a request set");

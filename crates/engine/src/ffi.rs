@@ -69,7 +69,7 @@ impl Library {
         // SAFETY: loading runs the library's initializers. They are those of ClickHouse, which are made to be loaded into a
         // foreign process; the caller chose the file, as it chooses the program itself.
         let library = unsafe { libloading::Library::new(path) }.map_err(|e| {
-            Error::engine(e.to_string()).doing(format!("loading {}", path.display()))
+            Error::engine(e.to_string()).context(format!("loading {}", path.display()))
         })?;
         // Leaked on purpose: the engine's threads run until the process ends.
         let library: &'static libloading::Library = Box::leak(Box::new(library));
@@ -128,16 +128,16 @@ impl Library {
 }
 
 /// What a statement did, with the bytes it answered.
-pub(super) struct Answer {
+pub(super) struct StatementAnswer {
     /// The result in the format asked for.
     pub(super) body: Vec<u8>,
     /// What was read and written.
-    pub(super) counts: Counts,
+    pub(super) counts: StatementCounts,
 }
 
 /// What a statement read and wrote.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Counts {
+pub(super) struct StatementCounts {
     pub(super) rows_read: u64,
     pub(super) bytes_read: u64,
     pub(super) result_rows: u64,
@@ -219,7 +219,7 @@ impl Connection {
         sql: &[u8],
         format: &str,
         parameters: &[(String, String)],
-    ) -> Result<Answer, Exception> {
+    ) -> Result<StatementAnswer, Exception> {
         let result = self.call(self.library.query, sql, format, parameters);
         QueryResult::new(self.library, result)?.into_answer()
     }
@@ -269,7 +269,7 @@ impl QueryResult {
         Ok(Self { library, handle })
     }
 
-    fn into_answer(self) -> Result<Answer, Exception> {
+    fn into_answer(self) -> Result<StatementAnswer, Exception> {
         let (library, handle) = (self.library, self.handle.as_ptr());
         // SAFETY: the handle is valid until `Drop`; the error, if any, is a NUL-terminated string that it owns.
         if let Some(text) = unsafe { owned_text((library.result_error)(handle)) } {
@@ -287,9 +287,9 @@ impl QueryResult {
             } else {
                 std::slice::from_raw_parts(buffer.cast::<u8>(), length).to_vec()
             };
-            Ok(Answer {
+            Ok(StatementAnswer {
                 body,
-                counts: Counts {
+                counts: StatementCounts {
                     rows_read: (library.result_storage_rows_read)(handle),
                     bytes_read: (library.result_storage_bytes_read)(handle),
                     result_rows: (library.result_rows_read)(handle),
@@ -343,11 +343,11 @@ impl InsertStream<'_> {
     }
 
     /// Ends the insert: when this returns counts, the rows are in the table.
-    pub(super) fn finish(mut self) -> Result<Counts, Exception> {
+    pub(super) fn finish(mut self) -> Result<StatementCounts, Exception> {
         self.end()
     }
 
-    fn end(&mut self) -> Result<Counts, Exception> {
+    fn end(&mut self) -> Result<StatementCounts, Exception> {
         self.finished = true;
         // SAFETY: called at most once a stream (`finished`), and the stream is freed by `Drop` after it.
         let result = unsafe { (self.connection.library.insert_done)(self.handle) };

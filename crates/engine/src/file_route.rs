@@ -10,10 +10,10 @@ use hyper::{Method, StatusCode};
 use tokio::io::AsyncSeekExt;
 use tokio::sync::Notify;
 
-use super::answer::{Answer, AnswerBody, file_pieces, plain};
+use super::answer::{AnswerBody, HttpAnswer, file_pieces, plain};
 use super::body::BodyReader;
-use super::files::{Place, ROUTE};
-use super::open::Engine;
+use super::files::{FileLocation, ROUTE};
+use super::lifecycle::Engine;
 
 /// Answers GET and HEAD with the file, or a range of it; takes a new file by POST, which gets its name when its query has ended well.
 pub(super) async fn answer(
@@ -21,7 +21,7 @@ pub(super) async fn answer(
     parts: &Parts,
     body: Incoming,
     flushed: Arc<Notify>,
-) -> Answer {
+) -> HttpAnswer {
     let named = parts
         .uri
         .path()
@@ -48,7 +48,7 @@ pub(super) async fn answer(
     done.unwrap_or_else(|e| refusal(&e))
 }
 
-fn refusal(error: &io::Error) -> Answer {
+fn refusal(error: &io::Error) -> HttpAnswer {
     let status = match error.kind() {
         io::ErrorKind::NotFound => StatusCode::NOT_FOUND,
         io::ErrorKind::AlreadyExists => StatusCode::CONFLICT,
@@ -62,9 +62,9 @@ fn refusal(error: &io::Error) -> Answer {
 async fn send(
     engine: &Engine,
     parts: &Parts,
-    place: Place,
+    place: FileLocation,
     flushed: Arc<Notify>,
-) -> io::Result<Answer> {
+) -> io::Result<HttpAnswer> {
     let engine = engine.clone();
     let file = blocking(move || engine.inner.files.open(&place)).await?;
     let mut file = tokio::fs::File::from_std(file);
@@ -93,7 +93,7 @@ async fn send(
         file.seek(SeekFrom::Start(from)).await?;
         AnswerBody::streamed(file_pieces(file, length), flushed)
     };
-    let mut answer = Answer::new(body);
+    let mut answer = HttpAnswer::new(body);
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -108,12 +108,17 @@ async fn send(
     Ok(answer)
 }
 
-async fn receive(engine: &Engine, tag: String, place: Place, body: Incoming) -> io::Result<Answer> {
+async fn receive(
+    engine: &Engine,
+    tag: String,
+    place: FileLocation,
+    body: Incoming,
+) -> io::Result<HttpAnswer> {
     let (engine, mut body) = (engine.clone(), BodyReader::start(body));
     blocking(move || {
         let mut file = engine.inner.files.create(&place)?;
         io::copy(&mut body, &mut file.file)?;
-        if engine.inner.running.keep(&tag, file) {
+        if engine.inner.running.store(&tag, file) {
             return Ok(());
         }
         Err(io::Error::other("its query has ended"))

@@ -15,11 +15,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use mpsync_core::error::{Context, Result};
 
-use super::beneath::{self, NewFile};
 use super::exception::{Exception, code};
 use super::execute::quoted;
-use super::guard::FileUse;
 use super::pattern::{is_pattern, matcher};
+use super::sandbox_dir::{self, NewFile};
+use super::statement_policy::FileUse;
 
 /// Where files are served to the engine's own queries.
 pub(super) const ROUTE: &str = "/_files/";
@@ -42,24 +42,24 @@ struct Root {
 }
 
 /// The folders that `file()` reaches: the engine's own first, to read and to write; the others to read.
-pub(super) struct Files {
+pub(super) struct FileRoots {
     roots: Vec<Root>,
 }
 
 /// A file below one of the roots.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct FileLocation {
     root: usize,
     parts: Vec<String>,
 }
 
-impl Files {
+impl FileRoots {
     /// Fails where a folder is not there.
     pub(super) fn new(own: &Path, readable: &[PathBuf]) -> Result<Self> {
         let root = |name: String, path: &Path, writable| -> Result<Root> {
             let path = path
                 .canonicalize()
-                .doing(|| format!("looking at the folder {} for file()", path.display()))?;
+                .context(|| format!("looking at the folder {} for file()", path.display()))?;
             Ok(Root {
                 name,
                 path,
@@ -74,7 +74,7 @@ impl Files {
     }
 
     /// The place that a path names. A relative one is below the engine's own folder. Pure: looks at the text only.
-    fn place(&self, path: &str) -> Result<Place, Exception> {
+    fn place(&self, path: &str) -> Result<FileLocation, Exception> {
         let text = Path::new(path);
         let (root, below) = if text.is_absolute() {
             let found = self
@@ -114,7 +114,7 @@ impl Files {
                 path.escape_debug()
             )));
         }
-        Ok(Place { root, parts })
+        Ok(FileLocation { root, parts })
     }
 
     /// Puts a `url()` of this process in the place of each `file()`. `base` is where [`ROUTE`] is served to this query.
@@ -147,7 +147,7 @@ impl Files {
         Ok(count)
     }
 
-    fn check_writable(&self, place: &Place) -> Result<(), Exception> {
+    fn check_writable(&self, place: &FileLocation) -> Result<(), Exception> {
         let path = place.parts.join("/");
         if !self.roots[place.root].writable {
             return Err(Exception::denied(format!(
@@ -171,7 +171,7 @@ impl Files {
     }
 
     /// The files that a place stands for: itself, or those that match it. Fails where there is none. Blocks.
-    fn expand(&self, place: Place) -> Result<Vec<Place>, Exception> {
+    fn expand(&self, place: FileLocation) -> Result<Vec<FileLocation>, Exception> {
         let pattern = place.parts.join("/");
         if !is_pattern(&pattern) {
             self.open(&place).map_err(|e| not_opened(&pattern, &e))?;
@@ -207,14 +207,14 @@ impl Files {
             )));
         }
         found.sort();
-        let place = |parts| Place {
+        let place = |parts| FileLocation {
             root: place.root,
             parts,
         };
         Ok(found.into_iter().map(place).collect())
     }
 
-    fn url_path(&self, place: &Place) -> String {
+    fn url_path(&self, place: &FileLocation) -> String {
         let encoded = place
             .parts
             .iter()
@@ -226,7 +226,7 @@ impl Files {
     }
 
     /// The place that a URL's path names, without [`ROUTE`] and the query's tag.
-    pub(super) fn place_of_url(&self, path: &str) -> Option<Place> {
+    pub(super) fn place_of_url(&self, path: &str) -> Option<FileLocation> {
         let mut parts = path
             .split('/')
             .map(|p| percent_decode_str(p).decode_utf8().map(String::from));
@@ -235,21 +235,21 @@ impl Files {
         let parts: Vec<String> = parts.collect::<Result<_, _>>().ok()?;
         let is_plain =
             |p: &String| !matches!(p.as_str(), "" | "." | "..") && !p.contains(['/', '\0']);
-        (!parts.is_empty() && parts.iter().all(is_plain)).then_some(Place { root, parts })
+        (!parts.is_empty() && parts.iter().all(is_plain)).then_some(FileLocation { root, parts })
     }
 
     /// Opens a file to be read. Blocks.
-    pub(super) fn open(&self, place: &Place) -> io::Result<File> {
-        beneath::open(&self.roots[place.root].path, &place.parts)
+    pub(super) fn open(&self, place: &FileLocation) -> io::Result<File> {
+        sandbox_dir::open(&self.roots[place.root].path, &place.parts)
     }
 
     /// Begins a file that does not exist. Blocks.
-    pub(super) fn create(&self, place: &Place) -> io::Result<NewFile> {
+    pub(super) fn create(&self, place: &FileLocation) -> io::Result<NewFile> {
         let root = &self.roots[place.root];
         if !root.writable {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        beneath::create(&root.path, &place.parts)
+        sandbox_dir::create(&root.path, &place.parts)
     }
 }
 
@@ -264,7 +264,7 @@ struct Search<'a> {
 impl Search<'_> {
     fn folder(&mut self, parts: &[String]) -> io::Result<()> {
         // Shows that no component is a link.
-        beneath::folder(self.root, parts, false)?;
+        sandbox_dir::folder(self.root, parts, false)?;
         for entry in std::fs::read_dir(self.root.join(parts.join("/")))? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else {
@@ -326,7 +326,7 @@ mod tests {
 
     struct Fixture {
         folder: tempfile::TempDir,
-        files: Files,
+        files: FileRoots,
     }
 
     fn fixture() -> Fixture {
@@ -348,7 +348,7 @@ mod tests {
         };
         link("outside.csv", "link.csv");
         link("archive", "linked");
-        let files = Files::new(&own, &[archive]).expect("roots");
+        let files = FileRoots::new(&own, &[archive]).expect("roots");
         Fixture { folder, files }
     }
 

@@ -17,23 +17,23 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use mpsync_core::error::{Error, Result};
-use mpsync_net::connections::{self, Arrived, Limits};
+use mpsync_net::connections::{self, Arrived, ConnectionLimits};
 
-use super::answer::{Answer, AnswerBody, Heading, plain, plain_refusal, summary};
+use super::answer::{AnswerBody, Heading, HttpAnswer, plain, plain_refusal, summary};
 use super::auth::{Auth, check_origin};
 use super::body::BodyReader;
 use super::exception::Exception;
 use super::execute::Job;
 use super::flush::FlushSignalling;
-use super::open::Engine;
-use super::request::{Request, form};
+use super::lifecycle::Engine;
+use super::request::{EngineRequest, form};
 use super::select;
 use super::statement::Statement;
 use super::{file_route, files};
 
 /// What clients may take. A query may stand in a request's first line, hence the long head; of requests so many run at once as
 /// the engine permits, whatever connections there are.
-const LIMITS: Limits = Limits {
+const LIMITS: ConnectionLimits = ConnectionLimits {
     connections: None,
     head_bytes: 1 << 20,
     head_time: Duration::from_secs(30),
@@ -67,13 +67,13 @@ pub async fn serve(
             address.ip()
         )));
     }
-    let door = Arc::new(Door { auth, hosts });
+    let access_policy = Arc::new(AccessPolicy { auth, hosts });
     let ended = async {
         shutdown.await;
         tracing::info!("stopping");
     };
     let served = connections::accept(listener, LIMITS, ended, |arrived| {
-        connection(arrived, engine.clone(), Arc::clone(&door))
+        connection(arrived, engine.clone(), Arc::clone(&access_policy))
     });
     let in_order = tokio::select! {
         in_order = served => in_order,
@@ -97,13 +97,13 @@ async fn sweep(engine: &Engine) -> Infallible {
 }
 
 /// Who is let in.
-struct Door {
+struct AccessPolicy {
     auth: Auth,
     /// Names by which clients reach the server, beside its addresses.
     hosts: Vec<String>,
 }
 
-async fn connection(arrived: Arrived, engine: Engine, door: Arc<Door>) {
+async fn connection(arrived: Arrived, engine: Engine, access_policy: Arc<AccessPolicy>) {
     let Arrived {
         socket,
         bound,
@@ -111,8 +111,12 @@ async fn connection(arrived: Arrived, engine: Engine, door: Arc<Door>) {
     } = arrived;
     let (socket, flushed) = FlushSignalling::new(socket);
     let service = service_fn(move |request| {
-        let (engine, door, flushed) = (engine.clone(), Arc::clone(&door), Arc::clone(&flushed));
-        async move { Ok::<_, Infallible>(handle(request, engine, &door, bound, flushed).await) }
+        let (engine, access_policy, flushed) = (
+            engine.clone(),
+            Arc::clone(&access_policy),
+            Arc::clone(&flushed),
+        );
+        async move { Ok::<_, Infallible>(handle(request, engine, &access_policy, bound, flushed).await) }
     });
     connections::answer(socket, LIMITS, service, stopping).await;
 }
@@ -120,11 +124,11 @@ async fn connection(arrived: Arrived, engine: Engine, door: Arc<Door>) {
 async fn handle(
     request: hyper::Request<Incoming>,
     engine: Engine,
-    door: &Door,
+    access_policy: &AccessPolicy,
     bound: SocketAddr,
     flushed: Arc<Notify>,
-) -> Answer {
-    if let Err(e) = check_origin(request.headers(), bound, &door.hosts) {
+) -> HttpAnswer {
+    if let Err(e) = check_origin(request.headers(), bound, &access_policy.hosts) {
         tracing::warn!(error = %e, "a foreign request was refused");
         return plain_refusal(&e);
     }
@@ -153,12 +157,12 @@ async fn handle(
         }
     }
     let (parts, body) = request.into_parts();
-    let fields = match Request::parse(&parts) {
+    let fields = match EngineRequest::parse(&parts) {
         Ok(fields) => fields,
         Err(e) => return plain_refusal(&e),
     };
     let anonymous = fields.credentials.user.is_none() && fields.credentials.password.is_none();
-    if let Err(e) = door.auth.check(&fields.credentials) {
+    if let Err(e) = access_policy.auth.check(&fields.credentials) {
         tracing::warn!("a request with a wrong user or password was refused");
         let mut answer = plain_refusal(&e);
         if anonymous {
@@ -177,14 +181,14 @@ async fn handle(
         fields.answer_encoding,
         fields.answer_blocks,
     )
-    .hiding(door.auth.secret());
+    .hiding(access_policy.auth.secret());
     if parts.method == Method::HEAD {
         // `url()` and others probe with HEAD: nothing is run for it.
         let format = fields.default_format.as_deref().unwrap_or("TabSeparated");
         return heading.answer(
             format,
             AnswerBody::Whole(Some(Bytes::new())),
-            &summary(&super::ffi::Counts::default(), Duration::ZERO),
+            &summary(&super::ffi::StatementCounts::default(), Duration::ZERO),
         );
     }
     match execute(fields, body, engine, &heading, flushed, bound).await {
@@ -197,13 +201,13 @@ async fn handle(
 }
 
 async fn execute(
-    mut fields: Request,
+    mut fields: EngineRequest,
     body: Incoming,
     engine: Engine,
     heading: &Heading,
     flushed: Arc<Notify>,
     bound: SocketAddr,
-) -> Result<Answer, Exception> {
+) -> Result<HttpAnswer, Exception> {
     let body = match fields.boundary.take() {
         Some(boundary) => {
             let too_large =
@@ -213,7 +217,7 @@ async fn execute(
                 .await
                 .map_err(too_large)?
                 .to_bytes();
-            fields.take_form(form(&bytes, &boundary)?)?;
+            fields.accept_form(form(&bytes, &boundary)?)?;
             BodyReader::of(Bytes::new())
         }
         None => BodyReader::start(body),

@@ -4,7 +4,7 @@
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TokenKind {
     /// A bare word: keyword or identifier.
     Word,
     /// A quoted identifier, quotes included.
@@ -22,7 +22,7 @@ pub(super) enum Kind {
 /// A token and where it is, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Token {
-    pub(super) kind: Kind,
+    pub(super) kind: TokenKind,
     pub(super) start: usize,
     pub(super) end: usize,
 }
@@ -90,11 +90,11 @@ impl<'a> Lexer<'a> {
     }
 
     /// A quote of one byte, with backslash escapes and doubling.
-    fn quoted(&mut self, quote: u8, kind: Kind) -> Kind {
+    fn quoted(&mut self, quote: u8, kind: TokenKind) -> TokenKind {
         self.at += 1;
         loop {
             match self.rest() {
-                [] => return Kind::Unterminated,
+                [] => return TokenKind::Unterminated,
                 [b'\\', _, ..] => self.at += 2,
                 [a, b, ..] if *a == quote && *b == quote => self.at += 2,
                 [a, ..] => {
@@ -108,17 +108,17 @@ impl<'a> Lexer<'a> {
     }
 
     /// From `open` to the next `close`, both typographic quotes of three bytes or heredoc tags.
-    fn until(&mut self, open: usize, close: &[u8], kind: Kind) -> Kind {
+    fn until(&mut self, open: usize, close: &[u8], kind: TokenKind) -> TokenKind {
         self.at += open;
         let Some(n) = memchr::memmem::find(self.rest(), close) else {
             self.at = self.text.len();
-            return Kind::Unterminated;
+            return TokenKind::Unterminated;
         };
         self.at += n + close.len();
         kind
     }
 
-    fn heredoc(&mut self) -> Option<Kind> {
+    fn heredoc(&mut self) -> Option<TokenKind> {
         let rest = self.rest();
         let tag_end = rest
             .iter()
@@ -127,11 +127,11 @@ impl<'a> Lexer<'a> {
             + 1;
         (rest[tag_end] == b'$').then(|| {
             let tag = &rest[..=tag_end];
-            self.until(tag.len(), tag, Kind::Text)
+            self.until(tag.len(), tag, TokenKind::Text)
         })
     }
 
-    fn run(&mut self, kind: Kind, belongs: impl Fn(u8) -> bool) -> Kind {
+    fn run(&mut self, kind: TokenKind, belongs: impl Fn(u8) -> bool) -> TokenKind {
         let rest = self.rest();
         self.at += rest.iter().position(|b| !belongs(*b)).unwrap_or(rest.len());
         kind
@@ -145,7 +145,7 @@ impl Iterator for Lexer<'_> {
         let begin = self.at;
         if !self.skip_blank() {
             return Some(Token {
-                kind: Kind::Unterminated,
+                kind: TokenKind::Unterminated,
                 start: begin,
                 end: self.text.len(),
             });
@@ -154,19 +154,19 @@ impl Iterator for Lexer<'_> {
         let rest = self.rest();
         let kind = match rest {
             [] => return None,
-            [b'\'', ..] => self.quoted(b'\'', Kind::Text),
-            [q @ (b'"' | b'`'), ..] => self.quoted(*q, Kind::Quoted),
-            [0xe2, 0x80, 0x98, ..] => self.until(3, "\u{2019}".as_bytes(), Kind::Text),
-            [0xe2, 0x80, 0x9c, ..] => self.until(3, "\u{201d}".as_bytes(), Kind::Quoted),
+            [b'\'', ..] => self.quoted(b'\'', TokenKind::Text),
+            [q @ (b'"' | b'`'), ..] => self.quoted(*q, TokenKind::Quoted),
+            [0xe2, 0x80, 0x98, ..] => self.until(3, "\u{2019}".as_bytes(), TokenKind::Text),
+            [0xe2, 0x80, 0x9c, ..] => self.until(3, "\u{201d}".as_bytes(), TokenKind::Quoted),
             [b'$', ..] => match self.heredoc() {
                 Some(kind) => kind,
-                None => self.run(Kind::Word, is_word),
+                None => self.run(TokenKind::Word, is_word),
             },
-            [b'0'..=b'9', ..] => self.run(Kind::Number, |b| is_word(b) || b == b'.'),
-            [b, ..] if is_word(*b) => self.run(Kind::Word, is_word),
+            [b'0'..=b'9', ..] => self.run(TokenKind::Number, |b| is_word(b) || b == b'.'),
+            [b, ..] if is_word(*b) => self.run(TokenKind::Word, is_word),
             [b, ..] => {
                 self.at += 1;
-                Kind::Symbol(*b)
+                TokenKind::Symbol(*b)
             }
         };
         Some(Token {
@@ -190,7 +190,7 @@ pub(super) fn without_literals(text: &[u8]) -> String {
             out.push(' ');
         }
         match token.kind {
-            Kind::Text | Kind::Unterminated => out.push_str("'…'"),
+            TokenKind::Text | TokenKind::Unterminated => out.push_str("'…'"),
             _ => out.push_str(&String::from_utf8_lossy(&text[token.start..token.end])),
         }
     }
@@ -214,23 +214,23 @@ impl<'a> Tokens<'a> {
     /// Whether token `i` is this bare word, in any case.
     pub(super) fn is_word(&self, i: usize, word: &str) -> bool {
         self.list.get(i).is_some_and(|t| {
-            t.kind == Kind::Word && self.bytes(t).eq_ignore_ascii_case(word.as_bytes())
+            t.kind == TokenKind::Word && self.bytes(t).eq_ignore_ascii_case(word.as_bytes())
         })
     }
 
     pub(super) fn is_symbol(&self, i: usize, symbol: u8) -> bool {
         self.list
             .get(i)
-            .is_some_and(|t| t.kind == Kind::Symbol(symbol))
+            .is_some_and(|t| t.kind == TokenKind::Symbol(symbol))
     }
 
     pub(super) fn is_text(&self, i: usize) -> bool {
-        self.list.get(i).is_some_and(|t| t.kind == Kind::Text)
+        self.list.get(i).is_some_and(|t| t.kind == TokenKind::Text)
     }
 
     /// What a literal says, where its bytes are what they say: a heredoc, or a text in quotes without a backslash.
     pub(super) fn plain_text(&self, i: usize) -> Option<&'a str> {
-        let token = self.list.get(i).filter(|t| t.kind == Kind::Text)?;
+        let token = self.list.get(i).filter(|t| t.kind == TokenKind::Text)?;
         let text = std::str::from_utf8(self.bytes(token)).ok()?;
         if let Some(tagged) = text.strip_prefix('$') {
             let tag = tagged.find('$')? + 2;
@@ -249,11 +249,11 @@ impl<'a> Tokens<'a> {
         let token = self.list.get(i)?;
         let bytes = self.bytes(token);
         match token.kind {
-            Kind::Word => Some(bytes),
-            Kind::Quoted if bytes.first() == Some(&0xe2) => {
+            TokenKind::Word => Some(bytes),
+            TokenKind::Quoted if bytes.first() == Some(&0xe2) => {
                 bytes.get(3..bytes.len().saturating_sub(3))
             }
-            Kind::Quoted => bytes.get(1..bytes.len().saturating_sub(1)),
+            TokenKind::Quoted => bytes.get(1..bytes.len().saturating_sub(1)),
             _ => None,
         }
     }

@@ -12,7 +12,6 @@
 
 mod answer;
 mod auth;
-mod beneath;
 mod body;
 mod compression;
 mod exception;
@@ -21,20 +20,21 @@ mod ffi;
 mod file_route;
 mod files;
 mod flush;
-mod guard;
 mod http;
 mod lexer;
 mod library;
-mod open;
+mod lifecycle;
 mod pattern;
 mod request;
 mod running;
+mod sandbox_dir;
 mod select;
 mod session;
 mod spool;
 mod statement;
+mod statement_policy;
 
 pub use auth::Auth;
 pub use http::serve;
 pub use library::{LIBRARY_RELEASE, LIBRARY_VARIABLE, library_path};
-pub use open::{Engine, Options};
+pub use lifecycle::{Engine, EngineOptions};

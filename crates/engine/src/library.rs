@@ -25,7 +25,7 @@ pub fn library_path() -> Result<PathBuf> {
         return Ok(path);
     }
     Err(Error::engine(format!("the ClickHouse library is not at {}", path.display()))
-        .hint(format!("`just tools` (or `npx --yes rust-just tools`) fetches it; {LIBRARY_VARIABLE} names another place")))
+        .with_hint(format!("`just tools` (or `npx --yes rust-just tools`) fetches it; {LIBRARY_VARIABLE} names another place")))
 }
 
 fn cached_path() -> Result<PathBuf> {

@@ -15,8 +15,8 @@ use mpsync_core::error::{Context, Error, Result};
 
 use super::exception::Exception;
 use super::ffi::{Connection, Library};
-use super::files::Files;
-use super::running::Running;
+use super::files::FileRoots;
+use super::running::RunningQueries;
 use super::session::Sessions;
 
 /// Requests that run at once, unless told otherwise; further ones wait.
@@ -55,7 +55,7 @@ const USERS_XML: &str = "<clickhouse><profiles><default><constraints>\
 
 /// What an engine is opened with.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct EngineOptions {
     /// The folder that holds everything: data, password, lock, pipes.
     pub data_dir: PathBuf,
     /// The engine refuses queries beyond so many bytes of memory; its own default is 90 % of the machine's.
@@ -66,7 +66,7 @@ pub struct Options {
     pub readable: Vec<PathBuf>,
 }
 
-impl Options {
+impl EngineOptions {
     /// The defaults for a data folder.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -81,10 +81,10 @@ impl Options {
 /// An open engine. Clones share it; [`Engine::close`] ends it.
 #[derive(Clone)]
 pub struct Engine {
-    pub(super) inner: Arc<Inner>,
+    pub(super) inner: Arc<EngineInner>,
 }
 
-pub(super) struct Inner {
+pub(super) struct EngineInner {
     library: &'static Library,
     arguments: Vec<CString>,
     /// Pipes through which results come.
@@ -92,9 +92,9 @@ pub(super) struct Inner {
     /// Where answers are kept that wait for the end of their query.
     pub(super) temporary: PathBuf,
     pub(super) identity: Identity,
-    pub(super) files: Files,
+    pub(super) files: FileRoots,
     pub(super) sessions: Sessions,
-    pub(super) running: Running,
+    pub(super) running: RunningQueries,
     permits: Arc<Semaphore>,
     requests_max: u32,
     /// Keeps the engine up while no request runs.
@@ -114,17 +114,17 @@ impl Engine {
     ///
     /// Fails as `Busy` when another process, or this one, holds an engine already.
     pub fn open(data_dir: impl Into<PathBuf>) -> Result<Self> {
-        Self::open_with(&Options::new(data_dir))
+        Self::open_with(&EngineOptions::new(data_dir))
     }
 
     /// Opens a data folder.
-    pub fn open_with(options: &Options) -> Result<Self> {
+    pub fn open_with(options: &EngineOptions) -> Result<Self> {
         let library = super::library::load(&super::library::library_path()?)?;
         let folder = &options.data_dir;
-        let doing = || format!("opening the data folder {}", folder.display());
-        let slot = Slot::take().doing(doing)?;
-        make_folder(folder).doing(doing)?;
-        let folder = folder.canonicalize().doing(doing)?;
+        let context = || format!("opening the data folder {}", folder.display());
+        let slot = Slot::acquire().context(context)?;
+        make_folder(folder).context(context)?;
+        let folder = folder.canonicalize().context(context)?;
         let lock = lock(&folder)?;
         let [data, files, pipes, temporary] =
             ["data", "user_files", "pipes", "tmp"].map(|name| folder.join(name));
@@ -132,18 +132,18 @@ impl Engine {
         for stale in [&pipes, &temporary] {
             match fs::remove_dir_all(stale) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::from(e).doing(doing()));
+                    return Err(Error::from(e).context(context()));
                 }
                 _ => {}
             }
         }
         for folder in [&data, &files, &pipes, &temporary] {
-            make_folder(folder).doing(doing)?;
+            make_folder(folder).context(context)?;
         }
-        let reachable = Files::new(&files, &options.readable)?;
+        let reachable = FileRoots::new(&files, &options.readable)?;
         let (config, users) = (folder.join("engine.xml"), folder.join("users.xml"));
-        fs::write(&config, "<clickhouse/>\n").doing(doing)?;
-        fs::write(&users, USERS_XML).doing(doing)?;
+        fs::write(&config, "<clickhouse/>\n").context(context)?;
+        fs::write(&users, USERS_XML).context(context)?;
 
         let mut arguments = vec![
             "mpsync".to_owned(),
@@ -162,13 +162,14 @@ impl Engine {
             .map_err(|_| Error::usage("the data folder's name holds a zero byte"))?;
         let refused = || {
             Error::engine("the engine refused to open it; what it says is on stderr above")
-                .doing(doing())
+                .context(context())
         };
         let mut keeper = library.connect(&arguments).ok_or_else(refused)?;
-        let identity = identity(&mut keeper).map_err(|e| Error::engine(e.text).doing(doing()))?;
+        let identity =
+            identity(&mut keeper).map_err(|e| Error::engine(e.text).context(context()))?;
         tracing::info!(folder = %folder.display(), version = identity.version, "engine open");
         slot.keep();
-        let inner = Inner {
+        let inner = EngineInner {
             library,
             arguments,
             pipes,
@@ -176,7 +177,7 @@ impl Engine {
             identity,
             files: reachable,
             sessions: Sessions::default(),
-            running: Running::default(),
+            running: RunningQueries::default(),
             permits: Arc::new(Semaphore::new(options.requests_max as usize)),
             requests_max: options.requests_max,
             keeper: Mutex::new(Some(keeper)),
@@ -235,7 +236,7 @@ impl Engine {
     }
 }
 
-impl Inner {
+impl EngineInner {
     /// A new connection.
     pub(super) fn connect(&self) -> Result<Connection, Exception> {
         let refused = || Exception::internal("the engine takes no more connections");
@@ -306,12 +307,12 @@ struct Slot;
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 impl Slot {
-    fn take() -> Result<Self> {
+    fn acquire() -> Result<Self> {
         if TAKEN.swap(true, Ordering::AcqRel) {
             return Err(Error::busy(
                 "this process has opened an engine already, and the library allows one a process",
             )
-            .hint("run a second one as a process of its own: `mpsync engine`"));
+            .with_hint("run a second one as a process of its own: `mpsync engine`"));
         }
         Ok(Self)
     }
@@ -335,7 +336,7 @@ fn lock(folder: &Path) -> Result<File> {
         .truncate(false)
         .write(true)
         .open(&path)
-        .doing(|| format!("opening the lock {}", path.display()))?;
+        .context(|| format!("opening the lock {}", path.display()))?;
     file.set_permissions(fs::Permissions::from_mode(0o600))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -343,9 +344,9 @@ fn lock(folder: &Path) -> Result<File> {
             "the data folder {} is held by another engine",
             folder.display()
         ))
-        .hint("stop the other `mpsync`, or give this one another --data")),
+        .with_hint("stop the other `mpsync`, or give this one another --data")),
         Err(TryLockError::Error(e)) => {
-            Err(Error::from(e).doing(format!("locking {}", path.display())))
+            Err(Error::from(e).context(format!("locking {}", path.display())))
         }
     }
 }

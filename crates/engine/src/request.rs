@@ -48,7 +48,7 @@ pub(super) struct SessionWish {
     clippy::struct_excessive_bools,
     reason = "each is a flag of ClickHouse's interface"
 )]
-pub(super) struct Request {
+pub(super) struct EngineRequest {
     /// `query` of the query string; the body follows it.
     pub(super) query: String,
     pub(super) credentials: Credentials,
@@ -72,7 +72,7 @@ pub(super) struct Request {
     pub(super) boundary: Option<String>,
 }
 
-impl Request {
+impl EngineRequest {
     /// Reads request line and headers.
     pub(super) fn parse(parts: &Parts) -> Result<Self, Exception> {
         let mut request = Self {
@@ -103,7 +103,7 @@ impl Request {
                 "session_check" => check = is_true(&value),
                 "close_session" => close = is_true(&value),
                 name if OF_THE_INTERFACE.contains(&name) => {}
-                _ => request.take_field(name, value)?,
+                _ => request.accept_field(name, value)?,
             }
         }
         request.session = session.map(|id| SessionWish {
@@ -119,7 +119,7 @@ impl Request {
     }
 
     /// A field that is a parameter or a setting, from the query string or from a form.
-    fn take_field(&mut self, name: String, value: String) -> Result<(), Exception> {
+    fn accept_field(&mut self, name: String, value: String) -> Result<(), Exception> {
         if let Some(parameter) = name.strip_prefix("param_") {
             self.parameters.push((parameter.to_owned(), value));
             return Ok(());
@@ -163,7 +163,7 @@ impl Request {
     }
 
     /// Takes the parts of a form: `query`, `param_x` and settings.
-    pub(super) fn take_form(&mut self, form: Vec<(String, String)>) -> Result<(), Exception> {
+    pub(super) fn accept_form(&mut self, form: Vec<(String, String)>) -> Result<(), Exception> {
         for (name, value) in form {
             match name.as_str() {
                 "query" => self.query.push_str(&value),
@@ -172,7 +172,7 @@ impl Request {
                 "default_format" => self.default_format = Some(value).filter(|v| !v.is_empty()),
                 "user" | "password" => {}
                 name if OF_THE_INTERFACE.contains(&name) => {}
-                _ => self.take_field(name, value)?,
+                _ => self.accept_field(name, value)?,
             }
         }
         Ok(())
@@ -303,12 +303,12 @@ pub(super) fn form(body: &[u8], boundary: &str) -> Result<Vec<(String, String)>,
 mod tests {
     use super::*;
 
-    fn parse(uri: &str, headers: &[(&str, &str)]) -> Result<Request, Exception> {
+    fn parse(uri: &str, headers: &[(&str, &str)]) -> Result<EngineRequest, Exception> {
         let mut builder = hyper::Request::builder().uri(uri).method("POST");
         for (name, value) in headers {
             builder = builder.header(*name, *value);
         }
-        Request::parse(&builder.body(()).expect("a request").into_parts().0)
+        EngineRequest::parse(&builder.body(()).expect("a request").into_parts().0)
     }
 
     #[test]

@@ -6,13 +6,13 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::beneath::NewFile;
 use super::execute::quoted;
 use super::ffi::Connection;
-use super::lexer::{Kind, Tokens};
+use super::lexer::{TokenKind, Tokens};
+use super::sandbox_dir::NewFile;
 
 /// What is known of a query that runs.
-struct Query {
+struct RunningQuery {
     /// The id that its client gave it.
     id: String,
     /// The files that it has written, which get their names when it has ended well.
@@ -21,17 +21,17 @@ struct Query {
 
 /// What runs, by tag.
 #[derive(Default)]
-pub(super) struct Running {
-    queries: Mutex<HashMap<String, Query>>,
+pub(super) struct RunningQueries {
+    queries: Mutex<HashMap<String, RunningQuery>>,
 }
 
-impl Running {
-    fn queries(&self) -> MutexGuard<'_, HashMap<String, Query>> {
+impl RunningQueries {
+    fn queries(&self) -> MutexGuard<'_, HashMap<String, RunningQuery>> {
         self.queries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn begin(&self, tag: &str, query_id: &str) {
-        let query = Query {
+        let query = RunningQuery {
             id: query_id.to_owned(),
             written: Vec::new(),
         };
@@ -50,7 +50,7 @@ impl Running {
 
     /// Keeps a file until its query has ended well. The engine ends a file properly even where the query fails, so that only
     /// the query's outcome tells whether it is whole. False where the query has ended already.
-    pub(super) fn keep(&self, tag: &str, file: NewFile) -> bool {
+    pub(super) fn store(&self, tag: &str, file: NewFile) -> bool {
         match self.queries().get_mut(tag) {
             Some(query) => {
                 query.written.push(file);
@@ -85,7 +85,12 @@ impl Running {
             return out;
         }
         // From the end, so that what is replaced does not move what is still to be replaced.
-        for token in tokens.list.iter().rev().filter(|t| t.kind == Kind::Text) {
+        for token in tokens
+            .list
+            .iter()
+            .rev()
+            .filter(|t| t.kind == TokenKind::Text)
+        {
             let literal = String::from_utf8_lossy(tokens.bytes(token)).into_owned();
             let Some(tag) = self.tag_of(literal.trim_matches('\'')) else {
                 continue;

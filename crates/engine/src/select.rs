@@ -15,13 +15,13 @@ use tokio::net::unix::pipe;
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 
-use super::answer::{Answer, AnswerBody, Heading, Piece, file_pieces, summary};
+use super::answer::{AnswerBody, AnswerPiece, Heading, HttpAnswer, file_pieces, summary};
 use super::compression::Encoder;
 use super::exception::Exception;
 use super::execute::{Job, prepare, quoted, restore};
-use super::ffi::Counts;
+use super::ffi::StatementCounts;
 use super::http::{CancelOnDrop, Registered};
-use super::open::Engine;
+use super::lifecycle::Engine;
 use super::statement::Statement;
 
 /// What is held back before the answer's headers go out: a query that fails within it is answered with a status.
@@ -32,15 +32,15 @@ const PIECES_AHEAD: usize = 4;
 /// A larger pipe than the 64 KiB of the default halves the switches between engine and connection.
 const PIPE_BYTES: usize = 1 << 20;
 
-type Running = JoinHandle<Result<(Counts, Duration), Exception>>;
+type QueryTask = JoinHandle<Result<(StatementCounts, Duration), Exception>>;
 
 /// A running query and the pipe that its result comes through.
 struct Relay {
     receiver: pipe::Receiver,
     /// Held while the query runs, so that the pipe does not end before the engine has opened it.
     writer: Option<pipe::Sender>,
-    query: Running,
-    outcome: Option<Result<(Counts, Duration), Exception>>,
+    query: QueryTask,
+    outcome: Option<Result<(StatementCounts, Duration), Exception>>,
     path: PathBuf,
 }
 
@@ -97,7 +97,7 @@ impl Relay {
         }
     }
 
-    fn outcome(&mut self) -> Result<(Counts, Duration), Exception> {
+    fn outcome(&mut self) -> Result<(StatementCounts, Duration), Exception> {
         self.outcome
             .take()
             .unwrap_or_else(|| Err(Exception::internal("the query has not ended")))
@@ -133,7 +133,7 @@ fn run(
     permit: OwnedSemaphorePermit,
     format: &str,
     into: &Path,
-) -> Result<(Counts, Duration), Exception> {
+) -> Result<(StatementCounts, Duration), Exception> {
     let started = Instant::now();
     let Statement::Select { head, tail, .. } = &job.statement else {
         return Err(Exception::internal("not a SELECT"));
@@ -171,7 +171,7 @@ pub(super) async fn answer(
     heading: Heading,
     flushed: Arc<Notify>,
     registered: Registered,
-) -> Result<Answer, Exception> {
+) -> Result<HttpAnswer, Exception> {
     let io = |e: std::io::Error| Exception::internal(format!("the result's pipe failed: {e}"));
     let format = job.answer_format();
     let wait = job.request.wait_end_of_query;
@@ -198,7 +198,7 @@ pub(super) async fn answer(
     let answer = heading.answer(
         &format,
         AnswerBody::streamed(receiver, flushed),
-        &summary(&Counts::default(), Duration::ZERO),
+        &summary(&StatementCounts::default(), Duration::ZERO),
     );
     tokio::spawn(async move {
         stream(relay, held, encoder, pieces, heading, cancel).await;
@@ -212,13 +212,13 @@ async fn stream(
     mut relay: Relay,
     mut held: BytesMut,
     mut encoder: Encoder,
-    pieces: mpsc::Sender<Piece>,
+    pieces: mpsc::Sender<AnswerPiece>,
     heading: Heading,
     cancel: CancelOnDrop,
 ) {
     let failure = loop {
         let sent = match encoder.push(&held) {
-            Ok(piece) => pieces.send(Piece::Data(piece.into())).await.is_ok(),
+            Ok(piece) => pieces.send(AnswerPiece::Data(piece.into())).await.is_ok(),
             Err(e) => {
                 break Exception::internal(format!("the result could not be compressed: {e}"));
             }
@@ -242,8 +242,8 @@ async fn stream(
                     cancel.disarm();
                     match encoder.finish() {
                         Ok(last) if last.is_empty() => {}
-                        Ok(last) => drop(pieces.send(Piece::Data(last.into())).await),
-                        Err(_) => drop(pieces.send(Piece::LastWords(Bytes::new())).await),
+                        Ok(last) => drop(pieces.send(AnswerPiece::Data(last.into())).await),
+                        Err(_) => drop(pieces.send(AnswerPiece::LastWords(Bytes::new())).await),
                     }
                     return;
                 }
@@ -261,7 +261,7 @@ async fn stream(
         .push(&heading.exception_block(&failure))
         .unwrap_or_default();
     last.extend(encoder.finish().unwrap_or_default());
-    let _ = pieces.send(Piece::LastWords(last.into())).await;
+    let _ = pieces.send(AnswerPiece::LastWords(last.into())).await;
 }
 
 /// `wait_end_of_query`: the result goes into a file first, so that the status and the summary tell how it ended.
@@ -273,7 +273,7 @@ async fn spooled(
     heading: &Heading,
     format: &str,
     flushed: Arc<Notify>,
-) -> Result<Answer, Exception> {
+) -> Result<HttpAnswer, Exception> {
     let io = |e: std::io::Error| Exception::internal(format!("the result could not be kept: {e}"));
     let file = tempfile::tempfile_in(&engine.inner.temporary).map_err(io)?;
     let mut file = tokio::fs::File::from_std(file);

@@ -8,7 +8,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::exception::{Exception, code};
 use super::ffi::Connection;
-use super::open::Inner;
+use super::lifecycle::EngineInner;
 use super::request::SessionWish;
 
 /// The longest that a session may outlive its last request, as on a server.
@@ -16,12 +16,12 @@ const TIMEOUT_MAX: Duration = Duration::from_hours(1);
 /// Sessions kept at once; each is a connection of about 100 KiB.
 const SESSIONS_MAX: usize = 1000;
 
-struct Entry {
+struct SessionEntry {
     connection: Arc<tokio::sync::Mutex<Connection>>,
     expires: Instant,
 }
 
-impl Entry {
+impl SessionEntry {
     /// One that is in use does not expire: its lock is held.
     fn lives(&self, now: Instant) -> bool {
         self.expires > now || self.connection.try_lock().is_err()
@@ -31,16 +31,16 @@ impl Entry {
 /// The sessions of an engine, by their id.
 #[derive(Default)]
 pub(super) struct Sessions {
-    entries: Mutex<HashMap<String, Entry>>,
+    entries: Mutex<HashMap<String, SessionEntry>>,
 }
 
 /// A connection for one request: its own, or its session's.
-pub(super) enum Lease {
+pub(super) enum ConnectionLease {
     Own(Connection),
     Session(OwnedMutexGuard<Connection>),
 }
 
-impl Lease {
+impl ConnectionLease {
     pub(super) fn connection(&mut self) -> &mut Connection {
         match self {
             Self::Own(connection) => connection,
@@ -57,11 +57,11 @@ impl Sessions {
     /// The connection for a request. Blocks while one is opened.
     pub(super) fn lease(
         &self,
-        engine: &Inner,
+        engine: &EngineInner,
         wish: Option<&SessionWish>,
-    ) -> Result<Lease, Exception> {
+    ) -> Result<ConnectionLease, Exception> {
         let Some(wish) = wish else {
-            return engine.connect().map(Lease::Own);
+            return engine.connect().map(ConnectionLease::Own);
         };
         let lifetime = Duration::from_secs(wish.timeout_seconds);
         if lifetime > TIMEOUT_MAX {
@@ -89,7 +89,7 @@ impl Sessions {
             let connection = Arc::new(tokio::sync::Mutex::new(engine.connect()?));
             entries.insert(
                 wish.id.clone(),
-                Entry {
+                SessionEntry {
                     connection,
                     expires: now + lifetime,
                 },
@@ -111,7 +111,7 @@ impl Sessions {
         if wish.close {
             entries.remove(&wish.id);
         }
-        Ok(Lease::Session(guard))
+        Ok(ConnectionLease::Session(guard))
     }
 
     /// Closes the sessions whose time is up. Blocks.

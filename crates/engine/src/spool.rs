@@ -28,14 +28,14 @@ impl Spool {
     /// is given back when the body goes to `folder`.
     ///
     /// Fails where the body breaks off, as `broken` words it, and with `NOT_ENOUGH_SPACE` where the disk of `folder` is full.
-    pub(super) fn take(
+    pub(super) fn collect(
         first: &[u8],
         rest: &mut dyn Read,
         folder: &Path,
         broken: impl Fn(&io::Error) -> Exception,
     ) -> Result<Self, Exception> {
         let mut file = spooled_tempfile_in(HELD_BYTES_MAX, folder);
-        keep(first, rest, &mut file, broken)?;
+        store(first, rest, &mut file, broken)?;
         file.rewind().map_err(|e| not_kept(&e))?;
         Ok(Self::of(file))
     }
@@ -75,7 +75,7 @@ impl Spool {
     }
 }
 
-fn keep(
+fn store(
     first: &[u8],
     rest: &mut dyn Read,
     into: &mut dyn Write,
@@ -146,12 +146,12 @@ mod tests {
     fn a_small_body_stays_in_memory_and_a_large_one_leaves_no_name_behind() {
         let folder = tempfile::tempdir().expect("a folder");
         let small =
-            Spool::take(b"head ", &mut &b"and tail"[..], folder.path(), broken).expect("whole");
+            Spool::collect(b"head ", &mut &b"and tail"[..], folder.path(), broken).expect("whole");
         assert_eq!(small.in_memory(), Some(&b"head and tail"[..]));
         assert_eq!(collected(small), b"head and tail");
 
         let many = HELD_BYTES_MAX as u64 + 1;
-        let large = Spool::take(
+        let large = Spool::collect(
             b"head",
             &mut io::repeat(7).take(many),
             folder.path(),
@@ -176,14 +176,14 @@ mod tests {
         }
         let folder = tempfile::tempdir().expect("a folder");
         let error =
-            Spool::take(b"head", &mut Breaks, folder.path(), broken).expect_err("broken off");
+            Spool::collect(b"head", &mut Breaks, folder.path(), broken).expect_err("broken off");
         assert_eq!(error.code, code::BAD_ARGUMENTS);
 
         let mut full = std::fs::File::options()
             .write(true)
             .open("/dev/full")
             .expect("a full device");
-        let error = keep(b"head", &mut io::empty(), &mut full, broken).expect_err("full");
+        let error = store(b"head", &mut io::empty(), &mut full, broken).expect_err("full");
         assert_eq!(error.code, code::NOT_ENOUGH_SPACE);
         assert!(error.text.contains("nothing was inserted"));
     }

@@ -1,7 +1,7 @@
 //! What kind of statement a text is, decided on its tokens: which way it runs depends on it.
 
 use super::exception::Exception;
-use super::lexer::{Kind, Lexer, Tokens};
+use super::lexer::{Lexer, TokenKind, Tokens};
 
 /// A statement, cut into what the engine is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,10 @@ pub(super) fn begins_insert(text: &[u8]) -> Option<bool> {
     if first.end == text.len() {
         return None;
     }
-    Some(first.kind == Kind::Word && text[first.start..first.end].eq_ignore_ascii_case(b"INSERT"))
+    Some(
+        first.kind == TokenKind::Word
+            && text[first.start..first.end].eq_ignore_ascii_case(b"INSERT"),
+    )
 }
 
 /// Cuts an INSERT: `None` while its head is not complete. An INSERT … SELECT has no data and is an `Other`.
@@ -57,13 +60,14 @@ pub(super) fn parse_insert(text: &[u8], complete: bool) -> Result<Option<Stateme
         if token.end == text.len() && !complete {
             return Ok(None);
         }
-        let after_dot = std::mem::replace(&mut previous_is_dot, token.kind == Kind::Symbol(b'.'));
+        let after_dot =
+            std::mem::replace(&mut previous_is_dot, token.kind == TokenKind::Symbol(b'.'));
         match token.kind {
-            Kind::Symbol(b'(' | b'[' | b'{') => {
+            TokenKind::Symbol(b'(' | b'[' | b'{') => {
                 // A parenthesized SELECT: `INSERT INTO t (SELECT 1)`.
                 if depth == 0
                     && lexer.peek().is_some_and(|next| {
-                        next.kind == Kind::Word
+                        next.kind == TokenKind::Word
                             && (word(next.start, next.end, "SELECT")
                                 || word(next.start, next.end, "WITH"))
                             && next.end < text.len()
@@ -77,11 +81,11 @@ pub(super) fn parse_insert(text: &[u8], complete: bool) -> Result<Option<Stateme
                 }
                 depth += 1;
             }
-            Kind::Symbol(b')' | b']' | b'}') => depth = depth.saturating_sub(1),
-            Kind::Symbol(b';') if depth == 0 => break,
-            Kind::Unterminated if complete => break,
-            Kind::Unterminated => return Ok(None),
-            Kind::Word if depth == 0 && !after_dot => {
+            TokenKind::Symbol(b')' | b']' | b'}') => depth = depth.saturating_sub(1),
+            TokenKind::Symbol(b';') if depth == 0 => break,
+            TokenKind::Unterminated if complete => break,
+            TokenKind::Unterminated => return Ok(None),
+            TokenKind::Word if depth == 0 && !after_dot => {
                 if word(token.start, token.end, "VALUES") {
                     let head = text[..token.start].to_vec();
                     return Ok(Some(Statement::Insert {
@@ -126,7 +130,7 @@ pub(super) fn parse_insert(text: &[u8], complete: bool) -> Result<Option<Stateme
 fn next_is_not_list(text: &[u8], at: usize) -> bool {
     Lexer::new(text, at)
         .next()
-        .is_some_and(|t| !matches!(t.kind, Kind::Symbol(b',' | b')')))
+        .is_some_and(|t| !matches!(t.kind, TokenKind::Symbol(b',' | b')')))
 }
 
 fn insert_format(
@@ -143,7 +147,7 @@ fn insert_format(
             Ok(None)
         };
     };
-    if !matches!(name.kind, Kind::Word | Kind::Quoted) {
+    if !matches!(name.kind, TokenKind::Word | TokenKind::Quoted) {
         return Err(Exception::syntax("Expected a format after FORMAT"));
     }
     let format = String::from_utf8_lossy(&text[name.start..name.end])
@@ -201,11 +205,11 @@ fn settings_end(text: &[u8], at: usize, complete: bool) -> Option<usize> {
     loop {
         let name = lexer.next()?;
         let equals = lexer.next()?;
-        if name.kind != Kind::Word || equals.kind != Kind::Symbol(b'=') {
+        if name.kind != TokenKind::Word || equals.kind != TokenKind::Symbol(b'=') {
             return Some(end);
         }
         let mut value = lexer.next()?;
-        if matches!(value.kind, Kind::Symbol(b'-' | b'+')) {
+        if matches!(value.kind, TokenKind::Symbol(b'-' | b'+')) {
             value = lexer.next()?;
         }
         if value.end == text.len() && !complete {
@@ -213,7 +217,7 @@ fn settings_end(text: &[u8], at: usize, complete: bool) -> Option<usize> {
         }
         end = value.end;
         match lexer.peek() {
-            Some(t) if t.kind == Kind::Symbol(b',') => {
+            Some(t) if t.kind == TokenKind::Symbol(b',') => {
                 lexer.next();
             }
             _ => return Some(end),
@@ -230,11 +234,11 @@ pub(super) fn parse(text: &[u8]) -> Result<Statement, Exception> {
     if let Some(i) = tokens
         .list
         .iter()
-        .position(|t| t.kind == Kind::Symbol(b';'))
+        .position(|t| t.kind == TokenKind::Symbol(b';'))
     {
         if tokens.list[i..]
             .iter()
-            .any(|t| t.kind != Kind::Symbol(b';'))
+            .any(|t| t.kind != TokenKind::Symbol(b';'))
         {
             return Err(Exception::syntax(
                 "Syntax error (Multi-statements are not allowed)",
@@ -247,7 +251,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Statement, Exception> {
     }
     if tokens.list[..count]
         .iter()
-        .any(|t| t.kind == Kind::Unterminated)
+        .any(|t| t.kind == TokenKind::Unterminated)
     {
         return Err(Exception::syntax(
             "Syntax error: a quote or comment is not closed",
@@ -279,9 +283,9 @@ fn format_clause(tokens: &Tokens<'_>, count: usize) -> Option<usize> {
     let mut found = None;
     for i in 0..count {
         match tokens.list[i].kind {
-            Kind::Symbol(b'(' | b'[' | b'{') => depth += 1,
-            Kind::Symbol(b')' | b']' | b'}') => depth -= 1,
-            Kind::Word
+            TokenKind::Symbol(b'(' | b'[' | b'{') => depth += 1,
+            TokenKind::Symbol(b')' | b']' | b'}') => depth -= 1,
+            TokenKind::Word
                 if depth == 0
                     && i > 0
                     && tokens.is_word(i, "FORMAT")
@@ -300,7 +304,7 @@ fn format_clause(tokens: &Tokens<'_>, count: usize) -> Option<usize> {
 fn is_select(tokens: &Tokens<'_>, count: usize) -> bool {
     let first = tokens.list[..count]
         .iter()
-        .position(|t| t.kind != Kind::Symbol(b'('))
+        .position(|t| t.kind != TokenKind::Symbol(b'('))
         .unwrap_or(0);
     if tokens.is_word(first, "SELECT")
         || tokens.is_word(first, "FROM")
@@ -315,10 +319,10 @@ fn is_select(tokens: &Tokens<'_>, count: usize) -> bool {
     let mut depth = 0i64;
     for i in first..count {
         match tokens.list[i].kind {
-            Kind::Symbol(b'(') => depth += 1,
-            Kind::Symbol(b')') => depth -= 1,
-            Kind::Word if depth <= 0 && tokens.is_word(i, "SELECT") => return true,
-            Kind::Word
+            TokenKind::Symbol(b'(') => depth += 1,
+            TokenKind::Symbol(b')') => depth -= 1,
+            TokenKind::Word if depth <= 0 && tokens.is_word(i, "SELECT") => return true,
+            TokenKind::Word
                 if depth <= 0 && tokens.is_word(i, "INSERT") && tokens.is_word(i + 1, "INTO") =>
             {
                 return false;

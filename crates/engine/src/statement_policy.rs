@@ -8,8 +8,8 @@
 use std::ops::Range;
 
 use super::exception::Exception;
-use super::lexer::{Kind, Lexer, Tokens};
-use super::request::Request;
+use super::lexer::{Lexer, TokenKind, Tokens};
+use super::request::EngineRequest;
 
 /// Functions that reach files, memory or programs, or run text as a statement.
 const FUNCTIONS: [&str; 9] = [
@@ -122,11 +122,11 @@ pub(super) fn check_expressions(data: &[u8]) -> Result<bool, Exception> {
     if !check(data)?.is_empty() {
         return Err(refused("file() among values"));
     }
-    Ok(Lexer::new(data, 0).all(|token| token.kind != Kind::Unterminated))
+    Ok(Lexer::new(data, 0).all(|token| token.kind != TokenKind::Unterminated))
 }
 
 /// Refuses what a request sets beside its statement.
-pub(super) fn check_fields(request: &Request, text: &[u8]) -> Result<(), Exception> {
+pub(super) fn check_fields(request: &EngineRequest, text: &[u8]) -> Result<(), Exception> {
     if let Some((name, _)) = request
         .settings
         .iter()
@@ -161,7 +161,7 @@ fn check_name(tokens: &Tokens<'_>, i: usize) -> Result<(), Exception> {
         return check_parameter(tokens, i);
     };
     let text = String::from_utf8_lossy(name);
-    if tokens.list[i].kind == Kind::Quoted && name.contains(&b'\\') {
+    if tokens.list[i].kind == TokenKind::Quoted && name.contains(&b'\\') {
         return Err(Exception::denied(format!(
             "{text} is a name with an escape, which the embedded engine does not take"
         )));
@@ -406,7 +406,7 @@ mod tests {
 
     #[test]
     fn a_parameter_does_not_name_a_function_and_no_request_sets_what_is_the_engine_s() {
-        let request = |settings: &[(&str, &str)], parameters: &[(&str, &str)]| Request {
+        let request = |settings: &[(&str, &str)], parameters: &[(&str, &str)]| EngineRequest {
             settings: settings
                 .iter()
                 .map(|(n, v)| ((*n).into(), (*v).into()))
@@ -415,7 +415,7 @@ mod tests {
                 .iter()
                 .map(|(n, v)| ((*n).into(), (*v).into()))
                 .collect(),
-            ..Request::default()
+            ..EngineRequest::default()
         };
         let by_name = b"SELECT arrayMap({f:Identifier}, ['/etc/passwd'])";
         let file = request(&[], &[("f", "`file`")]);

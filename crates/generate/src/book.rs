@@ -6,7 +6,7 @@ use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::Message;
-use super::kinds::{Kind, Moment, begin, finish, place, text};
+use super::kinds::{DataKind, Moment, begin, finish, place, text};
 use super::market::Instrument;
 use super::number::Decimal;
 
@@ -25,7 +25,7 @@ pub(super) fn orderbook(
     let event_ms = if has_number {
         moment.event_ms
     } else {
-        instrument.own_ms(Kind::Orderbook as usize, moment.sent_ms)
+        instrument.own_ms(DataKind::Orderbook as usize, moment.sent_ms)
     };
     let instrument = &*instrument;
     let (bids, asks) = if is_snapshot {
@@ -42,12 +42,12 @@ pub(super) fn orderbook(
     } else {
         ("null".to_owned(), event_ms.to_string())
     };
-    let mut payload = begin(Kind::Orderbook, place(instrument), event_ms, rng);
+    let mut payload = begin(DataKind::Orderbook, place(instrument), event_ms, rng);
     let _ = write!(payload, r#","last_update_id":{number},"bids":"#);
     write_levels(&mut payload, instrument, &bids, rng);
     payload.push_str(r#","asks":"#);
     write_levels(&mut payload, instrument, &asks, rng);
-    finish(Kind::Orderbook, place(instrument), id, payload)
+    finish(DataKind::Orderbook, place(instrument), id, payload)
 }
 
 /// A price in ticks and what is there now.
@@ -131,15 +131,15 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::{Generator, Options};
+    use crate::{Generator, GeneratorOptions};
 
     #[test]
     fn books_have_their_best_level_first_and_every_quirk_of_the_field() {
         let mut seen = BTreeMap::<&str, u32>::new();
-        let options = Options {
+        let options = GeneratorOptions {
             count: 30_000,
-            kinds: vec![Kind::Orderbook],
-            ..Options::default()
+            kinds: vec![DataKind::Orderbook],
+            ..GeneratorOptions::default()
         };
         for payload in Generator::new(options)
             .unwrap()

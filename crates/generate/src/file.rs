@@ -14,7 +14,7 @@ use mpsync_core::error::{Context as _, Error, Result};
 /// A line as it stands; the payload is kept byte for byte.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Line<'a> {
+struct MessageLine<'a> {
     subject: String,
     msg_id: String,
     #[serde(borrow)]
@@ -25,7 +25,7 @@ struct Line<'a> {
 ///
 /// An error of the iterator names file and line, and is its last item: what follows a broken line is not published.
 pub fn read_messages(path: &Path) -> Result<impl Iterator<Item = Result<Message>> + use<>> {
-    let file = File::open(path).doing(|| format!("opening {}", path.display()))?;
+    let file = File::open(path).context(|| format!("opening {}", path.display()))?;
     Ok(Lines {
         path: path.to_owned(),
         reader: BufReader::with_capacity(1 << 20, file),
@@ -69,7 +69,7 @@ impl Iterator for Lines {
         }
         let read = self
             .read()
-            .doing(|| format!("reading {}, line {}", self.path.display(), self.number))
+            .context(|| format!("reading {}, line {}", self.path.display(), self.number))
             .transpose();
         self.is_done = !matches!(read, Some(Ok(_)));
         read
@@ -77,9 +77,9 @@ impl Iterator for Lines {
 }
 
 fn parse(text: &str) -> Result<Message> {
-    let line: Line<'_> = serde_json::from_str(text).map_err(|e| {
+    let line: MessageLine<'_> = serde_json::from_str(text).map_err(|e| {
         Error::malformed(format!("no message: {e}"))
-            .hint(r#"a line is {"subject": "…", "msg_id": "…", "payload": {…}}"#)
+            .with_hint(r#"a line is {"subject": "…", "msg_id": "…", "payload": {…}}"#)
     })?;
     // What would break NATS's protocol, or be taken for a pattern, is refused before anything is sent.
     let is_token = |token: &str| {
@@ -121,12 +121,12 @@ impl<W: Write> MessageWriter<W> {
     pub fn write(&mut self, message: &Message) -> Result<()> {
         let payload: &RawValue = serde_json::from_slice(&message.payload)
             .map_err(|e| Error::malformed(format!("the payload is no JSON: {e}")))
-            .doing(|| format!("writing message {}", message.msg_id))?;
+            .context(|| format!("writing message {}", message.msg_id))?;
         if payload.get().contains('\n') {
             return Err(Error::malformed("the payload is of several lines")
-                .doing(format!("writing message {}", message.msg_id)));
+                .context(format!("writing message {}", message.msg_id)));
         }
-        let line = Line {
+        let line = MessageLine {
             subject: message.subject.clone(),
             msg_id: message.msg_id.clone(),
             payload,

@@ -13,7 +13,7 @@ use super::number::Decimal;
 
 /// A kind of data: the first token of its subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum DataKind {
     /// A snapshot or a change of an order book.
     Orderbook,
     /// A trade.
@@ -32,7 +32,7 @@ pub enum Kind {
     VolatilityIndex,
 }
 
-impl Kind {
+impl DataKind {
     /// All of them.
     pub const ALL: [Self; 8] = [
         Self::Orderbook,
@@ -100,13 +100,13 @@ pub(super) struct Moment {
 
 /// One message of this kind at this moment; the market goes on by it.
 pub(super) fn message(
-    kind: Kind,
+    kind: DataKind,
     market: &mut Market,
     place: usize,
     moment: Moment,
     rng: &mut ChaCha8Rng,
 ) -> Message {
-    if kind == Kind::VolatilityIndex {
+    if kind == DataKind::VolatilityIndex {
         return volatility_index(market, moment, rng);
     }
     let place = if kind.has_own_id() {
@@ -116,15 +116,15 @@ pub(super) fn message(
     };
     let instrument = &mut market.instruments[place];
     match kind {
-        Kind::Orderbook => book::orderbook(instrument, moment, rng),
-        Kind::Trade => trade(instrument, moment, rng),
+        DataKind::Orderbook => book::orderbook(instrument, moment, rng),
+        DataKind::Trade => trade(instrument, moment, rng),
         _ => periodic(kind, instrument, moment, rng),
     }
 }
 
 /// The fields that every payload begins with; the caller goes on behind them.
 pub(super) fn begin(
-    kind: Kind,
+    kind: DataKind,
     [exchange, market_type, symbol]: [&str; 3],
     event_ms: i64,
     rng: &mut ChaCha8Rng,
@@ -143,7 +143,7 @@ pub(super) fn begin(
 }
 
 pub(super) fn finish(
-    kind: Kind,
+    kind: DataKind,
     place: [&str; 3],
     id: impl std::fmt::Display,
     mut payload: String,
@@ -185,19 +185,19 @@ fn trade(instrument: &mut Instrument, moment: Moment, rng: &mut ChaCha8Rng) -> M
     let price = text(instrument.price(ticks.max(1)), instrument, rng);
     let quantity = text(instrument.quantity(rng), instrument, rng);
     let happened = moment.event_ms - rng.random_range(0..160_i64);
-    let mut payload = begin(Kind::Trade, place(instrument), moment.event_ms, rng);
+    let mut payload = begin(DataKind::Trade, place(instrument), moment.event_ms, rng);
     let id = instrument.trade_id;
     let side = if is_sell { "sell" } else { "buy" };
     let _ = write!(
         payload,
         r#","trade_id":"{id}","price":"{price}","quantity":"{quantity}","side":"{side}","is_maker":{is_sell},"trade_ts_ms":{happened}"#
     );
-    finish(Kind::Trade, place(instrument), id, payload)
+    finish(DataKind::Trade, place(instrument), id, payload)
 }
 
 /// The kinds that are told apart by their time.
 fn periodic(
-    kind: Kind,
+    kind: DataKind,
     instrument: &mut Instrument,
     moment: Moment,
     rng: &mut ChaCha8Rng,
@@ -207,10 +207,10 @@ fn periodic(
     let mut payload = begin(kind, place(instrument), ms, rng);
     let _ = write!(payload, r#","instrument_id":"{}""#, instrument.native_name);
     match kind {
-        Kind::OpenInterest => open_interest(&mut payload, instrument, rng),
-        Kind::FundingRate => funding_rate(&mut payload, instrument, ms, rng),
-        Kind::Liquidation => liquidation(&mut payload, instrument, ms, rng),
-        Kind::LsrTopPosition => long_short_ratio(&mut payload, "position", rng),
+        DataKind::OpenInterest => open_interest(&mut payload, instrument, rng),
+        DataKind::FundingRate => funding_rate(&mut payload, instrument, ms, rng),
+        DataKind::Liquidation => liquidation(&mut payload, instrument, ms, rng),
+        DataKind::LsrTopPosition => long_short_ratio(&mut payload, "position", rng),
         _ => long_short_ratio(&mut payload, "account", rng),
     }
     finish(kind, place(instrument), ms, payload)
@@ -286,7 +286,7 @@ fn long_short_ratio(payload: &mut String, of: &str, rng: &mut ChaCha8Rng) {
 }
 
 fn volatility_index(market: &mut Market, moment: Moment, rng: &mut ChaCha8Rng) -> Message {
-    const KIND: Kind = Kind::VolatilityIndex;
+    const KIND: DataKind = DataKind::VolatilityIndex;
     let exchange = market.volatility_exchange.clone();
     let drawn = usize::from(rng.random_range(0..2_u8));
     let index = &mut market.volatility[drawn];
@@ -337,9 +337,9 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::{Generator, Options};
+    use crate::{Generator, GeneratorOptions};
 
-    fn payloads(options: Options) -> Vec<Value> {
+    fn payloads(options: GeneratorOptions) -> Vec<Value> {
         Generator::new(options)
             .unwrap()
             .map(|message| serde_json::from_slice(&message.payload).unwrap())
@@ -350,9 +350,9 @@ mod tests {
     #[test]
     fn fields_and_types_are_the_publishers() {
         let mut found: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
-        for payload in payloads(Options {
+        for payload in payloads(GeneratorOptions {
             count: 60_000,
-            ..Options::default()
+            ..GeneratorOptions::default()
         }) {
             let fields = payload.as_object().unwrap();
             let kind = found
@@ -425,7 +425,7 @@ mod tests {
 
     #[test]
     fn a_kind_is_found_by_its_subject() {
-        assert_eq!(Kind::of_subject("trade.>"), Some(Kind::Trade));
-        assert_eq!(Kind::of_subject("candle.>"), None);
+        assert_eq!(DataKind::of_subject("trade.>"), Some(DataKind::Trade));
+        assert_eq!(DataKind::of_subject("candle.>"), None);
     }
 }

@@ -16,8 +16,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 pub use file::{MessageWriter, read_messages};
-pub use kinds::Kind;
-pub use publish::{DUPLICATES_NAMED, Duplicate, PublishOptions, PublishReport, Published, publish};
+pub use kinds::DataKind;
+pub use publish::{
+    DUPLICATES_NAMED, Duplicate, PublishOptions, PublishReport, PublishedCount, publish,
+};
 
 use kinds::Moment;
 use market::Market;
@@ -36,7 +38,7 @@ pub struct Message {
 
 /// What a [`Generator`] makes.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct GeneratorOptions {
     /// The seed of everything that looks random.
     pub seed: u64,
     /// How many messages in all.
@@ -46,7 +48,7 @@ pub struct Options {
     /// Over how much event time the messages spread, in milliseconds.
     pub span_ms: u32,
     /// Which kinds; all when empty. How often one comes is its own: books and trades make up most of a market.
-    pub kinds: Vec<Kind>,
+    pub kinds: Vec<DataKind>,
     /// The exchanges: tokens of a subject.
     pub exchanges: Vec<String>,
     /// How many symbols on each exchange.
@@ -55,7 +57,7 @@ pub struct Options {
     pub depth: u32,
 }
 
-impl Default for Options {
+impl Default for GeneratorOptions {
     /// 100,000 messages of all kinds over the hour from 2025-10-09 08:00 UTC.
     fn default() -> Self {
         Self {
@@ -71,7 +73,7 @@ impl Default for Options {
     }
 }
 
-impl Options {
+impl GeneratorOptions {
     fn check(&self) -> Result<()> {
         if self.exchanges.is_empty() || self.symbols == 0 || self.span_ms == 0 {
             return Err(Error::usage(
@@ -107,23 +109,23 @@ struct Burst {
 /// Makes messages: an iterator of [`Options::count`] of them. Pure.
 #[derive(Debug)]
 pub struct Generator {
-    options: Options,
+    options: GeneratorOptions,
     rng: ChaCha8Rng,
     market: Market,
     /// Each kind with the sum of the weights up to and with its own.
-    kinds: Vec<(u32, Kind)>,
+    kinds: Vec<(u32, DataKind)>,
     burst: Burst,
     made: u64,
 }
 
 impl Generator {
     /// A generator at its first message; a usage error where the options make no message.
-    pub fn new(options: Options) -> Result<Self> {
+    pub fn new(options: GeneratorOptions) -> Result<Self> {
         options.check()?;
         let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
         let market = Market::new(&options.exchanges, options.symbols, &mut rng);
-        let wanted = |kind: &Kind| options.kinds.is_empty() || options.kinds.contains(kind);
-        let kinds = Kind::ALL
+        let wanted = |kind: &DataKind| options.kinds.is_empty() || options.kinds.contains(kind);
+        let kinds = DataKind::ALL
             .into_iter()
             .filter(wanted)
             .scan(0, |sum, kind| {
@@ -141,11 +143,11 @@ impl Generator {
         })
     }
 
-    fn kind(&mut self) -> Kind {
+    fn kind(&mut self) -> DataKind {
         let total = self.kinds.last().map_or(1, |(sum, _)| *sum);
         let drawn = self.rng.random_range(0..total);
         let found = self.kinds.iter().find(|(sum, _)| drawn < *sum);
-        found.map_or(Kind::Orderbook, |(_, kind)| *kind)
+        found.map_or(DataKind::Orderbook, |(_, kind)| *kind)
     }
 
     /// When the next event happens by its place among all, without burst or lateness.
@@ -230,14 +232,14 @@ mod tests {
 
     use super::*;
 
-    fn options(count: u64) -> Options {
-        Options {
+    fn options(count: u64) -> GeneratorOptions {
+        GeneratorOptions {
             count,
-            ..Options::default()
+            ..GeneratorOptions::default()
         }
     }
 
-    fn made(options: Options) -> Vec<Message> {
+    fn made(options: GeneratorOptions) -> Vec<Message> {
         Generator::new(options).unwrap().collect()
     }
 
@@ -245,7 +247,7 @@ mod tests {
     fn the_same_seed_makes_the_same_bytes_and_another_seed_others() {
         let digest = |seed| {
             let mut hash = Sha256::new();
-            for message in Generator::new(Options {
+            for message in Generator::new(GeneratorOptions {
                 seed,
                 ..options(2000)
             })
@@ -278,8 +280,8 @@ mod tests {
     #[test]
     fn no_message_id_comes_twice_even_where_one_symbol_has_all_the_traffic() {
         for (exchanges, symbols, span_ms) in [(3, 10, 3_600_000), (1, 1, 60_000)] {
-            let options = Options {
-                exchanges: Options::default().exchanges[..exchanges].to_vec(),
+            let options = GeneratorOptions {
+                exchanges: GeneratorOptions::default().exchanges[..exchanges].to_vec(),
                 symbols,
                 span_ms,
                 ..options(60_000)
@@ -321,13 +323,13 @@ mod tests {
     #[test]
     fn what_makes_no_message_is_refused() {
         let bad = |options| Generator::new(options).unwrap_err().to_string();
-        let e = bad(Options {
+        let e = bad(GeneratorOptions {
             exchanges: vec!["a.b".into()],
             ..options(1)
         });
         assert!(e.contains("`a.b` is no exchange"), "{e}");
         assert!(
-            bad(Options {
+            bad(GeneratorOptions {
                 symbols: 0,
                 ..options(1)
             })

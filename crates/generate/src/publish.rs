@@ -66,7 +66,7 @@ pub struct Duplicate {
 
 /// What became of the messages of one data type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Published {
+pub struct PublishedCount {
     /// Stored by JetStream.
     pub published: u64,
     /// Refused as repeats.
@@ -80,9 +80,9 @@ pub struct Published {
 pub struct PublishReport {
     /// Of all messages together.
     #[serde(flatten)]
-    pub total: Published,
+    pub total: PublishedCount,
     /// By the first token of the subject.
-    pub by_data_type: BTreeMap<String, Published>,
+    pub by_data_type: BTreeMap<String, PublishedCount>,
     /// The refused repeats, the first [`DUPLICATES_NAMED`] of them.
     pub duplicates_named: Vec<Duplicate>,
     /// How many messages were sent more than once because no acknowledgement came.
@@ -134,17 +134,17 @@ pub async fn publish(
         .max_ack_inflight(window + 1)
         .timeout(ACK_TIMEOUT)
         .build(client.clone());
-    let mut run = Run {
+    let mut run = PublishRun {
         jetstream,
         report: PublishReport::default(),
         sequences: RoaringTreemap::new(),
         after_sequence: options.after_sequence,
     };
     let started = Instant::now();
-    let (mut pace, mut progress) = (Pace::new(options.rate), Instant::now());
+    let (mut pace, mut progress) = (PublishRate::new(options.rate), Instant::now());
     let mut in_flight = FuturesOrdered::new();
     for message in messages {
-        let message = message.doing(|| {
+        let message = message.context(|| {
             format!(
                 "publishing, after {} messages",
                 run.report.total.published + run.report.total.duplicates
@@ -186,7 +186,7 @@ pub async fn publish(
         sent_again = run.report.sent_again, duration = ?started.elapsed(), "published"
     );
     if options.shutdown.is_cancelled() {
-        return Err(Error::new(Cause::Interrupted).doing(format!(
+        return Err(Error::new(Cause::Interrupted).context(format!(
             "publishing, after {} messages",
             total.published + total.duplicates
         )));
@@ -194,7 +194,7 @@ pub async fn publish(
     Ok(run.report)
 }
 
-struct Run {
+struct PublishRun {
     jetstream: Context,
     report: PublishReport,
     /// What has been acknowledged as stored.
@@ -202,7 +202,7 @@ struct Run {
     after_sequence: u64,
 }
 
-impl Run {
+impl PublishRun {
     async fn send(
         &self,
         message: &Message,
@@ -276,23 +276,23 @@ fn refused(message: &Message, error: &PublishError) -> Error {
             "{text}: the message has {} bytes",
             message.payload.len()
         ))
-        .hint("the server's max_payload says how many it takes"),
-        PublishErrorKind::StreamNotFound => Error::nats(text).hint(
+        .with_hint("the server's max_payload says how many it takes"),
+        PublishErrorKind::StreamNotFound => Error::nats(text).with_hint(
             "no JetStream stream takes this subject: see nats.stream and the stream's subjects",
         ),
         _ => Error::nats(text),
     }
-    .doing(what())
+    .context(what())
 }
 
 /// Keeps to a rate: message n goes out no earlier than n / rate after the first.
-struct Pace {
+struct PublishRate {
     rate: Option<NonZeroU64>,
     started: Instant,
     sent: u64,
 }
 
-impl Pace {
+impl PublishRate {
     fn new(rate: Option<NonZeroU64>) -> Self {
         Self {
             rate,
@@ -345,7 +345,7 @@ mod tests {
         report.count(&message("orderbook.x"), true, 2);
         assert_eq!(
             report.total,
-            Published {
+            PublishedCount {
                 published: 2,
                 duplicates: 1,
                 bytes: 4
@@ -353,7 +353,7 @@ mod tests {
         );
         assert_eq!(
             report.by_data_type["trade"],
-            Published {
+            PublishedCount {
                 published: 1,
                 duplicates: 1,
                 bytes: 2

@@ -13,16 +13,16 @@ const CONFIRM: Duration = Duration::from_secs(5);
 
 /// What is owed: the replies to send when all messages that it covers are rows or dead letters.
 #[derive(Debug, Clone)]
-pub(super) enum Owed {
+pub(super) enum PendingAcks {
     /// The reply of the message with the highest sequence, with that: it covers all before it.
     All(Option<(u64, Subject)>),
     /// The reply of every message.
     Each(Vec<Subject>),
 }
 
-impl Owed {
+impl PendingAcks {
     /// Nothing yet.
-    pub(super) fn nothing(mode: AckMode) -> Self {
+    pub(super) fn new(mode: AckMode) -> Self {
         match mode {
             AckMode::All => Self::All(None),
             AckMode::Each => Self::Each(Vec::new()),
@@ -30,7 +30,7 @@ impl Owed {
     }
 
     /// Covers one more message.
-    pub(super) fn cover(&mut self, seq: u64, reply: Subject) {
+    pub(super) fn add(&mut self, seq: u64, reply: Subject) {
         match self {
             Self::All(Some((highest, _))) if *highest > seq => {}
             Self::All(last) => *last = Some((seq, reply)),
@@ -42,7 +42,7 @@ impl Owed {
     ///
     /// A failure is no doubt: what is not acknowledged comes again, is known, and is acknowledged then. Returns whether the
     /// server confirmed.
-    pub(super) async fn pay(self, client: &Client) -> bool {
+    pub(super) async fn send(self, client: &Client) -> bool {
         let mut replies: Vec<Subject> = match self {
             Self::All(last) => last.into_iter().map(|(_, reply)| reply).collect(),
             Self::Each(replies) => replies,
@@ -67,15 +67,15 @@ mod tests {
 
     #[test]
     fn a_repeat_of_an_old_message_does_not_take_the_place_of_a_new_one() {
-        let mut owed = Owed::nothing(AckMode::All);
+        let mut acks = PendingAcks::new(AckMode::All);
         for seq in [7, 9, 8, 3] {
-            owed.cover(seq, format!("reply.{seq}").into());
+            acks.add(seq, format!("reply.{seq}").into());
         }
-        assert!(matches!(owed, Owed::All(Some((9, reply))) if reply.as_str() == "reply.9"));
-        let mut owed = Owed::nothing(AckMode::Each);
+        assert!(matches!(acks, PendingAcks::All(Some((9, reply))) if reply.as_str() == "reply.9"));
+        let mut acks = PendingAcks::new(AckMode::Each);
         for seq in [7, 9, 8, 3] {
-            owed.cover(seq, format!("reply.{seq}").into());
+            acks.add(seq, format!("reply.{seq}").into());
         }
-        assert!(matches!(owed, Owed::Each(replies) if replies.len() == 4));
+        assert!(matches!(acks, PendingAcks::Each(replies) if replies.len() == 4));
     }
 }

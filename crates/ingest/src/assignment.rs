@@ -1,6 +1,6 @@
 //! Which datasets, and which of their subjects, this daemon takes where several share the work. Pure.
 
-use super::doors::{Shard, is_shard};
+use super::gate_name::{Shard, is_shard};
 use mpsync_config::IngestConfig;
 use mpsync_core::dataset::Dataset;
 use mpsync_core::error::{Error, Result};
@@ -8,7 +8,7 @@ use mpsync_nats::{intersection, is_pattern, overlaps};
 
 /// A dataset, as far as this daemon takes it.
 #[derive(Debug)]
-pub(super) struct Scope {
+pub(super) struct Assignment {
     /// With those of its subjects that this daemon takes.
     pub(super) dataset: Dataset,
     /// The name of the part, where it is not all of it.
@@ -20,7 +20,10 @@ pub(super) struct Scope {
 /// Of N shards each takes every Nth dataset, whole: each dataset is one daemon's, whatever N is, and a dataset that
 /// changes hands keeps its consumer. Filters cut datasets themselves: what of a dataset's subjects they match is a part of
 /// its own, with a consumer of its own.
-pub(super) fn of(config: &IngestConfig, datasets: &[&Dataset]) -> Result<Vec<Scope>> {
+pub(super) fn assign_subjects(
+    config: &IngestConfig,
+    datasets: &[&Dataset],
+) -> Result<Vec<Assignment>> {
     let (filters, shard) = (&config.filters, &config.filter_name);
     check(filters, shard.as_deref())?;
     let count = config.shards.max(1) as usize;
@@ -36,7 +39,7 @@ pub(super) fn of(config: &IngestConfig, datasets: &[&Dataset]) -> Result<Vec<Sco
                 .collect();
         }
         if !dataset.subjects.is_empty() {
-            scopes.push(Scope {
+            scopes.push(Assignment {
                 dataset,
                 shard: shard.clone(),
             });
@@ -98,7 +101,7 @@ mod tests {
                 let mut config = config();
                 config.shards = u32::try_from(count).unwrap();
                 config.shard_index = u32::try_from(index).unwrap();
-                let scopes = of(&config, &all).unwrap();
+                let scopes = assign_subjects(&config, &all).unwrap();
                 assert!(scopes.iter().all(|s| s.shard.is_none()));
                 taken.extend(scopes.into_iter().map(|s| s.dataset.name));
             }
@@ -115,13 +118,13 @@ mod tests {
         let mut config = config();
         config.filters = vec!["*.okx.>".into(), "trade.binance.>".into()];
         assert!(
-            of(&config, &all)
+            assign_subjects(&config, &all)
                 .unwrap_err()
                 .to_string()
                 .contains("filter_name")
         );
         config.filter_name = Some("okx".into());
-        let scopes = of(&config, &all).unwrap();
+        let scopes = assign_subjects(&config, &all).unwrap();
         for scope in &scopes {
             assert_eq!(scope.shard.as_deref(), Some("okx"));
             assert!(
@@ -146,7 +149,11 @@ mod tests {
         ] {
             config.filters = filters.into_iter().map(str::to_owned).collect();
             config.filter_name = name.map(str::to_owned);
-            assert!(of(&config, &all).is_err(), "{:?}", config.filters);
+            assert!(
+                assign_subjects(&config, &all).is_err(),
+                "{:?}",
+                config.filters
+            );
         }
     }
 }

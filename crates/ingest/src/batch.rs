@@ -47,7 +47,7 @@ pub fn split_by_partition(
     rows.into_iter()
         .map(|rows| {
             take_record_batch(batch, &UInt32Array::from(rows))
-                .doing(|| "cutting a batch at its partitions")
+                .context(|| "cutting a batch at its partitions")
         })
         .collect()
 }

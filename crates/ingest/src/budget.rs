@@ -35,7 +35,7 @@ impl Budget {
     }
 
     /// Takes what messages of so many bytes cost, where it is there.
-    pub(super) fn try_take(&self, message_bytes: usize) -> Option<Share> {
+    pub(super) fn try_acquire(&self, message_bytes: usize) -> Option<Share> {
         let permits = self.permits(message_bytes);
         self.bytes
             .clone()
@@ -45,7 +45,7 @@ impl Budget {
     }
 
     /// Takes what messages of so many bytes cost, as soon as it is there. Keep the future to keep the place in the queue.
-    pub(super) fn take(&self, message_bytes: usize) -> BoxFuture<'static, Share> {
+    pub(super) fn acquire(&self, message_bytes: usize) -> BoxFuture<'static, Share> {
         let bytes = self.bytes.clone();
         let permits = self.permits(message_bytes);
         // The semaphore is never closed.
@@ -76,17 +76,17 @@ mod tests {
     #[tokio::test]
     async fn a_share_moves_from_the_request_to_the_batch_and_comes_back_when_dropped() {
         let budget = Budget::new(1000);
-        let mut request = budget.try_take(400).unwrap();
-        assert!(budget.try_take(200).is_none());
+        let mut request = budget.try_acquire(400).unwrap();
+        assert!(budget.try_acquire(200).is_none());
         let mut batch = Share::default();
         request.hand_over(100, &mut batch);
         request.hand_over(50, &mut batch);
         drop(request);
-        assert!(budget.try_take(351).is_none());
-        let rest = budget.take(350).await;
-        assert!(budget.try_take(1).is_none());
+        assert!(budget.try_acquire(351).is_none());
+        let rest = budget.acquire(350).await;
+        assert!(budget.try_acquire(1).is_none());
         drop((batch, rest));
         // More than all there is costs all there is: one big message must not wait for ever.
-        assert!(budget.try_take(10_000).is_some());
+        assert!(budget.try_acquire(10_000).is_some());
     }
 }

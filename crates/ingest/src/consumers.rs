@@ -5,7 +5,7 @@ use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::stream::{RetentionPolicy, Stream};
 use futures_util::TryStreamExt as _;
 
-use super::doors::{Shard, is_shard};
+use super::gate_name::{Shard, is_shard};
 use super::stream::Durable;
 use mpsync_core::dataset::Dataset;
 use mpsync_core::error::{Context as _, Error, Result};
@@ -19,11 +19,11 @@ pub(super) async fn of_dataset(
     stream: &Stream,
     dataset: &Dataset,
 ) -> Result<Vec<(Shard, jetstream::consumer::Info)>> {
-    let doing = || format!("listing the consumers of {}", dataset.name);
+    let context = || format!("listing the consumers of {}", dataset.name);
     let whole = Durable::name(dataset, None);
     let mut found = Vec::new();
     let mut all = stream.consumers();
-    while let Some(info) = all.try_next().await.map_err(Error::nats).doing(doing)? {
+    while let Some(info) = all.try_next().await.map_err(Error::nats).context(context)? {
         let shard = match info.name.strip_prefix(&whole) {
             Some("") => None,
             Some(rest) => match rest.strip_prefix('-').filter(|shard| is_shard(shard)) {
@@ -61,7 +61,7 @@ pub(super) fn disjoint(
                     false => theirs.join(", "),
                 }
             ))
-            .hint(format!(
+            .with_hint(format!(
                 "give each daemon other ingest.filters; or, where the daemon of {other} is gone for good, delete that consumer \
                  (`nats consumer rm`): what it did not acknowledge is ingested then, and rows that are held are skipped",
                 other = other.name
@@ -168,7 +168,7 @@ fn check_against(
             "the consumer is there, but does not fit: {}",
             differences.join("; ")
         ))
-        .hint("delete the consumer (`nats consumer rm`) while mpsync is stopped: a new one begins at the stream's first message, and rows that are held are skipped; or put the configuration back"));
+        .with_hint("delete the consumer (`nats consumer rm`) while mpsync is stopped: a new one begins at the stream's first message, and rows that are held are skipped; or put the configuration back"));
     }
     if found.max_ack_pending > 0 && found.max_ack_pending < wanted.max_ack_pending {
         // Batches get smaller by that, not wrong.

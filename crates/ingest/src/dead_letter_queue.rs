@@ -14,7 +14,7 @@ use async_nats::jetstream::{self, stream::Stream};
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::letters::{Letter, LetterFolder};
+use super::dead_letters::{DeadLetter, DeadLetterFolder};
 use super::stats::DatasetStats;
 use mpsync_config::{Config, NatsConfig};
 use mpsync_core::dataset::{DatasetName, Position};
@@ -49,7 +49,7 @@ pub const MESSAGE_ID_HEADER: &str = "Mpsync-Message-Id";
 
 /// A message that cannot be a row.
 #[derive(Debug, Clone)]
-pub(super) struct DeadLetter {
+pub(super) struct RejectedMessage {
     pub(super) position: Position,
     pub(super) label: String,
     pub(super) reason: String,
@@ -61,28 +61,28 @@ pub(super) struct DeadLetter {
 
 /// Where dead letters are kept: in their stream, or in a folder where that refuses them.
 #[derive(Clone)]
-pub(super) struct DeadLetters {
+pub(super) struct DeadLetterQueue {
     jetstream: jetstream::Context,
     /// As the market data's, but with the name of this stream.
     nats: NatsConfig,
     /// The stream that the originals are in.
     origin: String,
-    folder: Option<LetterFolder>,
+    folder: Option<DeadLetterFolder>,
     /// Until when the stream is not asked, since it gave no answer.
     silent_until: Arc<Mutex<Option<Instant>>>,
 }
 
 /// What a place did not take, and why.
 #[derive(Default)]
-struct Left {
+struct NotStored {
     /// The server said no, and would again: too large, the stream is full.
-    refused: Vec<Letter>,
+    refused: Vec<DeadLetter>,
     /// There was no answer: the connection is broken, or publishing is not permitted, which is not answered.
-    unanswered: Vec<Letter>,
+    unanswered: Vec<DeadLetter>,
     why: Option<Error>,
 }
 
-impl DeadLetters {
+impl DeadLetterQueue {
     /// Opens the stream, or makes it.
     pub(super) async fn open(jetstream: &jetstream::Context, config: &Config) -> Result<Self> {
         let own = NatsConfig {
@@ -90,15 +90,15 @@ impl DeadLetters {
             ..config.nats.clone()
         };
         let folder = config.ingest.dead_letter_folder.as_ref();
-        let letters = Self {
+        let dead_letters = Self {
             jetstream: jetstream.clone(),
             nats: own,
             origin: config.nats.stream.clone(),
-            folder: folder.map(LetterFolder::new),
+            folder: folder.map(DeadLetterFolder::new),
             silent_until: Arc::default(),
         };
-        letters.ensure().await?;
-        Ok(letters)
+        dead_letters.ensure().await?;
+        Ok(dead_letters)
     }
 
     async fn ensure(&self) -> Result<Stream> {
@@ -114,77 +114,84 @@ impl DeadLetters {
     /// than lost.
     ///
     /// Cancel-safe: what was kept is found to be there the next time.
-    pub(super) async fn keep(
+    pub(super) async fn store(
         &self,
         dataset: &DatasetName,
-        letters: Vec<DeadLetter>,
+        dead_letters: Vec<RejectedMessage>,
         stats: &DatasetStats,
     ) {
-        let mut letters = letters.into_iter().map(|l| self.letter(dataset, l));
+        let mut dead_letters = dead_letters
+            .into_iter()
+            .map(|l| self.to_dead_letter(dataset, l));
         loop {
-            let some: Vec<Letter> = letters.by_ref().take(AT_ONCE).collect();
+            let some: Vec<DeadLetter> = dead_letters.by_ref().take(AT_ONCE).collect();
             let Some(first) = some.first().cloned() else {
                 return;
             };
             let labels: Vec<String> = some.iter().map(|l| l.reason.clone()).collect();
-            self.keep_some(dataset, some, stats).await;
+            self.store_some(dataset, some, stats).await;
             for label in &labels {
                 stats.dead_letter(label);
             }
-            if let Some(count) = stats.letters_said.due(labels.len()) {
+            if let Some(count) = stats.dead_letters_logged.due(labels.len()) {
                 tracing::warn!(
-                    %dataset, letters = count, seq = first.position.seq, subject = %first.subject, reason = %first.detail,
+                    %dataset, dead_letters = count, seq = first.position.seq, subject = %first.subject, reason = %first.detail,
                     "messages became dead letters; one of the last is named"
                 );
             }
         }
     }
 
-    fn letter(&self, dataset: &DatasetName, letter: DeadLetter) -> Letter {
-        Letter {
+    fn to_dead_letter(&self, dataset: &DatasetName, dead_letter: RejectedMessage) -> DeadLetter {
+        DeadLetter {
             dataset: dataset.clone(),
-            position: letter.position,
-            stored_at_nanos: letter.stored_at_nanos,
-            subject: letter.subject,
+            position: dead_letter.position,
+            stored_at_nanos: dead_letter.stored_at_nanos,
+            subject: dead_letter.subject,
             stream: self.origin.clone(),
-            message_id: letter.message_id,
-            reason: letter.label,
-            detail: letter.reason,
+            message_id: dead_letter.message_id,
+            reason: dead_letter.label,
+            detail: dead_letter.reason,
             kept_at: Timestamp::now(),
-            body: letter.body,
+            body: dead_letter.body,
             sequences: Vec::new(),
             filed: false,
         }
     }
 
-    async fn keep_some(&self, dataset: &DatasetName, letters: Vec<Letter>, stats: &DatasetStats) {
-        let (mut letters, mut failed) = (letters, 0);
+    async fn store_some(
+        &self,
+        dataset: &DatasetName,
+        dead_letters: Vec<DeadLetter>,
+        stats: &DatasetStats,
+    ) {
+        let (mut dead_letters, mut failed) = (dead_letters, 0);
         loop {
-            let mut left = self.try_stream(letters).await;
+            let mut left = self.try_stream(dead_letters).await;
             // Silence for the first time may be a slow server; without a connection nothing can be acknowledged anyway.
             if failed > 0 && self.is_connected() && !left.unanswered.is_empty() {
                 self.stop_asking();
                 left.refused.append(&mut left.unanswered);
             }
             let nats = left.why.map(|e| e.to_string());
-            letters = left.unanswered;
+            dead_letters = left.unanswered;
             let folder = match self
                 .try_folder(dataset, left.refused, nats.as_deref(), stats)
                 .await
             {
                 Ok(()) => None,
                 Err((refused, why)) => {
-                    letters.extend(refused);
+                    dead_letters.extend(refused);
                     Some(why)
                 }
             };
-            if letters.is_empty() {
+            if dead_letters.is_empty() {
                 return;
             }
             failed += 1;
             let pause = Backoff::DAEMON.pause(failed, rand::random());
             tracing::warn!(
-                %dataset, letters = letters.len(), failed, ?pause, nats, folder,
+                %dataset, dead_letters = dead_letters.len(), failed, ?pause, nats, folder,
                 "dead letters are refused; their messages are held and not acknowledged"
             );
             tokio::time::sleep(pause).await;
@@ -192,24 +199,24 @@ impl DeadLetters {
     }
 
     /// Publishes letters; returns what the stream does not have.
-    async fn try_stream(&self, letters: Vec<Letter>) -> Left {
-        let mut left = Left::default();
+    async fn try_stream(&self, dead_letters: Vec<DeadLetter>) -> NotStored {
+        let mut left = NotStored::default();
         if self.is_silent() {
-            left.refused = letters;
+            left.refused = dead_letters;
             left.why = Some(Error::nats("it gave no answer a moment ago"));
             return left;
         }
-        let mut answers = Vec::with_capacity(letters.len());
-        for letter in letters {
-            let subject = format!("{}.{}", self.subject_root(), letter.id());
+        let mut answers = Vec::with_capacity(dead_letters.len());
+        for dead_letter in dead_letters {
+            let subject = format!("{}.{}", self.subject_root(), dead_letter.id());
             let sent = self
                 .jetstream
-                .send_publish(subject, message_of(&letter, 0))
+                .send_publish(subject, message_of(&dead_letter, 0))
                 .await;
-            answers.push((letter, sent));
+            answers.push((dead_letter, sent));
         }
         let mut lacking = false;
-        for (letter, sent) in answers {
+        for (dead_letter, sent) in answers {
             let answer = match sent {
                 Ok(answer) => answer.await.map(drop),
                 Err(e) => Err(e),
@@ -218,11 +225,11 @@ impl DeadLetters {
             match e.kind() {
                 // Its subject is not empty: it was kept before.
                 PublishErrorKind::WrongLastSequence => continue,
-                PublishErrorKind::MaxPayloadExceeded => left.refused.push(letter),
-                PublishErrorKind::Other if is_answer(&e) => left.refused.push(letter),
+                PublishErrorKind::MaxPayloadExceeded => left.refused.push(dead_letter),
+                PublishErrorKind::Other if is_answer(&e) => left.refused.push(dead_letter),
                 kind => {
                     lacking |= kind == PublishErrorKind::StreamNotFound;
-                    left.unanswered.push(letter);
+                    left.unanswered.push(dead_letter);
                 }
             }
             left.why = Some(Error::nats(chain(&e)));
@@ -237,24 +244,24 @@ impl DeadLetters {
     async fn try_folder(
         &self,
         dataset: &DatasetName,
-        letters: Vec<Letter>,
+        dead_letters: Vec<DeadLetter>,
         nats: Option<&str>,
         stats: &DatasetStats,
-    ) -> std::result::Result<(), (Vec<Letter>, String)> {
-        let Some(first) = letters.first() else {
+    ) -> std::result::Result<(), (Vec<DeadLetter>, String)> {
+        let Some(first) = dead_letters.first() else {
             return Ok(());
         };
         let Some(folder) = &self.folder else {
-            return Err((letters, "ingest.dead_letter_folder is empty".into()));
+            return Err((dead_letters, "ingest.dead_letter_folder is empty".into()));
         };
-        let letter = first.id();
-        if let Err(e) = folder.keep(letters.clone()).await {
-            return Err((letters, e.to_string()));
+        let dead_letter = first.id();
+        if let Err(e) = folder.store(dead_letters.clone()).await {
+            return Err((dead_letters, e.to_string()));
         }
-        stats.dead_letters_in_files.add(letters.len() as u64);
-        if let Some(count) = stats.files_said.due(letters.len()) {
+        stats.dead_letters_in_files.add(dead_letters.len() as u64);
+        if let Some(count) = stats.files_logged.due(dead_letters.len()) {
             tracing::warn!(
-                %dataset, letters = count, letter, folder = %folder.path().display(), nats,
+                %dataset, dead_letters = count, dead_letter, folder = %folder.path().display(), nats,
                 "the stream refuses dead letters: they are kept as files, which `mpsync dlq` reads too"
             );
         }
@@ -287,19 +294,19 @@ fn is_answer(e: &PublishError) -> bool {
 }
 
 /// A letter as its message, to be published where the last message of its subject has this sequence (0: none has).
-pub(super) fn message_of(letter: &Letter, last: u64) -> PublishMessage {
+pub(super) fn message_of(dead_letter: &DeadLetter, last: u64) -> PublishMessage {
     let message = PublishMessage::build()
-        .payload(letter.body.clone())
+        .payload(dead_letter.body.clone())
         .expected_last_subject_sequence(last)
-        .header(REASON_HEADER, one_line(&letter.reason))
-        .header(DETAIL_HEADER, one_line(&letter.detail))
-        .header(DATASET_HEADER, letter.dataset.as_str())
-        .header(SUBJECT_HEADER, one_line(&letter.subject))
-        .header(STREAM_HEADER, one_line(&letter.stream))
-        .header(EPOCH_HEADER, letter.position.epoch.0.to_string())
-        .header(SEQUENCE_HEADER, letter.position.seq.to_string())
-        .header(STORED_AT_HEADER, letter.stored_at_nanos.to_string());
-    match &letter.message_id {
+        .header(REASON_HEADER, one_line(&dead_letter.reason))
+        .header(DETAIL_HEADER, one_line(&dead_letter.detail))
+        .header(DATASET_HEADER, dead_letter.dataset.as_str())
+        .header(SUBJECT_HEADER, one_line(&dead_letter.subject))
+        .header(STREAM_HEADER, one_line(&dead_letter.stream))
+        .header(EPOCH_HEADER, dead_letter.position.epoch.0.to_string())
+        .header(SEQUENCE_HEADER, dead_letter.position.seq.to_string())
+        .header(STORED_AT_HEADER, dead_letter.stored_at_nanos.to_string());
+    match &dead_letter.message_id {
         Some(id) => message.header(MESSAGE_ID_HEADER, one_line(id)),
         None => message,
     }

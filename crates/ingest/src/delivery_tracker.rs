@@ -2,9 +2,9 @@
 
 use roaring::RoaringTreemap;
 
-use super::Ended;
+use super::SessionEnd;
 use super::delivery::Delivery;
-use super::stream::{AckMode, Standing};
+use super::stream::{AckMode, ConsumerPosition};
 
 /// What becomes of a delivered message.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,14 +12,14 @@ pub(super) enum Admission {
     /// It was not taken in this life.
     New,
     /// It was taken and is on its way: its acknowledgement follows.
-    Taken,
+    InFlight,
     /// It was taken and is settled: its acknowledgement was lost.
     Settled,
 }
 
 /// Which messages were taken in this life.
 #[derive(Debug)]
-pub(super) enum Order {
+pub(super) enum DeliveryTracker {
     /// Deliveries come in order and without a gap, or the life ends: one acknowledgement covers all before it, so that what
     /// was delivered to somebody else would be acknowledged unseen.
     Strict {
@@ -39,33 +39,33 @@ pub(super) enum Order {
         /// Sequences taken in this life, above the floor.
         taken: RoaringTreemap,
         /// Those of them that are in the hand.
-        in_hand: RoaringTreemap,
+        pending: RoaringTreemap,
         /// Those of them that are on their way.
-        on_the_way: RoaringTreemap,
+        in_flight: RoaringTreemap,
     },
 }
 
-impl Order {
+impl DeliveryTracker {
     /// At the beginning of a life.
-    pub(super) fn new(mode: AckMode, standing: &Standing) -> Self {
+    pub(super) fn new(mode: AckMode, consumer_position: &ConsumerPosition) -> Self {
         match mode {
             AckMode::All => Self::Strict {
-                delivery: standing.delivery,
-                taken: standing.floor,
-                launched: standing.floor,
-                settled: standing.floor,
+                delivery: consumer_position.delivery,
+                taken: consumer_position.floor,
+                launched: consumer_position.floor,
+                settled: consumer_position.floor,
             },
             AckMode::Each => Self::Loose {
-                floor: standing.floor,
+                floor: consumer_position.floor,
                 taken: RoaringTreemap::new(),
-                in_hand: RoaringTreemap::new(),
-                on_the_way: RoaringTreemap::new(),
+                pending: RoaringTreemap::new(),
+                in_flight: RoaringTreemap::new(),
             },
         }
     }
 
     /// Decides about a delivery.
-    pub(super) fn admit(&mut self, delivery: &Delivery) -> Result<Admission, Ended> {
+    pub(super) fn admit(&mut self, delivery: &Delivery) -> Result<Admission, SessionEnd> {
         match self {
             Self::Strict {
                 delivery: last,
@@ -74,7 +74,7 @@ impl Order {
                 ..
             } => {
                 if delivery.number != *last + 1 {
-                    return Err(Ended::doubt(format!(
+                    return Err(SessionEnd::uncertain(format!(
                         "delivery {} came after delivery {last}: others went elsewhere",
                         delivery.number
                     )));
@@ -84,7 +84,7 @@ impl Order {
                     *taken = delivery.seq;
                     Ok(Admission::New)
                 } else if delivery.seq > *settled {
-                    Ok(Admission::Taken)
+                    Ok(Admission::InFlight)
                 } else {
                     Ok(Admission::Settled)
                 }
@@ -92,17 +92,17 @@ impl Order {
             Self::Loose {
                 floor,
                 taken,
-                in_hand,
-                on_the_way,
+                pending,
+                in_flight,
             } => {
                 let seq = delivery.seq;
                 if seq <= *floor {
                     Ok(Admission::Settled)
                 } else if taken.insert(seq) {
-                    in_hand.insert(seq);
+                    pending.insert(seq);
                     Ok(Admission::New)
-                } else if in_hand.contains(seq) || on_the_way.contains(seq) {
-                    Ok(Admission::Taken)
+                } else if pending.contains(seq) || in_flight.contains(seq) {
+                    Ok(Admission::InFlight)
                 } else {
                     Ok(Admission::Settled)
                 }
@@ -117,10 +117,8 @@ impl Order {
                 taken, launched, ..
             } => *launched = *taken,
             Self::Loose {
-                in_hand,
-                on_the_way,
-                ..
-            } => *on_the_way = std::mem::take(in_hand),
+                pending, in_flight, ..
+            } => *in_flight = std::mem::take(pending),
         }
     }
 
@@ -130,7 +128,7 @@ impl Order {
             Self::Strict {
                 launched, settled, ..
             } => *settled = *launched,
-            Self::Loose { on_the_way, .. } => on_the_way.clear(),
+            Self::Loose { in_flight, .. } => in_flight.clear(),
         }
     }
 
@@ -166,7 +164,7 @@ mod tests {
         }
     }
 
-    const STANDING: Standing = Standing {
+    const STANDING: ConsumerPosition = ConsumerPosition {
         floor: 10,
         delivery: 4,
         fresh: false,
@@ -174,36 +172,45 @@ mod tests {
 
     #[test]
     fn in_strict_order_a_missing_delivery_ends_the_life_and_a_repeat_is_known() {
-        let mut order = Order::new(AckMode::All, &STANDING);
+        let mut order = DeliveryTracker::new(AckMode::All, &STANDING);
         assert_eq!(order.admit(&delivered(11, 5)).unwrap(), Admission::New);
         assert_eq!(order.admit(&delivered(15, 6)).unwrap(), Admission::New);
         order.launched();
-        assert_eq!(order.admit(&delivered(11, 7)).unwrap(), Admission::Taken);
+        assert_eq!(order.admit(&delivered(11, 7)).unwrap(), Admission::InFlight);
         order.landed();
         assert_eq!(order.admit(&delivered(15, 8)).unwrap(), Admission::Settled);
         assert_eq!(order.admit(&delivered(16, 9)).unwrap(), Admission::New);
-        assert_eq!(order.admit(&delivered(16, 10)).unwrap(), Admission::Taken);
+        assert_eq!(
+            order.admit(&delivered(16, 10)).unwrap(),
+            Admission::InFlight
+        );
         assert!(order.misses(11) && !order.misses(10));
         assert!(order.admit(&delivered(17, 12)).is_err());
     }
 
     #[test]
     fn a_life_whose_first_delivery_went_elsewhere_ends() {
-        let mut order = Order::new(AckMode::All, &STANDING);
+        let mut order = DeliveryTracker::new(AckMode::All, &STANDING);
         assert!(order.admit(&delivered(12, 6)).is_err());
     }
 
     #[test]
     fn in_loose_order_old_messages_may_come_late_and_repeats_are_known() {
-        let mut order = Order::new(AckMode::Each, &STANDING);
+        let mut order = DeliveryTracker::new(AckMode::Each, &STANDING);
         assert_eq!(order.admit(&delivered(20, 9)).unwrap(), Admission::New);
         assert_eq!(order.admit(&delivered(11, 30)).unwrap(), Admission::New);
         order.launched();
         assert_eq!(order.admit(&delivered(12, 31)).unwrap(), Admission::New);
-        assert_eq!(order.admit(&delivered(11, 32)).unwrap(), Admission::Taken);
+        assert_eq!(
+            order.admit(&delivered(11, 32)).unwrap(),
+            Admission::InFlight
+        );
         order.landed();
         assert_eq!(order.admit(&delivered(20, 33)).unwrap(), Admission::Settled);
-        assert_eq!(order.admit(&delivered(12, 34)).unwrap(), Admission::Taken);
+        assert_eq!(
+            order.admit(&delivered(12, 34)).unwrap(),
+            Admission::InFlight
+        );
         order.forget(20);
         assert_eq!(order.admit(&delivered(21, 35)).unwrap(), Admission::New);
         // Delivered again before its acknowledgement arrived, and read only now.

@@ -103,7 +103,7 @@ impl fmt::Display for EpochHistory {
 
 /// What is known about a held row and the message that now bears its sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Witness {
+pub(super) enum SequenceCheck {
     /// The stream's message at this sequence has the row's time.
     Same,
     /// It has another time: the sequence was issued again.
@@ -115,23 +115,23 @@ pub(super) enum Witness {
 }
 
 /// Holds a held row's time against the stream.
-pub(super) fn witness(
+pub(super) fn check_sequence(
     held_seq: u64,
     held_nanos: i64,
     stream_last_seq: u64,
     message_nanos: Option<i64>,
-) -> Witness {
+) -> SequenceCheck {
     if held_seq > stream_last_seq {
-        return Witness::BeyondEnd;
+        return SequenceCheck::BeyondEnd;
     }
     match message_nanos {
-        None => Witness::Gone,
-        Some(nanos) if nanos == held_nanos => Witness::Same,
-        Some(_) => Witness::Other,
+        None => SequenceCheck::Gone,
+        Some(nanos) if nanos == held_nanos => SequenceCheck::Same,
+        Some(_) => SequenceCheck::Other,
     }
 }
 
-impl Witness {
+impl SequenceCheck {
     /// Whether the sequence belongs to another message than the row's.
     pub(super) fn is_rewind(self) -> bool {
         matches!(self, Self::Other | Self::BeyondEnd)
@@ -177,9 +177,9 @@ mod tests {
 
     #[test]
     fn only_another_time_or_a_missing_tail_is_a_rewind() {
-        assert!(witness(10, 5, 9, None).is_rewind());
-        assert!(witness(10, 5, 20, Some(6)).is_rewind());
-        assert!(!witness(10, 5, 20, Some(5)).is_rewind());
-        assert!(!witness(10, 5, 20, None).is_rewind());
+        assert!(check_sequence(10, 5, 9, None).is_rewind());
+        assert!(check_sequence(10, 5, 20, Some(6)).is_rewind());
+        assert!(!check_sequence(10, 5, 20, Some(5)).is_rewind());
+        assert!(!check_sequence(10, 5, 20, None).is_rewind());
     }
 }

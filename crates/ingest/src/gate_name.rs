@@ -6,19 +6,19 @@
 use std::collections::BTreeSet;
 
 /// Numbers of lives, milliseconds since 1970, lie above it since 2001; numbers of doors beside them below.
-pub(super) const LIVES_FROM: u64 = 1_000_000_000_000;
+pub(super) const SESSION_TOKENS_FROM: u64 = 1_000_000_000_000;
 
 /// Which part of a dataset a daemon ingests: `None` is all of it, else the name of its filters.
 pub(super) type Shard = Option<String>;
 
 /// What one door is called after its table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct DoorName {
+pub(super) struct InsertGateName {
     pub(super) shard: Shard,
-    pub(super) life: u64,
+    pub(super) token: u64,
 }
 
-impl DoorName {
+impl InsertGateName {
     /// The beginning of all door names of a table.
     pub(super) fn stem(table: &str) -> String {
         format!("{table}_in_")
@@ -38,7 +38,7 @@ impl DoorName {
             _ if !is_number => None,
             _ => Some(Self {
                 shard,
-                life: number.parse().ok()?,
+                token: number.parse().ok()?,
             }),
         }
     }
@@ -47,28 +47,28 @@ impl DoorName {
     pub(super) fn table(&self, table: &str) -> String {
         let stem = Self::stem(table);
         match &self.shard {
-            Some(shard) => format!("{stem}{shard}_{}", self.life),
-            None => format!("{stem}{}", self.life),
+            Some(shard) => format!("{stem}{shard}_{}", self.token),
+            None => format!("{stem}{}", self.token),
         }
     }
 
     /// Whether it is no life's, but that of a replay of dead letters.
-    pub(super) fn is_beside(&self) -> bool {
-        self.shard.is_none() && self.life < LIVES_FROM
+    pub(super) fn is_for_replay(&self) -> bool {
+        self.shard.is_none() && self.token < SESSION_TOKENS_FROM
     }
 
     /// Whether a new door shuts another one: an older one of its own shard, one beside the lives, and one of a shard that
     /// has no consumer any more, so that nobody else can be its owner's successor.
     ///
     /// `live`: the shards that have a consumer; nobody, where the new door is one beside the lives.
-    pub(super) fn shuts(&self, other: &Self, live: &BTreeSet<Shard>) -> bool {
-        if self.shard == other.shard && other.life < self.life {
+    pub(super) fn fences(&self, other: &Self, live: &BTreeSet<Shard>) -> bool {
+        if self.shard == other.shard && other.token < self.token {
             return true;
         }
-        if self.is_beside() || self.shard == other.shard {
+        if self.is_for_replay() || self.shard == other.shard {
             return false;
         }
-        other.is_beside() || !live.contains(&other.shard)
+        other.is_for_replay() || !live.contains(&other.shard)
     }
 }
 
@@ -85,26 +85,26 @@ pub(super) fn is_shard(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn door(shard: Option<&str>, life: u64) -> DoorName {
-        DoorName {
+    fn gate(shard: Option<&str>, token: u64) -> InsertGateName {
+        InsertGateName {
             shard: shard.map(str::to_owned),
-            life,
+            token: token,
         }
     }
 
     #[test]
     fn doors_are_told_from_other_tables() {
         for name in [
-            door(None, 5),
-            door(Some("okx"), 1_760_000_000_000),
-            door(None, u64::MAX),
+            gate(None, 5),
+            gate(Some("okx"), 1_760_000_000_000),
+            gate(None, u64::MAX),
         ] {
             assert_eq!(
-                DoorName::parse("trades", &name.table("trades")),
+                InsertGateName::parse("trades", &name.table("trades")),
                 Some(name.clone())
             );
             assert_eq!(
-                DoorName::parse("trades", &format!("{}_mv", name.table("trades"))),
+                InsertGateName::parse("trades", &format!("{}_mv", name.table("trades"))),
                 Some(name.clone())
             );
         }
@@ -119,7 +119,7 @@ mod tests {
             "trades",
             "tradesx_in_5",
         ] {
-            assert_eq!(DoorName::parse("trades", name), None, "{name}");
+            assert_eq!(InsertGateName::parse("trades", name), None, "{name}");
         }
     }
 
@@ -127,20 +127,20 @@ mod tests {
     fn a_door_shuts_the_older_ones_of_its_shard_those_beside_and_those_whose_consumer_is_gone() {
         const NOW: u64 = 1_760_000_000_000;
         let live: BTreeSet<Shard> = [Some("a".to_owned()), Some("b".to_owned())].into();
-        let mine = door(Some("a"), NOW);
-        assert!(mine.shuts(&door(Some("a"), NOW - 1), &live));
-        assert!(!mine.shuts(&door(Some("a"), NOW + 1), &live));
-        assert!(!mine.shuts(&mine, &live));
+        let mine = gate(Some("a"), NOW);
+        assert!(mine.fences(&gate(Some("a"), NOW - 1), &live));
+        assert!(!mine.fences(&gate(Some("a"), NOW + 1), &live));
+        assert!(!mine.fences(&mine, &live));
         // Somebody else's, whether it is older or newer.
-        assert!(!mine.shuts(&door(Some("b"), NOW - 1), &live));
+        assert!(!mine.fences(&gate(Some("b"), NOW - 1), &live));
         // A replay's, and those of daemons that were set up otherwise.
-        assert!(mine.shuts(&door(None, 5), &live));
-        assert!(mine.shuts(&door(None, NOW - 1), &live));
-        assert!(mine.shuts(&door(Some("c"), NOW + 1), &live));
+        assert!(mine.fences(&gate(None, 5), &live));
+        assert!(mine.fences(&gate(None, NOW - 1), &live));
+        assert!(mine.fences(&gate(Some("c"), NOW + 1), &live));
         // A replay shuts nothing but an older replay's.
-        let beside = door(None, 7);
-        assert!(beside.shuts(&door(None, 6), &live));
-        assert!(!beside.shuts(&door(None, 8), &live));
-        assert!(!beside.shuts(&mine, &live) && !beside.shuts(&door(None, NOW), &live));
+        let beside = gate(None, 7);
+        assert!(beside.fences(&gate(None, 6), &live));
+        assert!(!beside.fences(&gate(None, 8), &live));
+        assert!(!beside.fences(&mine, &live) && !beside.fences(&gate(None, NOW), &live));
     }
 }

@@ -9,12 +9,12 @@ use proptest::prelude::*;
 
 use super::super::budget::Budget;
 use super::super::decode::tests::{cases, dataset, table_of};
-use super::super::order::{Admission, Order};
-use super::super::stream::Standing;
+use super::super::delivery_tracker::{Admission, DeliveryTracker};
+use super::super::stream::ConsumerPosition;
 use super::*;
 use mpsync_core::dataset::{Epoch, SEQ_COLUMN};
 
-const LIMITS: Limits = Limits {
+const LIMITS: FlushLimits = FlushLimits {
     rows: 12,
     bytes: 3_000,
     age: Duration::from_millis(100),
@@ -73,16 +73,16 @@ fn message(seq: u64) -> Message {
 struct Model {
     mode: AckMode,
     budget: Budget,
-    hand: Hand,
-    order: Order,
-    on_the_way: Option<Batch>,
+    pending: PendingBatch,
+    order: DeliveryTracker,
+    in_flight: Option<Batch>,
     now: Instant,
     /// The last sequence delivered in this life, and the number of the last delivery.
     at: u64,
     delivery: u64,
     /// What the table and the dead letters hold.
     rows: BTreeMap<u64, u32>,
-    letters: BTreeSet<u64>,
+    dead_letters: BTreeSet<u64>,
     acknowledged: BTreeSet<u64>,
     /// What the table held when the life began.
     held: BTreeSet<u64>,
@@ -90,7 +90,7 @@ struct Model {
 
 impl Model {
     fn new(mode: AckMode) -> Self {
-        let standing = Standing {
+        let consumer_position = ConsumerPosition {
             floor: 0,
             delivery: 0,
             fresh: true,
@@ -98,27 +98,27 @@ impl Model {
         Self {
             mode,
             budget: Budget::new(BUDGET_BYTES),
-            hand: Self::hand(mode, 0),
-            order: Order::new(mode, &standing),
-            on_the_way: None,
+            pending: Self::pending(mode, 0),
+            order: DeliveryTracker::new(mode, &consumer_position),
+            in_flight: None,
             now: Instant::now(),
             at: 0,
             delivery: 0,
             rows: BTreeMap::new(),
-            letters: BTreeSet::new(),
+            dead_letters: BTreeSet::new(),
             acknowledged: BTreeSet::new(),
             held: BTreeSet::new(),
         }
     }
 
-    fn hand(mode: AckMode, floor: u64) -> Hand {
+    fn pending(mode: AckMode, floor: u64) -> PendingBatch {
         let trades = dataset("trades");
         let decoder = Decoder::new(&trades, &table_of(&trades)).unwrap();
-        Hand::new(decoder, mode, floor)
+        PendingBatch::new(decoder, mode, floor)
     }
 
     fn settled(&self, seq: u64) -> bool {
-        self.rows.contains_key(&seq) || self.letters.contains(&seq)
+        self.rows.contains_key(&seq) || self.dead_letters.contains(&seq)
     }
 
     fn floor(&self) -> u64 {
@@ -127,7 +127,7 @@ impl Model {
     }
 
     fn deliver(&mut self, seq: u64) {
-        if self.hand.is_full(&LIMITS) {
+        if self.pending.is_full(&LIMITS) {
             return;
         }
         self.at = self.at.max(seq);
@@ -139,26 +139,26 @@ impl Model {
             pending: 0,
         };
         let message = message(seq);
-        let mut request = self.budget.try_take(message.length).unwrap();
-        request.hand_over(message.length, &mut self.hand.share);
+        let mut request = self.budget.try_acquire(message.length).unwrap();
+        request.hand_over(message.length, &mut self.pending.share);
         match self.order.admit(&delivery).unwrap() {
-            Admission::Taken => return,
+            Admission::InFlight => return,
             Admission::New if !self.held.contains(&seq) => {
                 let position = Position {
                     epoch: Epoch(1),
                     seq,
                 };
-                self.hand.take(&message, &delivery, position).unwrap();
+                self.pending.accept(&message, &delivery, position).unwrap();
             }
             Admission::New | Admission::Settled => {}
         }
-        self.hand.owe(message, &delivery, self.now);
+        self.pending.add_ack(message, &delivery, self.now);
     }
 
     fn launch(&mut self) {
-        if self.on_the_way.is_none() {
-            self.on_the_way = Some(self.hand.batch(self.mode).unwrap());
-            assert!(self.hand.is_empty() && self.hand.decoder.rows() == 0);
+        if self.in_flight.is_none() {
+            self.in_flight = Some(self.pending.batch(self.mode).unwrap());
+            assert!(self.pending.is_empty() && self.pending.decoder.rows() == 0);
             self.order.launched();
         }
     }
@@ -171,41 +171,45 @@ impl Model {
                 *self.rows.entry(*seq).or_default() += 1;
             }
         }
-        self.letters
-            .extend(batch.dead_letters.iter().map(|letter| letter.position.seq));
+        self.dead_letters.extend(
+            batch
+                .dead_letters
+                .iter()
+                .map(|dead_letter| dead_letter.position.seq),
+        );
     }
 
     fn land(&mut self) {
-        let Some(batch) = self.on_the_way.take() else {
+        let Some(batch) = self.in_flight.take() else {
             return;
         };
         self.write(&batch);
         self.order.landed();
         let sequence = |reply: &async_nats::Subject| reply[6..].parse::<u64>().unwrap();
-        match &batch.owed {
-            Owed::All(None) => {}
-            Owed::All(Some((upto, reply))) => {
+        match &batch.acks {
+            PendingAcks::All(None) => {}
+            PendingAcks::All(Some((upto, reply))) => {
                 assert_eq!(sequence(reply), *upto);
                 self.acknowledged.extend(1..=*upto);
             }
-            Owed::Each(replies) => self.acknowledged.extend(replies.iter().map(sequence)),
+            PendingAcks::Each(replies) => self.acknowledged.extend(replies.iter().map(sequence)),
         }
     }
 
     fn fail(&mut self, has_landed: bool) {
-        if let Some(batch) = self.on_the_way.take()
+        if let Some(batch) = self.in_flight.take()
             && has_landed
         {
             self.write(&batch);
         }
         let floor = self.floor();
-        let standing = Standing {
+        let consumer_position = ConsumerPosition {
             floor,
             delivery: self.delivery,
             fresh: false,
         };
-        self.order = Order::new(self.mode, &standing);
-        self.hand = Self::hand(self.mode, floor);
+        self.order = DeliveryTracker::new(self.mode, &consumer_position);
+        self.pending = Self::pending(self.mode, floor);
         self.at = floor;
         self.held = self.rows.keys().copied().collect();
     }
@@ -227,23 +231,23 @@ impl Model {
     }
 
     fn check(&self) {
-        let hand = &self.hand;
-        assert!(hand.decoder.rows() <= LIMITS.rows);
+        let pending = &self.pending;
+        assert!(pending.decoder.rows() <= LIMITS.rows);
         // One message beyond, at most.
         assert!(
-            hand.decoder.bytes() <= LIMITS.bytes + 1_000,
+            pending.decoder.bytes() <= LIMITS.bytes + 1_000,
             "{}",
-            hand.decoder.bytes()
+            pending.decoder.bytes()
         );
-        let old = hand
+        let old = pending
             .since
             .is_some_and(|since| self.now - since >= LIMITS.age);
         assert_eq!(
-            hand.is_due(&LIMITS, self.now, false),
-            old || hand.is_full(&LIMITS)
+            pending.is_due(&LIMITS, self.now, false),
+            old || pending.is_full(&LIMITS)
         );
-        assert_eq!(hand.since.is_some(), !hand.is_empty());
-        assert_eq!(hand.is_due(&LIMITS, self.now, true), !hand.is_empty());
+        assert_eq!(pending.since.is_some(), !pending.is_empty());
+        assert_eq!(pending.is_due(&LIMITS, self.now, true), !pending.is_empty());
         assert!(
             self.rows.values().all(|times| *times == 1),
             "{:?}",
@@ -267,8 +271,8 @@ proptest! {
         }
         // The stream ends here; a last life takes what is left.
         model.fail(false);
-        while model.at < seen || !model.hand.is_empty() {
-            while model.at < seen && !model.hand.is_full(&LIMITS) {
+        while model.at < seen || !model.pending.is_empty() {
+            while model.at < seen && !model.pending.is_full(&LIMITS) {
                 model.deliver(model.at + 1);
             }
             model.launch();
@@ -277,10 +281,10 @@ proptest! {
         }
         for seq in 1..=seen {
             prop_assert_eq!(model.rows.contains_key(&seq), !seq.is_multiple_of(11));
-            prop_assert_eq!(model.letters.contains(&seq), seq.is_multiple_of(11));
+            prop_assert_eq!(model.dead_letters.contains(&seq), seq.is_multiple_of(11));
         }
         prop_assert_eq!(model.floor(), seen);
-        drop(model.hand);
-        prop_assert!(model.budget.try_take(BUDGET_BYTES / 2).is_some(), "memory is not given back");
+        drop(model.pending);
+        prop_assert!(model.budget.try_acquire(BUDGET_BYTES / 2).is_some(), "memory is not given back");
     }
 }

@@ -10,40 +10,40 @@
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::doors::{DoorName, LIVES_FROM, Shard};
-use mpsync_clickhouse::{Doors, TABLE_ALREADY_EXISTS, Tier, UNKNOWN_TABLE};
+use super::gate_name::{InsertGateName, SESSION_TOKENS_FROM, Shard};
+use mpsync_clickhouse::{InsertGates, TABLE_ALREADY_EXISTS, Tier, UNKNOWN_TABLE};
 use mpsync_core::dataset::Dataset;
 use mpsync_core::error::{Error, Result};
 
 /// The way by which one life inserts.
 #[derive(Debug, Clone)]
-pub(super) struct Door {
+pub(super) struct InsertGate {
     tier: Tier,
     /// The table behind it.
     target: String,
-    name: DoorName,
+    name: InsertGateName,
     /// The shards of the dataset that have a consumer.
     live: BTreeSet<Shard>,
 }
 
 /// What numbers a door beside the lives' now: steps of 16 milliseconds, so that it lies below [`LIVES_FROM`] for centuries.
-fn now_beside() -> Result<u64> {
+fn replay_token_now() -> Result<u64> {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .ok()
         .and_then(|d| u64::try_from(d.as_millis()).ok())
         .map(|millis| millis / 16)
-        .filter(|number| *number < LIVES_FROM)
+        .filter(|number| *number < SESSION_TOKENS_FROM)
         .ok_or_else(|| Error::config("this machine's clock is not between 1970 and 2400"))
 }
 
 /// The number of a life that begins now: greater than every one known.
-fn next_life(now_millis: u64, newest: Option<u64>, previous: Option<u64>) -> u64 {
+fn next_fencing_token(now_millis: u64, newest: Option<u64>, previous: Option<u64>) -> u64 {
     let known = newest.max(previous).unwrap_or(0);
     now_millis.max(known + 1)
 }
 
-impl Door {
+impl InsertGate {
     /// Begins a life: makes its door, shuts all that it has to (see [`DoorName::shuts`]) and waits until nothing comes
     /// through them any more.
     ///
@@ -60,20 +60,20 @@ impl Door {
         shard: Option<&str>,
         live: BTreeSet<Shard>,
         now_millis: u64,
-        lived: &mut Option<u64>,
+        last_token: &mut Option<u64>,
     ) -> Result<Self> {
-        let mut door = Self::unopened(tier, dataset, shard.map(str::to_owned), live);
+        let mut gate = Self::unopened(tier, dataset, shard.map(str::to_owned), live);
         let name = dataset.name.as_str();
         loop {
-            let newest = door.newest().await?;
-            if let (Some(mine), Some(newest)) = (*lived, newest)
+            let newest = gate.newest().await?;
+            if let (Some(mine), Some(newest)) = (*last_token, newest)
                 && newest > mine
             {
                 return Err(superseded(name, mine, newest));
             }
-            door.name.life = next_life(now_millis, newest, *lived);
-            *lived = Some(door.life());
-            match door.create(dataset).await {
+            gate.name.token = next_fencing_token(now_millis, newest, *last_token);
+            *last_token = Some(gate.fencing_token());
+            match gate.create(dataset).await {
                 Ok(()) => break,
                 // Somebody began at the same millisecond: the next number decides.
                 Err(e) if e.server_code() == Some(TABLE_ALREADY_EXISTS) => {}
@@ -86,87 +86,91 @@ impl Door {
                 Err(e) => return Err(e),
             }
         }
-        if let Some(newest) = door.newest().await?.filter(|&newest| newest > door.life()) {
-            door.close().await?;
-            return Err(superseded(name, door.life(), newest));
+        if let Some(newest) = gate
+            .newest()
+            .await?
+            .filter(|&newest| newest > gate.fencing_token())
+        {
+            gate.close().await?;
+            return Err(superseded(name, gate.fencing_token(), newest));
         }
-        let shut = door.shut_others().await?;
-        tracing::info!(dataset = %dataset.name, shard = door.name.shard, life = door.life(), shut, "life began");
-        Ok(door)
+        let shut = gate.fence_others().await?;
+        tracing::info!(dataset = %dataset.name, shard = gate.name.shard, token = gate.fencing_token(), shut, "life began");
+        Ok(gate)
     }
 
     /// Opens a door beside the running life's, for messages that ingest has settled long ago (replayed dead letters).
     ///
     /// Its number grows too, but lies below every life's: the running daemon is not superseded by it, every life that
     /// begins shuts it like any older door, and so does the next door of this kind.
-    pub(super) async fn open_beside(tier: &Tier, dataset: &Dataset) -> Result<Self> {
-        let mut door = Self::unopened(tier, dataset, None, BTreeSet::new());
+    pub(super) async fn open_for_replay(tier: &Tier, dataset: &Dataset) -> Result<Self> {
+        let mut gate = Self::unopened(tier, dataset, None, BTreeSet::new());
         loop {
-            let known = door.newest_beside().await?;
-            door.name.life = next_life(now_beside()?, known, None);
-            match door.create(dataset).await {
+            let known = gate.newest_for_replay().await?;
+            gate.name.token = next_fencing_token(replay_token_now()?, known, None);
+            match gate.create(dataset).await {
                 Ok(()) => break,
                 // Another one took the number: the next one decides.
                 Err(e) if e.server_code() == Some(TABLE_ALREADY_EXISTS) => {}
                 Err(e) => return Err(e),
             }
         }
-        let newest = door.newest_beside().await?;
-        if let Some(newer) = newest.filter(|&newer| newer > door.life()) {
-            door.close().await?;
+        let newest = gate.newest_for_replay().await?;
+        if let Some(newer) = newest.filter(|&newer| newer > gate.fencing_token()) {
+            gate.close().await?;
             return Err(Error::busy(format!(
                 "another replay of {} began at the same time (door {newer})",
                 dataset.name
             ))
-            .hint("one at a time replays a dataset: let it end, then try again"));
+            .with_hint("one at a time replays a dataset: let it end, then try again"));
         }
-        door.shut_others().await?;
-        tracing::debug!(dataset = %dataset.name, door = door.life(), "door opened beside the running life's");
-        Ok(door)
+        gate.fence_others().await?;
+        tracing::debug!(dataset = %dataset.name, gate = gate.fencing_token(), "door opened beside the running life's");
+        Ok(gate)
     }
 
     fn unopened(tier: &Tier, dataset: &Dataset, shard: Shard, live: BTreeSet<Shard>) -> Self {
         Self {
             tier: tier.clone(),
             target: dataset.table.clone(),
-            name: DoorName { shard, life: 0 },
+            name: InsertGateName { shard, token: 0 },
             live,
         }
     }
 
     /// Shuts the doors that this one has to, and waits until no insert comes through them any more, nor through those
     /// that were dropped earlier.
-    async fn shut_others(&self) -> Result<usize> {
+    async fn fence_others(&self) -> Result<usize> {
         let mut others = self.all().await?;
-        others.retain(|other| self.name.shuts(other, &self.live));
-        let doors = self.doors();
+        others.retain(|other| self.name.fences(other, &self.live));
+        let gates = self.gates();
         for other in &others {
-            doors.shut(&other.table(&self.target)).await?;
+            gates.drop_gate(&other.table(&self.target)).await?;
         }
         let shuts = |name: &str| {
-            let door = DoorName::parse(&self.target, name);
-            door.is_some_and(|door| self.name.shuts(&door, &self.live))
+            let gate = InsertGateName::parse(&self.target, name);
+            gate.is_some_and(|gate| self.name.fences(&gate, &self.live))
         };
-        doors.wait_for_inserts(shuts).await?;
+        gates.wait_for_inserts(shuts).await?;
         Ok(others.len())
     }
 
-    fn doors(&self) -> Doors {
-        Doors::new(&self.tier, &self.target, DoorName::stem(&self.target))
+    fn gates(&self) -> InsertGates {
+        InsertGates::new(&self.tier, &self.target, InsertGateName::stem(&self.target))
     }
 
     /// All doors of the table, each once.
-    async fn all(&self) -> Result<BTreeSet<DoorName>> {
-        let names = self.doors().names().await?;
-        let doors = names.iter();
-        Ok(doors
-            .filter_map(|name| DoorName::parse(&self.target, name))
+    async fn all(&self) -> Result<BTreeSet<InsertGateName>> {
+        let names = self.gates().names().await?;
+        let gates = names.iter();
+        Ok(gates
+            .filter_map(|name| InsertGateName::parse(&self.target, name))
             .collect())
     }
 
     /// The life's number.
-    pub(super) fn life(&self) -> u64 {
-        self.name.life
+    pub(super) fn fencing_token(&self) -> u64 {
+        self.name.token
     }
 
     /// The table to insert into.
@@ -176,26 +180,26 @@ impl Door {
 
     async fn create(&self, dataset: &Dataset) -> Result<()> {
         let columns = dataset.columns.iter().map(|(name, _)| name.as_str());
-        self.doors().create(&self.table(), columns).await
+        self.gates().create(&self.table(), columns).await
     }
 
     /// Drops this life's own door, at the end of a life that ended well.
     pub(super) async fn close(&self) -> Result<()> {
-        self.doors().shut(&self.table()).await
+        self.gates().drop_gate(&self.table()).await
     }
 
     /// The newest life of this shard of which a door is there.
     pub(super) async fn newest(&self) -> Result<Option<u64>> {
-        let doors = self.all().await?;
-        let own = doors.into_iter().filter(|d| d.shard == self.name.shard);
-        Ok(own.map(|door| door.life).max())
+        let gates = self.all().await?;
+        let own = gates.into_iter().filter(|d| d.shard == self.name.shard);
+        Ok(own.map(|gate| gate.token).max())
     }
 
     /// The newest door that is no life's.
-    async fn newest_beside(&self) -> Result<Option<u64>> {
-        let doors = self.all().await?;
-        let beside = doors.into_iter().filter(DoorName::is_beside);
-        Ok(beside.map(|door| door.life).max())
+    async fn newest_for_replay(&self) -> Result<Option<u64>> {
+        let gates = self.all().await?;
+        let beside = gates.into_iter().filter(InsertGateName::is_for_replay);
+        Ok(beside.map(|gate| gate.token).max())
     }
 }
 
@@ -204,7 +208,7 @@ pub(super) fn superseded(dataset: &str, mine: u64, newest: u64) -> Error {
     Error::busy(format!(
         "another daemon ingests {dataset} now: life {newest} took over from life {mine}"
     ))
-    .hint("one daemon at a time ingests a dataset, and the one that started last stays; nothing was lost or doubled")
+    .with_hint("one daemon at a time ingests a dataset, and the one that started last stays; nothing was lost or doubled")
 }
 
 #[cfg(test)]
@@ -213,15 +217,19 @@ mod tests {
 
     #[test]
     fn a_door_beside_is_older_than_every_life() {
-        let life = next_life(1_760_000_000_000, Some(now_beside().unwrap() + 3), None);
-        assert_eq!(life, 1_760_000_000_000);
+        let token = next_fencing_token(
+            1_760_000_000_000,
+            Some(replay_token_now().unwrap() + 3),
+            None,
+        );
+        assert_eq!(token, 1_760_000_000_000);
     }
 
     #[test]
     fn a_life_is_greater_than_all_that_are_known_whatever_the_clock_says() {
-        assert_eq!(next_life(1000, None, None), 1000);
-        assert_eq!(next_life(1000, Some(2000), None), 2001);
-        assert_eq!(next_life(1000, Some(900), Some(1000)), 1001);
-        assert_eq!(next_life(1000, Some(900), None), 1000);
+        assert_eq!(next_fencing_token(1000, None, None), 1000);
+        assert_eq!(next_fencing_token(1000, Some(2000), None), 2001);
+        assert_eq!(next_fencing_token(1000, Some(900), Some(1000)), 1001);
+        assert_eq!(next_fencing_token(1000, Some(900), None), 1000);
     }
 }

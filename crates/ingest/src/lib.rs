@@ -16,24 +16,24 @@
 //! or dead, and in each case the outcome must be the same. The older one ends with a `Busy` error at its next insert.
 
 mod ack;
+mod assignment;
 mod batch;
-mod begin;
 mod budget;
 mod consumers;
-mod dead_letter;
+mod dead_letter_queue;
+pub mod dead_letters;
 mod decode;
 mod delivery;
-mod doors;
+mod delivery_tracker;
 mod epoch;
-mod hand;
-pub mod letters;
-mod life;
+mod gate_name;
+mod insert_gate;
 mod limits;
-mod order;
+mod pending_batch;
 mod pipeline;
 mod recovery;
 mod sample;
-mod scope;
+mod session;
 mod sink;
 mod source;
 mod stats;
@@ -49,30 +49,31 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use batch::split_by_partition;
-pub use dead_letter::{
+pub use dead_letter_queue::{
     DATASET_HEADER, DETAIL_HEADER, EPOCH_HEADER, MESSAGE_ID_HEADER, REASON_HEADER, SEQUENCE_HEADER,
     STORED_AT_HEADER, STREAM_HEADER, SUBJECT_HEADER,
 };
 pub use decode::{
-    Appended, DecodeCounters, Decoder, MAX_PAYLOAD_BYTES, MessageMeta, Place, Reason, Rejection,
+    Appended, DecodeCounters, Decoder, MAX_PAYLOAD_BYTES, MessageMeta, Reason, Rejection,
+    ValueLocation,
 };
 pub use sample::{SampleCheck, SampleReport};
-pub use stats::{DatasetReport, Durations, IngestReport, IngestStats, StreamGap};
+pub use stats::{DatasetIngestReport, Durations, IngestReport, IngestStats, StreamGap};
 
+use assignment::Assignment;
 use budget::Budget;
-use dead_letter::{ANSWER_TIMEOUT, DeadLetters};
+use dead_letter_queue::{ANSWER_TIMEOUT, DeadLetterQueue};
 use limits::CurrentLimits;
 use mpsync_clickhouse::{Tier, check_columns};
 use mpsync_config::Config;
 use mpsync_core::dataset::Dataset;
 use mpsync_core::error::{Cause, Context as _, Disposition, Error, Result};
 use pipeline::Pipeline;
-use scope::Scope;
 use stream::AckMode;
 
 /// How an ingest runs.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+pub struct IngestOptions {
     /// End when everything that is in the stream at the start is settled.
     pub drain: bool,
     /// Counters to count in, so that others can read them meanwhile; new ones when not given. They must have been made
@@ -87,23 +88,23 @@ pub struct Options {
 
 /// Why a life ended before its time.
 #[derive(Debug)]
-enum Ended {
+enum SessionEnd {
     /// Nobody knows what landed, or what was delivered: the next life finds out.
-    Doubt(String),
+    Uncertain(String),
     /// It would happen again, or somebody must look.
     Failed(Error),
 }
 
-impl Ended {
-    fn doubt(why: impl Into<String>) -> Self {
-        Self::Doubt(why.into())
+impl SessionEnd {
+    fn uncertain(why: impl Into<String>) -> Self {
+        Self::Uncertain(why.into())
     }
 }
 
-impl From<Error> for Ended {
+impl From<Error> for SessionEnd {
     fn from(e: Error) -> Self {
         match e.disposition() {
-            Disposition::Retry => Self::Doubt(e.to_string()),
+            Disposition::Retry => Self::Uncertain(e.to_string()),
             Disposition::Reject | Disposition::Halt => Self::Failed(e),
         }
     }
@@ -121,7 +122,7 @@ pub async fn run(
     datasets: &[&Dataset],
     hot: Tier,
     shutdown: CancellationToken,
-    options: Options,
+    options: IngestOptions,
 ) -> Result<IngestReport> {
     // A table that somebody else fills has no subjects.
     let ingested: Vec<_> = datasets
@@ -130,7 +131,7 @@ pub async fn run(
         .filter(|d| !d.subjects.is_empty())
         .collect();
     let datasets = ingested.as_slice();
-    let scopes = scope::of(&config.ingest, datasets)?;
+    let scopes = assignment::assign_subjects(&config.ingest, datasets)?;
     let stats = options
         .stats
         .clone()
@@ -145,7 +146,7 @@ pub async fn run(
         subjects = datasets.iter().flat_map(|d| d.subjects.clone()).collect();
     }
     let stream = mpsync_nats::ensure_stream(&jetstream, &config.nats, &subjects).await?;
-    let dead_letters = DeadLetters::open(&jetstream, config).await?;
+    let dead_letters = DeadLetterQueue::open(&jetstream, config).await?;
     let drain_to = if options.drain {
         Some(stream::facts(&stream).await?.last_seq)
     } else {
@@ -156,7 +157,7 @@ pub async fn run(
     let config = Arc::new(config.clone());
     let ending = shutdown.child_token();
     let mut pipelines = JoinSet::new();
-    for Scope { dataset, shard } in scopes {
+    for Assignment { dataset, shard } in scopes {
         let pipeline = Pipeline {
             config: config.clone(),
             limits: CurrentLimits::new(
@@ -191,16 +192,16 @@ pub async fn run(
         tracing::debug!(error = %e, "the connection was gone at the end");
     }
     let report = stats.snapshot();
-    summary::Fields::default().say(&report);
+    summary::LoggedUnknownFields::default().say(&report);
     ended?;
     Ok(report)
 }
 
 /// Refuses tables that are not there or do not fit, before anything is fetched.
-async fn check_tables(hot: &Tier, scopes: &[Scope]) -> Result<()> {
+async fn check_tables(hot: &Tier, scopes: &[Assignment]) -> Result<()> {
     let version = hot.ping().await?;
     tracing::debug!(tier = %hot.role(), version, "server answers");
-    for Scope { dataset, .. } in scopes {
+    for Assignment { dataset, .. } in scopes {
         let live = hot.describe_existing(&dataset.table).await?;
         check_columns(dataset, &live)?;
     }
@@ -214,7 +215,7 @@ async fn join_all(mut pipelines: JoinSet<Result<()>>, ending: &CancellationToken
     while let Some(joined) = pipelines.join_next().await {
         let ended = joined
             .map_err(|e| Error::new(Cause::Io(std::io::Error::other(e))))
-            .doing(|| "running an ingest task")
+            .context(|| "running an ingest task")
             .and_then(|ended| ended);
         if let Err(e) = ended {
             tracing::error!(error = %e, "ingest of a dataset failed");

@@ -14,7 +14,7 @@ const DRAIN_FLUSH: Duration = Duration::from_secs(1);
 
 /// How large and how old a batch may get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(super) struct FlushLimits {
     /// Rows at most.
     pub(super) rows: usize,
     /// Bytes from which on nothing more is taken.
@@ -23,7 +23,7 @@ pub(super) struct Limits {
     pub(super) age: Duration,
 }
 
-impl Limits {
+impl FlushLimits {
     /// What the configuration says of a dataset's batches.
     fn of(config: &Config, dataset: &str, drain: bool) -> Self {
         let batch = config.batch_limits(dataset);
@@ -41,7 +41,7 @@ impl Limits {
 pub(super) struct CurrentLimits {
     dataset: String,
     drain: bool,
-    started: Limits,
+    started: FlushLimits,
     reloaded: Option<watch::Receiver<Arc<Config>>>,
 }
 
@@ -56,15 +56,15 @@ impl CurrentLimits {
         Self {
             dataset: dataset.to_owned(),
             drain,
-            started: Limits::of(config, dataset, drain),
+            started: FlushLimits::of(config, dataset, drain),
             reloaded,
         }
     }
 
     /// What holds now. A batch that is being filled follows at once.
-    pub(super) fn now(&self) -> Limits {
+    pub(super) fn now(&self) -> FlushLimits {
         match &self.reloaded {
-            Some(config) => Limits::of(&config.borrow(), &self.dataset, self.drain),
+            Some(config) => FlushLimits::of(&config.borrow(), &self.dataset, self.drain),
             None => self.started,
         }
     }

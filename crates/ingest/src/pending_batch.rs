@@ -5,13 +5,13 @@ use std::time::Instant;
 use async_nats::Message;
 use bytes::Bytes;
 
-use super::Ended;
-use super::ack::Owed;
+use super::SessionEnd;
+use super::ack::PendingAcks;
 use super::budget::Share;
-use super::dead_letter::DeadLetter;
+use super::dead_letter_queue::RejectedMessage;
 use super::decode::{Decoder, MessageMeta, Reason, Rejection};
 use super::delivery::Delivery;
-use super::limits::Limits;
+use super::limits::FlushLimits;
 use super::sink::{Batch, message_id};
 use super::stream::AckMode;
 use mpsync_core::dataset::Position;
@@ -21,23 +21,23 @@ use mpsync_core::error::Result;
 const DEAD_LETTERS_PER_BATCH: usize = 2000;
 
 /// What was taken and is not yet on its way into hot.
-pub(super) struct Hand {
+pub(super) struct PendingBatch {
     pub(super) decoder: Decoder,
-    pub(super) dead_letters: Vec<DeadLetter>,
-    owed: Owed,
+    pub(super) dead_letters: Vec<RejectedMessage>,
+    acks: PendingAcks,
     pub(super) share: Share,
     messages: u64,
     pub(super) last_seq: u64,
     pub(super) since: Option<Instant>,
 }
 
-impl Hand {
+impl PendingBatch {
     /// An empty one, at the beginning of a life.
     pub(super) fn new(decoder: Decoder, mode: AckMode, floor: u64) -> Self {
         Self {
             decoder,
             dead_letters: Vec::new(),
-            owed: Owed::nothing(mode),
+            acks: PendingAcks::new(mode),
             share: Share::default(),
             messages: 0,
             last_seq: floor,
@@ -50,14 +50,14 @@ impl Hand {
     }
 
     /// Whether nothing more may be taken.
-    pub(super) fn is_full(&self, limits: &Limits) -> bool {
+    pub(super) fn is_full(&self, limits: &FlushLimits) -> bool {
         self.decoder.rows() >= limits.rows
             || self.dead_letters.len() >= DEAD_LETTERS_PER_BATCH
             || self.decoder.bytes() >= limits.bytes
     }
 
     /// Whether it is to be landed: it is full or old, or the memory for more is lacking.
-    pub(super) fn is_due(&self, limits: &Limits, now: Instant, lacking: bool) -> bool {
+    pub(super) fn is_due(&self, limits: &FlushLimits, now: Instant, lacking: bool) -> bool {
         let old = self
             .since
             .is_some_and(|since| now.saturating_duration_since(since) >= limits.age);
@@ -65,12 +65,12 @@ impl Hand {
     }
 
     /// Takes a message as a row, or as a dead letter where it cannot be one. Its acknowledgement is not owed yet.
-    pub(super) fn take(
+    pub(super) fn accept(
         &mut self,
         message: &Message,
         delivery: &Delivery,
         position: Position,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), SessionEnd> {
         let meta = MessageMeta {
             subject: message.subject.as_str(),
             position,
@@ -81,7 +81,7 @@ impl Hand {
         };
         if matches!(rejection.reason, Reason::BatchFull) && self.decoder.rows() > 0 {
             // What came is dropped and comes again in the next life, in smaller batches.
-            return Err(Ended::doubt(
+            return Err(SessionEnd::uncertain(
                 "a batch outgrew what an Arrow array can address",
             ));
         }
@@ -91,9 +91,9 @@ impl Hand {
     }
 
     /// Owes the message's acknowledgement with the next batch.
-    pub(super) fn owe(&mut self, message: Message, delivery: &Delivery, now: Instant) {
+    pub(super) fn add_ack(&mut self, message: Message, delivery: &Delivery, now: Instant) {
         if let Some(reply) = message.reply {
-            self.owed.cover(delivery.seq, reply);
+            self.acks.add(delivery.seq, reply);
         }
         self.messages += 1;
         self.last_seq = self.last_seq.max(delivery.seq);
@@ -110,7 +110,7 @@ impl Hand {
         Ok(Batch {
             rows,
             dead_letters: std::mem::take(&mut self.dead_letters),
-            owed: std::mem::replace(&mut self.owed, Owed::nothing(mode)),
+            acks: std::mem::replace(&mut self.acks, PendingAcks::new(mode)),
             share: std::mem::take(&mut self.share),
             messages: std::mem::take(&mut self.messages),
             last_seq: self.last_seq,
@@ -123,8 +123,8 @@ fn dead_letter(
     delivery: &Delivery,
     position: Position,
     rejection: &Rejection,
-) -> DeadLetter {
-    DeadLetter {
+) -> RejectedMessage {
+    RejectedMessage {
         position,
         label: rejection.reason.label().to_owned(),
         reason: rejection.to_string(),

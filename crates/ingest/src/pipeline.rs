@@ -11,15 +11,15 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Ended;
-use super::begin::Life;
+use super::SessionEnd;
 use super::budget::{Budget, Share};
-use super::dead_letter::DeadLetters;
+use super::dead_letter_queue::DeadLetterQueue;
 use super::delivery::Delivery;
-use super::doors::Shard;
-use super::life::superseded;
-use super::limits::{CurrentLimits, Limits};
-use super::order::Admission;
+use super::delivery_tracker::Admission;
+use super::gate_name::Shard;
+use super::insert_gate::superseded;
+use super::limits::{CurrentLimits, FlushLimits};
+use super::session::Session;
 use super::sink::LAST_FLUSH;
 use super::stats::DatasetStats;
 use super::stream::{self, AckMode};
@@ -34,7 +34,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Every how many looks it asks the server whether deliveries went elsewhere or the stream dropped something.
 const LOOKS_PER_QUESTION: u32 = 20;
 /// Every how many questions it looks whether a newer life began, which an idle one would not notice.
-const QUESTIONS_PER_DOOR: u32 = 5;
+const QUESTIONS_PER_GATE: u32 = 5;
 
 /// What all lives of a dataset's ingest work with.
 pub(super) struct Pipeline {
@@ -47,7 +47,7 @@ pub(super) struct Pipeline {
     pub(super) client: Client,
     pub(super) stream: Stream,
     pub(super) mode: AckMode,
-    pub(super) dead_letters: DeadLetters,
+    pub(super) dead_letters: DeadLetterQueue,
     pub(super) budget: Budget,
     pub(super) stats: Arc<DatasetStats>,
     pub(super) shutdown: CancellationToken,
@@ -58,12 +58,12 @@ pub(super) struct Pipeline {
 impl Pipeline {
     /// Ingests until everything is drained, the process is to end, or something cannot be helped.
     pub(super) async fn run(self) -> Result<()> {
-        let mut lived = None;
+        let mut last_token = None;
         let mut failed = 0;
-        let lives_before = self.stats.lives.get();
+        let sessions_before = self.stats.sessions.get();
         loop {
             let landed_before = self.stats.batches.get();
-            let ended = match self.live(&mut lived).await {
+            let ended = match self.live(&mut last_token).await {
                 Ok(()) => return Ok(()),
                 Err(ended) => ended,
             };
@@ -72,10 +72,10 @@ impl Pipeline {
             failed = if progressed { 1 } else { failed + 1 };
             let pause = Backoff::DAEMON.pause(failed, rand::random());
             match ended {
-                Ended::Failed(e) => {
-                    let has_lived = self.stats.lives.get() > lives_before;
-                    if !has_lived || self.drain_to.is_some() || is_final(&e) {
-                        return Err(e.doing(format!("ingesting {}", self.dataset.name)));
+                SessionEnd::Failed(e) => {
+                    let has_begun = self.stats.sessions.get() > sessions_before;
+                    if !has_begun || self.drain_to.is_some() || is_final(&e) {
+                        return Err(e.context(format!("ingesting {}", self.dataset.name)));
                     }
                     // The other datasets go on, and this one when somebody has helped it.
                     tracing::error!(
@@ -84,9 +84,9 @@ impl Pipeline {
                     );
                     self.stats.stalled(Some(&e));
                 }
-                Ended::Doubt(why) => {
+                SessionEnd::Uncertain(why) => {
                     if self.gave_up().await {
-                        return Err(Error::nats("the connection was lost and could not be made again").hint(
+                        return Err(Error::nats("the connection was lost and could not be made again").with_hint(
                             "nats.max_reconnect_attempts says how often it is tried; nothing was lost, the next start goes on",
                         ));
                     }
@@ -102,18 +102,18 @@ impl Pipeline {
     }
 
     /// One life.
-    async fn live(&self, lived: &mut Option<u64>) -> Result<(), Ended> {
+    async fn live(&self, last_token: &mut Option<u64>) -> Result<(), SessionEnd> {
         let begun = tokio::select! {
-            begun = self.begin(lived) => begun,
+            begun = self.begin(last_token) => begun,
             () = self.shutdown.cancelled() => return Ok(()),
         };
-        let mut life = begun?;
-        self.stats.lives.add(1);
+        let mut session = begun?;
+        self.stats.sessions.add(1);
         self.stats.stalled(None);
-        let ended = self.ingest(&mut life).await;
-        self.count_decoded(&mut life);
+        let ended = self.ingest(&mut session).await;
+        self.count_decoded(&mut session);
         if ended.is_ok()
-            && let Err(e) = life.sink.door.close().await
+            && let Err(e) = session.sink.gate.close().await
         {
             tracing::warn!(dataset = %self.dataset.name, error = %e, "the door is left behind; the next start shuts it");
         }
@@ -121,54 +121,58 @@ impl Pipeline {
     }
 
     /// The loop of a life. Returns when it ended in order.
-    async fn ingest(&self, life: &mut Life) -> Result<(), Ended> {
-        let mut landing: Option<AbortOnDropHandle<Result<(), Ended>>> = None;
+    async fn ingest(&self, session: &mut Session) -> Result<(), SessionEnd> {
+        let mut landing: Option<AbortOnDropHandle<Result<(), SessionEnd>>> = None;
         let mut waiting: Option<BoxFuture<'static, Share>> = None;
         let mut look = interval(LOOK);
         let mut looks = 0_u32;
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let limits = self.limits.now();
-            let full = life.hand.is_full(&limits);
-            if landing.is_none() && life.hand.is_due(&limits, Instant::now(), waiting.is_some()) {
-                landing = Some(launch(life)?);
+            let full = session.pending.is_full(&limits);
+            if landing.is_none()
+                && session
+                    .pending
+                    .is_due(&limits, Instant::now(), waiting.is_some())
+            {
+                landing = Some(launch(session)?);
                 continue;
             }
             if !full
                 && waiting.is_none()
-                && let Some(bytes) = life.source.wants()
+                && let Some(bytes) = session.source.next_request()
             {
-                match self.budget.try_take(bytes) {
-                    Some(share) => life.source.request(share).await?,
-                    None => waiting = Some(self.budget.take(bytes)),
+                match self.budget.try_acquire(bytes) {
+                    Some(share) => session.source.request(share).await?,
+                    None => waiting = Some(self.budget.acquire(bytes)),
                 }
                 continue;
             }
-            let due_at = life.hand.since.map(|since| since + limits.age);
+            let due_at = session.pending.since.map(|since| since + limits.age);
             tokio::select! {
                 biased;
-                () = self.shutdown.cancelled() => return self.finish(life, landing).await,
+                () = self.shutdown.cancelled() => return self.finish(session, landing).await,
                 landed = joined(&mut landing), if landing.is_some() => {
                     landing = None;
                     landed?;
-                    life.order.landed();
+                    session.order.landed();
                 }
                 share = granted(&mut waiting), if waiting.is_some() => {
                     waiting = None;
-                    life.source.request(share).await?;
+                    session.source.request(share).await?;
                 }
-                come = life.source.come(), if !full => {
-                    come.ok_or_else(|| Ended::doubt("the connection to NATS was given up"))?;
-                    self.take(life, &limits)?;
+                come = session.source.wait_ready(), if !full => {
+                    come.ok_or_else(|| SessionEnd::uncertain("the connection to NATS was given up"))?;
+                    self.accept_messages(session, &limits)?;
                 }
                 () = sleep_until(due_at), if due_at.is_some() && landing.is_none() => {}
                 _ = look.tick() => {
-                    self.check_connection(life)?;
-                    life.source.forget_expired(Instant::now());
+                    self.check_connection(session)?;
+                    session.source.forget_expired(Instant::now());
                     looks = looks.wrapping_add(1);
-                    let settled = landing.is_none() && life.hand.is_empty();
+                    let settled = landing.is_none() && session.pending.is_empty();
                     let question = looks.is_multiple_of(LOOKS_PER_QUESTION);
-                    if (question || (settled && self.drain_to.is_some())) && self.ask(life, settled).await? {
+                    if (question || (settled && self.drain_to.is_some())) && self.ask(session, settled).await? {
                         return Ok(());
                     }
                 }
@@ -177,49 +181,57 @@ impl Pipeline {
     }
 
     /// Counts what the decoder has seen since it was counted last.
-    fn count_decoded(&self, life: &mut Life) {
-        let now = life.hand.decoder.counters();
-        self.stats.decoded(&now, &life.counted);
-        life.counted = now;
+    fn count_decoded(&self, session: &mut Session) {
+        let now = session.pending.decoder.counters();
+        self.stats.decoded(&now, &session.counted);
+        session.counted = now;
     }
 
     /// Takes what has come into the hand, until that is full.
-    fn take(&self, life: &mut Life, limits: &Limits) -> Result<(), Ended> {
+    fn accept_messages(
+        &self,
+        session: &mut Session,
+        limits: &FlushLimits,
+    ) -> Result<(), SessionEnd> {
         // A server that was killed may have forgotten that this life set the consumer back: over the new connection it goes
         // on behind messages that never came, under the very numbers that are expected. The client counts a connection
         // before anything comes over it, so that asking after the messages are here is in time.
-        self.check_connection(life)?;
+        self.check_connection(session)?;
         let now = Instant::now();
-        while !life.hand.is_full(limits)
-            && let Some(message) = life.source.pop()
+        while !session.pending.is_full(limits)
+            && let Some(message) = session.source.pop()
         {
             if let Some(status) = message.status.filter(|s| *s != async_nats::StatusCode::OK) {
-                life.source.status(status, &message)?;
+                session.source.status(status, &message)?;
                 continue;
             }
             let delivery = message
                 .reply
                 .as_deref()
                 .and_then(Delivery::parse)
-                .ok_or_else(|| Ended::doubt("a message came without a readable reply subject"))?;
-            life.source.book(message.length, &mut life.hand.share);
+                .ok_or_else(|| {
+                    SessionEnd::uncertain("a message came without a readable reply subject")
+                })?;
+            session
+                .source
+                .account(message.length, &mut session.pending.share);
             self.stats.messages.add(1);
             self.stats.bytes.add(message.length as u64);
             self.stats.lag.set(delivery.pending);
-            match life.order.admit(&delivery)? {
+            match session.order.admit(&delivery)? {
                 Admission::New => {
-                    let position = life.history.position(delivery.seq);
-                    if life.held.contains(delivery.seq) {
+                    let position = session.history.position(delivery.seq);
+                    if session.held.contains(delivery.seq) {
                         self.stats.already_held.add(1);
                     } else {
-                        life.hand.take(&message, &delivery, position)?;
+                        session.pending.accept(&message, &delivery, position)?;
                     }
-                    life.hand.owe(message, &delivery, now);
+                    session.pending.add_ack(message, &delivery, now);
                 }
-                Admission::Taken => self.stats.redelivered.add(1),
+                Admission::InFlight => self.stats.redelivered.add(1),
                 Admission::Settled => {
                     self.stats.redelivered.add(1);
-                    life.hand.owe(message, &delivery, now);
+                    session.pending.add_ack(message, &delivery, now);
                 }
             }
         }
@@ -227,48 +239,51 @@ impl Pipeline {
     }
 
     /// A life ends with the connection on which it began.
-    fn check_connection(&self, life: &Life) -> Result<(), Ended> {
-        if self.connects() == life.connects {
+    fn check_connection(&self, session: &Session) -> Result<(), SessionEnd> {
+        if self.connects() == session.connects {
             Ok(())
         } else {
-            Err(Ended::doubt("the connection to NATS was renewed"))
+            Err(SessionEnd::uncertain("the connection to NATS was renewed"))
         }
     }
 
     /// Asks the server how things stand. `true`: everything that was to be drained is settled.
-    async fn ask(&self, life: &mut Life, settled: bool) -> Result<bool, Ended> {
-        if life.asked.is_multiple_of(QUESTIONS_PER_DOOR)
-            && let Some(newest) = life.sink.door.newest().await?
-            && newest > life.sink.door.life()
+    async fn ask(&self, session: &mut Session, settled: bool) -> Result<bool, SessionEnd> {
+        if session.asked.is_multiple_of(QUESTIONS_PER_GATE)
+            && let Some(newest) = session.sink.gate.newest().await?
+            && newest > session.sink.gate.fencing_token()
         {
-            let mine = life.sink.door.life();
-            return Err(Ended::Failed(superseded(
+            let mine = session.sink.gate.fencing_token();
+            return Err(SessionEnd::Failed(superseded(
                 self.dataset.name.as_str(),
                 mine,
                 newest,
             )));
         }
-        life.asked = life.asked.wrapping_add(1);
-        self.count_decoded(life);
-        let Ok(info) = life.durable.consumer.get_info().await else {
+        session.asked = session.asked.wrapping_add(1);
+        self.count_decoded(session);
+        let Ok(info) = session.durable.consumer.get_info().await else {
             // The connection's own events say when it is gone.
             return Ok(false);
         };
         let facts = stream::facts(&self.stream).await?;
         let delivered = info.delivered.consumer_sequence;
-        let behind = life.order.misses(delivered);
-        life.order.forget(info.ack_floor.stream_sequence);
-        if behind && life.delivered == delivered && !life.hand.is_full(&self.limits.now()) {
-            return Err(Ended::doubt("messages were delivered to somebody else"));
+        let behind = session.order.misses(delivered);
+        session.order.forget(info.ack_floor.stream_sequence);
+        if behind && session.delivered == delivered && !session.pending.is_full(&self.limits.now())
+        {
+            return Err(SessionEnd::uncertain(
+                "messages were delivered to somebody else",
+            ));
         }
-        life.delivered = delivered;
+        session.delivered = delivered;
         self.stats.lag.set(info.num_pending);
         if info.num_pending == 0 && !behind {
-            life.clear_to = life.clear_to.max(facts.last_seq);
+            session.contiguous_up_to = session.contiguous_up_to.max(facts.last_seq);
         } else {
-            let clear_to = life.clear_to.max(life.hand.last_seq);
-            self.note_gap(clear_to, &facts);
-            life.clear_to = clear_to.max(facts.first_seq.saturating_sub(1));
+            let contiguous_up_to = session.contiguous_up_to.max(session.pending.last_seq);
+            self.report_gap(contiguous_up_to, &facts);
+            session.contiguous_up_to = contiguous_up_to.max(facts.first_seq.saturating_sub(1));
         }
         let Some(to) = self.drain_to else {
             return Ok(false);
@@ -281,21 +296,21 @@ impl Pipeline {
     /// Lands what is in the hand and on its way, then ends. What takes too long is left to the next life.
     async fn finish(
         &self,
-        life: &mut Life,
-        landing: Option<AbortOnDropHandle<Result<(), Ended>>>,
-    ) -> Result<(), Ended> {
+        session: &mut Session,
+        landing: Option<AbortOnDropHandle<Result<(), SessionEnd>>>,
+    ) -> Result<(), SessionEnd> {
         let last = async {
             if let Some(landing) = landing {
                 landed(landing.await)?;
             }
-            if !life.hand.is_empty() {
-                landed(launch(life)?.await)?;
+            if !session.pending.is_empty() {
+                landed(launch(session)?.await)?;
             }
             Ok(())
         };
         match tokio::time::timeout(LAST_FLUSH, last).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(Ended::Doubt(why))) => {
+            Ok(Err(SessionEnd::Uncertain(why))) => {
                 tracing::warn!(dataset = %self.dataset.name, why, "ended in doubt; the next start finds out");
                 Ok(())
             }
@@ -320,26 +335,32 @@ fn is_final(e: &Error) -> bool {
 }
 
 /// Sends the hand on its way into hot, as a task of its own, so that the next one is filled meanwhile.
-fn launch(life: &mut Life) -> Result<AbortOnDropHandle<Result<(), Ended>>> {
-    let batch = life.hand.batch(life.durable.mode())?;
-    life.order.launched();
-    let sink = life.sink.clone();
+fn launch(session: &mut Session) -> Result<AbortOnDropHandle<Result<(), SessionEnd>>> {
+    let batch = session.pending.batch(session.durable.mode())?;
+    session.order.launched();
+    let sink = session.sink.clone();
     Ok(AbortOnDropHandle::new(tokio::spawn(async move {
         sink.land(batch).await
     })))
 }
 
-async fn joined(landing: &mut Option<AbortOnDropHandle<Result<(), Ended>>>) -> Result<(), Ended> {
+async fn joined(
+    landing: &mut Option<AbortOnDropHandle<Result<(), SessionEnd>>>,
+) -> Result<(), SessionEnd> {
     match landing {
         Some(task) => landed(Pin::new(task).await),
         None => std::future::pending().await,
     }
 }
 
-fn landed(joined: Result<Result<(), Ended>, tokio::task::JoinError>) -> Result<(), Ended> {
+fn landed(
+    joined: Result<Result<(), SessionEnd>, tokio::task::JoinError>,
+) -> Result<(), SessionEnd> {
     match joined {
         Ok(ended) => ended,
-        Err(e) => Err(Ended::doubt(format!("an insert was broken off: {e}"))),
+        Err(e) => Err(SessionEnd::uncertain(format!(
+            "an insert was broken off: {e}"
+        ))),
     }
 }
 

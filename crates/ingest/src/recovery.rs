@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use async_nats::jetstream;
 use roaring::RoaringTreemap;
 
-use super::epoch::{EpochHistory, Witness, witness};
-use super::stream::{Facts, message_nanos};
+use super::epoch::{EpochHistory, SequenceCheck, check_sequence};
+use super::stream::{StreamFacts, message_nanos};
 use mpsync_clickhouse::{Tier, ident};
 use mpsync_core::dataset::{
     ColumnSource, Dataset, EPOCH_COLUMN, Epoch, Position, PositionSet, SEQ_COLUMN,
@@ -18,7 +18,7 @@ const NEAR_SEQUENCES: u64 = 1_000_000;
 
 /// Asks hot and its sealed tables about positions.
 #[derive(Debug, Clone)]
-pub(super) struct Holdings {
+pub(super) struct HeldPositions {
     tier: Tier,
     table: String,
     stored_at_column: String,
@@ -31,7 +31,7 @@ struct HeldRow {
     stored_at_nanos: i64,
 }
 
-impl Holdings {
+impl HeldPositions {
     /// Of a dataset's table.
     pub(super) fn new(tier: &Tier, dataset: &Dataset) -> Result<Self> {
         let find = |wanted: &ColumnSource| {
@@ -95,7 +95,7 @@ impl Holdings {
         let failed = |e| {
             self.tier
                 .error(e)
-                .doing(format!("asking which positions {table} holds"))
+                .context(format!("asking which positions {table} holds"))
         };
         let sql = format!(
             "SELECT {seq} FROM {} WHERE {} = {{epoch:UInt64}} AND {seq} > {{after:UInt64}} AND {seq} <= {{upto:UInt64}}",
@@ -153,7 +153,7 @@ impl Holdings {
             .fetch_optional::<HeldRow>()
             .await
             .map_err(|e| {
-                self.tier.error(e).doing(format!(
+                self.tier.error(e).context(format!(
                     "asking for the highest position that {table} holds"
                 ))
             })
@@ -181,7 +181,7 @@ impl Holdings {
                 .map_err(|e| {
                     self.tier
                         .error(e)
-                        .doing(format!("asking which epochs {table} holds"))
+                        .context(format!("asking which epochs {table} holds"))
                 })?;
             for (epoch, from) in found {
                 let lowest = epochs.entry(Epoch(epoch)).or_insert(from);
@@ -205,9 +205,9 @@ pub(super) struct Epochs {
 
 /// What the tables hold of a stream, asked while a life begins.
 pub(super) struct Recovery<'a> {
-    pub(super) holdings: &'a Holdings,
+    pub(super) held_positions: &'a HeldPositions,
     pub(super) stream: &'a jetstream::stream::Stream,
-    pub(super) facts: &'a Facts,
+    pub(super) facts: &'a StreamFacts,
 }
 
 impl Recovery<'_> {
@@ -223,7 +223,7 @@ impl Recovery<'_> {
         now_nanos: u64,
     ) -> Result<Epochs> {
         let mut history = remembered.unwrap_or_else(|| EpochHistory::new(self.facts.created));
-        let held = self.holdings.epochs(self.facts.created).await?;
+        let held = self.held_positions.epochs(self.facts.created).await?;
         if let Some((&latest, &lowest)) = held.last_key_value()
             && latest > history.current()
         {
@@ -241,7 +241,7 @@ impl Recovery<'_> {
             ..*self
         };
         let rewound = match top {
-            Some(top) => later.testify(top).await?.is_rewind(),
+            Some(top) => later.check_row(top).await?.is_rewind(),
             None => false,
         };
         if !rewound {
@@ -269,13 +269,18 @@ impl Recovery<'_> {
         floor: u64,
     ) -> Result<RoaringTreemap> {
         let mut held = RoaringTreemap::new();
-        for epoch in self.holdings.epochs(self.facts.created).await?.into_keys() {
+        for epoch in self
+            .held_positions
+            .epochs(self.facts.created)
+            .await?
+            .into_keys()
+        {
             let upto = match epoch == history.current() {
                 true => u64::MAX,
                 false => self.last_same_of(epoch).await?.unwrap_or(0),
             };
             if upto > floor {
-                for (_, seqs) in self.holdings.held(epoch, floor, upto).await?.epochs() {
+                for (_, seqs) in self.held_positions.held(epoch, floor, upto).await?.epochs() {
                     held |= seqs;
                 }
             }
@@ -291,19 +296,24 @@ impl Recovery<'_> {
             .min(self.facts.last_seq)
             .saturating_sub(NEAR_SEQUENCES)
             .max(after);
-        match self.holdings.highest(epoch, near, u64::MAX).await? {
-            None if near > after => self.holdings.highest(epoch, after, near).await,
+        match self.held_positions.highest(epoch, near, u64::MAX).await? {
+            None if near > after => self.held_positions.highest(epoch, after, near).await,
             found => Ok(found),
         }
     }
 
-    async fn testify(&self, row: HeldRow) -> Result<Witness> {
+    async fn check_row(&self, row: HeldRow) -> Result<SequenceCheck> {
         let last_seq = self.facts.last_seq;
         let message = match row.seq > last_seq {
             true => None,
             false => message_nanos(self.stream, row.seq).await?,
         };
-        Ok(witness(row.seq, row.stored_at_nanos, last_seq, message))
+        Ok(check_sequence(
+            row.seq,
+            row.stored_at_nanos,
+            last_seq,
+            message,
+        ))
     }
 
     /// The highest sequence at which one of these epochs has a row whose message the stream still has.
@@ -321,8 +331,8 @@ impl Recovery<'_> {
         let (mut low, mut high, mut last) = (0, self.facts.last_seq, None);
         while low < high {
             let middle = low + (high - low).div_ceil(2);
-            match self.holdings.highest(epoch, low, middle).await? {
-                Some(row) if self.testify(row).await?.is_rewind() => high = row.seq - 1,
+            match self.held_positions.highest(epoch, low, middle).await? {
+                Some(row) if self.check_row(row).await?.is_rewind() => high = row.seq - 1,
                 found => {
                     last = found.map(|row| row.seq).or(last);
                     low = middle;
@@ -334,7 +344,10 @@ impl Recovery<'_> {
 }
 
 /// What the stream says now; an error that passes where it was made anew meanwhile.
-async fn asked_again(stream: &jetstream::stream::Stream, before: &Facts) -> Result<Facts> {
+async fn asked_again(
+    stream: &jetstream::stream::Stream,
+    before: &StreamFacts,
+) -> Result<StreamFacts> {
     let facts = super::stream::facts(stream).await?;
     if facts.created == before.created {
         Ok(facts)

@@ -18,7 +18,7 @@ const NAMES: usize = 1000;
 
 /// Something that was seen, how often, and once as an example.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Seen {
+pub struct Occurrences {
     /// In how many messages.
     pub messages: u64,
     /// What the first of them had there.
@@ -35,9 +35,9 @@ pub struct DatasetSample {
     /// Those that would become rows.
     pub rows: u64,
     /// Those that would become dead letters, by reason; the example is the reason in full.
-    pub dead_letters: BTreeMap<String, Seen>,
+    pub dead_letters: BTreeMap<String, Occurrences>,
     /// Fields that no column takes and that are not passed over on purpose.
-    pub unknown_fields: BTreeMap<String, Seen>,
+    pub unknown_fields: BTreeMap<String, Occurrences>,
     /// Columns that no message of the sample has a field for: NULL in every row.
     pub unfilled_columns: Vec<String>,
     /// Numbers that would be rounded.
@@ -50,7 +50,7 @@ pub struct SampleReport {
     /// Those datasets of which there were messages.
     pub datasets: Vec<DatasetSample>,
     /// Subjects that no dataset takes, with an example of a message.
-    pub foreign_subjects: BTreeMap<String, Seen>,
+    pub foreign_subjects: BTreeMap<String, Occurrences>,
 }
 
 impl SampleReport {
@@ -68,14 +68,14 @@ impl SampleReport {
 /// Holds messages against datasets and their tables.
 #[derive(Debug)]
 pub struct SampleCheck {
-    checked: Vec<Checked>,
-    foreign: BTreeMap<String, Seen>,
+    checked: Vec<DatasetCheck>,
+    foreign: BTreeMap<String, Occurrences>,
     seq: u64,
     stored_at_nanos: i64,
 }
 
 #[derive(Debug)]
-struct Checked {
+struct DatasetCheck {
     dataset: Dataset,
     decoder: Decoder,
     /// Fields that some column takes or that are passed over on purpose.
@@ -102,7 +102,7 @@ impl SampleCheck {
                     _ => None,
                 });
             let known = fields.flatten().chain(&dataset.ignored_fields);
-            Ok(Checked {
+            Ok(DatasetCheck {
                 decoder: Decoder::new(&dataset, &table)?,
                 known: known.cloned().collect(),
                 filled: BTreeSet::new(),
@@ -124,7 +124,8 @@ impl SampleCheck {
     /// Looks at one message.
     pub fn add(&mut self, subject: &str, payload: &[u8]) -> Result<()> {
         self.seq += 1;
-        let takes = |c: &&mut Checked| c.dataset.subjects.iter().any(|own| covers(own, subject));
+        let takes =
+            |c: &&mut DatasetCheck| c.dataset.subjects.iter().any(|own| covers(own, subject));
         let meta = MessageMeta {
             subject,
             position: Position {
@@ -154,14 +155,14 @@ impl SampleCheck {
                 .checked
                 .iter()
                 .filter(|c| c.report.messages > 0)
-                .map(Checked::report)
+                .map(DatasetCheck::report)
                 .collect(),
             foreign_subjects: self.foreign.clone(),
         }
     }
 }
 
-impl Checked {
+impl DatasetCheck {
     fn add(&mut self, meta: &MessageMeta<'_>, payload: &[u8]) -> Result<()> {
         self.report.messages += 1;
         let mut decoded = self.decoder.append(meta, payload);
@@ -217,7 +218,7 @@ impl Checked {
             .filter(|(n, _)| n.ends_with("[]"))
         {
             let example = "more than price and quantity".to_owned();
-            let seen = Seen { messages, example };
+            let seen = Occurrences { messages, example };
             report.unknown_fields.entry(name.clone()).or_insert(seen);
         }
         let unfilled = self.dataset.columns.iter().filter(|(column, source)| {
@@ -228,12 +229,12 @@ impl Checked {
     }
 }
 
-fn see(seen: &mut BTreeMap<String, Seen>, name: &str, example: &str) {
+fn see(seen: &mut BTreeMap<String, Occurrences>, name: &str, example: &str) {
     let name = match seen.len() < NAMES || seen.contains_key(name) {
         true => name,
         false => "(others)",
     };
-    let entry = seen.entry(name.to_owned()).or_insert_with(|| Seen {
+    let entry = seen.entry(name.to_owned()).or_insert_with(|| Occurrences {
         messages: 0,
         example: shortened(example),
     });
@@ -258,14 +259,14 @@ impl SampleReport {
             return Ok(());
         }
         let sum = |of: fn(&DatasetSample) -> u64| self.datasets.iter().map(of).sum::<u64>();
-        let letters = sum(|d| d.dead_letters.values().map(|s| s.messages).sum());
+        let dead_letters = sum(|d| d.dead_letters.values().map(|s| s.messages).sum());
         let unknown = sum(|d| d.unknown_fields.len() as u64);
         let foreign: u64 = self.foreign_subjects.values().map(|s| s.messages).sum();
         Err(Error::schema(format!(
-            "the sample does not fit: {letters} messages would become dead letters, {unknown} fields have no column, \
+            "the sample does not fit: {dead_letters} messages would become dead letters, {unknown} fields have no column, \
              {foreign} messages are of no dataset"
         ))
-        .hint("name fields in the dataset's `columns` (`from: [...]`) or `ignored_fields`, or alter the table"))
+        .with_hint("name fields in the dataset's `columns` (`from: [...]`) or `ignored_fields`, or alter the table"))
     }
 }
 

@@ -6,34 +6,34 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 use roaring::RoaringTreemap;
 
-use super::Ended;
+use super::SessionEnd;
 use super::decode::{DecodeCounters, Decoder};
+use super::delivery_tracker::DeliveryTracker;
 use super::epoch::EpochHistory;
-use super::hand::Hand;
-use super::life::Door;
-use super::order::Order;
+use super::insert_gate::InsertGate;
+use super::pending_batch::PendingBatch;
 use super::pipeline::Pipeline;
-use super::recovery::{Holdings, Recovery};
+use super::recovery::{HeldPositions, Recovery};
 use super::sink::Sink;
-use super::source::{AHEAD_MESSAGES, Source};
+use super::source::{AHEAD_MESSAGES, MessageSource};
 use super::stream::{self, Durable};
 use mpsync_clickhouse::check_columns;
 use mpsync_core::error::{Error, Result};
 
 /// A life that has begun: everything that it must know is asked.
-pub(super) struct Life {
+pub(super) struct Session {
     pub(super) durable: Durable,
     pub(super) sink: Arc<Sink>,
-    pub(super) source: Source,
-    pub(super) hand: Hand,
+    pub(super) source: MessageSource,
+    pub(super) pending: PendingBatch,
     pub(super) history: EpochHistory,
     /// Sequences above the floor whose rows landed in an earlier life.
     pub(super) held: RoaringTreemap,
-    pub(super) order: Order,
+    pub(super) order: DeliveryTracker,
     /// How often the connection had been made when the life began.
     pub(super) connects: u64,
     /// All messages of the dataset up to here were delivered.
-    pub(super) clear_to: u64,
+    pub(super) contiguous_up_to: u64,
     /// What the server said last that it had delivered.
     pub(super) delivered: u64,
     /// How often it was asked.
@@ -46,9 +46,9 @@ pub(super) struct Life {
 struct Recovered {
     pub(super) history: EpochHistory,
     pub(super) held: RoaringTreemap,
-    pub(super) standing: stream::Standing,
+    pub(super) consumer_position: stream::ConsumerPosition,
     /// All messages of the dataset up to here are known to have been settled.
-    pub(super) clear_to: u64,
+    pub(super) contiguous_up_to: u64,
 }
 
 /// Nanoseconds since 1970.
@@ -62,7 +62,7 @@ fn now_nanos() -> Result<u64> {
 
 impl Pipeline {
     /// Begins a life: shuts older doors first, and only then asks what is there.
-    pub(super) async fn begin(&self, lived: &mut Option<u64>) -> Result<Life, Ended> {
+    pub(super) async fn begin(&self, last_token: &mut Option<u64>) -> Result<Session, SessionEnd> {
         let began = Instant::now();
         let connects = self.connects();
         let live = self.tier.describe_existing(&self.dataset.table).await?;
@@ -79,53 +79,53 @@ impl Pipeline {
         .await?;
         let nanos = now_nanos()?;
         let live_shards = Durable::shards(&self.stream, &self.dataset).await?;
-        let door = Door::open(
+        let gate = InsertGate::open(
             &self.tier,
             &self.dataset,
             self.shard.as_deref(),
             live_shards,
             nanos / 1_000_000,
-            lived,
+            last_token,
         )
         .await?;
-        let holdings = Holdings::new(&self.tier, &self.dataset)?;
+        let held_positions = HeldPositions::new(&self.tier, &self.dataset)?;
         let Recovered {
             history,
             held,
-            standing,
-            clear_to,
-        } = self.recover(&mut durable, &holdings, nanos).await?;
+            consumer_position,
+            contiguous_up_to,
+        } = self.recover(&mut durable, &held_positions, nanos).await?;
         let facts = stream::facts(&self.stream).await?;
-        if !standing.fresh {
-            self.note_gap(clear_to, &facts);
+        if !consumer_position.fresh {
+            self.report_gap(contiguous_up_to, &facts);
         }
-        let source = Source::open(&self.client, &durable.consumer).await?;
+        let source = MessageSource::open(&self.client, &durable.consumer).await?;
         tracing::info!(
-            dataset = %self.dataset.name, life = door.life(), epoch = history.current().0, floor = standing.floor,
+            dataset = %self.dataset.name, session = gate.fencing_token(), epoch = history.current().0, floor = consumer_position.floor,
             held = held.len(), last_seq = facts.last_seq, duration = ?began.elapsed(), "ingesting"
         );
         let mode = durable.mode();
-        Ok(Life {
+        Ok(Session {
             sink: Arc::new(Sink {
                 tier: self.tier.clone(),
                 dataset: self.dataset.clone(),
                 live,
-                door,
-                holdings,
+                gate,
+                held_positions,
                 dead_letters: self.dead_letters.clone(),
                 stream: self.stream.clone(),
                 client: self.client.clone(),
                 stats: self.stats.clone(),
             }),
-            hand: Hand::new(decoder, mode, standing.floor),
-            order: Order::new(mode, &standing),
+            pending: PendingBatch::new(decoder, mode, consumer_position.floor),
+            order: DeliveryTracker::new(mode, &consumer_position),
             durable,
             source,
             history,
             held,
             connects,
-            clear_to,
-            delivered: standing.delivery,
+            contiguous_up_to,
+            delivered: consumer_position.delivery,
             asked: 1,
             counted: DecodeCounters::default(),
         })
@@ -135,15 +135,15 @@ impl Pipeline {
     async fn recover(
         &self,
         durable: &mut Durable,
-        holdings: &Holdings,
+        held_positions: &HeldPositions,
         now_nanos: u64,
     ) -> Result<Recovered> {
         let facts = stream::facts(&self.stream).await?;
-        let before = durable.standing().await?;
+        let before = durable.consumer_position().await?;
         let remembered = durable.remembered(facts.created)?;
         let known = remembered.clone();
         let recovery = Recovery {
-            holdings,
+            held_positions,
             stream: &self.stream,
             facts: &facts,
         };
@@ -163,11 +163,11 @@ impl Pipeline {
                 .remember(&self.stream, facts.created, &history)
                 .await?;
         }
-        let standing = durable.set_back(back_to).await?;
-        let floor = standing.floor.min(before.floor);
+        let consumer_position = durable.set_back(back_to).await?;
+        let floor = consumer_position.floor.min(before.floor);
         let held = recovery.held_above(&history, floor).await?;
         // A purge takes the floor along, and limits do so after a while; then only the rows say how far ingest had come.
-        let clear_to = if facts.first_seq > before.floor + 1 {
+        let contiguous_up_to = if facts.first_seq > before.floor + 1 {
             before.floor
         } else {
             found.highest.unwrap_or(before.floor).min(before.floor)
@@ -175,20 +175,20 @@ impl Pipeline {
         Ok(Recovered {
             history,
             held,
-            standing,
-            clear_to,
+            consumer_position,
+            contiguous_up_to,
         })
     }
 
     /// Says what the stream dropped before it was delivered: everything between `clear_to` and its first message.
-    pub(super) fn note_gap(&self, clear_to: u64, facts: &stream::Facts) {
+    pub(super) fn report_gap(&self, contiguous_up_to: u64, facts: &stream::StreamFacts) {
         let first_seq = facts.first_seq;
-        let lost = first_seq.saturating_sub(clear_to + 1);
+        let lost = first_seq.saturating_sub(contiguous_up_to + 1);
         if lost > 0 {
             self.stats
                 .gap(lost, facts.first_at.unwrap_or_else(Timestamp::now));
             tracing::error!(
-                dataset = %self.dataset.name, from = clear_to + 1, to = first_seq - 1, sequences = lost,
+                dataset = %self.dataset.name, from = contiguous_up_to + 1, to = first_seq - 1, sequences = lost,
                 "the stream dropped messages before they were known to be ingested: this dataset's among these sequences are lost"
             );
         }
@@ -204,7 +204,7 @@ impl Pipeline {
 
     /// What may be unacknowledged at once: a batch in the hand, one on its way, what is fetched ahead, and as much again.
     pub(super) fn max_ack_pending(&self) -> i64 {
-        let on_the_way = 2 * (self.limits.now().rows + AHEAD_MESSAGES);
-        i64::try_from(2 * on_the_way).unwrap_or(i64::MAX)
+        let in_flight = 2 * (self.limits.now().rows + AHEAD_MESSAGES);
+        i64::try_from(2 * in_flight).unwrap_or(i64::MAX)
     }
 }

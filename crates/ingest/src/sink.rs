@@ -13,13 +13,13 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use rand::RngExt as _;
 
-use super::Ended;
-use super::ack::Owed;
+use super::SessionEnd;
+use super::ack::PendingAcks;
 use super::batch::split_by_partition;
 use super::budget::Share;
-use super::dead_letter::{DeadLetter, DeadLetters};
-use super::life::{Door, superseded};
-use super::recovery::Holdings;
+use super::dead_letter_queue::{DeadLetterQueue, RejectedMessage};
+use super::insert_gate::{InsertGate, superseded};
+use super::recovery::HeldPositions;
 use super::stats::DatasetStats;
 use super::stream::is_no_message;
 use mpsync_clickhouse::{
@@ -39,7 +39,7 @@ const SEND_BYTES: usize = 1 << 20;
 pub(super) const REFUSED_LABEL: &str = "refused_by_clickhouse";
 /// What every insert through a door sends beside [`mpsync_clickhouse::STRICT_INSERT`], whatever the user's profile says: an
 /// error in the view must fail the insert, and an insert must never be dropped for being like an earlier one.
-const DOOR_SETTINGS: [(&str, &str); 2] = [
+const GATE_SETTINGS: [(&str, &str); 2] = [
     ("materialized_views_ignore_errors", "0"),
     ("insert_deduplicate", "0"),
 ];
@@ -47,8 +47,8 @@ const DOOR_SETTINGS: [(&str, &str); 2] = [
 /// What is to be landed, and what is owed for it.
 pub(super) struct Batch {
     pub(super) rows: Option<RecordBatch>,
-    pub(super) dead_letters: Vec<DeadLetter>,
-    pub(super) owed: Owed,
+    pub(super) dead_letters: Vec<RejectedMessage>,
+    pub(super) acks: PendingAcks,
     /// Given back when the batch has landed.
     pub(super) share: Share,
     pub(super) messages: u64,
@@ -60,9 +60,9 @@ pub(super) struct Sink {
     pub(super) tier: Tier,
     pub(super) dataset: Arc<Dataset>,
     pub(super) live: TableSchema,
-    pub(super) door: Door,
-    pub(super) holdings: Holdings,
-    pub(super) dead_letters: DeadLetters,
+    pub(super) gate: InsertGate,
+    pub(super) held_positions: HeldPositions,
+    pub(super) dead_letters: DeadLetterQueue,
     pub(super) stream: Stream,
     pub(super) client: Client,
     pub(super) stats: Arc<DatasetStats>,
@@ -79,24 +79,24 @@ impl Sink {
     /// Lands a batch. When it returns `Ok`, every message of the batch is a row or a dead letter.
     ///
     /// Not cancel-safe: a batch that was cancelled is a doubt.
-    pub(super) async fn land(&self, batch: Batch) -> Result<(), Ended> {
+    pub(super) async fn land(&self, batch: Batch) -> Result<(), SessionEnd> {
         let began = Instant::now();
-        let mut letters = batch.dead_letters;
+        let mut rejected = batch.dead_letters;
         let mut rows = 0;
         if let Some(batch) = &batch.rows {
             rows = batch.num_rows();
             let refused = self.insert(batch).await?;
             rows -= refused.len();
             for row in refused {
-                letters.push(self.dead_letter(row).await?);
+                rejected.push(self.dead_letter(row).await?);
             }
             self.stats.rows.add(rows as u64);
         }
-        let dead_letters = letters.len();
+        let dead_letters = rejected.len();
         self.dead_letters
-            .keep(&self.dataset.name, letters, &self.stats)
+            .store(&self.dataset.name, rejected, &self.stats)
             .await;
-        let acknowledged = batch.owed.pay(&self.client).await;
+        let acknowledged = batch.acks.send(&self.client).await;
         if !acknowledged {
             tracing::warn!(
                 dataset = %self.dataset.name, last_seq = batch.last_seq,
@@ -107,14 +107,14 @@ impl Sink {
         self.stats.batches.add(1);
         self.stats.settled_seq.set(batch.last_seq);
         tracing::debug!(
-            dataset = %self.dataset.name, life = self.door.life(), messages = batch.messages, rows,
+            dataset = %self.dataset.name, session = self.gate.fencing_token(), messages = batch.messages, rows,
             dead_letters, last_seq = batch.last_seq, duration = ?began.elapsed(), "batch landed"
         );
         Ok(())
     }
 
     /// Inserts rows, piece by piece in their order; returns those that ClickHouse refuses for what they are.
-    pub(super) async fn insert(&self, batch: &RecordBatch) -> Result<Vec<Refused>, Ended> {
+    pub(super) async fn insert(&self, batch: &RecordBatch) -> Result<Vec<Refused>, SessionEnd> {
         let mut refused = Vec::new();
         let mut pieces =
             split_by_partition(batch, &self.dataset.time_column, PARTITIONS_PER_INSERT)?;
@@ -141,17 +141,19 @@ impl Sink {
         piece: RecordBatch,
         failed: u32,
         refused: &mut Vec<Refused>,
-    ) -> Result<Vec<RecordBatch>, Ended> {
+    ) -> Result<Vec<RecordBatch>, SessionEnd> {
         let code = e.server_code();
         match e.disposition() {
             // Only an answer of the server says that the insert is over.
             Disposition::Retry if code.is_none() => {
-                return Err(Ended::doubt(format!("an insert's outcome is unknown: {e}")));
+                return Err(SessionEnd::uncertain(format!(
+                    "an insert's outcome is unknown: {e}"
+                )));
             }
             Disposition::Halt if matches!(code, Some(UNKNOWN_TABLE | TABLE_IS_DROPPED)) => {
-                return Err(self.door_is_gone(e).await);
+                return Err(self.gate_is_gone(e).await);
             }
-            Disposition::Halt => return Err(Ended::Failed(e)),
+            Disposition::Halt => return Err(SessionEnd::Failed(e)),
             Disposition::Retry | Disposition::Reject => {}
         }
         self.stats.insert_retries.add(1);
@@ -202,8 +204,8 @@ impl Sink {
         let bytes = body.len();
         let mut insert = self
             .tier
-            .insert(&self.door.table(), &columns, "ArrowStream");
-        for (name, value) in DOOR_SETTINGS {
+            .insert(&self.gate.table(), &columns, "ArrowStream");
+        for (name, value) in GATE_SETTINGS {
             insert = insert.with_setting(name, value);
         }
         while !body.is_empty() {
@@ -219,14 +221,16 @@ impl Sink {
     }
 
     /// Somebody dropped the door: a newer life, or a person.
-    async fn door_is_gone(&self, e: Error) -> Ended {
-        match self.door.newest().await {
-            Ok(Some(newest)) if newest > self.door.life() => Ended::Failed(superseded(
-                self.dataset.name.as_str(),
-                self.door.life(),
-                newest,
-            )),
-            Ok(_) => Ended::doubt(format!("the life's door is gone: {e}")),
+    async fn gate_is_gone(&self, e: Error) -> SessionEnd {
+        match self.gate.newest().await {
+            Ok(Some(newest)) if newest > self.gate.fencing_token() => {
+                SessionEnd::Failed(superseded(
+                    self.dataset.name.as_str(),
+                    self.gate.fencing_token(),
+                    newest,
+                ))
+            }
+            Ok(_) => SessionEnd::uncertain(format!("the life's door is gone: {e}")),
             Err(e) => e.into(),
         }
     }
@@ -254,7 +258,7 @@ impl Sink {
                 continue;
             };
             let held = self
-                .holdings
+                .held_positions
                 .held(epoch, lowest.saturating_sub(1), highest)
                 .await?;
             for (row, (_, &seq)) in of_epoch() {
@@ -268,13 +272,13 @@ impl Sink {
     }
 
     /// Refused content may mean that somebody altered the table: then every message would become a dead letter.
-    async fn still_fits(&self) -> Result<(), Ended> {
+    async fn still_fits(&self) -> Result<(), SessionEnd> {
         let live = self.tier.describe_existing(&self.dataset.table).await?;
         check_columns(&self.dataset, &live)?;
         if live.columns == self.live.columns {
             Ok(())
         } else {
-            Err(Ended::doubt("the table's columns were altered"))
+            Err(SessionEnd::uncertain("the table's columns were altered"))
         }
     }
 
@@ -310,8 +314,8 @@ impl Sink {
     }
 
     /// The dead letter of a refused row: its bytes are asked of the stream, so that they need not be kept for all rows.
-    async fn dead_letter(&self, row: Refused) -> Result<DeadLetter, Ended> {
-        let mut letter = DeadLetter {
+    async fn dead_letter(&self, row: Refused) -> Result<RejectedMessage, SessionEnd> {
+        let mut rejected_message = RejectedMessage {
             position: row.position,
             label: REFUSED_LABEL.into(),
             reason: row.text,
@@ -322,24 +326,24 @@ impl Sink {
         };
         match self.stream.get_raw_message(row.position.seq).await {
             Ok(message) => {
-                letter.subject = message.subject.to_string();
-                letter.message_id = message_id(Some(&message.headers));
-                letter.body = message.payload;
+                rejected_message.subject = message.subject.to_string();
+                rejected_message.message_id = message_id(Some(&message.headers));
+                rejected_message.body = message.payload;
             }
             Err(e) if is_no_message(&e.kind()) => {
-                letter.reason = format!(
+                rejected_message.reason = format!(
                     "{}; its bytes are gone, the stream dropped the message meanwhile",
-                    letter.reason
+                    rejected_message.reason
                 );
             }
             Err(e) => {
-                return Err(Ended::from(Error::nats(e).doing(format!(
+                return Err(SessionEnd::from(Error::nats(e).context(format!(
                     "asking for message {}, which ClickHouse refused",
                     row.position
                 ))));
             }
         }
-        Ok(letter)
+        Ok(rejected_message)
     }
 }
 
@@ -370,11 +374,11 @@ fn halves(batch: &RecordBatch) -> Vec<RecordBatch> {
 
 /// A batch as one Arrow IPC stream.
 fn arrow_stream(batch: &RecordBatch) -> Result<Bytes> {
-    let doing = || "writing an Arrow stream";
+    let context = || "writing an Arrow stream";
     let mut body = Vec::with_capacity(batch.get_array_memory_size() + (64 << 10));
-    let mut writer = StreamWriter::try_new(&mut body, batch.schema_ref()).doing(doing)?;
-    writer.write(batch).doing(doing)?;
-    writer.finish().doing(doing)?;
+    let mut writer = StreamWriter::try_new(&mut body, batch.schema_ref()).context(context)?;
+    writer.write(batch).context(context)?;
+    writer.finish().context(context)?;
     drop(writer);
     Ok(Bytes::from(body))
 }

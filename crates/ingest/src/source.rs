@@ -9,7 +9,7 @@ use async_nats::{Client, Message, StatusCode, Subscriber};
 use futures_util::StreamExt as _;
 use futures_util::stream::ReadyChunks;
 
-use super::Ended;
+use super::SessionEnd;
 use super::budget::Share;
 use mpsync_core::error::{Context as _, Error, Result};
 
@@ -31,7 +31,7 @@ const OVERHEAD_BYTES: usize = 64 << 10;
 /// Messages that this many requests can bring beyond what was taken already.
 pub(super) const AHEAD_MESSAGES: usize = REQUESTS * REQUEST_MESSAGES;
 
-struct Request {
+struct FetchRequest {
     number: u64,
     messages: usize,
     bytes: usize,
@@ -41,19 +41,19 @@ struct Request {
 }
 
 /// A life's subscription and its pull requests. A new life takes a new one: what comes for an older one is lost on purpose.
-pub(super) struct Source {
+pub(super) struct MessageSource {
     consumer: PullConsumer,
     inbox: String,
     messages: ReadyChunks<Subscriber>,
     /// What has come and was not asked for yet: a hand that is full leaves the rest.
     ready: std::vec::IntoIter<Message>,
-    requests: VecDeque<Request>,
+    requests: VecDeque<FetchRequest>,
     next_number: u64,
     least_bytes: usize,
     step_bytes: usize,
 }
 
-impl Source {
+impl MessageSource {
     /// Subscribes. Nothing is requested yet.
     pub(super) async fn open(client: &Client, consumer: &PullConsumer) -> Result<Self> {
         let inbox = client.new_inbox();
@@ -61,7 +61,7 @@ impl Source {
             .subscribe(format!("{inbox}.*"))
             .await
             .map_err(Error::nats)
-            .doing(|| "subscribing for messages")?;
+            .context(|| "subscribing for messages")?;
         let least_bytes = client.max_payload() + OVERHEAD_BYTES;
         Ok(Self {
             consumer: consumer.clone(),
@@ -76,7 +76,7 @@ impl Source {
     }
 
     /// How many bytes the next request is for, where one is due.
-    pub(super) fn wants(&self) -> Option<usize> {
+    pub(super) fn next_request(&self) -> Option<usize> {
         match self.requests.back() {
             None => Some(self.step_bytes),
             Some(last) => {
@@ -99,8 +99,8 @@ impl Source {
             .request_batch(request, reply.into())
             .await
             .map_err(Error::nats)
-            .doing(|| "requesting messages")?;
-        self.requests.push_back(Request {
+            .context(|| "requesting messages")?;
+        self.requests.push_back(FetchRequest {
             number: self.next_number,
             messages: REQUEST_MESSAGES,
             bytes: self.step_bytes,
@@ -112,7 +112,7 @@ impl Source {
     }
 
     /// Waits until something has come. `None` when the connection is given up. Cancel-safe.
-    pub(super) async fn come(&mut self) -> Option<()> {
+    pub(super) async fn wait_ready(&mut self) -> Option<()> {
         if self.ready.as_slice().is_empty() {
             self.ready = self.messages.next().await?.into_iter();
         }
@@ -125,7 +125,7 @@ impl Source {
     }
 
     /// Books a message on the request that it answers, and moves its share of the budget into `to`.
-    pub(super) fn book(&mut self, length: usize, to: &mut Share) {
+    pub(super) fn account(&mut self, length: usize, to: &mut Share) {
         let Some(request) = self.requests.front_mut() else {
             return;
         };
@@ -145,7 +145,11 @@ impl Source {
     }
 
     /// Takes note of a status: a request has ended. Statuses that end more than a request end the life.
-    pub(super) fn status(&mut self, status: StatusCode, message: &Message) -> Result<(), Ended> {
+    pub(super) fn status(
+        &mut self,
+        status: StatusCode,
+        message: &Message,
+    ) -> Result<(), SessionEnd> {
         let said = message.description.as_deref().unwrap_or_default();
         if status == StatusCode::IDLE_HEARTBEAT {
             return Ok(());
@@ -155,7 +159,7 @@ impl Source {
             || said.contains("Exceeds MaxBytes")
             || said.contains("Batch Completed");
         if !ends_request {
-            return Err(Ended::doubt(format!(
+            return Err(SessionEnd::uncertain(format!(
                 "the server ended the fetch: {status} {said}"
             )));
         }

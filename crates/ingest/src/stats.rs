@@ -91,9 +91,9 @@ impl Durations {
 
 /// Lets something be said seldom: at once, and then at most every ten seconds, with what came meanwhile.
 #[derive(Debug, Default)]
-pub(super) struct Seldom(Mutex<(Option<Instant>, u64)>);
+pub(super) struct LogThrottle(Mutex<(Option<Instant>, u64)>);
 
-impl Seldom {
+impl LogThrottle {
     const EVERY: Duration = Duration::from_secs(10);
 
     /// Adds `n`; how many there were since it was said last, where it is due.
@@ -124,7 +124,7 @@ pub(super) struct DatasetStats {
     pub(super) insert_durations: DurationCounter,
     /// Microseconds since 1970; 0 where nothing was inserted yet.
     last_insert_micros: Counter,
-    pub(super) lives: Counter,
+    pub(super) sessions: Counter,
     pub(super) doubts: Counter,
     pub(super) rewinds: Counter,
     pub(super) gap_sequences: Counter,
@@ -132,8 +132,8 @@ pub(super) struct DatasetStats {
     pub(super) settled_seq: Counter,
     pub(super) rounded: Counter,
     pub(super) dead_letters_in_files: Counter,
-    pub(super) letters_said: Seldom,
-    pub(super) files_said: Seldom,
+    pub(super) dead_letters_logged: LogThrottle,
+    pub(super) files_logged: LogThrottle,
     labelled: Mutex<Labelled>,
 }
 
@@ -171,7 +171,7 @@ impl DatasetStats {
             insert_retries: Counter::default(),
             insert_durations: DurationCounter::default(),
             last_insert_micros: Counter::default(),
-            lives: Counter::default(),
+            sessions: Counter::default(),
             doubts: Counter::default(),
             rewinds: Counter::default(),
             gap_sequences: Counter::default(),
@@ -179,8 +179,8 @@ impl DatasetStats {
             settled_seq: Counter::default(),
             rounded: Counter::default(),
             dead_letters_in_files: Counter::default(),
-            letters_said: Seldom::default(),
-            files_said: Seldom::default(),
+            dead_letters_logged: LogThrottle::default(),
+            files_logged: LogThrottle::default(),
             labelled: Mutex::default(),
         }
     }
@@ -229,9 +229,9 @@ impl DatasetStats {
         labelled.stalled = why.map(Error::to_string);
     }
 
-    fn snapshot(&self) -> DatasetReport {
+    fn snapshot(&self) -> DatasetIngestReport {
         let labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
-        DatasetReport {
+        DatasetIngestReport {
             dataset: self.dataset.clone(),
             messages: self.messages.get(),
             bytes: self.bytes.get(),
@@ -250,7 +250,7 @@ impl DatasetStats {
                     .ok()
                     .and_then(|micros| Timestamp::from_microsecond(micros).ok()),
             },
-            lives: self.lives.get(),
+            sessions: self.sessions.get(),
             doubts: self.doubts.get(),
             rewinds: self.rewinds.get(),
             gap_sequences: self.gap_sequences.get(),
@@ -299,7 +299,7 @@ impl IngestStats {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct IngestReport {
     /// Dataset by dataset, in the order in which they were asked for.
-    pub datasets: Vec<DatasetReport>,
+    pub datasets: Vec<DatasetIngestReport>,
 }
 
 impl IngestReport {
@@ -321,7 +321,7 @@ impl IngestReport {
 
 /// What an ingest counted of one dataset.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct DatasetReport {
+pub struct DatasetIngestReport {
     /// Its name.
     pub dataset: String,
     /// Messages that JetStream delivered, repeats included.
@@ -350,7 +350,8 @@ pub struct DatasetReport {
     /// When the last insert of this run succeeded, by this machine's clock.
     pub last_insert_at: Option<Timestamp>,
     /// Lives that were begun.
-    pub lives: u64,
+    #[serde(rename = "lives")]
+    pub sessions: u64,
     /// Lives that ended in doubt.
     pub doubts: u64,
     /// How often the stream was found to be rewound.

@@ -8,8 +8,8 @@ use async_nats::jetstream::{self, ErrorCode};
 use jiff::Timestamp;
 
 use super::consumers::{check, create, disjoint, filters, make_anew, of_dataset};
-use super::doors::Shard;
 use super::epoch::EpochHistory;
+use super::gate_name::Shard;
 use mpsync_config::IngestConfig;
 use mpsync_core::dataset::{Dataset, Epoch};
 use mpsync_core::error::{Context as _, Error, Result};
@@ -57,7 +57,7 @@ impl AckMode {
 
 /// What of a stream a life needs to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(super) struct StreamFacts {
     /// The epoch of its creation.
     pub(super) created: Epoch,
     /// The lowest sequence that it still holds; one above the last where it is empty.
@@ -69,14 +69,14 @@ pub(super) struct Facts {
 }
 
 /// Asks the stream.
-pub(super) async fn facts(stream: &Stream) -> Result<Facts> {
+pub(super) async fn facts(stream: &Stream) -> Result<StreamFacts> {
     let info = stream
         .get_info()
         .await
         .map_err(Error::nats)
-        .doing(|| format!("asking for stream {}", stream.cached_info().config.name))?;
+        .context(|| format!("asking for stream {}", stream.cached_info().config.name))?;
     let nanos = info.created.unix_timestamp_nanos();
-    Ok(Facts {
+    Ok(StreamFacts {
         created: Epoch(u64::try_from(nanos).map_err(|_| {
             Error::nats(format!("the stream says that it was created at {nanos} ns"))
         })?),
@@ -96,7 +96,7 @@ pub(super) async fn message_nanos(stream: &Stream, seq: u64) -> Result<Option<i6
             .map(Some)
             .map_err(|_| Error::nats(format!("message {seq} has a time outside of all years"))),
         Err(e) if is_no_message(&e.kind()) => Ok(None),
-        Err(e) => Err(Error::nats(e).doing(format!("asking for message {seq}"))),
+        Err(e) => Err(Error::nats(e).context(format!("asking for message {seq}"))),
     }
 }
 
@@ -114,7 +114,7 @@ pub(super) struct Durable {
 
 /// Where a consumer stands at the beginning of a life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct ConsumerPosition {
     /// All messages at or below this stream sequence are acknowledged.
     pub(super) floor: u64,
     /// The number of the last delivery; the next one bears one more.
@@ -144,8 +144,8 @@ impl Durable {
         max_ack_pending: i64,
     ) -> Result<Self> {
         let name = Self::name(dataset, shard);
-        let doing = || format!("opening consumer {name}");
-        disjoint(&name, dataset, &of_dataset(stream, dataset).await?).doing(doing)?;
+        let context = || format!("opening consumer {name}");
+        disjoint(&name, dataset, &of_dataset(stream, dataset).await?).context(context)?;
         let wanted = pull::Config {
             durable_name: Some(name.clone()),
             description: Some(format!("mpsync: {} to hot", dataset.name)),
@@ -160,21 +160,21 @@ impl Durable {
         let found = match stream.consumer_info(&name).await {
             Ok(info) => Some(info),
             Err(e) if is_no_consumer(&e) => None,
-            Err(e) => return Err(Error::nats(e).doing(doing())),
+            Err(e) => return Err(Error::nats(e).context(context())),
         };
         match found {
             Some(info) if info.config.ack_policy != wanted.ack_policy => {
-                check(&info.config, &wanted, stream).doing(doing)?;
-                make_anew(stream, &info, wanted).await.doing(doing)?;
+                check(&info.config, &wanted, stream).context(context)?;
+                make_anew(stream, &info, wanted).await.context(context)?;
             }
-            Some(info) => check(&info.config, &wanted, stream).doing(doing)?,
+            Some(info) => check(&info.config, &wanted, stream).context(context)?,
             None => {
-                create(stream, wanted).await.doing(doing)?;
+                create(stream, wanted).await.context(context)?;
                 // Two that began at once see each other now, or one of them does.
                 let others = of_dataset(stream, dataset).await?;
                 if let Err(e) = disjoint(&name, dataset, &others) {
                     stream.delete_consumer(&name).await.map_err(Error::nats)?;
-                    return Err(e.doing(doing()));
+                    return Err(e.context(context()));
                 }
             }
         }
@@ -182,7 +182,7 @@ impl Durable {
             .get_consumer::<pull::Config>(&name)
             .await
             .map_err(Error::nats)
-            .doing(doing)?;
+            .context(context)?;
         Ok(Self { consumer, mode })
     }
 
@@ -194,7 +194,7 @@ impl Durable {
                 .get_consumer::<pull::Config>(&info.name)
                 .await
                 .map_err(Error::nats)
-                .doing(|| format!("asking for consumer {}", info.name))?;
+                .context(|| format!("asking for consumer {}", info.name))?;
             // Nothing is acknowledged or set back: the mode does not matter.
             all.push(Self {
                 consumer,
@@ -233,7 +233,7 @@ impl Durable {
             .get(EPOCHS_KEY)
             .map(|text| EpochHistory::parse(text))
             .transpose()
-            .doing(|| {
+            .context(|| {
                 format!(
                     "reading `{EPOCHS_KEY}` of consumer {}",
                     self.consumer.cached_info().name
@@ -248,7 +248,7 @@ impl Durable {
         created: Epoch,
         history: &EpochHistory,
     ) -> Result<()> {
-        let doing = || format!("keeping the stream's epochs in its consumer ({history})");
+        let context = || format!("keeping the stream's epochs in its consumer ({history})");
         let mut config = self.consumer.cached_info().config.clone();
         let mut metadata: HashMap<String, String> = config.metadata;
         metadata.retain(|key, _| !key.starts_with("_nats."));
@@ -259,8 +259,8 @@ impl Durable {
             .update_consumer(config)
             .await
             .map_err(Error::nats)
-            .doing(doing)?;
-        self.refresh().await.doing(doing)
+            .context(context)?;
+        self.refresh().await.context(context)
     }
 
     async fn refresh(&mut self) -> Result<()> {
@@ -269,43 +269,43 @@ impl Durable {
     }
 
     /// Where it stands, without changing anything.
-    pub(super) async fn standing(&mut self) -> Result<Standing> {
-        self.refresh().await.doing(|| "asking for the consumer")?;
-        Ok(standing(self.consumer.cached_info()))
+    pub(super) async fn consumer_position(&mut self) -> Result<ConsumerPosition> {
+        self.refresh().await.context(|| "asking for the consumer")?;
+        Ok(consumer_position(self.consumer.cached_info()))
     }
 
     /// Sets it back to its floor, or, where the stream was rewound, to `from`, so that everything above is delivered again.
     ///
     /// Where each message is acknowledged by itself nothing is set back: what was not acknowledged comes again by itself
     /// when `ack_wait` has passed.
-    pub(super) async fn set_back(&mut self, from: Option<u64>) -> Result<Standing> {
+    pub(super) async fn set_back(&mut self, from: Option<u64>) -> Result<ConsumerPosition> {
         match self.mode {
             AckMode::All => {
                 self.consumer
                     .reset(from)
                     .await
                     .map_err(Error::nats)
-                    .doing(|| "setting the consumer back to its floor")?;
-                Ok(standing(self.consumer.cached_info()))
+                    .context(|| "setting the consumer back to its floor")?;
+                Ok(consumer_position(self.consumer.cached_info()))
             }
             AckMode::Each => {
-                let standing = self.standing().await?;
+                let consumer_position = self.consumer_position().await?;
                 match from {
-                    Some(from) if standing.floor >= from => Err(Error::schema(format!(
+                    Some(from) if consumer_position.floor >= from => Err(Error::schema(format!(
                         "the stream was rewound to sequence {from}, below the consumer's floor {}, and this server cannot set \
                          a consumer back",
-                        standing.floor
+                        consumer_position.floor
                     ))
-                    .hint("delete the consumer: a new one begins at the stream's first message, and rows that are held are skipped")),
-                    _ => Ok(standing),
+                    .with_hint("delete the consumer: a new one begins at the stream's first message, and rows that are held are skipped")),
+                    _ => Ok(consumer_position),
                 }
             }
         }
     }
 }
 
-fn standing(info: &jetstream::consumer::Info) -> Standing {
-    Standing {
+fn consumer_position(info: &jetstream::consumer::Info) -> ConsumerPosition {
+    ConsumerPosition {
         floor: info.ack_floor.stream_sequence,
         delivery: info.delivered.consumer_sequence,
         fresh: info.delivered.consumer_sequence == 0 && info.ack_floor.stream_sequence == 0,

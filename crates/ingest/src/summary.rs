@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::stats::{DatasetReport, IngestReport, IngestStats};
+use super::stats::{DatasetIngestReport, IngestReport, IngestStats};
 
 /// How often the counters are logged.
 const EVERY: Duration = Duration::from_secs(10);
@@ -16,7 +16,7 @@ pub(super) async fn repeat(stats: Arc<IngestStats>) {
     let mut tick = tokio::time::interval(EVERY);
     tick.tick().await;
     let mut before = stats.snapshot();
-    let mut fields = Fields::default();
+    let mut fields = LoggedUnknownFields::default();
     let mut ticks = 0_u64;
     loop {
         tick.tick().await;
@@ -35,7 +35,7 @@ pub(super) async fn repeat(stats: Arc<IngestStats>) {
     }
 }
 
-fn say(old: &DatasetReport, new: &DatasetReport) {
+fn say(old: &DatasetIngestReport, new: &DatasetIngestReport) {
     tracing::info!(
         dataset = %new.dataset, messages = new.messages, rows = new.rows,
         rows_per_second = (new.rows - old.rows) / EVERY.as_secs(), lag = new.lag,
@@ -46,9 +46,9 @@ fn say(old: &DatasetReport, new: &DatasetReport) {
 
 /// The fields that no column takes, as far as they were said: how many names of each dataset.
 #[derive(Debug, Default)]
-pub(super) struct Fields(BTreeMap<String, usize>);
+pub(super) struct LoggedUnknownFields(BTreeMap<String, usize>);
 
-impl Fields {
+impl LoggedUnknownFields {
     /// Says them of each dataset where there is a new one among them.
     pub(super) fn say(&mut self, report: &IngestReport) {
         for d in &report.datasets {

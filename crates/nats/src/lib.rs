@@ -25,13 +25,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// that wait for a server wrap it in [`retry`](mpsync_core::retry::retry()). Cancel-safe.
 pub async fn connect(config: &NatsConfig) -> Result<Client> {
     let servers = servers(&config.url)?;
-    let shown = shown(&servers);
+    let shown = display(&servers);
     let client = options(config)
         .await?
         .connect(servers)
         .await
         .map_err(|e| refused(&e, config))
-        .doing(|| format!("connecting to NATS at {shown}"))?;
+        .context(|| format!("connecting to NATS at {shown}"))?;
     tracing::debug!(servers = %shown, "connected to nats");
     Ok(client)
 }
@@ -57,7 +57,7 @@ fn servers(url: &str) -> Result<Vec<ServerAddr>> {
 }
 
 /// Servers as a person reads them, without user and password.
-fn shown(servers: &[ServerAddr]) -> String {
+fn display(servers: &[ServerAddr]) -> String {
     let one = |server: &ServerAddr| format!("{}:{}", server.host(), server.port());
     servers.iter().map(one).collect::<Vec<_>>().join(", ")
 }
@@ -135,15 +135,15 @@ fn refused(error: &ConnectError, config: &NatsConfig) -> Error {
                 NatsAuth::Credentials(path) => format!("the credentials in {}", path.display()),
             };
             Error::nats(format!("the server refuses {who} ({error_text})"))
-                .hint("check nats.user with nats.password, nats.token, nats.nkey_seed_file or nats.credentials_file")
+                .with_hint("check nats.user with nats.password, nats.token, nats.nkey_seed_file or nats.credentials_file")
         }
-        kind if kind == ConnectErrorKind::Tls || error_text.contains("certificate") => {
-            Error::nats(error_text)
-                .hint("check nats.tls_ca_file, and that the server's certificate names this host")
-        }
+        kind if kind == ConnectErrorKind::Tls || error_text.contains("certificate") => Error::nats(
+            error_text,
+        )
+        .with_hint("check nats.tls_ca_file, and that the server's certificate names this host"),
         ConnectErrorKind::ServerParse => Error::config(format!("nats.url: {error_text}")),
         _ => Error::nats(format!("no server answers: {error_text}"))
-            .hint("is nats-server running, and is nats.url right?"),
+            .with_hint("is nats-server running, and is nats.url right?"),
     }
 }
 
@@ -168,9 +168,12 @@ pub async fn ensure_stream(
     config: &NatsConfig,
     subjects: &[String],
 ) -> Result<Stream> {
-    let doing = || format!("opening JetStream stream {}", config.stream);
-    if let Some(stream) = find_stream(jetstream, &config.stream).await.doing(doing)? {
-        check(&stream.cached_info().config, config, subjects).doing(doing)?;
+    let context = || format!("opening JetStream stream {}", config.stream);
+    if let Some(stream) = find_stream(jetstream, &config.stream)
+        .await
+        .context(context)?
+    {
+        check(&stream.cached_info().config, config, subjects).context(context)?;
         return Ok(stream);
     }
     let wanted = stream::Config {
@@ -195,20 +198,20 @@ pub async fn ensure_stream(
         Err(e) if is(&e.kind(), ErrorCode::STREAM_NAME_EXIST) => {
             let stream = find_stream(jetstream, &config.stream)
                 .await
-                .doing(doing)?
-                .ok_or_else(|| Error::nats(chain(&e)).doing(doing()))?;
-            check(&stream.cached_info().config, config, subjects).doing(doing)?;
+                .context(context)?
+                .ok_or_else(|| Error::nats(chain(&e)).context(context()))?;
+            check(&stream.cached_info().config, config, subjects).context(context)?;
             Ok(stream)
         }
         Err(e) if is(&e.kind(), ErrorCode::STREAM_SUBJECT_OVERLAP) => Err(Error::schema(
             "another stream of the server takes some of these subjects already",
         )
-        .hint(format!(
+        .with_hint(format!(
             "say that stream's name as nats.stream, or give it other subjects than {}",
             subjects.join(", ")
         ))
-        .doing(doing())),
-        Err(e) => Err(unavailable(chain(&e)).doing(doing())),
+        .context(context())),
+        Err(e) => Err(unavailable(chain(&e)).context(context())),
     }
 }
 
@@ -237,7 +240,7 @@ fn is(kind: &jetstream::context::CreateStreamErrorKind, code: ErrorCode) -> bool
 }
 
 fn unavailable(text: impl fmt::Display) -> Error {
-    Error::nats(text).hint("does the server run with JetStream (`nats-server --jetstream`)?")
+    Error::nats(text).with_hint("does the server run with JetStream (`nats-server --jetstream`)?")
 }
 
 /// Says what of an existing stream is not what mpsync would have made.
@@ -258,7 +261,7 @@ fn check(found: &stream::Config, config: &NatsConfig, subjects: &[String]) -> Re
                 missed.join(", "),
                 found.subjects.join(", ")
             ))
-            .hint(format!(
+            .with_hint(format!(
                 "add the subjects to the stream (`nats stream edit {stream} --subjects=...`), or leave their datasets out"
             )));
         }
@@ -405,7 +408,7 @@ mod tests {
     #[test]
     fn servers_are_shown_without_their_password() {
         let servers = servers("nats://user:secret@a:4222, tls://b:4333").unwrap();
-        assert_eq!(shown(&servers), "a:4222, b:4333");
+        assert_eq!(display(&servers), "a:4222, b:4333");
         let e = super::servers(" , ").unwrap_err();
         assert_eq!(e.exit_code(), mpsync_core::error::ExitCode::Usage);
         assert!(

@@ -37,7 +37,7 @@ pub fn secret_in(file: &Path) -> Result<Secret> {
 /// only. Processes that start at the same moment have the same.
 pub fn own_secret(file: &Path) -> Result<Secret> {
     if !file.exists() {
-        make_secret(file).doing(|| format!("making the secret in {}", file.display()))?;
+        make_secret(file).context(|| format!("making the secret in {}", file.display()))?;
     }
     secret_in(file)
 }

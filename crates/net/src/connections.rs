@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// What clients may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct ConnectionLimits {
     /// Connections at once; further ones are closed. `None`: as many as come.
     pub connections: Option<usize>,
     /// Bytes of a request's head.
@@ -48,7 +48,7 @@ pub struct Stopping(watch::Receiver<()>);
 
 impl Stopping {
     /// Waits until the server stops. Cancel-safe.
-    pub async fn told(&mut self) {
+    pub async fn stopped(&mut self) {
         // A server that is gone has stopped too.
         let _ = self.0.changed().await;
     }
@@ -60,7 +60,7 @@ impl Stopping {
 /// Dropping the future breaks all connections.
 pub async fn accept<C>(
     listener: TcpListener,
-    limits: Limits,
+    limits: ConnectionLimits,
     shutdown: impl Future<Output = ()>,
     connection: impl Fn(Arrived) -> C,
 ) -> bool
@@ -113,7 +113,7 @@ where
 }
 
 /// Answers a connection's requests over HTTP/1 until it ends; once the server stops, only the one that runs.
-pub async fn answer<I, S>(io: I, limits: Limits, service: S, mut stopping: Stopping)
+pub async fn answer<I, S>(io: I, limits: ConnectionLimits, service: S, mut stopping: Stopping)
 where
     I: AsyncRead + AsyncWrite + Unpin,
     S: HttpService<Incoming>,
@@ -129,7 +129,7 @@ where
     let mut serving = pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
-        () = stopping.told() => {
+        () = stopping.stopped() => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }

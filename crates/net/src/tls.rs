@@ -46,7 +46,7 @@ impl Tls {
                 Error::config(format!(
                     "the system's certificate authorities cannot be read: {e}"
                 ))
-                .hint("install ca-certificates, or name authorities of your own")
+                .with_hint("install ca-certificates, or name authorities of your own")
             })?
             .with_no_client_auth();
         Ok(Self {
@@ -86,11 +86,11 @@ impl fmt::Debug for Tls {
 /// The certificate and key by which a server of ours is known. Clones are one and the same.
 #[derive(Clone)]
 pub struct Certificate {
-    shown: Arc<Shown>,
+    shown: Arc<CertificateResolver>,
     server: Arc<ServerConfig>,
 }
 
-struct Shown {
+struct CertificateResolver {
     certificate_file: PathBuf,
     key_file: PathBuf,
     held: RwLock<Arc<CertifiedKey>>,
@@ -99,7 +99,7 @@ struct Shown {
 impl Certificate {
     /// Reads a certificate, the server's own first and then those between it and its authority, and its key, both as PEM.
     pub fn from_files(certificate: &Path, key: &Path) -> Result<Self> {
-        let shown = Arc::new(Shown {
+        let shown = Arc::new(CertificateResolver {
             certificate_file: certificate.to_owned(),
             key_file: key.to_owned(),
             held: RwLock::new(Arc::new(certified(certificate, key)?)),
@@ -146,7 +146,7 @@ impl fmt::Debug for Certificate {
     }
 }
 
-impl Shown {
+impl CertificateResolver {
     fn held(&self) -> Arc<CertifiedKey> {
         self.held
             .read()
@@ -155,19 +155,19 @@ impl Shown {
     }
 }
 
-impl fmt::Debug for Shown {
+impl fmt::Debug for CertificateResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Certificate({})", self.certificate_file.display())
     }
 }
 
-impl ResolvesServerCert for Shown {
+impl ResolvesServerCert for CertificateResolver {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.held())
     }
 }
 
-impl ServerCertVerifier for Shown {
+impl ServerCertVerifier for CertificateResolver {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

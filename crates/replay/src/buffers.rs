@@ -2,7 +2,7 @@
 
 use super::number::push_u64;
 use super::order::StreamKey;
-use super::target::Outgoing;
+use super::target::OutboundMessage;
 use super::wire::BoundBatch;
 use super::{MessageId, POSITION_ID, PUBLISHER_ID};
 use mpsync_core::error::{Error, Result};
@@ -65,9 +65,9 @@ impl Buffers {
     }
 
     /// What was written.
-    pub(super) fn message(&self, key: StreamKey) -> Result<Outgoing<'_>> {
+    pub(super) fn message(&self, key: StreamKey) -> Result<OutboundMessage<'_>> {
         let text = |bytes| std::str::from_utf8(bytes).map_err(|e| Error::malformed(e.to_string()));
-        Ok(Outgoing {
+        Ok(OutboundMessage {
             key,
             subject: text(&self.subject)?,
             msg_id: text(&self.msg_id)?,

@@ -15,7 +15,7 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 use tokio::runtime::Handle;
 
-use super::lane::Counts;
+use super::dataset_stream::ReadCounters;
 use mpsync_archive::{Archive, Chunk, GenerationId};
 use mpsync_core::error::{Context as _, Error, Result};
 
@@ -31,7 +31,7 @@ const READ_BYTES: usize = 8 << 10;
 pub(super) enum ChunkSource {
     Memory(Bytes),
     File(Arc<File>, u64),
-    Parts(Arc<Parts>),
+    Parts(Arc<RemoteChunk>),
 }
 
 impl ChunkSource {
@@ -48,10 +48,10 @@ impl ChunkSource {
         if chunk.bytes <= limit {
             return bytes.collect().await.map(Self::Memory);
         }
-        let doing = || "keeping a chunk in a temporary file (TMPDIR says where)";
-        let mut file = tempfile::tempfile().doing(doing)?;
+        let context = || "keeping a chunk in a temporary file (TMPDIR says where)";
+        let mut file = tempfile::tempfile().context(context)?;
         while let Some(piece) = bytes.try_next().await? {
-            file.write_all(&piece).doing(doing)?;
+            file.write_all(&piece).context(context)?;
         }
         Ok(Self::File(Arc::new(file), chunk.bytes))
     }
@@ -71,10 +71,10 @@ impl ChunkSource {
         archive: &Archive,
         id: &GenerationId,
         chunk: &Chunk,
-        counts: &Arc<Counts>,
+        counts: &Arc<ReadCounters>,
         runtime: &Handle,
     ) -> Self {
-        Self::Parts(Arc::new(Parts {
+        Self::Parts(Arc::new(RemoteChunk {
             archive: archive.clone(),
             id: id.clone(),
             chunk: chunk.clone(),
@@ -103,11 +103,11 @@ impl ChunkSource {
 
 /// A chunk that stays in the archive.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(super) struct RemoteChunk {
     archive: Archive,
     id: GenerationId,
     chunk: Chunk,
-    counts: Arc<Counts>,
+    counts: Arc<ReadCounters>,
     runtime: Handle,
     /// The parts fetched last, with where they begin.
     kept: Mutex<VecDeque<(u64, Bytes)>>,
@@ -115,7 +115,7 @@ pub(super) struct Parts {
     failed: Mutex<Option<Error>>,
 }
 
-impl Parts {
+impl RemoteChunk {
     fn get(&self, range: Range<u64>) -> Result<Bytes, ParquetError> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let within = |(start, bytes): &(u64, Bytes)| {

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::order::{Order, RowKey, StreamKey};
-use super::{MessageId, Options};
+use super::order::{RowKey, StreamKey, StreamOrder};
+use super::{MessageId, ReplayOptions};
 use mpsync_core::dataset::Dataset;
 use mpsync_core::error::{Context as _, Error, Result};
 
@@ -37,49 +37,49 @@ impl Checkpoint {
     ///
     /// A usage error where it is of another replay.
     pub fn read(path: &Path, selection: &str) -> Result<Option<Self>> {
-        let doing = || format!("reading the checkpoint {}", path.display());
+        let context = || format!("reading the checkpoint {}", path.display());
         let text = match std::fs::read(path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Error::from(e).doing(doing())),
+            Err(e) => return Err(Error::from(e).context(context())),
         };
         let read: Self = serde_json::from_slice(&text)
             .map_err(|e| Error::malformed(format!("it is no checkpoint: {e}")))
-            .hint("remove the file to begin anew")
-            .doing(doing)?;
+            .with_hint("remove the file to begin anew")
+            .context(context)?;
         if read.selection != selection {
             return Err(Error::usage(format!(
                 "it is of another replay: it says `{}`, this one is `{selection}`",
                 read.selection
             ))
-            .hint("say the same datasets, times, exchanges, symbols, subject and order as before, or another file")
-            .doing(doing()));
+            .with_hint("say the same datasets, times, exchanges, symbols, subject and order as before, or another file")
+            .context(context()));
         }
         Ok(Some(read))
     }
 
     /// Writes it: a temporary file, made durable, takes the place of the earlier one.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let doing = || format!("writing the checkpoint {}", path.display());
+        let context = || format!("writing the checkpoint {}", path.display());
         let folder = path
             .parent()
             .filter(|p| !p.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
         let json = serde_json::to_vec_pretty(self).map_err(|e| Error::malformed(e.to_string()))?;
-        let mut file = tempfile::NamedTempFile::new_in(folder).doing(doing)?;
-        file.write_all(&json).doing(doing)?;
-        file.as_file().sync_all().doing(doing)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder).context(context)?;
+        file.write_all(&json).context(context)?;
+        file.as_file().sync_all().context(context)?;
         file.persist(path)
             .map_err(|e| Error::from(e.error))
-            .doing(doing)?;
+            .context(context)?;
         std::fs::File::open(folder)
             .and_then(|folder| folder.sync_all())
-            .doing(doing)
+            .context(context)
     }
 
     /// The place in the order of the merged stream.
-    pub(super) fn key(&self, datasets: &[Dataset], order: Order) -> Result<StreamKey> {
-        let lane = datasets
+    pub(super) fn key(&self, datasets: &[Dataset], order: StreamOrder) -> Result<StreamKey> {
+        let stream = datasets
             .iter()
             .position(|d| d.name.as_str() == self.dataset)
             .ok_or_else(|| {
@@ -90,7 +90,7 @@ impl Checkpoint {
             })?;
         Ok(StreamKey::new(
             order,
-            lane,
+            stream,
             RowKey {
                 rank: self.time_nanos,
                 epoch: self.epoch,
@@ -101,7 +101,7 @@ impl Checkpoint {
 }
 
 /// What a replay takes, as text: the same text is the same stream.
-pub(super) fn selection(datasets: &[Dataset], options: &Options) -> String {
+pub(super) fn selection(datasets: &[Dataset], options: &ReplayOptions) -> String {
     let names: Vec<_> = datasets.iter().map(|d| d.name.as_str()).collect();
     let time = |t: Option<jiff::Timestamp>| t.map_or_else(|| "-".to_owned(), |t| t.to_string());
     let id = match options.message_id {
@@ -110,7 +110,7 @@ pub(super) fn selection(datasets: &[Dataset], options: &Options) -> String {
     };
     let order = match options.order {
         // As checkpoints of earlier versions have it.
-        Order::Event => String::new(),
+        StreamOrder::Event => String::new(),
         other => format!(" order {other}"),
     };
     format!(

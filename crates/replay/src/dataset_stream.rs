@@ -13,9 +13,9 @@ use tokio::task::JoinHandle;
 use super::Damage;
 use super::bytes::ChunkSource;
 use super::chunk::{ChunkRows, Wanted};
-use super::order::{Order, RowKey};
+use super::order::{RowKey, StreamOrder};
 use super::plan::{ChunkPlan, is_damage};
-use super::sorted::{FAN_IN, Run, Slice, Spill, merge};
+use super::sorted::{FAN_IN, Slice, SortedRun, Spill, merge};
 use super::wire::WireForm;
 use mpsync_archive::Archive;
 use mpsync_core::error::{Context as _, Error, Result};
@@ -27,14 +27,14 @@ const SLICE_ROW_BYTES: usize = 256;
 
 /// What the lanes have read, counted together.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct ReadCounters {
     pub bytes: AtomicU64,
     pub damage: Mutex<Vec<Damage>>,
 }
 
 /// Reads one lane.
 #[derive(Debug, Clone)]
-pub(super) struct Reader {
+pub(super) struct DatasetReader {
     pub archive: Archive,
     pub form: WireForm,
     pub wanted: Arc<Wanted>,
@@ -42,10 +42,10 @@ pub(super) struct Reader {
     pub skip_damaged: bool,
     /// What sorted rows may occupy, in bytes.
     pub budget: usize,
-    pub counts: Arc<Counts>,
+    pub counts: Arc<ReadCounters>,
 }
 
-impl Reader {
+impl DatasetReader {
     /// Begins to read, on a thread of its own; at most one slice is made ahead of the one that is in use. Dropping the receiver
     /// ends it.
     ///
@@ -57,10 +57,10 @@ impl Reader {
         let (sender, receiver) = mpsc::channel(1);
         let runtime = Handle::current();
         let thread = tokio::task::spawn_blocking(move || {
-            let mut lane = Lane::new(self, chunks, runtime.clone());
+            let mut stream = DatasetStream::new(self, chunks, runtime.clone());
             // Room first, rows next: there is never more than one slice beside the one in use.
             while let Ok(room) = runtime.block_on(sender.reserve()) {
-                let slice = lane.next();
+                let slice = stream.next();
                 let is_last = !matches!(slice, Some(Ok(_)));
                 if let Some(slice) = slice {
                     room.send(slice);
@@ -121,20 +121,20 @@ impl Reader {
 type Coming = JoinHandle<Result<ChunkSource>>;
 
 /// One dataset's rows in order.
-struct Lane {
-    reader: Reader,
+struct DatasetStream {
+    reader: DatasetReader,
     runtime: Handle,
     /// The chunks that were not begun, the one that begins first in front.
     left: VecDeque<ChunkPlan>,
     /// The bytes of the first of them.
     coming: Option<Coming>,
     /// The rows of those that were.
-    runs: Vec<Run>,
+    runs: Vec<SortedRun>,
 }
 
-impl Lane {
-    fn new(reader: Reader, mut chunks: Vec<ChunkPlan>, runtime: Handle) -> Self {
-        if reader.form.order() == Order::Arrival {
+impl DatasetStream {
+    fn new(reader: DatasetReader, mut chunks: Vec<ChunkPlan>, runtime: Handle) -> Self {
+        if reader.form.order() == StreamOrder::Arrival {
             for chunk in &mut chunks {
                 chunk.first = first_arrival(&reader, chunk, &runtime);
             }
@@ -161,7 +161,7 @@ impl Lane {
         self.begin_due()?;
         let end = self.left.front().map(|chunk| chunk.first);
         // The usual case: a chunk that fits the memory, and nothing else of its time.
-        let is_alone = |run: &Run| {
+        let is_alone = |run: &SortedRun| {
             !run.is_spilled()
                 && run
                     .last()
@@ -179,7 +179,7 @@ impl Lane {
     /// Begins every chunk that can hold the next row.
     fn begin_due(&mut self) -> Result<()> {
         loop {
-            let next = self.runs.iter().filter_map(Run::head).min();
+            let next = self.runs.iter().filter_map(SortedRun::head).min();
             let Some(chunk) = self
                 .left
                 .pop_front_if(|chunk| next.is_none_or(|next| chunk.first <= next))
@@ -198,15 +198,15 @@ impl Lane {
     }
 
     /// The sorted rows of a chunk.
-    fn begin(&mut self, plan: &ChunkPlan) -> Result<Vec<Run>> {
+    fn begin(&mut self, plan: &ChunkPlan) -> Result<Vec<SortedRun>> {
         let source = self.bytes(plan)?;
         self.fetch_ahead();
         let options = self.reader.archive.reader_options(&plan.id, &plan.chunk)?;
         let chunk = ChunkRows::open(plan.name(), &plan.chunk, plan.span, source, options)?;
         let runs = self
             .sort(&chunk)
-            .doing(|| format!("reading {}", plan.name()))?;
-        let first = runs.iter().filter_map(Run::head).min();
+            .context(|| format!("reading {}", plan.name()))?;
+        let first = runs.iter().filter_map(SortedRun::head).min();
         if first.is_some_and(|first| first < plan.first) {
             return Err(Error::integrity(format!(
                 "{} holds earlier rows than is said of it",
@@ -252,10 +252,10 @@ impl Lane {
     }
 
     /// Sorts the wanted rows: in memory where they fit, beside files of what does not.
-    fn sort(&self, chunk: &ChunkRows) -> Result<Vec<Run>> {
+    fn sort(&self, chunk: &ChunkRows) -> Result<Vec<SortedRun>> {
         let budget = self.reader.budget;
         // Files of the same size are merged, so that no row is written more often than there are sizes.
-        let mut files: Vec<Vec<Run>> = Vec::new();
+        let mut files: Vec<Vec<SortedRun>> = Vec::new();
         let (mut slice, mut bytes) = (Slice::default(), 0);
         for batch in chunk.batches(&self.reader.wanted, budget / 4)? {
             bytes += slice.append(&self.reader.form, &batch?)?;
@@ -274,7 +274,7 @@ impl Lane {
                 }
             }
         }
-        let mut runs: Vec<Run> = files.into_iter().flatten().collect();
+        let mut runs: Vec<SortedRun> = files.into_iter().flatten().collect();
         if runs.len() > FAN_IN {
             // The small ones come first.
             let small = runs.drain(..=runs.len() - FAN_IN).collect();
@@ -285,7 +285,7 @@ impl Lane {
         }
         if self.held() + bytes <= budget {
             slice.sort();
-            runs.push(Run::in_memory(slice, bytes));
+            runs.push(SortedRun::in_memory(slice, bytes));
         } else {
             runs.push(self.spill(slice)?);
         }
@@ -294,7 +294,7 @@ impl Lane {
 
     /// What the rows that are in memory occupy.
     fn held(&self) -> usize {
-        self.runs.iter().map(Run::bytes).sum()
+        self.runs.iter().map(SortedRun::bytes).sum()
     }
 
     /// What the rows of another chunk may occupy until they are written to a file. Never so little that its files become many.
@@ -303,7 +303,7 @@ impl Lane {
         budget.saturating_sub(self.held()).max(budget / 4)
     }
 
-    fn spill(&self, mut slice: Slice) -> Result<Run> {
+    fn spill(&self, mut slice: Slice) -> Result<SortedRun> {
         slice.sort();
         let mut spill = Spill::new(&self.reader.form, self.reader.budget / 2 / FAN_IN);
         spill.write(&slice)?;
@@ -314,21 +314,22 @@ impl Lane {
     /// Makes one of many files. Those of chunks with other columns stay what they are.
     fn merge_files(&mut self) -> Result<()> {
         let files = self.runs.iter().filter(|run| run.is_spilled());
-        let Some(schema) = files.clone().find_map(Run::schema) else {
+        let Some(schema) = files.clone().find_map(SortedRun::schema) else {
             return Ok(());
         };
         if files.count() <= FAN_IN {
             return Ok(());
         }
-        let is_one = |run: &mut Run| run.is_spilled() && run.schema().as_ref() == Some(&schema);
-        let files: Vec<Run> = self.runs.extract_if(.., is_one).collect();
+        let is_one =
+            |run: &mut SortedRun| run.is_spilled() && run.schema().as_ref() == Some(&schema);
+        let files: Vec<SortedRun> = self.runs.extract_if(.., is_one).collect();
         let merged = self.fewer(files)?;
         self.runs.push(merged);
         Ok(())
     }
 
     /// One file in the place of many.
-    fn fewer(&self, mut runs: Vec<Run>) -> Result<Run> {
+    fn fewer(&self, mut runs: Vec<SortedRun>) -> Result<SortedRun> {
         let mut spill = Spill::new(&self.reader.form, self.reader.budget / 2 / FAN_IN);
         loop {
             let slice = merge(&mut runs, None, SLICE_ROWS)?;
@@ -339,15 +340,15 @@ impl Lane {
         }
     }
 
-    fn read_back(spill: Spill) -> Result<Run> {
+    fn read_back(spill: Spill) -> Result<SortedRun> {
         let spilled = spill.read()?;
-        Run::spilled(spilled.ok_or_else(|| Error::malformed("no row was written"))?)
+        SortedRun::spilled(spilled.ok_or_else(|| Error::malformed("no row was written"))?)
     }
 }
 
 /// The first row that a chunk can hold, by its own statistics of when messages arrived. Where they cannot be read it is begun at
 /// once, and found damaged then, if it is.
-fn first_arrival(reader: &Reader, plan: &ChunkPlan, runtime: &Handle) -> RowKey {
+fn first_arrival(reader: &DatasetReader, plan: &ChunkPlan, runtime: &Handle) -> RowKey {
     let (archive, counts) = (&reader.archive, &reader.counts);
     let source = ChunkSource::parts(archive, &plan.id, &plan.chunk, counts, runtime);
     let opened = archive

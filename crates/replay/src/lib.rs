@@ -42,21 +42,21 @@ mod buffers;
 mod bytes;
 mod checkpoint;
 mod chunk;
-mod clock;
-mod feed;
+mod dataset_stream;
 mod inspect;
-mod lane;
 mod merge;
 mod number;
 mod order;
-mod pace;
 mod plan;
+mod playback_clock;
 mod run;
 mod sorted;
+mod stream_cursor;
 mod subject;
 mod target;
 #[cfg(test)]
 mod tests;
+mod time_source;
 mod wire;
 
 use std::path::PathBuf;
@@ -66,14 +66,14 @@ use serde::Serialize;
 
 pub use checkpoint::Checkpoint;
 pub use inspect::{DatasetContents, DayContents, Gap, Hour, inspect};
-pub use merge::next_lane;
-pub use order::{Order, RowKey, StreamKey};
-pub use pace::{Pace, Speed};
-pub use plan::{LanePlan, Plan, plan};
+pub use merge::next_stream;
+pub use order::{RowKey, StreamKey, StreamOrder};
+pub use plan::{DatasetPlan, ReplayPlan, plan};
+pub use playback_clock::{PlaybackClock, Speed};
 pub use run::run;
 pub use target::{
     CoreTarget, FileFormat, FileTarget, JetStreamTarget, RowTarget, TableSink, TableTarget, Target,
-    sweep_doors,
+    sweep_insert_gates,
 };
 pub use wire::{BoundBatch, WireForm};
 
@@ -99,7 +99,7 @@ pub const POSITION_ID: &str = "Mpsync-Position";
     clippy::struct_excessive_bools,
     reason = "each is a flag of the command line"
 )]
-pub struct Options {
+pub struct ReplayOptions {
     /// From this event time on.
     pub from: Option<Timestamp>,
     /// Up to this event time, exclusive.
@@ -113,7 +113,7 @@ pub struct Options {
     /// What becomes the message's id.
     pub message_id: MessageId,
     /// By what the stream is in order.
-    pub order: Order,
+    pub order: StreamOrder,
     /// How fast event time passes.
     pub speed: Speed,
     /// Begin again at the end, for ever.
@@ -131,7 +131,7 @@ pub struct Options {
     pub memory: usize,
 }
 
-impl Default for Options {
+impl Default for ReplayOptions {
     /// Everything, as fast as possible.
     fn default() -> Self {
         Self {
@@ -141,7 +141,7 @@ impl Default for Options {
             symbols: Vec::new(),
             subject: None,
             message_id: MessageId::Position,
-            order: Order::Event,
+            order: StreamOrder::Event,
             speed: Speed::Max,
             endless: false,
             shift_to_now: false,
@@ -166,7 +166,7 @@ pub struct Damage {
 
 /// What a replay did.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Report {
+pub struct ReplayReport {
     /// Messages that the target took in this run.
     pub messages: u64,
     /// Of them, those that the target had already.

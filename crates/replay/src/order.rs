@@ -2,7 +2,7 @@
 
 /// By what the messages of all datasets are put in one order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Order {
+pub enum StreamOrder {
     /// By event time; ties by the place of the dataset among the chosen ones, then by position.
     #[default]
     Event,
@@ -13,7 +13,7 @@ pub enum Order {
     Position,
 }
 
-impl Order {
+impl StreamOrder {
     /// Its name on the command line and in checkpoints.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -25,7 +25,7 @@ impl Order {
     }
 }
 
-impl std::fmt::Display for Order {
+impl std::fmt::Display for StreamOrder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
     }
@@ -75,17 +75,17 @@ impl RowKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamKey {
     /// The place of the row's dataset among the chosen ones.
-    pub lane: usize,
+    pub stream: usize,
     /// Where it stands among the rows of its dataset.
     pub row: RowKey,
-    order: Order,
+    order: StreamOrder,
 }
 
 impl StreamKey {
     /// The key of a dataset's row.
     #[must_use]
-    pub fn new(order: Order, lane: usize, row: RowKey) -> Self {
-        Self { lane, row, order }
+    pub fn new(order: StreamOrder, stream: usize, row: RowKey) -> Self {
+        Self { stream, row, order }
     }
 }
 
@@ -93,11 +93,13 @@ impl Ord for StreamKey {
     #[inline]
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         let by_position = || (self.row.epoch, self.row.seq).cmp(&(other.row.epoch, other.row.seq));
-        let by_lane = || self.lane.cmp(&other.lane);
+        let by_stream = || self.stream.cmp(&other.stream);
         let ranks = self.row.rank.cmp(&other.row.rank);
         match self.order {
-            Order::Position => ranks.then_with(by_position).then_with(by_lane),
-            Order::Event | Order::Arrival => ranks.then_with(by_lane).then_with(by_position),
+            StreamOrder::Position => ranks.then_with(by_position).then_with(by_stream),
+            StreamOrder::Event | StreamOrder::Arrival => {
+                ranks.then_with(by_stream).then_with(by_position)
+            }
         }
     }
 }

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use object_store::path::Path;
 use serde::Serialize;
 
-use super::order::{Order, RowKey};
-use super::{Damage, Options};
+use super::order::{RowKey, StreamOrder};
+use super::{Damage, ReplayOptions};
 use mpsync_archive::{Archive, Chunk, GenerationId, Manifest};
 use mpsync_core::dataset::{Dataset, DatasetName, Epoch, PositionSet, Window};
 use mpsync_core::error::{Cause, Error, Result};
@@ -17,9 +17,10 @@ const READS: usize = 16;
 
 /// What a replay reads.
 #[derive(Debug, Clone, Serialize)]
-pub struct Plan {
+pub struct ReplayPlan {
     /// One lane a dataset, in the order in which ties in time are broken.
-    pub lanes: Vec<LanePlan>,
+    #[serde(rename = "lanes")]
+    pub streams: Vec<DatasetPlan>,
     /// Bytes of all chunks of the chosen datasets, those included that need not be read.
     pub archive_bytes: u64,
     /// What cannot be read and is passed over.
@@ -29,7 +30,7 @@ pub struct Plan {
 
 /// What is read of one dataset.
 #[derive(Debug, Clone, Serialize)]
-pub struct LanePlan {
+pub struct DatasetPlan {
     /// The dataset.
     pub dataset: DatasetName,
     /// Windows that are read.
@@ -69,31 +70,35 @@ impl ChunkPlan {
     }
 }
 
-impl Plan {
+impl ReplayPlan {
     /// Rows of all lanes.
     #[must_use]
     pub fn rows(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane.rows).sum()
+        self.streams.iter().map(|stream| stream.rows).sum()
     }
 
     /// Bytes of all lanes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane.bytes).sum()
+        self.streams.iter().map(|stream| stream.bytes).sum()
     }
 
     /// The earliest and the latest event time.
     #[must_use]
     pub fn span(&self) -> Option<(Timestamp, Timestamp)> {
-        let spans = self.lanes.iter().filter_map(|lane| lane.span);
+        let spans = self.streams.iter().filter_map(|stream| stream.span);
         spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 }
 
 /// Finds out what a replay reads: from the names of folders and from manifests alone.
-pub async fn plan(archive: &Archive, datasets: &[Dataset], options: &Options) -> Result<Plan> {
-    let mut plan = Plan {
-        lanes: Vec::new(),
+pub async fn plan(
+    archive: &Archive,
+    datasets: &[Dataset],
+    options: &ReplayOptions,
+) -> Result<ReplayPlan> {
+    let mut plan = ReplayPlan {
+        streams: Vec::new(),
         archive_bytes: 0,
         damage: Vec::new(),
     };
@@ -103,18 +108,18 @@ pub async fn plan(archive: &Archive, datasets: &[Dataset], options: &Options) ->
             .iter()
             .filter(|f| f.location.extension() == Some("parquet"));
         plan.archive_bytes += chunks.map(|f| f.size).sum::<u64>();
-        let lane = lane(archive, &dataset.name, options, &mut plan.damage).await?;
-        plan.lanes.push(lane);
+        let stream = dataset_plan(archive, &dataset.name, options, &mut plan.damage).await?;
+        plan.streams.push(stream);
     }
     Ok(plan)
 }
 
-async fn lane(
+async fn dataset_plan(
     archive: &Archive,
     dataset: &DatasetName,
-    options: &Options,
+    options: &ReplayOptions,
     damage: &mut Vec<Damage>,
-) -> Result<LanePlan> {
+) -> Result<DatasetPlan> {
     let range = Window::new(
         options.from.unwrap_or(Timestamp::MIN),
         options.to.unwrap_or(Timestamp::MAX),
@@ -125,7 +130,7 @@ async fn lane(
             (options.from.is_some() || options.to.is_some()).then_some(range),
         )
         .await?;
-    let mut lane = LanePlan {
+    let mut stream = DatasetPlan {
         dataset: dataset.clone(),
         windows: 0,
         chunks: 0,
@@ -140,7 +145,7 @@ async fn lane(
         .buffered(READS);
     while let Some((window, generations)) = found.next().await {
         match generations {
-            Ok(generations) => lane.add(generations, options),
+            Ok(generations) => stream.add(generations, options),
             Err(e) if options.skip_damaged && is_damage(&e) => {
                 tracing::warn!(%dataset, %window, error = %e, "window skipped");
                 damage.push(Damage {
@@ -152,7 +157,7 @@ async fn lane(
             Err(e) => return Err(e),
         }
     }
-    Ok(lane)
+    Ok(stream)
 }
 
 /// Whether an error says that the archive's data is not what it should be.
@@ -160,9 +165,9 @@ pub(super) fn is_damage(e: &Error) -> bool {
     matches!(e.cause(), Cause::Integrity(_) | Cause::Malformed(_))
 }
 
-impl LanePlan {
+impl DatasetPlan {
     /// Adds a window. Windows come in order of their starts.
-    fn add(&mut self, generations: Vec<Manifest>, options: &Options) {
+    fn add(&mut self, generations: Vec<Manifest>, options: &ReplayOptions) {
         let touches = |chunk: &Chunk| {
             options.from.is_none_or(|from| chunk.max_time >= from)
                 && options.to.is_none_or(|to| chunk.min_time < to)
@@ -182,10 +187,10 @@ impl LanePlan {
                 self.span = Some((first.min(chunk.min_time), last.max(chunk.max_time)));
                 let span = (nanos(chunk.min_time), nanos(chunk.max_time));
                 let (first, last) = match options.order {
-                    Order::Event => (RowKey::before(span.0), RowKey::after(span.1)),
+                    StreamOrder::Event => (RowKey::before(span.0), RowKey::after(span.1)),
                     // Nobody knows before its statistics are read.
-                    Order::Arrival => (RowKey::FIRST, RowKey::after(i64::MAX)),
-                    Order::Position => positions,
+                    StreamOrder::Arrival => (RowKey::FIRST, RowKey::after(i64::MAX)),
+                    StreamOrder::Position => positions,
                 };
                 let id = id.clone();
                 self.files.push(ChunkPlan {

@@ -33,12 +33,12 @@ impl std::str::FromStr for Speed {
 /// Keeps to event time: every message is due by its distance from the first, so that nothing adds up to a drift, and
 /// after a stall what is overdue goes out at once until the pace is met again.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub struct PlaybackClock {
     speed: Speed,
     anchor: Option<(i64, Duration)>,
 }
 
-impl Pace {
+impl PlaybackClock {
     /// A pace that begins with the first message.
     #[must_use]
     pub fn new(speed: Speed) -> Self {
@@ -85,39 +85,51 @@ mod tests {
 
     #[test]
     fn ten_times_as_fast_a_message_of_ten_seconds_later_is_due_after_one() {
-        let mut pace = Pace::new(Speed::Times(10.0));
+        let mut playback_clock = PlaybackClock::new(Speed::Times(10.0));
         let started = Duration::from_secs(3);
-        assert_eq!(pace.wait(100 * SEC, started), Duration::ZERO);
-        assert_eq!(pace.wait(110 * SEC, started), Duration::from_secs(1));
+        assert_eq!(playback_clock.wait(100 * SEC, started), Duration::ZERO);
         assert_eq!(
-            pace.wait(110 * SEC, started + Duration::from_millis(400)),
+            playback_clock.wait(110 * SEC, started),
+            Duration::from_secs(1)
+        );
+        assert_eq!(
+            playback_clock.wait(110 * SEC, started + Duration::from_millis(400)),
             Duration::from_millis(600)
         );
     }
 
     #[test]
     fn late_sends_do_not_add_up_and_a_stall_is_caught_up() {
-        let mut pace = Pace::new(Speed::Times(1.0));
+        let mut playback_clock = PlaybackClock::new(Speed::Times(1.0));
         let mut clock = Duration::ZERO;
         for n in 0..1000 {
-            clock += pace.wait(n * SEC, clock);
+            clock += playback_clock.wait(n * SEC, clock);
             // Every send takes its time.
             clock += Duration::from_millis(3);
         }
         assert_eq!(clock, Duration::from_millis(999_003));
         clock += Duration::from_mins(1);
         for n in 1000..1060 {
-            assert_eq!(pace.wait(n * SEC, clock), Duration::ZERO);
+            assert_eq!(playback_clock.wait(n * SEC, clock), Duration::ZERO);
         }
-        assert_eq!(pace.lag(1000 * SEC, clock), Duration::from_millis(59_003));
-        assert_eq!(pace.wait(1061 * SEC, clock), Duration::from_millis(1_997));
+        assert_eq!(
+            playback_clock.lag(1000 * SEC, clock),
+            Duration::from_millis(59_003)
+        );
+        assert_eq!(
+            playback_clock.wait(1061 * SEC, clock),
+            Duration::from_millis(1_997)
+        );
     }
 
     #[test]
     fn at_full_speed_nothing_waits_and_nothing_lags() {
-        let mut pace = Pace::new("max".parse().unwrap());
-        assert_eq!(pace.wait(5 * SEC, Duration::ZERO), Duration::ZERO);
-        assert_eq!(pace.lag(0, Duration::from_secs(9)), Duration::ZERO);
+        let mut playback_clock = PlaybackClock::new("max".parse().unwrap());
+        assert_eq!(playback_clock.wait(5 * SEC, Duration::ZERO), Duration::ZERO);
+        assert_eq!(
+            playback_clock.lag(0, Duration::from_secs(9)),
+            Duration::ZERO
+        );
         assert!("fast".parse::<Speed>().is_err() && "0".parse::<Speed>().is_err());
         assert_eq!("10x".parse::<Speed>().unwrap(), Speed::Times(10.0));
     }

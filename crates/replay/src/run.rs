@@ -11,17 +11,17 @@ use tokio_util::sync::CancellationToken;
 use super::buffers::{Buffers, Ids};
 use super::checkpoint::{Checkpoint, selection};
 use super::chunk::Wanted;
-use super::clock::Clock;
-use super::feed::Feed;
-use super::lane::{Counts, Reader};
-use super::merge::next_lane;
-use super::order::{Order, StreamKey};
-use super::pace::{Pace, Speed};
-use super::plan::{LanePlan, Plan, nanos, plan};
-use super::sorted::{Row, Slice};
+use super::dataset_stream::{DatasetReader, ReadCounters};
+use super::merge::next_stream;
+use super::order::{StreamKey, StreamOrder};
+use super::plan::{DatasetPlan, ReplayPlan, nanos, plan};
+use super::playback_clock::{PlaybackClock, Speed};
+use super::sorted::{RowRef, Slice};
+use super::stream_cursor::StreamCursor;
 use super::target::Target;
+use super::time_source::TimeSource;
 use super::wire::{BoundBatch, WireForm};
-use super::{MessageId, Options, Report};
+use super::{MessageId, ReplayOptions, ReplayReport};
 use mpsync_archive::Archive;
 use mpsync_core::dataset::Dataset;
 use mpsync_core::error::{Error, Result};
@@ -43,12 +43,12 @@ const LEAST_BUDGET: usize = 16 << 10;
 pub async fn run(
     archive: &Archive,
     datasets: &[Dataset],
-    options: &Options,
+    options: &ReplayOptions,
     target: &mut Target,
     progress: &Progress,
     shutdown: &CancellationToken,
-) -> Result<Report> {
-    let clock = Clock::start();
+) -> Result<ReplayReport> {
+    let clock = TimeSource::start();
     run_by(
         &clock, archive, datasets, options, target, progress, shutdown,
     )
@@ -57,14 +57,14 @@ pub async fn run(
 
 /// The same by a clock that a test can drive.
 pub(super) async fn run_by(
-    clock: &Clock,
+    clock: &TimeSource,
     archive: &Archive,
     datasets: &[Dataset],
-    options: &Options,
+    options: &ReplayOptions,
     target: &mut Target,
     progress: &Progress,
     shutdown: &CancellationToken,
-) -> Result<Report> {
+) -> Result<ReplayReport> {
     let done = all_passes(
         clock, archive, datasets, options, target, progress, shutdown,
     )
@@ -76,14 +76,14 @@ pub(super) async fn run_by(
 }
 
 async fn all_passes(
-    clock: &Clock,
+    clock: &TimeSource,
     archive: &Archive,
     datasets: &[Dataset],
-    options: &Options,
+    options: &ReplayOptions,
     target: &mut Target,
     progress: &Progress,
     shutdown: &CancellationToken,
-) -> Result<Report> {
+) -> Result<ReplayReport> {
     let forms = datasets
         .iter()
         .map(|d| WireForm::new(d, options.subject.as_deref(), options.order))
@@ -109,9 +109,9 @@ async fn all_passes(
         sent: None,
         sent_count: vec![0; datasets.len()],
         span: None,
-        report: Report {
+        report: ReplayReport {
             resumed: place.is_some(),
-            ..Report::default()
+            ..ReplayReport::default()
         },
         buffers: Buffers::default(),
         unseen: 0,
@@ -150,12 +150,12 @@ async fn all_passes(
 struct Replay<'a> {
     archive: &'a Archive,
     datasets: &'a [Dataset],
-    options: &'a Options,
+    options: &'a ReplayOptions,
     forms: Vec<WireForm>,
     selected: String,
     target: &'a mut Target,
     shutdown: &'a CancellationToken,
-    clock: &'a Clock,
+    clock: &'a TimeSource,
     /// When the place that was reached was last written down.
     written: Duration,
     pass: u64,
@@ -165,7 +165,7 @@ struct Replay<'a> {
     sent_count: Vec<u64>,
     /// The earliest and the latest event time that was sent.
     span: Option<(i64, i64)>,
-    report: Report,
+    report: ReplayReport,
     buffers: Buffers,
     /// Messages that were sent and not yet shown.
     unseen: u64,
@@ -199,20 +199,20 @@ impl Replay<'_> {
     /// One pass over the archive, from after `after` on.
     async fn pass(&mut self, after: Option<StreamKey>, progress: &Progress) -> Result<()> {
         let mut options = self.options.clone();
-        if let Some(after) = after.filter(|_| options.order == Order::Event) {
+        if let Some(after) = after.filter(|_| options.order == StreamOrder::Event) {
             let from = Timestamp::from_nanosecond(i128::from(after.row.rank))
                 .map_err(|e| Error::malformed(e.to_string()))?;
             options.from = Some(options.from.map_or(from, |f| f.max(from)));
         }
         let plan = plan(self.archive, self.datasets, &options).await?;
-        let counts = Arc::new(Counts::default());
+        let counts = Arc::new(ReadCounters::default());
         self.report.archive_bytes = plan.archive_bytes;
         self.report.skipped.extend(plan.damage.iter().cloned());
         progress.expect(1);
         let work = progress.begin("replay".into());
         work.step("replaying", plan.rows());
-        let mut feeds = self.feeds(plan, &options, after, &counts);
-        let done = self.merge(&mut feeds, after, &work).await;
+        let mut cursors = self.open_cursors(plan, &options, after, &counts);
+        let done = self.merge(&mut cursors, after, &work).await;
         self.report.bytes_read += counts.bytes.load(Ordering::Relaxed);
         let damage = counts
             .damage
@@ -229,13 +229,13 @@ impl Replay<'_> {
         done
     }
 
-    fn feeds(
+    fn open_cursors(
         &self,
-        plan: Plan,
-        options: &Options,
+        plan: ReplayPlan,
+        options: &ReplayOptions,
         after: Option<StreamKey>,
-        counts: &Arc<Counts>,
-    ) -> Vec<Feed> {
+        counts: &Arc<ReadCounters>,
+    ) -> Vec<StreamCursor> {
         let all_bytes = plan.bytes();
         let mut values: Vec<(&'static str, Arc<[String]>)> = Vec::new();
         for (column, wanted) in [
@@ -246,8 +246,8 @@ impl Replay<'_> {
                 values.push((column, wanted.clone().into()));
             }
         }
-        let lanes = plan.lanes.into_iter().zip(&self.forms);
-        let start = |(mut lane, form): (LanePlan, &WireForm)| {
+        let streams = plan.streams.into_iter().zip(&self.forms);
+        let start = |(mut stream, form): (DatasetPlan, &WireForm)| {
             let wanted = Wanted {
                 time_column: form.time_column().to_owned(),
                 from_nanos: options.from.map_or(i64::MIN, nanos),
@@ -257,76 +257,87 @@ impl Replay<'_> {
                 values: values.clone(),
                 columns: (!self.target.takes_rows()).then(|| form.columns()),
             };
-            let reader = Reader {
+            let reader = DatasetReader {
                 archive: self.archive.clone(),
                 form: form.clone(),
                 wanted: Arc::new(wanted),
                 verify: options.verify,
                 skip_damaged: options.skip_damaged,
-                budget: budget(options.memory, lane.bytes, all_bytes),
+                budget: budget(options.memory, stream.bytes, all_bytes),
                 counts: Arc::clone(counts),
             };
-            lane.files
+            stream
+                .files
                 .retain(|file| after.is_none_or(|after| file.last >= after.row));
-            Feed::start(reader, lane.files)
+            StreamCursor::start(reader, stream.files)
         };
-        lanes.map(start).collect()
+        streams.map(start).collect()
     }
 
     async fn merge(
         &mut self,
-        feeds: &mut [Feed],
+        cursors: &mut [StreamCursor],
         after: Option<StreamKey>,
         work: &Work,
     ) -> Result<()> {
         let order = self.options.order;
-        let mut pace = (self.options.speed != Speed::Max).then(|| Pace::new(self.options.speed));
-        for feed in feeds.iter_mut() {
-            feed.fill().await?;
+        let mut playback_clock =
+            (self.options.speed != Speed::Max).then(|| PlaybackClock::new(self.options.speed));
+        for cursor in cursors.iter_mut() {
+            cursor.fill().await?;
         }
-        while let Some((number, until)) = next_lane(order, feeds.iter().map(Feed::head)) {
-            let feed = &mut feeds[number];
-            while let Some(row) = feed.slice.rows.get(feed.at).copied() {
+        while let Some((number, until)) = next_stream(order, cursors.iter().map(StreamCursor::head))
+        {
+            let cursor = &mut cursors[number];
+            while let Some(row) = cursor.slice.rows.get(cursor.at).copied() {
                 let key = StreamKey::new(order, number, row.key);
                 if until.is_some_and(|until| key > until) {
                     break;
                 }
-                feed.at += 1;
+                cursor.at += 1;
                 if after.is_some_and(|after| key <= after) {
                     continue;
                 }
-                if let Some(pace) = &mut pace {
-                    let clock = feed.slice.batches[row.batch as usize].clock(row.row as usize);
-                    if !self.wait(pace, clock, work).await? {
+                if let Some(playback_clock) = &mut playback_clock {
+                    let clock = cursor.slice.batches[row.batch as usize].clock(row.row as usize);
+                    if !self.wait(playback_clock, clock, work).await? {
                         return Ok(());
                     }
                 }
-                self.send(&feed.slice, row, key).await?;
+                self.send(&cursor.slice, row, key).await?;
                 self.unseen += 1;
                 if self.unseen == LOOK_EVERY {
-                    let clock = feed.slice.batches[row.batch as usize].clock(row.row as usize);
-                    if !self.look(pace.as_mut(), clock, work).await? {
+                    let clock = cursor.slice.batches[row.batch as usize].clock(row.row as usize);
+                    if !self
+                        .check_clock(playback_clock.as_mut(), clock, work)
+                        .await?
+                    {
                         return Ok(());
                     }
                 }
             }
-            feed.fill().await?;
+            cursor.fill().await?;
         }
         self.show(None, work);
         Ok(())
     }
 
     /// Waits until a message of this time is due; `false` when it is to end before that.
-    async fn wait(&mut self, pace: &mut Pace, time_nanos: i64, work: &Work) -> Result<bool> {
-        let wait = pace.wait(time_nanos, self.clock.elapsed());
+    async fn wait(
+        &mut self,
+        playback_clock: &mut PlaybackClock,
+        time_nanos: i64,
+        work: &Work,
+    ) -> Result<bool> {
+        let wait = playback_clock.wait(time_nanos, self.clock.elapsed());
         if wait < FINEST_WAIT {
             return Ok(true);
         }
         // What was sent is seen by the other side before this one sleeps.
         self.target.flush()?;
-        if self.is_time_to_note() {
+        if self.is_checkpoint_due() {
             self.show(Some(Duration::ZERO), work);
-            self.note().await?;
+            self.record_checkpoint().await?;
         }
         let slept = self
             .shutdown
@@ -336,23 +347,24 @@ impl Replay<'_> {
         Ok(slept.is_some())
     }
 
-    fn is_time_to_note(&self) -> bool {
+    fn is_checkpoint_due(&self) -> bool {
         self.clock.elapsed().saturating_sub(self.written) > CHECKPOINT_EVERY
     }
 
     /// Looks at the clock and at the shutdown; `false` when it is to end. The last message was due at `time_nanos`.
-    async fn look(
+    async fn check_clock(
         &mut self,
-        pace: Option<&mut Pace>,
+        playback_clock: Option<&mut PlaybackClock>,
         time_nanos: i64,
         work: &Work,
     ) -> Result<bool> {
         // Lets whoever shares this thread run; a target that never waits would not.
         tokio::task::yield_now().await;
-        let lag = pace.map(|pace| pace.lag(time_nanos, self.clock.elapsed()));
+        let lag = playback_clock
+            .map(|playback_clock| playback_clock.lag(time_nanos, self.clock.elapsed()));
         self.show(lag, work);
-        if self.is_time_to_note() {
-            self.note().await?;
+        if self.is_checkpoint_due() {
+            self.record_checkpoint().await?;
             tracing::debug!(messages = self.report.messages, ?lag, "replaying");
         }
         self.report.interrupted = self.shutdown.is_cancelled();
@@ -367,11 +379,11 @@ impl Replay<'_> {
         }
     }
 
-    async fn send(&mut self, slice: &Slice, row: Row, key: StreamKey) -> Result<()> {
+    async fn send(&mut self, slice: &Slice, row: RowRef, key: StreamKey) -> Result<()> {
         let (batch, at) = (&slice.batches[row.batch as usize], row.row as usize);
         let event_nanos = batch.event_nanos(at);
         if self.target.takes_rows() {
-            self.target.send_row(key.lane, batch.batch(), at).await?;
+            self.target.send_row(key.stream, batch.batch(), at).await?;
         } else {
             self.write(batch, at, event_nanos, key);
             let message = self.buffers.message(key)?;
@@ -381,7 +393,7 @@ impl Replay<'_> {
             self.report.payload_bytes += self.buffers.payload_bytes();
         }
         self.report.messages += 1;
-        self.sent_count[key.lane] += 1;
+        self.sent_count[key.stream] += 1;
         self.sent = Some(key);
         let (first, last) = self.span.unwrap_or((event_nanos, event_nanos));
         self.span = Some((first.min(event_nanos), last.max(event_nanos)));
@@ -410,7 +422,7 @@ impl Replay<'_> {
     }
 
     /// Writes down the place up to which the target has everything.
-    async fn note(&mut self) -> Result<()> {
+    async fn record_checkpoint(&mut self) -> Result<()> {
         self.written = self.clock.elapsed();
         let Some(path) = &self.options.checkpoint else {
             return Ok(());
@@ -421,7 +433,7 @@ impl Replay<'_> {
         };
         let place = Checkpoint {
             selection: self.selected.clone(),
-            dataset: self.datasets[key.lane].name.to_string(),
+            dataset: self.datasets[key.stream].name.to_string(),
             time_nanos: key.row.rank,
             epoch: key.row.epoch,
             seq: key.row.seq,
@@ -436,14 +448,14 @@ impl Replay<'_> {
     async fn end_pass(&mut self) -> Result<()> {
         self.target.drain().await?;
         if self.sent.is_some() {
-            self.note().await?;
+            self.record_checkpoint().await?;
         }
         self.sent = None;
         self.target.forget();
         Ok(())
     }
 
-    fn finish(mut self) -> Report {
+    fn finish(mut self) -> ReplayReport {
         let names = self.datasets.iter().map(|d| d.name.to_string());
         let counts: BTreeMap<String, u64> =
             names.zip(self.sent_count).filter(|(_, n)| *n > 0).collect();

@@ -20,7 +20,7 @@ use super::wire::{BoundBatch, WireForm};
 use mpsync_core::error::{Context as _, Error, Result};
 
 /// Bytes of a row's entry in the order of a slice.
-const ENTRY_BYTES: usize = size_of::<Row>();
+const ENTRY_BYTES: usize = size_of::<RowRef>();
 /// Files of one chunk that are merged at once; more become fewer first.
 pub(super) const FAN_IN: usize = 32;
 /// Rows of a batch in such a file, at least and at most.
@@ -29,14 +29,14 @@ const SPILL_ROWS: (usize, usize) = (16, 4096);
 /// Rows in order, with the batches in which they lie.
 #[derive(Debug, Default)]
 pub(super) struct Slice {
-    pub rows: Vec<Row>,
+    pub rows: Vec<RowRef>,
     pub batches: Vec<Arc<BoundBatch>>,
 }
 
 /// Where a row lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(clippy::struct_field_names, reason = "which row of which batch")]
-pub(super) struct Row {
+pub(super) struct RowRef {
     pub key: RowKey,
     pub batch: u32,
     pub row: u32,
@@ -49,7 +49,7 @@ impl Slice {
         let number = u32::try_from(self.batches.len())
             .map_err(|_| Error::usage("too many batches in a slice"))?;
         self.rows
-            .extend((0_u32..).zip(0..bound.rows()).map(|(row, at)| Row {
+            .extend((0_u32..).zip(0..bound.rows()).map(|(row, at)| RowRef {
                 key: bound.key(at),
                 batch: number,
                 row,
@@ -66,8 +66,8 @@ impl Slice {
 
 /// Sorted rows that are taken one after the other.
 #[derive(Debug)]
-pub(super) struct Run {
-    rows: Vec<Row>,
+pub(super) struct SortedRun {
+    rows: Vec<RowRef>,
     at: usize,
     batches: Vec<Arc<BoundBatch>>,
     /// Where in the slice that is being made a batch is, `NOWHERE` where it is not yet.
@@ -79,7 +79,7 @@ pub(super) struct Run {
 
 const NOWHERE: u32 = u32::MAX;
 
-impl Run {
+impl SortedRun {
     /// Rows that are in memory.
     pub(super) fn in_memory(slice: Slice, bytes: usize) -> Self {
         Self {
@@ -161,7 +161,7 @@ impl Run {
                     .batches
                     .push(Arc::clone(&self.batches[row.batch as usize]));
             }
-            slice.rows.push(Row {
+            slice.rows.push(RowRef {
                 batch: *place,
                 ..row
             });
@@ -173,7 +173,7 @@ impl Run {
 }
 
 /// The next rows of all runs together, at most `limit`, and none from `end` on. Runs at their end are removed.
-pub(super) fn merge(runs: &mut Vec<Run>, end: Option<RowKey>, limit: usize) -> Result<Slice> {
+pub(super) fn merge(runs: &mut Vec<SortedRun>, end: Option<RowKey>, limit: usize) -> Result<Slice> {
     for run in &mut *runs {
         run.places.fill(NOWHERE);
     }
@@ -235,7 +235,7 @@ impl std::fmt::Debug for Spilled {
     }
 }
 
-fn doing() -> &'static str {
+fn context() -> &'static str {
     "sorting rows in a temporary file (TMPDIR says where)"
 }
 
@@ -258,8 +258,8 @@ impl Spill {
         let writer = match &mut self.writer {
             Some(writer) => writer,
             empty => {
-                let file = BufWriter::new(tempfile::tempfile().doing(doing)?);
-                empty.insert(StreamWriter::try_new(file, first.schema_ref()).doing(doing)?)
+                let file = BufWriter::new(tempfile::tempfile().context(context)?);
+                empty.insert(StreamWriter::try_new(file, first.schema_ref()).context(context)?)
             }
         };
         let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
@@ -273,7 +273,7 @@ impl Spill {
                 .map(|row| (row.batch as usize, row.row as usize))
                 .collect();
             let sorted = interleave_record_batch(&batches, &places)?;
-            writer.write(&sorted).doing(doing)?;
+            writer.write(&sorted).context(context)?;
         }
         Ok(())
     }
@@ -283,15 +283,15 @@ impl Spill {
         let Some(mut writer) = self.writer else {
             return Ok(None);
         };
-        writer.finish().doing(doing)?;
-        let file = writer.into_inner().doing(doing)?.into_inner();
+        writer.finish().context(context)?;
+        let file = writer.into_inner().context(context)?.into_inner();
         let mut file = file
             .map_err(std::io::IntoInnerError::into_error)
-            .doing(doing)?;
-        file.flush().doing(doing)?;
-        file.rewind().doing(doing)?;
+            .context(context)?;
+        file.flush().context(context)?;
+        file.rewind().context(context)?;
         Ok(Some(Spilled {
-            batches: StreamReader::try_new_buffered(file, None).doing(doing)?,
+            batches: StreamReader::try_new_buffered(file, None).context(context)?,
             form: self.form,
         }))
     }

@@ -3,7 +3,7 @@
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::lane::Reader;
+use super::dataset_stream::DatasetReader;
 use super::order::RowKey;
 use super::plan::ChunkPlan;
 use super::sorted::Slice;
@@ -11,7 +11,7 @@ use mpsync_core::error::Result;
 
 /// A dataset with the slice that is in use.
 #[derive(Debug)]
-pub(super) struct Feed {
+pub(super) struct StreamCursor {
     slices: mpsc::Receiver<Result<Slice>>,
     thread: Option<JoinHandle<()>>,
     pub slice: Slice,
@@ -19,8 +19,8 @@ pub(super) struct Feed {
     pub at: usize,
 }
 
-impl Feed {
-    pub(super) fn start(reader: Reader, chunks: Vec<ChunkPlan>) -> Self {
+impl StreamCursor {
+    pub(super) fn start(reader: DatasetReader, chunks: Vec<ChunkPlan>) -> Self {
         let (slices, thread) = reader.start(chunks);
         Self {
             slices,

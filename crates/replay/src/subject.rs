@@ -11,12 +11,12 @@ use mpsync_core::error::{Error, Result};
 #[derive(Debug, Clone)]
 pub(super) struct SubjectForm {
     dataset: String,
-    pieces: Vec<Piece>,
+    pieces: Vec<SubjectPiece>,
     data_type: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
+enum SubjectPiece {
     Literal(String),
     Column(String),
 }
@@ -47,8 +47,8 @@ impl SubjectForm {
         let mut fixed = String::new();
         for piece in &self.pieces {
             match piece {
-                Piece::Literal(text) => fixed.push_str(text),
-                Piece::Column(_) => {
+                SubjectPiece::Literal(text) => fixed.push_str(text),
+                SubjectPiece::Column(_) => {
                     let whole = fixed.rfind('.').map_or("", |dot| &fixed[..=dot]);
                     return format!("{whole}>");
                 }
@@ -60,17 +60,17 @@ impl SubjectForm {
     /// The columns of which subjects are made.
     pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().filter_map(|piece| match piece {
-            Piece::Literal(_) => None,
-            Piece::Column(name) => Some(name.as_str()),
+            SubjectPiece::Literal(_) => None,
+            SubjectPiece::Column(name) => Some(name.as_str()),
         })
     }
 
     pub(super) fn bind(&self, batch: &RecordBatch) -> Result<BoundSubject> {
         let text = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-        let bind = |piece: &Piece| {
+        let bind = |piece: &SubjectPiece| {
             let name = match piece {
-                Piece::Literal(text) => return Ok(Bound::Literal(text.clone())),
-                Piece::Column(name) => name,
+                SubjectPiece::Literal(text) => return Ok(BoundSubjectPiece::Literal(text.clone())),
+                SubjectPiece::Column(name) => name,
             };
             let array = batch.column_by_name(name).ok_or_else(|| {
                 Error::schema(format!(
@@ -85,7 +85,7 @@ impl SubjectForm {
                 .iter()
                 .map(|v| token(v.unwrap_or_default()))
                 .collect();
-            Ok(Bound::Column(keys, tokens))
+            Ok(BoundSubjectPiece::Column(keys, tokens))
         };
         Ok(BoundSubject(
             self.pieces.iter().map(bind).collect::<Result<_>>()?,
@@ -94,7 +94,7 @@ impl SubjectForm {
 }
 
 /// What the dataset's subjects say literally, and for the rest the columns that are told by a token of the subject.
-fn own_pieces(dataset: &Dataset, pattern: &str) -> Result<Vec<Piece>> {
+fn own_pieces(dataset: &Dataset, pattern: &str) -> Result<Vec<SubjectPiece>> {
     let column_of = |place: usize| {
         let alias = format!("$subject.{place}");
         dataset
@@ -112,7 +112,7 @@ fn own_pieces(dataset: &Dataset, pattern: &str) -> Result<Vec<Piece>> {
             ">" => (place..).map_while(column_of).collect(),
             literal => {
                 push_dot(&mut pieces);
-                pieces.push(Piece::Literal(literal.to_owned()));
+                pieces.push(SubjectPiece::Literal(literal.to_owned()));
                 continue;
             }
         };
@@ -121,26 +121,26 @@ fn own_pieces(dataset: &Dataset, pattern: &str) -> Result<Vec<Piece>> {
                 "the subject {pattern} of dataset {} cannot be made again: no column comes from $subject.{place}",
                 dataset.name
             ))
-            .hint("say the subject as a template with --subject, such as 'replay.{dataset}.{symbol}'"));
+            .with_hint("say the subject as a template with --subject, such as 'replay.{dataset}.{symbol}'"));
         }
         for column in columns {
             push_dot(&mut pieces);
-            pieces.push(Piece::Column(column));
+            pieces.push(SubjectPiece::Column(column));
         }
     }
     Ok(pieces)
 }
 
-fn push_dot(pieces: &mut Vec<Piece>) {
+fn push_dot(pieces: &mut Vec<SubjectPiece>) {
     if !pieces.is_empty() {
-        pieces.push(Piece::Literal(".".into()));
+        pieces.push(SubjectPiece::Literal(".".into()));
     }
 }
 
-fn template_pieces(dataset: &Dataset, pattern: &str, template: &str) -> Result<Vec<Piece>> {
+fn template_pieces(dataset: &Dataset, pattern: &str, template: &str) -> Result<Vec<SubjectPiece>> {
     let wrong = |what: String| {
         Error::usage(format!("the subject `{}` {what}", template.escape_debug()))
-            .hint("a subject is text with {subject}, {dataset} or {column} in it, such as 'replay.{subject}'")
+            .with_hint("a subject is text with {subject}, {dataset} or {column} in it, such as 'replay.{subject}'")
     };
     let mut pieces = Vec::new();
     let mut rest = template;
@@ -150,13 +150,13 @@ fn template_pieces(dataset: &Dataset, pattern: &str, template: &str) -> Result<V
             .ok_or_else(|| wrong("has a { without its }".into()))?
             + open;
         if open > 0 {
-            pieces.push(Piece::Literal(rest[..open].to_owned()));
+            pieces.push(SubjectPiece::Literal(rest[..open].to_owned()));
         }
         match &rest[open + 1..close] {
             "subject" => pieces.extend(own_pieces(dataset, pattern)?),
-            "dataset" => pieces.push(Piece::Literal(dataset.name.to_string())),
+            "dataset" => pieces.push(SubjectPiece::Literal(dataset.name.to_string())),
             column if dataset.columns.iter().any(|(name, _)| name == column) => {
-                pieces.push(Piece::Column(column.to_owned()));
+                pieces.push(SubjectPiece::Column(column.to_owned()));
             }
             other => {
                 return Err(wrong(format!(
@@ -168,12 +168,12 @@ fn template_pieces(dataset: &Dataset, pattern: &str, template: &str) -> Result<V
         rest = &rest[close + 1..];
     }
     if !rest.is_empty() {
-        pieces.push(Piece::Literal(rest.to_owned()));
+        pieces.push(SubjectPiece::Literal(rest.to_owned()));
     }
     let text: String = pieces
         .iter()
         .map(|p| {
-            if let Piece::Literal(text) = p {
+            if let SubjectPiece::Literal(text) = p {
                 text.as_str()
             } else {
                 "x"
@@ -208,10 +208,10 @@ fn token(value: &str) -> String {
 }
 
 #[derive(Debug)]
-pub(super) struct BoundSubject(Vec<Bound>);
+pub(super) struct BoundSubject(Vec<BoundSubjectPiece>);
 
 #[derive(Debug)]
-enum Bound {
+enum BoundSubjectPiece {
     Literal(String),
     Column(DictionaryArray<Int32Type>, Vec<String>),
 }
@@ -221,8 +221,8 @@ impl BoundSubject {
     pub(super) fn push(&self, row: usize, out: &mut Vec<u8>) {
         for piece in &self.0 {
             let text = match piece {
-                Bound::Literal(text) => text,
-                Bound::Column(keys, tokens) => keys
+                BoundSubjectPiece::Literal(text) => text,
+                BoundSubjectPiece::Column(keys, tokens) => keys
                     .key(row)
                     .and_then(|key| tokens.get(key))
                     .map_or("_", |token| token),

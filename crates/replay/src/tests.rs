@@ -13,9 +13,9 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use tokio_util::sync::CancellationToken;
 
-use super::clock::Clock;
 use super::run::run_by;
-use super::target::Outgoing;
+use super::target::OutboundMessage;
+use super::time_source::TimeSource;
 use super::*;
 use mpsync_archive::ArchiveConfig;
 use mpsync_archive::{Archive, GenerationId};
@@ -27,7 +27,7 @@ use mpsync_testkit::archive::{manifest, small, trades, write};
 #[derive(Debug)]
 pub struct Record {
     pub(super) sent: Vec<Sent>,
-    clock: Clock,
+    clock: TimeSource,
     /// Before which messages the target stands still, and for how long.
     stalls: BTreeMap<usize, Duration>,
     /// Ends the replay when so many messages were sent.
@@ -43,8 +43,9 @@ pub(super) struct Sent {
 }
 
 impl Record {
-    pub(super) fn send(&mut self, message: Outgoing<'_>) {
-        if let (Some(stall), Clock::Driven(now)) = (self.stalls.get(&self.sent.len()), &self.clock)
+    pub(super) fn send(&mut self, message: OutboundMessage<'_>) {
+        if let (Some(stall), TimeSource::Driven(now)) =
+            (self.stalls.get(&self.sent.len()), &self.clock)
         {
             *now.lock().unwrap() += *stall;
         }
@@ -158,11 +159,11 @@ fn datasets() -> Vec<Dataset> {
 /// Replays by a clock that passes only in sleeps and in `stalls`.
 async fn replayed(
     archive: &Archive,
-    options: &Options,
+    options: &ReplayOptions,
     stalls: BTreeMap<usize, Duration>,
     end_at: Option<usize>,
-) -> (Vec<Sent>, Report) {
-    let clock = Clock::Driven(Arc::new(Mutex::new(Duration::ZERO)));
+) -> (Vec<Sent>, ReplayReport) {
+    let clock = TimeSource::Driven(Arc::new(Mutex::new(Duration::ZERO)));
     let shutdown = CancellationToken::new();
     let mut target = Target::Record(Record {
         sent: Vec::new(),
@@ -188,14 +189,14 @@ async fn replayed(
     }
 }
 
-async fn stream(made: &Made, options: &Options) -> Vec<Sent> {
+async fn stream(made: &Made, options: &ReplayOptions) -> Vec<Sent> {
     replayed(&made.archive, options, BTreeMap::new(), None)
         .await
         .0
 }
 
 /// The sequences in the order that is asked for, from the rows themselves.
-fn expected(rows: &RecordBatch, order: Order) -> Vec<u64> {
+fn expected(rows: &RecordBatch, order: StreamOrder) -> Vec<u64> {
     let column = |name: &str| rows.column_by_name(name).unwrap();
     let events = event_ms(rows);
     let collected = column("collected_at").as_primitive::<TimestampMillisecondType>();
@@ -204,10 +205,10 @@ fn expected(rows: &RecordBatch, order: Order) -> Vec<u64> {
     let mut keys: Vec<(i64, u64)> = (0..rows.num_rows())
         .map(|row| {
             let rank = match order {
-                Order::Event => events[row] * 1_000_000,
-                Order::Arrival if collected.is_valid(row) => collected.value(row) * 1_000_000,
-                Order::Arrival => stored.value(row),
-                Order::Position => 0,
+                StreamOrder::Event => events[row] * 1_000_000,
+                StreamOrder::Arrival if collected.is_valid(row) => collected.value(row) * 1_000_000,
+                StreamOrder::Arrival => stored.value(row),
+                StreamOrder::Position => 0,
             };
             (rank, seqs.value(row))
         })
@@ -251,12 +252,12 @@ proptest! {
         runtime.block_on(async {
             let whole = made(seed, 2500, &Split::simple()).await;
             let made = made(seed, 2500, &split).await;
-            for order in [Order::Event, Order::Arrival, Order::Position] {
-                let plain = stream(&whole, &Options { order, ..Options::default() }).await;
+            for order in [StreamOrder::Event, StreamOrder::Arrival, StreamOrder::Position] {
+                let plain = stream(&whole, &ReplayOptions { order, ..ReplayOptions::default() }).await;
                 assert_eq!(seqs(&plain), expected(&made.rows, order), "{order}");
-                let split = stream(&made, &Options { order, memory, ..Options::default() }).await;
+                let split = stream(&made, &ReplayOptions { order, memory, ..ReplayOptions::default() }).await;
                 assert!(split == plain, "{order}");
-                let unverified = Options { order, memory, verify: false, ..Options::default() };
+                let unverified = ReplayOptions { order, memory, verify: false, ..ReplayOptions::default() };
                 assert!(stream(&made, &unverified).await == plain, "{order}");
             }
         });
@@ -266,12 +267,12 @@ proptest! {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chunk_of_far_more_rows_than_the_memory_holds_becomes_files_that_are_merged_in_steps() {
     let made = made(5, 15_000, &Split::simple()).await;
-    let options = Options {
+    let options = ReplayOptions {
         memory: 1,
-        ..Options::default()
+        ..ReplayOptions::default()
     };
     let found = stream(&made, &options).await;
-    assert_eq!(seqs(&found), expected(&made.rows, Order::Event));
+    assert_eq!(seqs(&found), expected(&made.rows, StreamOrder::Event));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -284,17 +285,21 @@ async fn whatever_order_it_has_it_goes_on_where_it_was_ended() {
         ..Split::simple()
     };
     let made = made(3, 9000, &split).await;
-    for order in [Order::Event, Order::Arrival, Order::Position] {
-        let options = Options {
+    for order in [
+        StreamOrder::Event,
+        StreamOrder::Arrival,
+        StreamOrder::Position,
+    ] {
+        let options = ReplayOptions {
             order,
             checkpoint: Some(folder.path().join(order.name())),
-            ..Options::default()
+            ..ReplayOptions::default()
         };
         let whole = stream(
             &made,
-            &Options {
+            &ReplayOptions {
                 order,
-                ..Options::default()
+                ..ReplayOptions::default()
             },
         )
         .await;
@@ -312,9 +317,9 @@ async fn whatever_order_it_has_it_goes_on_where_it_was_ended() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_message_goes_out_when_it_is_due_and_a_stall_is_caught_up() {
     let made = made(7, 600, &Split::simple()).await;
-    let options = Options {
+    let options = ReplayOptions {
         speed: Speed::Times(10.0),
-        ..Options::default()
+        ..ReplayOptions::default()
     };
     let mut events = event_ms(&made.rows);
     events.sort_unstable();
@@ -360,10 +365,10 @@ async fn every_message_goes_out_when_it_is_due_and_a_stall_is_caught_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn by_arrival_the_collectors_clock_is_the_pace() {
     let made = made(7, 300, &Split::simple()).await;
-    let options = Options {
-        order: Order::Arrival,
+    let options = ReplayOptions {
+        order: StreamOrder::Arrival,
         speed: Speed::Times(1.0),
-        ..Options::default()
+        ..ReplayOptions::default()
     };
     let (sent, report) = replayed(&made.archive, &options, BTreeMap::new(), None).await;
     assert!(sent.is_sorted_by_key(|sent| sent.at));
@@ -384,12 +389,12 @@ async fn what_a_part_needs_is_read_by_pages_where_nothing_is_verified() {
         },
     )
     .await;
-    let whole = stream(&made, &Options::default()).await;
-    let options = Options {
+    let whole = stream(&made, &ReplayOptions::default()).await;
+    let options = ReplayOptions {
         exchanges: vec!["okx_spot".into()],
         symbols: vec!["ETH-USDT".into()],
         verify: false,
-        ..Options::default()
+        ..ReplayOptions::default()
     };
     let (some, report) = replayed(&made.archive, &options, BTreeMap::new(), None).await;
     let wanted: Vec<Sent> = whole
@@ -404,7 +409,7 @@ async fn what_a_part_needs_is_read_by_pages_where_nothing_is_verified() {
         .collect();
     assert!(!wanted.is_empty() && some == wanted);
     assert!(report.bytes_read * 2 < report.archive_bytes, "{report:?}");
-    let verified = Options {
+    let verified = ReplayOptions {
         verify: true,
         ..options
     };
@@ -440,11 +445,11 @@ async fn a_chunk_that_ends_too_early_is_damage_whether_it_is_verified_or_not() {
         (false, Vec::new()),
         (false, vec!["BTC-USDT".to_owned()]),
     ] {
-        let options = Options {
+        let options = ReplayOptions {
             verify,
             symbols,
             skip_damaged: true,
-            ..Options::default()
+            ..ReplayOptions::default()
         };
         let (sent, report) = replayed(&made.archive, &options, BTreeMap::new(), None).await;
         assert_eq!(report.skipped.len(), 1, "{report:?}");
@@ -456,9 +461,9 @@ async fn a_chunk_that_ends_too_early_is_damage_whether_it_is_verified_or_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endless_replay_begins_again_with_ids_of_its_own_until_it_is_ended() {
     let made = made(2, 1500, &Split::simple()).await;
-    let options = Options {
+    let options = ReplayOptions {
         endless: true,
-        ..Options::default()
+        ..ReplayOptions::default()
     };
     let (sent, report) = replayed(&made.archive, &options, BTreeMap::new(), Some(4000)).await;
     assert!(report.interrupted && sent.len() >= 4000);

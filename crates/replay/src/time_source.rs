@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// What a replay sees of the time.
 #[derive(Debug, Clone)]
-pub(super) enum Clock {
+pub(super) enum TimeSource {
     /// The machine's.
     Real(Instant),
     /// A test's: it passes when somebody sleeps, and when the test says so.
@@ -12,7 +12,7 @@ pub(super) enum Clock {
     Driven(std::sync::Arc<std::sync::Mutex<Duration>>),
 }
 
-impl Clock {
+impl TimeSource {
     /// The machine's, from now on.
     pub(super) fn start() -> Self {
         Self::Real(Instant::now())

@@ -20,7 +20,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use mpsync_archive::{
     Archive, ArchiveConfig, ArchivePlace, Chunk, ChunkSchema, ChunkWriter, ColumnSums, Committed,
-    EncryptionKeys, FORMAT, GenerationId, Manifest, Schema, Source,
+    EncryptionKeys, FORMAT, GenerationId, Manifest, ManifestSchema, ManifestSource,
 };
 use mpsync_core::dataset::{Epoch, Position};
 use mpsync_core::error::Result;
@@ -317,13 +317,13 @@ pub fn manifest(
         revision: 0,
         attempt,
         created_at: id.window.end(),
-        source: Source {
+        source: ManifestSource {
             database: "hot".into(),
             table: "trades".into(),
             server_version: "26.7".into(),
         },
         filter: None,
-        schema: Schema {
+        schema: ManifestSchema {
             columns: schema.columns,
             time_column: schema.time_column,
             sorting_key: schema.sorting_key,

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 /// When a call of a [`FaultyStore`] fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum StoreFault {
     /// Before it has any effect.
     Before,
     /// After it took effect: the answer is lost. What is read breaks off after its first half.
@@ -32,21 +32,21 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct FaultyStore {
     inner: Arc<dyn ObjectStore>,
-    plan: Arc<Plan>,
+    plan: Arc<FaultPlan>,
 }
 
 #[derive(Debug)]
-struct Plan {
+struct FaultPlan {
     calls: AtomicU64,
     fails: u64,
-    fault: Fault,
+    fault: StoreFault,
     failed: CancellationToken,
 }
 
 impl FaultyStore {
     /// Call number `fails` (from 1) fails.
-    pub fn new(inner: Arc<dyn ObjectStore>, fails: u64, fault: Fault) -> Arc<Self> {
-        let plan = Arc::new(Plan {
+    pub fn new(inner: Arc<dyn ObjectStore>, fails: u64, fault: StoreFault) -> Arc<Self> {
+        let plan = Arc::new(FaultPlan {
             calls: AtomicU64::new(0),
             fails,
             fault,
@@ -66,13 +66,13 @@ impl FaultyStore {
     }
 }
 
-impl Plan {
+impl FaultPlan {
     /// Counts a call; says how it fails, where it does.
-    fn count(&self) -> Option<Fault> {
+    fn count(&self) -> Option<StoreFault> {
         let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         match self.fault {
-            Fault::Careless => None,
-            Fault::Last if call > self.fails => Some(Fault::Before),
+            StoreFault::Careless => None,
+            StoreFault::Last if call > self.fails => Some(StoreFault::Before),
             fault => (call == self.fails).then_some(fault),
         }
     }
@@ -91,7 +91,7 @@ impl Plan {
     ) -> object_store::Result<T> {
         match self.count() {
             None => work.await,
-            Some(Fault::Before) => Err(self.error()),
+            Some(StoreFault::Before) => Err(self.error()),
             Some(_) => {
                 // What it came to is the store's to know.
                 drop(work.await);
@@ -127,7 +127,7 @@ impl ObjectStore for FaultyStore {
         payload: PutPayload,
         mut opts: PutOptions,
     ) -> object_store::Result<PutResult> {
-        if self.plan.fault == Fault::Careless {
+        if self.plan.fault == StoreFault::Careless {
             opts.mode = object_store::PutMode::Overwrite;
         }
         self.plan
@@ -156,7 +156,7 @@ impl ObjectStore for FaultyStore {
         options: GetOptions,
     ) -> object_store::Result<GetResult> {
         let fault = self.plan.count();
-        if fault == Some(Fault::Before) || fault.is_some() && options.head {
+        if fault == Some(StoreFault::Before) || fault.is_some() && options.head {
             return Err(self.plan.error());
         }
         let mut got = self.inner.get_opts(location, options).await;
@@ -218,7 +218,7 @@ impl ObjectStore for FaultyStore {
             Some(fault) => {
                 let broken = async move {
                     let items = match fault {
-                        Fault::Before => Vec::new(),
+                        StoreFault::Before => Vec::new(),
                         _ => listed.collect().await,
                     };
                     plan.half(items)
@@ -247,7 +247,7 @@ impl ObjectStore for FaultyStore {
 #[derive(Debug)]
 struct FaultyUpload {
     inner: Box<dyn MultipartUpload>,
-    plan: Arc<Plan>,
+    plan: Arc<FaultPlan>,
 }
 
 #[async_trait]

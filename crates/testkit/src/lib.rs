@@ -3,4 +3,4 @@
 pub mod archive;
 mod faults;
 
-pub use faults::{Fault, FaultyStore};
+pub use faults::{FaultyStore, StoreFault};

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::journal::Journal;
-use super::plan::Plan;
-use super::task::Standing;
+use super::plan::TransferPlan;
+use super::task::JournalVerdict;
 use mpsync_archive::Archive;
 use mpsync_core::error::Result;
 
@@ -12,7 +12,7 @@ use mpsync_core::error::Result;
 ///
 /// Windows that are archived cost little more than a look, and always come along: late rows are found by it. What halted or was
 /// cancelled takes nobody's place. One window is taken in any case, however long it is.
-pub(super) async fn limit(archive: &Archive, plan: &mut Plan, hours: u32) -> Result<()> {
+pub(super) async fn limit(archive: &Archive, plan: &mut TransferPlan, hours: u32) -> Result<()> {
     let fresh = plan.windows().filter(|w| !w.archived).map(|w| w.window);
     let mut fresh: Vec<_> = fresh.collect();
     fresh.sort_unstable();
@@ -24,7 +24,7 @@ pub(super) async fn limit(archive: &Archive, plan: &mut Plan, hours: u32) -> Res
             continue;
         }
         let journal = Journal::of(archive, &plan.dataset, window);
-        if journal.decisive().await?.standing() == Standing::Open {
+        if journal.decisive().await?.verdict() == JournalVerdict::Open {
             left -= window.seconds();
         }
     }

@@ -1,19 +1,19 @@
 //! One dataset on its way: where it is, where it goes, what its tables look like.
 
-use mpsync_archive::{Archive, Filter, Manifest};
-use mpsync_clickhouse::{Parts, TableSchema, Tier};
+use mpsync_archive::{Archive, Manifest, RowFilter};
+use mpsync_clickhouse::{PartSet, TableSchema, Tier};
 use mpsync_core::dataset::{Dataset, Window};
 use mpsync_core::error::{Error, Result};
 use mpsync_core::fingerprint::{Fingerprint, HashedColumn};
 use mpsync_core::progress::Progress;
 
-use super::evidence::Evidence;
+use super::proof_cache::ProofCache;
 use super::rows::Rows;
 use super::tasks::TaskId;
 
 /// A tier with the live table of the dataset.
 #[derive(Debug, Clone)]
-pub(super) struct Side {
+pub(super) struct TierTable {
     /// The tier.
     pub(super) tier: Tier,
     /// The dataset's table in it.
@@ -22,25 +22,25 @@ pub(super) struct Side {
 
 /// What all windows of a dataset share in a run.
 #[derive(Debug)]
-pub(super) struct Road {
+pub(super) struct DatasetRun {
     /// The dataset.
     pub(super) dataset: Dataset,
     /// Hot; `None` where the archive is the only source.
-    pub(super) hot: Option<Side>,
+    pub(super) hot: Option<TierTable>,
     /// The version of hot's server, for manifests.
     pub(super) hot_version: String,
     /// Cold; `None` where the archive is the only target.
-    pub(super) cold: Option<Side>,
+    pub(super) cold: Option<TierTable>,
     /// The archive.
     pub(super) archive: Archive,
     /// Which rows are wanted; `None` for all.
-    pub(super) filter: Option<Filter>,
+    pub(super) filter: Option<RowFilter>,
     /// Who holds leases.
     pub(super) holder: String,
     /// Where rows are counted.
     pub(super) progress: Progress,
     /// What this run has proven.
-    pub(super) evidence: Evidence,
+    pub(super) proof_cache: ProofCache,
 }
 
 /// The table and partition from which a window is exported: hot's own, or a sealed one.
@@ -54,7 +54,7 @@ pub(super) struct SourceTable {
     pub(super) rows: u64,
 }
 
-impl Road {
+impl DatasetRun {
     /// What every log line of a task bears, whatever the level.
     pub(super) fn task(&self, window: Window) -> tracing::Span {
         let name = &self.dataset.name;
@@ -63,17 +63,17 @@ impl Road {
     }
 
     /// Hot, for a step that cannot do without.
-    pub(super) fn hot(&self) -> Result<&Side> {
+    pub(super) fn hot(&self) -> Result<&TierTable> {
         self.hot.as_ref().ok_or_else(|| missing("hot"))
     }
 
     /// Cold, for a step that cannot do without.
-    pub(super) fn cold(&self) -> Result<&Side> {
+    pub(super) fn cold(&self) -> Result<&TierTable> {
         self.cold.as_ref().ok_or_else(|| missing("cold"))
     }
 
     /// The parts of a source table's partition, where they tell what it holds.
-    pub(super) async fn source_parts(&self, source: &SourceTable) -> Result<Option<Parts>> {
+    pub(super) async fn source_parts(&self, source: &SourceTable) -> Result<Option<PartSet>> {
         let hot = self.hot()?;
         hot.tier
             .parts(&hot.schema.engine, &source.table, Some(&source.partition))
@@ -99,11 +99,11 @@ impl Road {
     }
 
     /// All rows of a window in a tier's table of the dataset.
-    pub(super) fn window_rows<'a>(&'a self, side: &'a Side, window: Window) -> Rows<'a> {
+    pub(super) fn window_rows<'a>(&'a self, tier_table: &'a TierTable, window: Window) -> Rows<'a> {
         Rows {
-            tier: &side.tier,
-            table: &side.schema.table,
-            schema: &side.schema,
+            tier: &tier_table.tier,
+            table: &tier_table.schema.table,
+            schema: &tier_table.schema,
             time_column: &self.dataset.time_column,
             window: Some(window),
             partition: None,

@@ -43,7 +43,7 @@ impl Rows<'_> {
         let parts = self.bind(&sql).fetch_all::<String>().await.map_err(|e| {
             self.tier
                 .error(e)
-                .doing(self.doing("listing the parts with rows of"))
+                .context(self.context("listing the parts with rows of"))
         })?;
         if parts.is_empty() {
             return Ok(Some(parts));
@@ -62,7 +62,7 @@ impl Rows<'_> {
         let unproven = self.bind(&sql).fetch_one::<u64>().await.map_err(|e| {
             self.tier
                 .error(e)
-                .doing(self.doing("comparing with the archive the rows of"))
+                .context(self.context("comparing with the archive the rows of"))
         })?;
         Ok((unproven == 0).then_some(parts))
     }
@@ -77,7 +77,7 @@ impl Rows<'_> {
         );
         let query = self.bind(&sql).with_setting("mutations_sync", "2");
         let done = self.tier.execute_query(query).await;
-        done.map_err(|e| e.doing(self.doing("deleting from hot the rows of")))
+        done.map_err(|e| e.context(self.context("deleting from hot the rows of")))
     }
 }
 
@@ -92,7 +92,7 @@ pub(super) async fn stop_deletions(tier: &Tier, table: &str) -> Result<()> {
         .param("table", table)
         .fetch_one::<u64>()
         .await
-        .map_err(|e| tier.error(e).doing("asking for running deletions"))?;
+        .map_err(|e| tier.error(e).context("asking for running deletions"))?;
     if running == 0 {
         return Ok(());
     }

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use super::road::{Road, SourceTable, total};
+use super::dataset_run::{DatasetRun, SourceTable, total};
 use super::task::Stage;
-use super::turn::Turn;
+use super::window_attempt::WindowAttempt;
 use super::{Goal, export, load};
 use mpsync_archive::Manifest;
 use mpsync_core::dataset::Window;
@@ -32,18 +32,18 @@ pub(super) struct Driven {
 /// Drives a window towards the goal. What would halt is looked at again under the lease where nobody was kept out while it was
 /// found: it may have been half of what another worker was doing.
 pub(super) async fn drive(
-    road: &Road,
+    run: &DatasetRun,
     source: Option<&SourceTable>,
     window: Window,
     goal: Goal,
-    turn: &mut Turn<'_>,
+    window_attempt: &mut WindowAttempt<'_>,
     work: &Work,
 ) -> Result<Driven> {
-    match advance(road, source, window, goal, turn, work).await {
-        Err(e) if turn.is_premature(&e) => {
+    match advance(run, source, window, goal, window_attempt, work).await {
+        Err(e) if window_attempt.is_premature(&e) => {
             tracing::info!(error = %e, "found without the lease; looked at again with it");
-            turn.attempt().await?;
-            advance(road, source, window, goal, turn, work).await
+            window_attempt.attempt().await?;
+            advance(run, source, window, goal, window_attempt, work).await
         }
         found => found,
     }
@@ -52,11 +52,11 @@ pub(super) async fn drive(
 /// Every round asks the data anew. `Verified` is reached by a round in which hot held no row that the archive does not
 /// (same position, same hash), and cold held exactly the archive's generations.
 async fn advance(
-    road: &Road,
+    run: &DatasetRun,
     source: Option<&SourceTable>,
     window: Window,
     goal: Goal,
-    turn: &mut Turn<'_>,
+    window_attempt: &mut WindowAttempt<'_>,
     work: &Work,
 ) -> Result<Driven> {
     let started = Instant::now();
@@ -68,16 +68,18 @@ async fn advance(
         arrow_bytes: 0,
     };
     for round in 1..=ROUNDS {
-        driven.generations = road.generations(window).await?;
+        driven.generations = run.generations(window).await?;
         let made_before = driven.made;
         let complete = match source {
             // The last round exports nothing more, so that rows which keep coming do not leave the others unproven.
             Some(_) if round == ROUNDS && !driven.generations.is_empty() => false,
-            Some(source) => look(road, source, window, &mut driven, turn, work).await?,
+            Some(source) => {
+                check_source(run, source, window, &mut driven, window_attempt, work).await?
+            }
             None => true,
         };
         if complete && source.is_some() {
-            driven.reached(Stage::Archived, turn).await?;
+            driven.reached(Stage::Archived, window_attempt).await?;
         }
         if goal == Goal::Export || driven.generations.is_empty() {
             if complete {
@@ -86,9 +88,18 @@ async fn advance(
             continue;
         }
         let fresh = driven.made > made_before;
-        if load::load(road, window, &driven.generations, fresh, turn, work).await? {
+        if load::load(
+            run,
+            window,
+            &driven.generations,
+            fresh,
+            window_attempt,
+            work,
+        )
+        .await?
+        {
             driven.loaded = true;
-            driven.reached(Stage::Loaded, turn).await?;
+            driven.reached(Stage::Loaded, window_attempt).await?;
             continue;
         }
         let proven = if complete {
@@ -96,7 +107,7 @@ async fn advance(
         } else {
             Stage::Loaded
         };
-        driven.reached(proven, turn).await?;
+        driven.reached(proven, window_attempt).await?;
         if complete {
             break;
         }
@@ -110,26 +121,38 @@ async fn advance(
 }
 
 impl Driven {
-    async fn reached(&mut self, stage: Stage, turn: &mut Turn<'_>) -> Result<()> {
+    async fn reached(
+        &mut self,
+        stage: Stage,
+        window_attempt: &mut WindowAttempt<'_>,
+    ) -> Result<()> {
         self.stage = self.stage.max(stage);
-        turn.reached(stage).await
+        window_attempt.reached(stage).await
     }
 }
 
 /// One look at the source; whether it held nothing that the archive does not. What it made is among the generations then.
-async fn look(
-    road: &Road,
+async fn check_source(
+    run: &DatasetRun,
     source: &SourceTable,
     window: Window,
     driven: &mut Driven,
-    turn: &mut Turn<'_>,
+    window_attempt: &mut WindowAttempt<'_>,
     work: &Work,
 ) -> Result<bool> {
-    let exported = export::export(road, source, window, &driven.generations, turn, work).await?;
+    let exported = export::export(
+        run,
+        source,
+        window,
+        &driven.generations,
+        window_attempt,
+        work,
+    )
+    .await?;
     driven.made += u32::from(exported.made);
     driven.arrow_bytes += exported.arrow_bytes;
     if !exported.complete {
-        driven.generations = road.generations(window).await?;
+        driven.generations = run.generations(window).await?;
     }
     Ok(exported.complete)
 }

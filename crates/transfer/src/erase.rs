@@ -8,15 +8,15 @@
 use std::time::Instant;
 
 use super::Goal;
+use super::dataset_run::{DatasetRun, SourceTable};
 use super::deletion::in_parts;
-use super::road::{Road, SourceTable};
+use super::drive::drive;
 use super::rows::{Rows, have_positions};
 use super::seal::Cleaned;
 use super::staging::Scratch;
 use super::task::Stage;
-use super::turn::Turn;
-use super::window::drive;
-use mpsync_archive::{Manifest, Observer};
+use super::window_attempt::WindowAttempt;
+use mpsync_archive::{LeaseWatcher, Manifest};
 use mpsync_core::dataset::Window;
 use mpsync_core::error::{Error, Result};
 use mpsync_core::progress::Work;
@@ -27,28 +27,36 @@ const TRIES: u32 = 5;
 /// Deletes the proven rows of a window from hot, and looks that they are gone.
 ///
 /// Can be cut off anywhere: what is deleted is in the archive and in cold, whatever becomes of the rest.
-pub(super) async fn erase(
-    road: &Road,
-    observer: &Observer,
+pub(super) async fn delete_rows(
+    run: &DatasetRun,
+    watcher: &LeaseWatcher,
     source: &SourceTable,
     window: Window,
     work: &Work,
 ) -> Result<Cleaned> {
-    let mut turn = Turn::new(road, window, observer);
-    let done = prove_and_erase(road, source, window, &mut turn, work).await;
-    turn.end(done).await
+    let mut window_attempt = WindowAttempt::new(run, window, watcher);
+    let done = prove_and_delete(run, source, window, &mut window_attempt, work).await;
+    window_attempt.end(done).await
 }
 
-async fn prove_and_erase(
-    road: &Road,
+async fn prove_and_delete(
+    run: &DatasetRun,
     source: &SourceTable,
     window: Window,
-    turn: &mut Turn<'_>,
+    window_attempt: &mut WindowAttempt<'_>,
     work: &Work,
 ) -> Result<Cleaned> {
     let started = Instant::now();
-    let attempt = turn.attempt().await?;
-    let driven = Box::pin(drive(road, Some(source), window, Goal::Sync, turn, work)).await?;
+    let attempt = window_attempt.attempt().await?;
+    let driven = Box::pin(drive(
+        run,
+        Some(source),
+        window,
+        Goal::Sync,
+        window_attempt,
+        work,
+    ))
+    .await?;
     if driven.stage != Stage::Verified {
         return Err(Error::busy(format!(
             "rows of {window} keep arriving: it was only {}, which is no ground for deleting them",
@@ -56,10 +64,10 @@ async fn prove_and_erase(
         )));
     }
     work.step("comparing", 0);
-    let (hot, generations) = (road.hot()?, &driven.generations);
-    let scratch = Scratch::fill(road, hot, window, generations, attempt, work).await?;
+    let (hot, generations) = (run.hot()?, &driven.generations);
+    let scratch = Scratch::fill(run, hot, window, generations, attempt, work).await?;
     work.step("deleting", 0);
-    let rows = road.window_rows(hot, window);
+    let rows = run.window_rows(hot, window);
     let deleted = delete(&rows, &scratch.rows(), generations).await;
     // A deletion without an answer may still be running, and needs the table.
     if !matches!(&deleted, Err(e) if is_in_doubt(e)) {
@@ -69,8 +77,8 @@ async fn prove_and_erase(
         rows: deleted?,
         windows: Vec::new(),
     };
-    turn.reached(Stage::Cleaned).await?;
-    tracing::info!(dataset = %road.dataset.name, %window, rows = cleaned.rows, duration = ?started.elapsed(), "hot cleaned by deletion");
+    window_attempt.reached(Stage::Cleaned).await?;
+    tracing::info!(dataset = %run.dataset.name, %window, rows = cleaned.rows, duration = ?started.elapsed(), "hot cleaned by deletion");
     cleaned.windows.push((window, driven));
     Ok(cleaned)
 }
@@ -114,5 +122,5 @@ async fn delete(rows: &Rows<'_>, archived: &Rows<'_>, generations: &[Manifest]) 
         "parts of {} are merged faster than the rows in them can be deleted",
         rows.tier.table(rows.table)
     ))
-    .hint("nothing is lost; the next sync goes on"))
+    .with_hint("nothing is lost; the next sync goes on"))
 }

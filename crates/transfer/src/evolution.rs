@@ -7,7 +7,7 @@
 use clickhouse::Row;
 use serde::Deserialize;
 
-use super::road::difference;
+use super::dataset_run::difference;
 use super::rows::{Rows, archived_columns};
 use mpsync_archive::Manifest;
 use mpsync_clickhouse::{ident, literal};
@@ -43,7 +43,7 @@ pub(super) async fn window_columns(
             first.id(),
             difference(&live, archived)
         ))
-        .hint(
+        .with_hint(
             "a window's generations must have the same columns: set the table back, or give an added column a DEFAULT",
         ));
     }
@@ -67,7 +67,7 @@ async fn refuse_values(rows: &Rows<'_>, added: &[&HashedColumn]) -> Result<()> {
         .param("names", names.as_slice())
         .fetch_all::<Default>()
         .await
-        .map_err(|e| rows.tier.error(e).doing("asking for the defaults of added columns"))?;
+        .map_err(|e| rows.tier.error(e).context("asking for the defaults of added columns"))?;
     if defaults.len() != added.len() {
         return Err(Error::busy(format!(
             "the columns of {} change while they are read",
@@ -93,7 +93,7 @@ async fn refuse_values(rows: &Rows<'_>, added: &[&HashedColumn]) -> Result<()> {
         rows.tier.table(rows.table),
         names.join(", ")
     ))
-    .hint(
+    .with_hint(
         "the window was archived before the column was added; nothing was cleaned; set the column to its default in these \
          rows, or keep them elsewhere",
     ))

@@ -5,17 +5,18 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::dataset_run::{DatasetRun, SourceTable, total};
 use super::evolution::window_columns;
-use super::road::{Road, SourceTable, total};
+use super::row_deduplicator::RowDeduplicator;
 use super::rows::{Rows, have_positions};
-use super::sift::Sift;
 use super::staging::Scratch;
 use super::stream::ArrowRows;
-use super::turn::Turn;
+use super::window_attempt::WindowAttempt;
 use mpsync_archive::{
-    ChunkSchema, ChunkWriter, Committed, FORMAT, GenerationId, Manifest, Schema, Source, Written,
+    ChunkSchema, ChunkWriter, Committed, FORMAT, GenerationId, Manifest, ManifestSchema,
+    ManifestSource, Written,
 };
-use mpsync_clickhouse::Parts;
+use mpsync_clickhouse::PartSet;
 use mpsync_core::dataset::Window;
 use mpsync_core::error::{Error, Result};
 use mpsync_core::fingerprint::{Fingerprint, HashedColumn};
@@ -37,19 +38,19 @@ pub(super) struct Exported {
 /// Rows that are archived already, and turned up again in hot, are recognised by their position. When the answer is not
 /// `complete`, the window has generations beyond `known`: look again.
 pub(super) async fn export(
-    road: &Road,
+    run: &DatasetRun,
     source: &SourceTable,
     window: Window,
     known: &[Manifest],
-    turn: &mut Turn<'_>,
+    window_attempt: &mut WindowAttempt<'_>,
     work: &Work,
 ) -> Result<Exported> {
     work.step("comparing", 0);
-    let rows = road.source_rows(source, window)?;
-    let before = road.source_parts(source).await?;
+    let rows = run.source_rows(source, window)?;
+    let before = run.source_parts(source).await?;
     let mut exported = Exported::default();
     if let Some(parts) = &before
-        && (parts.rows() == 0 || road.evidence.is_archived(window, parts, known))
+        && (parts.rows() == 0 || run.proof_cache.is_archived(window, parts, known))
     {
         exported.complete = true;
         return Ok(exported);
@@ -60,42 +61,42 @@ pub(super) async fn export(
     } else {
         let held = rows.fingerprint(&columns).await?;
         if held.rows == 0 || held == total(known) {
-            note_archived(road, source, window, before, known).await?;
+            record_archived(run, source, window, before, known).await?;
             exported.complete = true;
             return Ok(exported);
         }
         held.rows
     };
-    if !turn.has_begun() {
+    if !window_attempt.has_begun() {
         // Somebody else may have been at work until the lease was ours.
-        turn.attempt().await?;
-        if road.generations(window).await? != known {
+        window_attempt.attempt().await?;
+        if run.generations(window).await? != known {
             return Ok(exported);
         }
     }
     work.step("exporting", expected);
     let one = Generation {
-        road,
+        run,
         rows,
         window,
         number: u32::try_from(known.len())
             .map_err(|_| Error::malformed("a window with more than 2^32 generations"))?,
         columns: &columns,
         known,
-        attempt: turn.attempt().await?,
+        attempt: window_attempt.attempt().await?,
         work,
     };
     match one.export(&mut exported.arrow_bytes).await? {
         // The fingerprints differ because hot holds some of the archived rows and nothing else.
         None => {
-            note_archived(road, source, window, before, known).await?;
+            record_archived(run, source, window, before, known).await?;
             exported.complete = true;
         }
         Some(Committed::Lost(_)) => {}
         Some(Committed::Won(manifest)) => {
             exported.made = true;
             let generations = [known, &[manifest]].concat();
-            note_archived(road, source, window, before, &generations).await?;
+            record_archived(run, source, window, before, &generations).await?;
         }
     }
     Ok(exported)
@@ -103,24 +104,24 @@ pub(super) async fn export(
 
 /// Notes that every row of the window in these parts was found to be archived, if they are still those that were there
 /// before the rows were read: parts that are the same before and after a query are the ones that it read.
-async fn note_archived(
-    road: &Road,
+async fn record_archived(
+    run: &DatasetRun,
     source: &SourceTable,
     window: Window,
-    before: Option<Parts>,
+    before: Option<PartSet>,
     generations: &[Manifest],
 ) -> Result<()> {
     if let Some(parts) = before
-        && road.source_parts(source).await?.as_ref() == Some(&parts)
+        && run.source_parts(source).await?.as_ref() == Some(&parts)
     {
-        road.evidence.note_archived(window, parts, generations);
+        run.proof_cache.record_archived(window, parts, generations);
     }
     Ok(())
 }
 
 /// One generation in the making.
 pub(super) struct Generation<'a> {
-    pub(super) road: &'a Road,
+    pub(super) run: &'a DatasetRun,
     pub(super) rows: Rows<'a>,
     pub(super) window: Window,
     pub(super) number: u32,
@@ -134,9 +135,9 @@ pub(super) struct Generation<'a> {
 impl Generation<'_> {
     /// The rows of the generations before it, in a table beside hot's.
     async fn scratch(&self) -> Result<Scratch<'_>> {
-        let hot = self.road.hot()?;
+        let hot = self.run.hot()?;
         Scratch::fill(
-            self.road,
+            self.run,
             hot,
             self.window,
             self.known,
@@ -148,7 +149,7 @@ impl Generation<'_> {
 
     fn id(&self) -> GenerationId {
         GenerationId {
-            dataset: self.road.dataset.name.clone(),
+            dataset: self.run.dataset.name.clone(),
             window: self.window,
             generation: self.number,
         }
@@ -158,20 +159,20 @@ impl Generation<'_> {
     async fn export(&self, arrow_bytes: &mut u64) -> Result<Option<Committed>> {
         if have_positions(self.columns) {
             return self
-                .write_new(Sift::by_position(self.known), None, arrow_bytes)
+                .write_new(RowDeduplicator::by_position(self.known), None, arrow_bytes)
                 .await;
         }
         if self.known.is_empty() {
             return self
-                .write_new(Sift::by_hash(HashMap::new()), None, arrow_bytes)
+                .write_new(RowDeduplicator::by_hash(HashMap::new()), None, arrow_bytes)
                 .await;
         }
         // Rows without a position are told from archived ones by their hash, beside the archived rows themselves.
         let scratch = self.scratch().await?;
         let written = async {
             let surplus = self.rows.surplus(&scratch.rows(), self.columns).await?;
-            let sift = Sift::by_hash(surplus);
-            self.write_new(sift, Some(&scratch.rows()), arrow_bytes)
+            let deduplicator = RowDeduplicator::by_hash(surplus);
+            self.write_new(deduplicator, Some(&scratch.rows()), arrow_bytes)
                 .await
         };
         let written = written.await;
@@ -182,7 +183,7 @@ impl Generation<'_> {
     /// Writes what the sieve lets through, and commits it; `None` when that is nothing.
     async fn write_new(
         &self,
-        mut sift: Sift,
+        mut deduplicator: RowDeduplicator,
         archived: Option<&Rows<'_>>,
         arrow_bytes: &mut u64,
     ) -> Result<Option<Committed>> {
@@ -190,10 +191,12 @@ impl Generation<'_> {
         let query = self.rows.export_query(self.columns, archived).await?;
         let mut stream = ArrowRows::start(self.rows.tier, query)?;
         let mut writer = None;
-        let written = self.write(&mut stream, &mut sift, &mut writer).await;
+        let written = self
+            .write(&mut stream, &mut deduplicator, &mut writer)
+            .await;
         *arrow_bytes += stream.bytes();
         let checked = match written {
-            Ok(()) => self.check_seen(sift.seen).await,
+            Ok(()) => self.check_seen(deduplicator.seen).await,
             Err(e) => Err(e),
         };
         let writer = match (checked, writer) {
@@ -203,17 +206,17 @@ impl Generation<'_> {
                 if let Some(writer) = writer {
                     writer.abort().await;
                 }
-                return Err(e.doing(format!("exporting {}", self.id())));
+                return Err(e.context(format!("exporting {}", self.id())));
             }
         };
         let written = writer.finish().await?;
-        let rows = sift.kept.rows;
-        let manifest = self.manifest(sift, written);
+        let rows = deduplicator.kept.rows;
+        let manifest = self.manifest(deduplicator, written);
         let id = manifest.id();
         tracing::debug!(generation = %id, attempt = self.attempt, rows, arrow_bytes = stream.bytes(), duration = started.elapsed().as_secs_f64(), "exported");
-        let committed = self.road.archive.commit(manifest.clone()).await?;
+        let committed = self.run.archive.commit(manifest.clone()).await?;
         if let Committed::Lost(_) = committed {
-            self.road
+            self.run
                 .archive
                 .remove_chunks(&id, &manifest.chunks)
                 .await?;
@@ -225,12 +228,12 @@ impl Generation<'_> {
     pub(super) async fn write(
         &self,
         stream: &mut ArrowRows,
-        sift: &mut Sift,
+        deduplicator: &mut RowDeduplicator,
         writer: &mut Option<ChunkWriter>,
     ) -> Result<()> {
         let mut before = 0;
         while let Some(batch) = stream.next().await? {
-            let kept = sift.sift(&batch)?;
+            let kept = deduplicator.new_rows(&batch)?;
             self.work
                 .add(batch.num_rows() as u64, stream.bytes() - before);
             before = stream.bytes();
@@ -241,11 +244,11 @@ impl Generation<'_> {
                 let schema = ChunkSchema {
                     arrow: kept.schema(),
                     columns: self.columns.to_vec(),
-                    time_column: self.road.dataset.time_column.clone(),
+                    time_column: self.run.dataset.time_column.clone(),
                     sorting_key: self.rows.schema.sorting_key.clone(),
                 };
                 *writer = Some(ChunkWriter::new(
-                    &self.road.archive,
+                    &self.run.archive,
                     self.id(),
                     self.attempt,
                     schema,
@@ -258,7 +261,7 @@ impl Generation<'_> {
         Ok(())
     }
 
-    fn manifest(&self, sift: Sift, written: Written) -> Manifest {
+    fn manifest(&self, deduplicator: RowDeduplicator, written: Written) -> Manifest {
         let id = self.id();
         Manifest {
             format: FORMAT,
@@ -269,20 +272,20 @@ impl Generation<'_> {
             revision: 0,
             attempt: self.attempt,
             created_at: Timestamp::now(),
-            source: Source {
+            source: ManifestSource {
                 database: self.rows.tier.database().to_owned(),
                 table: self.rows.schema.table.clone(),
-                server_version: self.road.hot_version.clone(),
+                server_version: self.run.hot_version.clone(),
             },
-            filter: self.road.filter.clone(),
-            schema: Schema {
+            filter: self.run.filter.clone(),
+            schema: ManifestSchema {
                 columns: self.columns.to_vec(),
-                time_column: self.road.dataset.time_column.clone(),
+                time_column: self.run.dataset.time_column.clone(),
                 sorting_key: self.rows.schema.sorting_key.clone(),
             },
-            fingerprint: sift.kept,
+            fingerprint: deduplicator.kept,
             column_sums: written.column_sums.to_hex(),
-            positions: sift.kept_positions,
+            positions: deduplicator.kept_positions,
             chunks: written.chunks,
         }
     }
@@ -315,6 +318,6 @@ impl Generation<'_> {
             seen,
             total(self.known)
         ))
-        .hint("a row was changed after it was archived; nothing was cleaned; compare both and correct the wrong one"))
+        .with_hint("a row was changed after it was archived; nothing was cleaned; compare both and correct the wrong one"))
     }
 }

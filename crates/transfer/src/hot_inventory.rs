@@ -4,10 +4,10 @@ use clickhouse::Row;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::moment::Range;
-use super::partitioning::{Partitioning, Unit, cut};
-use super::plan::{Facts, HourFacts, PartitionFacts};
-use super::road::Road;
+use super::dataset_run::DatasetRun;
+use super::partitioning::{CalendarUnit, Partitioning, cut};
+use super::plan::{HotInventory, HourFacts, PartitionFacts};
+use super::time_range::TimeRange;
 use mpsync_clickhouse::{Tier, ident};
 use mpsync_core::dataset::Window;
 use mpsync_core::error::Result;
@@ -26,7 +26,7 @@ pub(super) async fn hours(
     table: &str,
     time_column: &str,
     partitions: &[String],
-    unit: Unit,
+    unit: CalendarUnit,
 ) -> Result<Vec<HourFacts>> {
     // The first and the last time of a partition are in the parts' own indexes: no row is read for them. The times are
     // converted after the aggregation, or the indexes would not answer.
@@ -63,7 +63,7 @@ fn milliseconds(expression: &str) -> String {
 }
 
 /// Whether all rows that were counted are in one window.
-fn in_one_window(facts: &HourFacts, unit: Unit) -> bool {
+fn in_one_window(facts: &HourFacts, unit: CalendarUnit) -> bool {
     let window = |ms| unit.window_at(Timestamp::from_millisecond(ms).ok()?).ok();
     let first = window(facts.min_ms);
     first.is_some() && first == window(facts.max_ms)
@@ -82,7 +82,7 @@ async fn count_times(
         .await
         .map_err(|e| {
             tier.error(e)
-                .doing(format!("surveying {}", tier.table(table)))
+                .context(format!("surveying {}", tier.table(table)))
         })?;
     Ok(rows
         .into_iter()
@@ -96,24 +96,24 @@ async fn count_times(
 }
 
 /// How hot and cold are partitioned, from the live tables; where cold is not asked, from what the dataset says of it.
-pub(super) fn partitionings(road: &Road) -> Result<(Partitioning, Partitioning)> {
-    let time = &road.dataset.time_column;
-    let hot = &road.hot()?.schema;
-    let cold = if let Some(cold) = &road.cold {
+pub(super) fn partitionings(run: &DatasetRun) -> Result<(Partitioning, Partitioning)> {
+    let time = &run.dataset.time_column;
+    let hot = &run.hot()?.schema;
+    let cold = if let Some(cold) = &run.cold {
         let table = format!("{}.{}", cold.schema.database, cold.schema.table);
         Partitioning::parse(&cold.schema.partition_key, time, &table)?
     } else {
-        let text = &road.dataset.partition.cold;
-        Partitioning::parse(text, time, &format!("dataset {}, cold", road.dataset.name))?
+        let text = &run.dataset.partition.cold;
+        Partitioning::parse(text, time, &format!("dataset {}, cold", run.dataset.name))?
     };
     let table = format!("{}.{}", hot.database, hot.table);
     Ok((Partitioning::parse(&hot.partition_key, time, &table)?, cold))
 }
 
 /// Everything that a plan for the dataset needs to know. Partitions outside of the range are left out unread.
-pub(super) async fn survey(road: &Road, range: Range) -> Result<Facts> {
-    let hot = road.hot()?;
-    let (hot_partitioning, cold_partitioning) = partitionings(road)?;
+pub(super) async fn hot_inventory(run: &DatasetRun, range: TimeRange) -> Result<HotInventory> {
+    let hot = run.hot()?;
+    let (hot_partitioning, cold_partitioning) = partitionings(run)?;
     let table = &hot.schema.table;
     let mut partitions = hot.tier.partitions(table).await?;
     // A value that cannot be read is kept: the plan says what is wrong with it.
@@ -124,14 +124,14 @@ pub(super) async fn survey(road: &Road, range: Range) -> Result<Facts> {
     });
     let ids: Vec<_> = partitions.iter().map(|p| p.id.clone()).collect();
     let unit = cut(hot_partitioning, cold_partitioning);
-    let time_column = &road.dataset.time_column;
+    let time_column = &run.dataset.time_column;
     let hours = hours(&hot.tier, table, time_column, &ids, unit).await?;
     let archived = match span_of(&hours) {
-        Some(span) => road.archive.windows(&road.dataset.name, Some(span)).await?,
+        Some(span) => run.archive.windows(&run.dataset.name, Some(span)).await?,
         None => Vec::new(),
     };
-    Ok(Facts {
-        dataset: road.dataset.name.clone(),
+    Ok(HotInventory {
+        dataset: run.dataset.name.clone(),
         hot: hot_partitioning,
         cold: cold_partitioning,
         deletes: hot.schema.engine == "MergeTree" && hot.tier.cluster().is_none(),

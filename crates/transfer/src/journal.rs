@@ -2,7 +2,7 @@
 
 use object_store::path::Path;
 
-use super::task::{Entry, Standing};
+use super::task::{JournalEntry, JournalVerdict};
 use mpsync_archive::Archive;
 use mpsync_archive::layout::{numbered_file, tasks_folder};
 use mpsync_core::dataset::{DatasetName, Window};
@@ -21,16 +21,16 @@ pub(super) struct Newest {
     /// The highest number; 0 where there is no entry.
     pub(super) highest: u64,
     /// The entries that can be read, with their numbers.
-    pub(super) entries: Vec<(u64, Entry)>,
+    pub(super) entries: Vec<(u64, JournalEntry)>,
 }
 
 impl Newest {
     /// What they say of whether the window may be worked on.
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn verdict(&self) -> JournalVerdict {
         self.entries
             .iter()
-            .find_map(|(_, entry)| Standing::said_by(&entry.event))
-            .unwrap_or(Standing::Open)
+            .find_map(|(_, entry)| JournalVerdict::said_by(&entry.event))
+            .unwrap_or(JournalVerdict::Open)
     }
 }
 
@@ -44,7 +44,7 @@ impl Journal {
     }
 
     /// Writes an entry and gives its number.
-    pub(super) async fn write(&self, entry: &Entry) -> Result<u64> {
+    pub(super) async fn write(&self, entry: &JournalEntry) -> Result<u64> {
         let mut json = serde_json::to_vec(entry).map_err(|e| Error::malformed(e.to_string()))?;
         json.push(b'\n');
         self.archive.create_numbered(&self.folder, json).await
@@ -53,7 +53,7 @@ impl Journal {
     /// All entries that can be read, in order.
     ///
     /// One that cannot be read is history lost and nothing else: an attempt whose end is unknown is taken for asleep.
-    pub(super) async fn all(&self) -> Result<Vec<(u64, Entry)>> {
+    pub(super) async fn all(&self) -> Result<Vec<(u64, JournalEntry)>> {
         let mut newest = self.newest(|_, _| false).await?.entries;
         newest.reverse();
         Ok(newest)
@@ -62,7 +62,7 @@ impl Journal {
     /// The newest entries, until `enough` says of one that none before it is wanted.
     pub(super) async fn newest(
         &self,
-        mut enough: impl FnMut(u64, &Entry) -> bool,
+        mut enough: impl FnMut(u64, &JournalEntry) -> bool,
     ) -> Result<Newest> {
         let numbers = self.archive.numbers(&self.folder).await?;
         let mut newest = Newest {
@@ -72,7 +72,7 @@ impl Journal {
         for number in numbers.into_iter().rev() {
             let path = self.path(number);
             let entry = self.archive.read(&path).await?;
-            match entry.as_deref().map(serde_json::from_slice::<Entry>) {
+            match entry.as_deref().map(serde_json::from_slice::<JournalEntry>) {
                 Some(Ok(entry)) => {
                     let last = enough(number, &entry);
                     newest.entries.push((number, entry));
@@ -89,7 +89,7 @@ impl Journal {
 
     /// The newest entries down to the one that says whether the window may be worked on.
     pub(super) async fn decisive(&self) -> Result<Newest> {
-        self.newest(|_, entry| Standing::said_by(&entry.event).is_some())
+        self.newest(|_, entry| JournalVerdict::said_by(&entry.event).is_some())
             .await
     }
 

@@ -6,38 +6,38 @@
 //! again ends in the same state.
 
 mod batch;
-mod calendar;
+mod dataset_run;
 mod deletion;
+mod drive;
 mod erase;
-mod evidence;
 mod evolution;
 mod export;
 mod gc;
 mod holdings;
+mod hot_inventory;
 mod journal;
 mod load;
-mod moment;
 mod partitioning;
 mod plan;
 mod proof;
+mod proof_cache;
 mod repair;
 mod report;
 mod requests;
 mod retention;
-mod road;
+mod row_deduplicator;
 mod rows;
 mod rows_body;
 mod runner;
 mod seal;
-mod sift;
 mod staging;
 mod stream;
-mod survey;
 mod task;
 pub mod tasks;
-mod turn;
+mod time_range;
 mod verify;
-mod window;
+mod window_attempt;
+mod window_status;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -47,26 +47,30 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-pub use calendar::{Calendar, Seen, WindowStage, WindowStanding, gap_before, held_in_hot};
-pub use gc::{Item, Kept, Kind, SWEPT_AGE, Sweep, gc};
-pub use moment::{Range, parse_age, parse_moment};
-pub use plan::{Cleanup, CleanupPolicy, Due, Plan, PlannedPartition, PlannedWindow};
+pub use gc::{KeptItem, SWEPT_AGE, Sweep, SweepItem, SweepKind, gc};
+pub use plan::{Cleanup, CleanupPolicy, Due, PlannedPartition, PlannedWindow, TransferPlan};
 pub use repair::{Repaired, Repairs, Unrepaired, repair};
-pub use report::{DatasetReport, PartitionReport, Report, WindowReport, describe_plan};
+pub use report::{
+    DatasetTransferReport, PartitionReport, TransferReport, WindowReport, describe_plan,
+};
 pub use requests::{OpenRequest, Wish, dataset_of, open_requests, submit};
-pub use retention::{LeavingReport, Place, PlannedLeaving, Retention};
-pub use task::{Entry, Event, Stage, Status};
+pub use retention::{ExpiryReport, ExpiryTier, PlannedExpiry, Retention};
+pub use task::{Event, JournalEntry, Stage, Status};
+pub use time_range::{TimeRange, parse_age, parse_time};
 pub use verify::{Against, VerifyReport, verify};
+pub use window_status::{
+    HotObservations, WindowStage, WindowStatus, WindowStatusReader, gap_before, held_in_hot,
+};
 
-use evidence::Evidence;
-use mpsync_archive::{Archive, Filter, Observer};
+use dataset_run::{DatasetRun, TierTable};
+use mpsync_archive::{Archive, LeaseWatcher, RowFilter};
 use mpsync_clickhouse::Tier;
 use mpsync_clickhouse::TierConfig;
 use mpsync_config::SyncConfig;
 use mpsync_core::dataset::Dataset;
 use mpsync_core::error::{Cause, Error, Result};
 use mpsync_core::progress::Progress;
-use road::{Road, Side};
+use proof_cache::ProofCache;
 use runner::Runner;
 
 /// How far windows are driven, and from where.
@@ -93,7 +97,7 @@ impl Goal {
 
 /// Who asked for a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum RunTrigger {
     /// The schedule, or a person who named no time: windows that halted are left alone until somebody says otherwise, and
     /// a sync first does what was submitted.
     Routine,
@@ -117,20 +121,20 @@ pub struct TransferContext {
     /// Cancelled when the run is to end where it stands.
     pub shutdown: CancellationToken,
     /// What has been seen of other workers' leases: one for as long as the process runs.
-    pub observer: Observer,
+    pub watcher: LeaseWatcher,
 }
 
 /// What a run is to do.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct TransferRequest {
     /// How far windows are driven.
     pub goal: Goal,
     /// Who asked for it.
-    pub origin: Origin,
+    pub origin: RunTrigger,
     /// Over which event time.
-    pub range: Range,
+    pub range: TimeRange,
     /// Only some exchanges or symbols: recorded in the manifest, and never cleaned.
-    pub filter: Option<Filter>,
+    pub filter: Option<RowFilter>,
     /// Whether proven partitions are cleaned out of hot.
     pub cleanup: CleanupPolicy,
     /// What leaves cold and the archive after that, because of its age.
@@ -145,14 +149,14 @@ pub struct Request {
     pub now: Timestamp,
 }
 
-impl Request {
+impl TransferRequest {
     /// A request for everything that is due, as the configuration says; nothing is cleaned.
     #[must_use]
     pub fn new(goal: Goal, sync: &SyncConfig) -> Self {
         Self {
             goal,
-            origin: Origin::Routine,
-            range: Range::default(),
+            origin: RunTrigger::Routine,
+            range: TimeRange::default(),
             filter: None,
             cleanup: CleanupPolicy::Off,
             retention: Retention::default(),
@@ -185,18 +189,22 @@ impl Request {
     }
 }
 
-impl Road {
+impl DatasetRun {
     /// Looks at the dataset's tables, and refuses what cannot be transferred with proof.
-    async fn open(context: &TransferContext, dataset: &Dataset, request: &Request) -> Result<Self> {
-        let side = async |tier: &Tier| {
+    async fn open(
+        context: &TransferContext,
+        dataset: &Dataset,
+        request: &TransferRequest,
+    ) -> Result<Self> {
+        let tier_table = async |tier: &Tier| {
             let schema = tier.describe_existing(&dataset.table).await?;
             schema.check_transferable()?;
-            Ok::<_, Error>(Side {
+            Ok::<_, Error>(TierTable {
                 tier: tier.clone(),
                 schema,
             })
         };
-        let mut road = Self {
+        let mut run = Self {
             dataset: dataset.clone(),
             hot: None,
             hot_version: String::new(),
@@ -205,21 +213,21 @@ impl Road {
             filter: request.filter.clone(),
             holder: holder(),
             progress: context.progress.clone(),
-            evidence: Evidence::default(),
+            proof_cache: ProofCache::default(),
         };
         if request.goal != Goal::Import {
-            let hot = side(&context.hot).await?;
+            let hot = tier_table(&context.hot).await?;
             rows::check_filter(&hot.schema, request.filter.as_ref())?;
-            road.hot_version = context.hot.ping().await?;
-            road.hot = Some(hot);
+            run.hot_version = context.hot.ping().await?;
+            run.hot = Some(hot);
         }
         if request.goal == Goal::Import {
             context.cold.apply_schema(&[dataset]).await?;
         }
         if request.goal != Goal::Export {
-            road.cold = Some(side(&context.cold).await?);
+            run.cold = Some(tier_table(&context.cold).await?);
         }
-        Ok(road)
+        Ok(run)
     }
 }
 
@@ -241,7 +249,10 @@ pub fn holder() -> String {
 }
 
 /// What a run would do, dataset by dataset. Changes nothing.
-pub async fn plan(context: &TransferContext, request: &Request) -> Result<Vec<Plan>> {
+pub async fn plan(
+    context: &TransferContext,
+    request: &TransferRequest,
+) -> Result<Vec<TransferPlan>> {
     let mut plans = Vec::new();
     for dataset in &context.datasets {
         plans.push(plan_one(context, dataset, request).await?);
@@ -249,23 +260,31 @@ pub async fn plan(context: &TransferContext, request: &Request) -> Result<Vec<Pl
     Ok(plans)
 }
 
-async fn plan_one(context: &TransferContext, dataset: &Dataset, request: &Request) -> Result<Plan> {
+async fn plan_one(
+    context: &TransferContext,
+    dataset: &Dataset,
+    request: &TransferRequest,
+) -> Result<TransferPlan> {
     if request.goal == Goal::Import {
         let windows = archived_windows(context, dataset, request).await?;
-        return Ok(Plan::of_archived(&dataset.name, windows));
+        return Ok(TransferPlan::of_archived(&dataset.name, windows));
     }
-    let road = Road::open(context, dataset, request).await?;
-    let facts = survey::survey(&road, request.range).await?;
-    let mut plan = due(&road, &facts, request).await?;
-    plan.leaving = retention::plan(&road, request).await?;
+    let run = DatasetRun::open(context, dataset, request).await?;
+    let facts = hot_inventory::hot_inventory(&run, request.range).await?;
+    let mut plan = due(&run, &facts, request).await?;
+    plan.expiries = retention::plan(&run, request).await?;
     Ok(plan)
 }
 
 /// What is due of a dataset, no more than one run takes.
-async fn due(road: &Road, facts: &plan::Facts, request: &Request) -> Result<Plan> {
+async fn due(
+    run: &DatasetRun,
+    facts: &plan::HotInventory,
+    request: &TransferRequest,
+) -> Result<TransferPlan> {
     let mut plan = plan::plan(facts, request.range, request.due())?;
     if let Some(hours) = request.batch_hours {
-        batch::limit(&road.archive, &mut plan, hours).await?;
+        batch::limit(&run.archive, &mut plan, hours).await?;
     }
     Ok(plan)
 }
@@ -273,7 +292,7 @@ async fn due(road: &Road, facts: &plan::Facts, request: &Request) -> Result<Plan
 async fn archived_windows(
     context: &TransferContext,
     dataset: &Dataset,
-    request: &Request,
+    request: &TransferRequest,
 ) -> Result<Vec<mpsync_core::dataset::Window>> {
     let windows = context
         .archive
@@ -289,12 +308,12 @@ async fn archived_windows(
 /// ([`Report::take_failure`]).
 ///
 /// Cancelling [`TransferContext::shutdown`] ends it where it stands; starting it again goes on from there.
-pub async fn run(context: &TransferContext, request: &Request) -> Report {
+pub async fn run(context: &TransferContext, request: &TransferRequest) -> TransferReport {
     let started = Instant::now();
     let permits = Arc::new(Semaphore::new(request.jobs.max(1)));
-    let mut report = Report::default();
-    if request.goal == Goal::Sync && request.origin == Origin::Routine {
-        take_up(context, request, &permits, &mut report).await;
+    let mut report = TransferReport::default();
+    if request.goal == Goal::Sync && request.origin == RunTrigger::Routine {
+        run_requests(context, request, &permits, &mut report).await;
     }
     for dataset in &context.datasets {
         let of_dataset = report_one(context, dataset, request, &permits).await;
@@ -305,11 +324,11 @@ pub async fn run(context: &TransferContext, request: &Request) -> Report {
 }
 
 /// Does what people submitted, for the datasets of this run. What could not be done stays for the next run.
-async fn take_up(
+async fn run_requests(
     context: &TransferContext,
-    request: &Request,
+    request: &TransferRequest,
     permits: &Arc<Semaphore>,
-    report: &mut Report,
+    report: &mut TransferReport,
 ) {
     let open = match requests::open_requests(&context.archive).await {
         Ok(open) => open,
@@ -324,8 +343,8 @@ async fn take_up(
         else {
             continue;
         };
-        let asked = Request {
-            origin: Origin::Explicit,
+        let asked = TransferRequest {
+            origin: RunTrigger::Explicit,
             range: open.wish.range(),
             filter: open.wish.filter(),
             batch_hours: None,
@@ -349,14 +368,14 @@ async fn take_up(
 async fn report_one(
     context: &TransferContext,
     dataset: &Dataset,
-    request: &Request,
+    request: &TransferRequest,
     permits: &Arc<Semaphore>,
-) -> DatasetReport {
+) -> DatasetTransferReport {
     let begun = Instant::now();
-    let mut report = DatasetReport::new(dataset.name.clone());
+    let mut report = DatasetTransferReport::new(dataset.name.clone());
     let done = run_one(context, dataset, request, permits, &mut report).await;
     report.error = done
-        .map_err(|e| e.doing(format!("dataset {}", dataset.name)))
+        .map_err(|e| e.context(format!("dataset {}", dataset.name)))
         .err();
     report.seconds = begun.elapsed().as_secs_f64();
     report
@@ -365,9 +384,9 @@ async fn report_one(
 async fn run_one(
     context: &TransferContext,
     dataset: &Dataset,
-    request: &Request,
+    request: &TransferRequest,
     permits: &Arc<Semaphore>,
-    report: &mut DatasetReport,
+    report: &mut DatasetTransferReport,
 ) -> Result<()> {
     if context.shutdown.is_cancelled() {
         return Err(Error::new(Cause::Interrupted));
@@ -380,10 +399,10 @@ async fn run_one(
         return Ok(());
     }
     let runner = Runner {
-        road: Arc::new(Road::open(context, dataset, request).await?),
+        run: Arc::new(DatasetRun::open(context, dataset, request).await?),
         goal: request.goal,
         origin: request.origin,
-        observer: context.observer.clone(),
+        watcher: context.watcher.clone(),
         permits: Arc::clone(permits),
         cleanups: Arc::new(Semaphore::new(request.jobs.max(1))),
         shutdown: context.shutdown.clone(),
@@ -392,9 +411,9 @@ async fn run_one(
         context.progress.expect(archived.len() as u64);
         report.windows = runner.windows(archived).await?;
     } else {
-        recover_sealed(&runner, request, report).await?;
-        let facts = survey::survey(&runner.road, request.range).await?;
-        let plan = due(&runner.road, &facts, request).await?;
+        recover_set_aside(&runner, request, report).await?;
+        let facts = hot_inventory::hot_inventory(&runner.run, request.range).await?;
+        let plan = due(&runner.run, &facts, request).await?;
         report.young = plan.young;
         report.postponed = plan.postponed;
         let cleanups: usize = plan
@@ -419,63 +438,65 @@ async fn run_one(
             )));
         }
     }
-    let leaving = retention::run(&runner.road, &runner.observer, request, &mut report.leaving);
-    match runner.shutdown.run_until_cancelled(leaving).await {
+    let expiry = retention::run(&runner.run, &runner.watcher, request, &mut report.expiries);
+    match runner.shutdown.run_until_cancelled(expiry).await {
         Some(done) => done?,
         None => return Err(Error::new(Cause::Interrupted)),
     }
-    count_rows(&runner.road, report).await
+    count_rows(&runner.run, report).await
 }
 
 /// Finishes, or gives back to hot, what an interrupted cleanup left in sealed tables; what a living worker is cleaning is
 /// left to it.
-async fn recover_sealed(
+async fn recover_set_aside(
     runner: &Runner,
-    request: &Request,
-    report: &mut DatasetReport,
+    request: &TransferRequest,
+    report: &mut DatasetTransferReport,
 ) -> Result<()> {
-    let road = &runner.road;
-    for sealed in seal::sealed_tables(road).await? {
-        if !request.range.touches(sealed.span) {
+    let run = &runner.run;
+    for aside_table in seal::tables_set_aside_from_hot(run).await? {
+        if !request.range.touches(aside_table.span) {
             continue;
         }
-        let what = format!("{} recovering {}", road.dataset.name, sealed.span);
-        let task = road.task(sealed.span);
-        let work = road.progress.begin_task(what, task.clone());
-        road.progress.expect(1);
-        let finish = plan::may_clean(sealed.span, request.due());
+        let what = format!("{} recovering {}", run.dataset.name, aside_table.span);
+        let task = run.task(aside_table.span);
+        let work = run.progress.begin_task(what, task.clone());
+        run.progress.expect(1);
+        let finish = plan::may_clean(aside_table.span, request.due());
         let mut of_partition = PartitionReport {
-            span: Some(sealed.span),
+            span: Some(aside_table.span),
             cleaned_rows: 0,
             kept: None,
             error: None,
         };
-        let recovered = seal::recover(road, &runner.observer, &sealed, finish, &work);
+        let recovered = seal::recover(run, &runner.watcher, &aside_table, finish, &work);
         match recovered.instrument(task).await {
             Ok(None) => continue,
             Ok(Some(cleaned)) => {
-                runner::take_cleaned(&mut of_partition, &mut report.windows, cleaned);
+                runner::record_cleaned(&mut of_partition, &mut report.windows, cleaned);
             }
             Err(e) if matches!(e.cause(), Cause::Busy(_)) => {
-                tracing::info!(table = %sealed.table, reason = %e, "another worker is cleaning");
+                tracing::info!(table = %aside_table.table, reason = %e, "another worker is cleaning");
                 continue;
             }
-            Err(e) => of_partition.error = Some(e.doing(format!("recovering {}", sealed.table))),
+            Err(e) => {
+                of_partition.error = Some(e.context(format!("recovering {}", aside_table.table)))
+            }
         }
         report.partitions.push(of_partition);
     }
     Ok(())
 }
 
-async fn count_rows(road: &Road, report: &mut DatasetReport) -> Result<()> {
-    let count = async |side: &Option<Side>| match side {
+async fn count_rows(run: &DatasetRun, report: &mut DatasetTransferReport) -> Result<()> {
+    let count = async |tier_table: &Option<TierTable>| match tier_table {
         None => Ok(None),
-        Some(side) => {
-            let partitions = side.tier.partitions(&side.schema.table).await?;
+        Some(tier_table) => {
+            let partitions = tier_table.tier.partitions(&tier_table.schema.table).await?;
             Ok::<_, Error>(Some(partitions.iter().map(|p| p.rows).sum()))
         }
     };
-    report.hot_rows = count(&road.hot).await?;
-    report.cold_rows = count(&road.cold).await?;
+    report.hot_rows = count(&run.hot).await?;
+    report.cold_rows = count(&run.cold).await?;
     Ok(())
 }

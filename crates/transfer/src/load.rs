@@ -1,14 +1,14 @@
 //! Archive → cold: the generations that cold does not hold, through a staging table, whole or not at all.
 
+use super::dataset_run::{DatasetRun, total};
 use super::holdings::held_generations;
 use super::proof;
-use super::road::{Road, total};
 use super::rows::check_takes;
 use super::staging::{self, Purpose};
 use super::task::{Event, may_be_asleep};
-use super::turn::Turn;
+use super::window_attempt::WindowAttempt;
 use mpsync_archive::Manifest;
-use mpsync_clickhouse::Parts;
+use mpsync_clickhouse::PartSet;
 use mpsync_core::dataset::Window;
 use mpsync_core::error::{Error, Result};
 use mpsync_core::fingerprint::Fingerprint;
@@ -19,57 +19,57 @@ use mpsync_core::progress::Work;
 ///
 /// When it returns `false`, cold holds exactly the generations: that is the proof of this side.
 pub(super) async fn load(
-    road: &Road,
+    run: &DatasetRun,
     window: Window,
     generations: &[Manifest],
     fresh: bool,
-    turn: &mut Turn<'_>,
+    window_attempt: &mut WindowAttempt<'_>,
     work: &Work,
 ) -> Result<bool> {
-    let cold = road.cold()?;
+    let cold = run.cold()?;
     if let Some(first) = generations.first() {
         check_takes(&cold.schema, &first.schema.columns)?;
     }
     work.step("asking cold", 0);
-    if holds_what_was_moved(road, window, generations).await? {
+    if holds_what_was_moved(run, window, generations).await? {
         return Ok(false);
     }
     // What an attempt left that ended between its move and its clean-up is swept even where nothing is to be loaded.
     if !fresh
-        && missing(road, window, generations).await?.1.is_empty()
+        && missing(run, window, generations).await?.1.is_empty()
         && !staging::left_behind(&cold.tier, &cold.schema.table, window).await?
     {
         return Ok(false);
     }
-    let attempt = turn.attempt().await?;
-    let asleep = may_be_asleep(attempt, &turn.journal().await?);
+    let attempt = window_attempt.attempt().await?;
+    let asleep = may_be_asleep(attempt, &window_attempt.journal().await?);
     staging::fence(&cold.tier, &cold.schema.table, window, attempt, &asleep).await?;
-    turn.note(Event::Fenced).await?;
+    window_attempt.record(Event::Fenced).await?;
     // Only now is the answer final: nobody else can add to this window any more.
-    let (held, missing) = missing(road, window, generations).await?;
+    let (held, missing) = missing(run, window, generations).await?;
     if missing.is_empty() {
         return Ok(false);
     }
     let table = staging::name(&cold.schema.table, Purpose::Stage, window, attempt);
     work.step("loading", total(&missing).rows);
     staging::create_like(cold, &table).await?;
-    let filled = staging::fill(road, cold, &table, &missing, work).await;
+    let filled = staging::fill(run, cold, &table, &missing, work).await;
     staging::keep_if_filled(&cold.tier, &table, filled).await?;
     work.step("moving", 0);
     // A move adds: an attempt that slept until its successor had done the same, and until what kept it out was swept, must
     // not make another.
-    if let Err(e) = turn.check_held().await {
+    if let Err(e) = window_attempt.check_held().await {
         return staging::keep_if_filled(&cold.tier, &table, Err(e))
             .await
             .map(|()| false);
     }
-    let moved = move_into_cold(road, &table, window, total(&missing), work).await?;
+    let moved = move_into_cold(run, &table, window, total(&missing), work).await?;
     cold.tier.drop_table(&table).await?;
     // Not before the table is gone: whoever knows what was moved does not look for tables that are left.
     if let Some(parts) = moved
         && held.rows == 0
     {
-        road.evidence.note_loaded(window, parts, generations);
+        run.proof_cache.record_loaded(window, parts, generations);
     }
     Ok(true)
 }
@@ -77,32 +77,32 @@ pub(super) async fn load(
 /// Whether cold's rows of the window are those that this run proved in a staging table and moved: its parts are all there,
 /// and cold counts no other rows in the window.
 async fn holds_what_was_moved(
-    road: &Road,
+    run: &DatasetRun,
     window: Window,
     generations: &[Manifest],
 ) -> Result<bool> {
-    let Some(moved) = road.evidence.loaded(window, generations) else {
+    let Some(moved) = run.proof_cache.loaded(window, generations) else {
         return Ok(false);
     };
-    let cold = road.cold()?;
+    let cold = run.cold()?;
     let (engine, table) = (&cold.schema.engine, &cold.schema.table);
     let now = cold.tier.parts(engine, table, moved.partition()).await?;
     if !now.is_some_and(|now| now.contain(&moved)) {
         return Ok(false);
     }
-    let counted = road.window_rows(cold, window).count().await?;
+    let counted = run.window_rows(cold, window).count().await?;
     Ok(counted == total(generations).rows)
 }
 
 /// What cold holds of the window, and the generations that it does not; an integrity error where what it holds is no choice
 /// of generations.
 async fn missing(
-    road: &Road,
+    run: &DatasetRun,
     window: Window,
     generations: &[Manifest],
 ) -> Result<(Fingerprint, Vec<Manifest>)> {
-    let cold = road.cold()?;
-    let rows = road.window_rows(cold, window);
+    let cold = run.cold()?;
+    let rows = run.window_rows(cold, window);
     let held = match generations.first() {
         Some(first) => rows.fingerprint(&first.schema.columns).await?,
         None => Fingerprint {
@@ -123,13 +123,13 @@ async fn missing(
 /// Moves the staging table's one partition into cold: atomic, and additive. Gives the parts that were moved, where they tell
 /// what they hold.
 async fn move_into_cold(
-    road: &Road,
+    run: &DatasetRun,
     staging: &str,
     window: Window,
     expected: Fingerprint,
     work: &Work,
-) -> Result<Option<Parts>> {
-    let cold = road.cold()?;
+) -> Result<Option<PartSet>> {
+    let cold = run.cold()?;
     let engine = &cold.schema.engine;
     let parts = cold.tier.parts(engine, staging, None).await?;
     let partitions = cold.tier.partitions(staging).await?;
@@ -139,7 +139,7 @@ async fn move_into_cold(
             partitions.len(),
             cold.tier.table(&cold.schema.table)
         ))
-        .hint("partition cold no finer than when the window was archived"));
+        .with_hint("partition cold no finer than when the window was archived"));
     };
     if partition.rows != expected.rows {
         return Err(Error::integrity(format!(

@@ -10,7 +10,7 @@ use mpsync_core::error::{Error, Result};
 
 /// A span of the calendar in UTC. Finer ones come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Unit {
+pub(super) enum CalendarUnit {
     /// `toStartOfHour`.
     Hour,
     /// `toDate`, `toYYYYMMDD`, `toStartOfDay`.
@@ -19,7 +19,7 @@ pub(super) enum Unit {
     Month,
 }
 
-impl fmt::Display for Unit {
+impl fmt::Display for CalendarUnit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Hour => "hour",
@@ -29,7 +29,7 @@ impl fmt::Display for Unit {
     }
 }
 
-impl Unit {
+impl CalendarUnit {
     /// The span of this unit in which the moment lies.
     pub(super) fn window_at(self, moment: Timestamp) -> Result<Window> {
         let at = TimeZone::UTC.to_datetime(moment);
@@ -56,7 +56,7 @@ impl Unit {
 
 /// How a table is partitioned: by a unit of its time column, or not at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Partitioning(pub(super) Option<Unit>);
+pub(super) struct Partitioning(pub(super) Option<CalendarUnit>);
 
 impl Partitioning {
     /// Reads a `PARTITION BY` expression; `table` names the table in errors.
@@ -76,16 +76,16 @@ impl Partitioning {
             .and_then(|call| call.split_once('('))
             .filter(|(_, argument)| argument.split(',').next() == Some(time_column))
             .and_then(|(function, _)| match function {
-                "toStartOfHour" => Some(Unit::Hour),
-                "toDate" | "toDate32" | "toYYYYMMDD" | "toStartOfDay" => Some(Unit::Day),
-                "toYYYYMM" | "toStartOfMonth" => Some(Unit::Month),
+                "toStartOfHour" => Some(CalendarUnit::Hour),
+                "toDate" | "toDate32" | "toYYYYMMDD" | "toStartOfDay" => Some(CalendarUnit::Day),
+                "toYYYYMM" | "toStartOfMonth" => Some(CalendarUnit::Month),
                 _ => None,
             });
         unit.map(|unit| Self(Some(unit))).ok_or_else(|| {
             Error::schema(format!(
                 "table {table} is partitioned by `{expression}`, from which no windows of {time_column} can be cut"
             ))
-            .hint("partition it by toStartOfHour, toDate or toYYYYMM of its time column, or not at all")
+            .with_hint("partition it by toStartOfHour, toDate or toYYYYMM of its time column, or not at all")
         })
     }
 
@@ -119,11 +119,11 @@ impl Partitioning {
 /// The unit by which windows are cut: the finer of both tiers' partitionings, so that a window lies within one partition
 /// of each; the hour where neither is partitioned.
 #[must_use]
-pub(super) fn cut(hot: Partitioning, cold: Partitioning) -> Unit {
+pub(super) fn cut(hot: Partitioning, cold: Partitioning) -> CalendarUnit {
     match (hot.0, cold.0) {
         (Some(hot), Some(cold)) => hot.min(cold),
         (Some(unit), None) | (None, Some(unit)) => unit,
-        (None, None) => Unit::Hour,
+        (None, None) => CalendarUnit::Hour,
     }
 }
 
@@ -165,10 +165,10 @@ mod tests {
     #[test]
     fn the_usual_partition_keys_are_understood_and_others_refused_by_name() {
         for (expression, unit) in [
-            ("toStartOfHour(timestamp)", Some(Unit::Hour)),
-            ("toDate(`timestamp`)", Some(Unit::Day)),
-            ("toYYYYMMDD(timestamp)", Some(Unit::Day)),
-            ("toYYYYMM(timestamp, 'UTC')", Some(Unit::Month)),
+            ("toStartOfHour(timestamp)", Some(CalendarUnit::Hour)),
+            ("toDate(`timestamp`)", Some(CalendarUnit::Day)),
+            ("toYYYYMMDD(timestamp)", Some(CalendarUnit::Day)),
+            ("toYYYYMM(timestamp, 'UTC')", Some(CalendarUnit::Month)),
             ("", None),
             ("tuple()", None),
         ] {
@@ -190,20 +190,26 @@ mod tests {
     fn a_partitions_value_is_its_span() {
         let span = |unit, value| Partitioning(Some(unit)).span(value).map(Option::unwrap);
         assert_eq!(
-            span(Unit::Hour, "2026-01-01 05:00:00").unwrap(),
+            span(CalendarUnit::Hour, "2026-01-01 05:00:00").unwrap(),
             window("2026-01-01T05")
         );
-        assert_eq!(span(Unit::Day, "2026-01-01").unwrap(), window("2026-01-01"));
-        assert_eq!(span(Unit::Day, "20260101").unwrap(), window("2026-01-01"));
+        assert_eq!(
+            span(CalendarUnit::Day, "2026-01-01").unwrap(),
+            window("2026-01-01")
+        );
+        assert_eq!(
+            span(CalendarUnit::Day, "20260101").unwrap(),
+            window("2026-01-01")
+        );
         let february = window("2026-02-01T00:00:00Z_2026-03-01T00:00:00Z");
-        assert_eq!(span(Unit::Month, "202602").unwrap(), february);
-        assert_eq!(span(Unit::Month, "2026-02-01").unwrap(), february);
+        assert_eq!(span(CalendarUnit::Month, "202602").unwrap(), february);
+        assert_eq!(span(CalendarUnit::Month, "2026-02-01").unwrap(), february);
         for (unit, value) in [
-            (Unit::Hour, "2026-01-01 05:30:00"),
-            (Unit::Day, "2026-01-01 05:00:00"),
-            (Unit::Month, "2026-01-02"),
-            (Unit::Day, "tuple()"),
-            (Unit::Day, "20261301"),
+            (CalendarUnit::Hour, "2026-01-01 05:30:00"),
+            (CalendarUnit::Day, "2026-01-01 05:00:00"),
+            (CalendarUnit::Month, "2026-01-02"),
+            (CalendarUnit::Day, "tuple()"),
+            (CalendarUnit::Day, "20261301"),
         ] {
             assert!(span(unit, value).is_err(), "{value}");
         }
@@ -213,10 +219,22 @@ mod tests {
     #[test]
     fn windows_are_cut_at_the_finer_of_both_and_by_the_hour_where_neither_is() {
         let by = |unit| Partitioning(Some(unit));
-        assert_eq!(cut(by(Unit::Hour), by(Unit::Day)), Unit::Hour);
-        assert_eq!(cut(by(Unit::Month), by(Unit::Day)), Unit::Day);
-        assert_eq!(cut(Partitioning(None), by(Unit::Day)), Unit::Day);
-        assert_eq!(cut(Partitioning(None), Partitioning(None)), Unit::Hour);
+        assert_eq!(
+            cut(by(CalendarUnit::Hour), by(CalendarUnit::Day)),
+            CalendarUnit::Hour
+        );
+        assert_eq!(
+            cut(by(CalendarUnit::Month), by(CalendarUnit::Day)),
+            CalendarUnit::Day
+        );
+        assert_eq!(
+            cut(Partitioning(None), by(CalendarUnit::Day)),
+            CalendarUnit::Day
+        );
+        assert_eq!(
+            cut(Partitioning(None), Partitioning(None)),
+            CalendarUnit::Hour
+        );
     }
 
     #[test]
@@ -242,9 +260,12 @@ mod tests {
     fn a_moment_lies_in_the_window_of_its_unit() {
         let moment: Timestamp = "2026-02-28T23:59:59.999Z".parse().unwrap();
         for (unit, id) in [
-            (Unit::Hour, "2026-02-28T23"),
-            (Unit::Day, "2026-02-28"),
-            (Unit::Month, "2026-02-01T00:00:00Z_2026-03-01T00:00:00Z"),
+            (CalendarUnit::Hour, "2026-02-28T23"),
+            (CalendarUnit::Day, "2026-02-28"),
+            (
+                CalendarUnit::Month,
+                "2026-02-01T00:00:00Z_2026-03-01T00:00:00Z",
+            ),
         ] {
             assert_eq!(unit.window_at(moment).unwrap(), window(id));
         }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::moment::Range;
-use super::partitioning::{Partitioning, Unit, cut};
-use super::retention::PlannedLeaving;
+use super::partitioning::{CalendarUnit, Partitioning, cut};
+use super::retention::PlannedExpiry;
+use super::time_range::TimeRange;
 use mpsync_core::dataset::{DatasetName, Window};
 use mpsync_core::error::{Error, Result};
 
@@ -57,7 +57,7 @@ pub(super) struct PartitionFacts {
 
 /// What a dataset's tables are and hold, as far as a plan needs it.
 #[derive(Debug, Clone)]
-pub(super) struct Facts {
+pub(super) struct HotInventory {
     /// The dataset.
     pub(super) dataset: DatasetName,
     /// How hot is partitioned.
@@ -112,7 +112,7 @@ pub struct PlannedPartition {
 
 /// What a run will do for one dataset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Plan {
+pub struct TransferPlan {
     /// The dataset.
     pub dataset: DatasetName,
     /// Partitions with windows that are due, oldest first.
@@ -125,10 +125,11 @@ pub struct Plan {
     pub halted: Vec<String>,
     /// What is past its retention in cold and in the archive.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub leaving: Vec<PlannedLeaving>,
+    #[serde(rename = "leaving")]
+    pub expiries: Vec<PlannedExpiry>,
 }
 
-impl Plan {
+impl TransferPlan {
     /// The plan of an import: windows that the archive holds.
     pub(super) fn of_archived(dataset: &DatasetName, windows: Vec<Window>) -> Self {
         let partition = |window| PlannedPartition {
@@ -147,7 +148,7 @@ impl Plan {
             young: 0,
             postponed: 0,
             halted: Vec::new(),
-            leaving: Vec::new(),
+            expiries: Vec::new(),
         }
     }
 
@@ -180,15 +181,15 @@ impl Plan {
 ///
 /// A partition whose rows lie outside of what its value says is put aside as halted, and the others go on. An archive
 /// that was cut otherwise is refused as a whole: a window that overlaps an archived one would archive rows twice.
-pub(super) fn plan(facts: &Facts, range: Range, due: Due) -> Result<Plan> {
+pub(super) fn plan(facts: &HotInventory, range: TimeRange, due: Due) -> Result<TransferPlan> {
     let unit = cut(facts.hot, facts.cold);
-    let mut plan = Plan {
+    let mut plan = TransferPlan {
         dataset: facts.dataset.clone(),
         partitions: Vec::new(),
         young: 0,
         postponed: 0,
         halted: Vec::new(),
-        leaving: Vec::new(),
+        expiries: Vec::new(),
     };
     for partition in &facts.partitions {
         match plan_partition(facts, partition, unit, range, due) {
@@ -208,10 +209,10 @@ pub(super) fn plan(facts: &Facts, range: Range, due: Due) -> Result<Plan> {
 }
 
 fn plan_partition(
-    facts: &Facts,
+    facts: &HotInventory,
     partition: &PartitionFacts,
-    unit: Unit,
-    range: Range,
+    unit: CalendarUnit,
+    range: TimeRange,
     due: Due,
 ) -> Result<(Option<PlannedPartition>, u64)> {
     let span = facts.hot.span(&partition.value)?;
@@ -255,7 +256,7 @@ fn plan_partition(
 pub(super) fn windows_of<'a>(
     hours: impl Iterator<Item = &'a HourFacts>,
     span: Option<Window>,
-    unit: Unit,
+    unit: CalendarUnit,
     value: &str,
 ) -> Result<BTreeMap<Window, u64>> {
     let mut windows = BTreeMap::new();
@@ -274,7 +275,7 @@ pub(super) fn windows_of<'a>(
             return Err(Error::integrity(format!(
                 "partition `{value}` should hold {span}, but has rows from {min} to {max}"
             ))
-            .hint("a 32-bit partition key wraps beyond 2106, and a time zone other than UTC shifts it; nothing of this partition is moved"));
+            .with_hint("a 32-bit partition key wraps beyond 2106, and a time zone other than UTC shifts it; nothing of this partition is moved"));
         }
         let window = unit.window_at(min)?;
         if !window.contains(max) {
@@ -343,7 +344,7 @@ pub(super) fn may_clean(span: Window, due: Due) -> bool {
 }
 
 /// Refuses a window that overlaps an archived one without being the same.
-fn refuse_overlap(facts: &Facts, window: Window) -> Result<()> {
+fn refuse_overlap(facts: &HotInventory, window: Window) -> Result<()> {
     let other = facts
         .archived
         .iter()
@@ -354,7 +355,7 @@ fn refuse_overlap(facts: &Facts, window: Window) -> Result<()> {
             "dataset {} would be cut into {window}, but the archive holds {archived}: its rows would be archived twice",
             facts.dataset
         ))
-        .hint("the partitioning of hot or cold has changed since; set it back for this span, or start another archive")),
+        .with_hint("the partitioning of hot or cold has changed since; set it back for this span, or start another archive")),
     }
 }
 

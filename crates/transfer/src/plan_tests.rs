@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn facts(hot: Option<Unit>, cold: Option<Unit>) -> Facts {
-    Facts {
+fn facts(hot: Option<CalendarUnit>, cold: Option<CalendarUnit>) -> HotInventory {
+    HotInventory {
         dataset: "trades".parse().unwrap(),
         hot: Partitioning(hot),
         cold: Partitioning(cold),
@@ -19,7 +19,7 @@ fn at(text: &str) -> Timestamp {
 }
 
 /// A partition of these hours, each with ten rows.
-fn with(mut facts: Facts, value: &str, hours: &[&str]) -> Facts {
+fn with(mut facts: HotInventory, value: &str, hours: &[&str]) -> HotInventory {
     facts.partitions.push(PartitionFacts {
         id: value.into(),
         value: value.into(),
@@ -44,23 +44,23 @@ fn due(now: &str, cleanup: CleanupPolicy) -> Due {
     }
 }
 
-fn ids(plan: &Plan) -> Vec<String> {
+fn ids(plan: &TransferPlan) -> Vec<String> {
     plan.windows().map(|w| w.window.id()).collect()
 }
 
 #[test]
 fn windows_that_have_not_ended_for_long_enough_wait_unless_the_user_says_to() {
     let facts = with(
-        facts(Some(Unit::Hour), Some(Unit::Day)),
+        facts(Some(CalendarUnit::Hour), Some(CalendarUnit::Day)),
         "2026-01-01 06:00:00",
         &["2026-01-01T06"],
     );
     let facts = with(facts, "2026-01-01 05:00:00", &["2026-01-01T05"]);
     let due = due("2026-01-01T07:09:59Z", CleanupPolicy::Now);
-    let waiting = plan(&facts, Range::default(), due).unwrap();
+    let waiting = plan(&facts, TimeRange::default(), due).unwrap();
     assert_eq!(ids(&waiting), ["2026-01-01T05"]);
     assert_eq!(waiting.young, 1);
-    let to = Range {
+    let to = TimeRange {
         from: None,
         to: Some(at("2026-01-01T06:30:00Z")),
     };
@@ -68,7 +68,7 @@ fn windows_that_have_not_ended_for_long_enough_wait_unless_the_user_says_to() {
         ids(&plan(&facts, to, due).unwrap()),
         ["2026-01-01T05", "2026-01-01T06"]
     );
-    let from = Range {
+    let from = TimeRange {
         from: Some(at("2026-01-01T06:00:00Z")),
         to: None,
     };
@@ -78,19 +78,19 @@ fn windows_that_have_not_ended_for_long_enough_wait_unless_the_user_says_to() {
 #[test]
 fn a_partition_of_several_windows_is_cleaned_only_when_all_of_them_are_in_the_run() {
     let facts = with(
-        facts(Some(Unit::Day), Some(Unit::Hour)),
+        facts(Some(CalendarUnit::Day), Some(CalendarUnit::Hour)),
         "2026-01-01",
         &["2026-01-01T05", "2026-01-01T07"],
     );
     let due = due("2026-02-01T00:00:00Z", CleanupPolicy::Now);
-    let whole = plan(&facts, Range::default(), due).unwrap();
+    let whole = plan(&facts, TimeRange::default(), due).unwrap();
     assert_eq!(ids(&whole), ["2026-01-01T05", "2026-01-01T07"]);
     assert_eq!(whole.partitions[0].cleanup, Cleanup::Clean);
-    let part = Range {
+    let part = TimeRange {
         from: Some(at("2026-01-01T06:00:00Z")),
         to: None,
     };
-    let part_of = |facts: &Facts, due| plan(facts, part, due).unwrap();
+    let part_of = |facts: &HotInventory, due| plan(facts, part, due).unwrap();
     let planned = part_of(&facts, due);
     assert_eq!(ids(&planned), ["2026-01-01T07"]);
     let deleted = Cleanup::Delete(vec!["2026-01-01T07".parse().unwrap()]);
@@ -101,9 +101,9 @@ fn a_partition_of_several_windows_is_cleaned_only_when_all_of_them_are_in_the_ru
         cleanup: old,
         ..due
     };
-    let kept = |plan: &Plan, says: &str| matches!(&plan.partitions[0].cleanup, Cleanup::Keep(why) if why.contains(says));
+    let kept = |plan: &TransferPlan, says: &str| matches!(&plan.partitions[0].cleanup, Cleanup::Keep(why) if why.contains(says));
     assert!(kept(&part_of(&facts, routine), "not all windows"));
-    let replicated = Facts {
+    let replicated = HotInventory {
         deletes: false,
         ..facts
     };
@@ -113,24 +113,24 @@ fn a_partition_of_several_windows_is_cleaned_only_when_all_of_them_are_in_the_ru
 #[test]
 fn floors_hold_cleanup_back_and_from_an_unpartitioned_table_windows_are_deleted() {
     let hourly = with(
-        facts(Some(Unit::Hour), Some(Unit::Day)),
+        facts(Some(CalendarUnit::Hour), Some(CalendarUnit::Day)),
         "2026-01-01 05:00:00",
         &["2026-01-01T05"],
     );
     let three_days = CleanupPolicy::OlderThan(SignedDuration::from_hours(72));
     let decided = |now| {
-        let plan = plan(&hourly, Range::default(), due(now, three_days)).unwrap();
+        let plan = plan(&hourly, TimeRange::default(), due(now, three_days)).unwrap();
         plan.partitions[0].cleanup.clone()
     };
     assert_eq!(decided("2026-01-04T06:00:00Z"), Cleanup::Clean);
     assert!(matches!(decided("2026-01-04T05:59:59Z"), Cleanup::Keep(_)));
     let whole = with(
-        facts(None, Some(Unit::Day)),
+        facts(None, Some(CalendarUnit::Day)),
         "tuple()",
         &["2026-01-01T05", "2026-01-02T05"],
     );
     let decided = |now| {
-        let whole = plan(&whole, Range::default(), due(now, three_days)).unwrap();
+        let whole = plan(&whole, TimeRange::default(), due(now, three_days)).unwrap();
         assert_eq!(ids(&whole), ["2026-01-01", "2026-01-02"]);
         whole.partitions[0].cleanup.clone()
     };
@@ -151,14 +151,14 @@ fn floors_hold_cleanup_back_and_from_an_unpartitioned_table_windows_are_deleted(
 #[test]
 fn rows_outside_of_what_their_partition_says_halt_it_and_only_it() {
     let wrong = with(
-        facts(Some(Unit::Hour), Some(Unit::Day)),
+        facts(Some(CalendarUnit::Hour), Some(CalendarUnit::Day)),
         "2026-01-01 05:00:00",
         &["2026-01-01T06"],
     );
     let both = with(wrong, "2026-01-01 07:00:00", &["2026-01-01T07"]);
     let plan = plan(
         &both,
-        Range::default(),
+        TimeRange::default(),
         due("2026-02-01T00:00:00Z", CleanupPolicy::Now),
     )
     .unwrap();
@@ -173,14 +173,14 @@ fn rows_outside_of_what_their_partition_says_halt_it_and_only_it() {
 #[test]
 fn an_archive_that_was_cut_otherwise_is_refused() {
     let mut facts = with(
-        facts(Some(Unit::Hour), Some(Unit::Day)),
+        facts(Some(CalendarUnit::Hour), Some(CalendarUnit::Day)),
         "2026-01-01 05:00:00",
         &["2026-01-01T05"],
     );
     facts.archived = vec!["2026-01-01".parse().unwrap()];
     let e = plan(
         &facts,
-        Range::default(),
+        TimeRange::default(),
         due("2026-02-01T00:00:00Z", CleanupPolicy::Off),
     )
     .unwrap_err();
@@ -188,7 +188,7 @@ fn an_archive_that_was_cut_otherwise_is_refused() {
     facts.archived = vec!["2026-01-01T05".parse().unwrap()];
     let plan = plan(
         &facts,
-        Range::default(),
+        TimeRange::default(),
         due("2026-02-01T00:00:00Z", CleanupPolicy::Off),
     )
     .unwrap();
@@ -198,13 +198,13 @@ fn an_archive_that_was_cut_otherwise_is_refused() {
 #[test]
 fn what_is_left_to_a_later_run_is_counted_and_its_partition_stays() {
     let facts = with(
-        facts(Some(Unit::Day), Some(Unit::Hour)),
+        facts(Some(CalendarUnit::Day), Some(CalendarUnit::Hour)),
         "2026-01-01",
         &["2026-01-01T05", "2026-01-01T07"],
     );
     let facts = with(facts, "2026-01-02", &["2026-01-02T05"]);
     let due = due("2026-02-01T00:00:00Z", CleanupPolicy::Now);
-    let mut plan = plan(&facts, Range::default(), due).unwrap();
+    let mut plan = plan(&facts, TimeRange::default(), due).unwrap();
     let later = ["2026-01-01T07", "2026-01-02T05"].map(|w| w.parse().unwrap());
     plan.postpone(&later.into_iter().collect());
     assert_eq!(ids(&plan), ["2026-01-01T05"]);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use arrow::array::AsArray as _;
 use arrow::datatypes::UInt64Type;
 
-use super::road::total;
+use super::dataset_run::total;
 use super::rows::{Rows, have_positions};
 use super::stream::ArrowRows;
 use mpsync_archive::{ColumnSums, Manifest};
@@ -48,7 +48,7 @@ pub(super) async fn explain(
             let _ = write!(text, "; other values in {}", columns.join(", "));
         }
     }
-    Ok(Error::integrity(text).hint(
+    Ok(Error::integrity(text).with_hint(
         "nothing was moved or cleaned; find out who wrote to the table; when the archive is proven by `mpsync verify`, drop \
          the window's rows from it and run `mpsync import`",
     ))

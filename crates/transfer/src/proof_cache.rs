@@ -12,22 +12,22 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::road::total;
+use super::dataset_run::total;
 use mpsync_archive::Manifest;
-use mpsync_clickhouse::Parts;
+use mpsync_clickhouse::PartSet;
 use mpsync_core::dataset::Window;
 use mpsync_core::fingerprint::Fingerprint;
 
 /// What was proven in this run.
 #[derive(Debug, Default)]
-pub(super) struct Evidence {
+pub(super) struct ProofCache {
     archived: Mutex<HashMap<Window, Proven>>,
     loaded: Mutex<HashMap<Window, Proven>>,
 }
 
 #[derive(Debug)]
 struct Proven {
-    parts: Parts,
+    parts: PartSet,
     generations: usize,
     total: Fingerprint,
 }
@@ -38,17 +38,17 @@ impl Proven {
     }
 }
 
-impl Evidence {
+impl ProofCache {
     /// Notes that all rows of the window in these parts are in these generations.
-    pub(super) fn note_archived(&self, window: Window, parts: Parts, generations: &[Manifest]) {
-        note(&self.archived, window, parts, generations);
+    pub(super) fn record_archived(&self, window: Window, parts: PartSet, generations: &[Manifest]) {
+        record(&self.archived, window, parts, generations);
     }
 
     /// Whether all rows of the window in exactly these parts are known to be in these generations.
     pub(super) fn is_archived(
         &self,
         window: Window,
-        parts: &Parts,
+        parts: &PartSet,
         generations: &[Manifest],
     ) -> bool {
         lock(&self.archived)
@@ -57,12 +57,12 @@ impl Evidence {
     }
 
     /// Notes that these parts hold exactly these generations, and nobody else's rows are in the window.
-    pub(super) fn note_loaded(&self, window: Window, parts: Parts, generations: &[Manifest]) {
-        note(&self.loaded, window, parts, generations);
+    pub(super) fn record_loaded(&self, window: Window, parts: PartSet, generations: &[Manifest]) {
+        record(&self.loaded, window, parts, generations);
     }
 
     /// The parts that hold exactly these generations, where they are known.
-    pub(super) fn loaded(&self, window: Window, generations: &[Manifest]) -> Option<Parts> {
+    pub(super) fn loaded(&self, window: Window, generations: &[Manifest]) -> Option<PartSet> {
         lock(&self.loaded)
             .get(&window)
             .filter(|proven| proven.is_of(generations))
@@ -70,10 +70,10 @@ impl Evidence {
     }
 }
 
-fn note(
+fn record(
     map: &Mutex<HashMap<Window, Proven>>,
     window: Window,
-    parts: Parts,
+    parts: PartSet,
     generations: &[Manifest],
 ) {
     let proven = Proven {

@@ -13,20 +13,20 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::TransferContext;
-use super::evidence::Evidence;
+use super::dataset_run::{DatasetRun, TierTable};
 use super::export::Generation;
 use super::journal::Journal;
-use super::road::{Road, Side};
+use super::proof_cache::ProofCache;
+use super::row_deduplicator::RowDeduplicator;
 use super::rows::{Rows, check_filter, check_gives, have_positions};
-use super::sift::Sift;
 use super::staging::Scratch;
 use super::stream::ArrowRows;
-use super::task::Standing;
+use super::task::JournalVerdict;
 use super::tasks::TaskId;
-use super::turn::Turn;
+use super::window_attempt::WindowAttempt;
 use mpsync_archive::{
-    Committed, Depth, Finding, FindingKind, GenerationId, Manifest, Schema, Severity, Source,
-    verify as verify_archive,
+    Committed, Depth, Finding, FindingKind, GenerationId, Manifest, ManifestSchema, ManifestSource,
+    Severity, verify as verify_archive,
 };
 use mpsync_clickhouse::Tier;
 use mpsync_core::dataset::{Dataset, Window};
@@ -97,8 +97,8 @@ pub async fn repair(
         if context.shutdown.is_cancelled() {
             break;
         }
-        let shop = Shop::open(context, dataset, depth).await;
-        let mended = shop.window(context, window, &mut repairs);
+        let repair_run = RepairRun::open(context, dataset, depth).await;
+        let mended = repair_run.window(context, window, &mut repairs);
         match context.shutdown.run_until_cancelled(mended).await {
             None => break,
             Some(Ok(now)) => {
@@ -116,25 +116,28 @@ pub async fn repair(
 }
 
 /// What one dataset's repairs work with.
-struct Shop {
-    road: Road,
+struct RepairRun {
+    run: DatasetRun,
     /// The tiers that cannot be asked, with the reasons.
     shut: Vec<String>,
     depth: Depth,
 }
 
-impl Shop {
+impl RepairRun {
     async fn open(context: &TransferContext, dataset: &Dataset, depth: Depth) -> Self {
         let mut shut = Vec::new();
-        let mut side = async |tier: &Tier| match look(tier, dataset).await {
-            Ok(side) => Some(side),
+        let mut tier_table = async |tier: &Tier| match check_table(tier, dataset).await {
+            Ok(tier_table) => Some(tier_table),
             Err(e) => {
-                shut.push(format!("{}: {}", tier.role(), e.what()));
+                shut.push(format!("{}: {}", tier.role(), e.message()));
                 None
             }
         };
-        let (cold, hot) = (side(&context.cold).await, side(&context.hot).await);
-        let road = Road {
+        let (cold, hot) = (
+            tier_table(&context.cold).await,
+            tier_table(&context.hot).await,
+        );
+        let run = DatasetRun {
             dataset: dataset.clone(),
             hot,
             hot_version: String::new(),
@@ -143,9 +146,9 @@ impl Shop {
             filter: None,
             holder: super::holder(),
             progress: context.progress.clone(),
-            evidence: Evidence::default(),
+            proof_cache: ProofCache::default(),
         };
-        Self { road, shut, depth }
+        Self { run, shut, depth }
     }
 
     /// Repairs a window under its lease; gives what is found in it afterwards.
@@ -155,22 +158,27 @@ impl Shop {
         window: Window,
         repairs: &mut Repairs,
     ) -> Result<Vec<Finding>> {
-        let road = &self.road;
-        let name = &road.dataset.name;
-        let work = road.progress.begin(format!("{name} {window}"));
-        let mut turn = Turn::new(road, window, &context.observer);
-        let patience = context.observer.patience().mul_f64(BUSY_PATIENCES);
-        let begun = begin(&mut turn, patience).await;
+        let run = &self.run;
+        let name = &run.dataset.name;
+        let work = run.progress.begin(format!("{name} {window}"));
+        let mut window_attempt = WindowAttempt::new(run, window, &context.watcher);
+        let patience = context.watcher.ttl().mul_f64(BUSY_PATIENCES);
+        let begun = begin(&mut window_attempt, patience).await;
         let done = match begun {
-            Ok(attempt) => self.mend(window, attempt, &turn, &work, repairs).await,
+            Ok(attempt) => {
+                self.mend(window, attempt, &window_attempt, &work, repairs)
+                    .await
+            }
             Err(e) => Err(e),
         };
-        turn.end_tended("looked for damage to repair").await;
+        window_attempt
+            .end_tended("looked for damage to repair")
+            .await;
         let now = done?;
-        let journal = Journal::of(&road.archive, name, window);
+        let journal = Journal::of(&run.archive, name, window);
         if matches!(
-            journal.decisive().await?.standing(),
-            Standing::Halted { .. }
+            journal.decisive().await?.verdict(),
+            JournalVerdict::Halted { .. }
         ) {
             repairs.halted.push(TaskId::new(name.clone(), window));
         }
@@ -181,11 +189,11 @@ impl Shop {
         &self,
         window: Window,
         attempt: u64,
-        turn: &Turn<'_>,
+        window_attempt: &WindowAttempt<'_>,
         work: &Work,
         repairs: &mut Repairs,
     ) -> Result<Vec<Finding>> {
-        let (archive, name) = (&self.road.archive, &self.road.dataset.name);
+        let (archive, name) = (&self.run.archive, &self.run.dataset.name);
         // Somebody else may have repaired it until the lease was ours.
         let found = verify_archive(archive, name, window, self.depth).await;
         let mut by_generation: BTreeMap<GenerationId, Vec<Finding>> = BTreeMap::new();
@@ -194,12 +202,15 @@ impl Shop {
             of.or_default().push(finding);
         }
         for (id, found) in by_generation {
-            match self.generation(&id, &found, attempt, turn, work).await {
+            match self
+                .generation(&id, &found, attempt, window_attempt, work)
+                .await
+            {
                 Ok(repaired) => repairs.repaired.extend(repaired),
                 Err(e) if matches!(e.cause(), Cause::Interrupted) => return Err(e),
                 Err(e) => repairs.unrepaired.push(Unrepaired {
                     generation: id.to_string(),
-                    reason: e.what(),
+                    reason: e.message(),
                 }),
             }
         }
@@ -212,10 +223,10 @@ impl Shop {
         id: &GenerationId,
         found: &[Finding],
         attempt: u64,
-        turn: &Turn<'_>,
+        window_attempt: &WindowAttempt<'_>,
         work: &Work,
     ) -> Result<Option<Repaired>> {
-        let archive = &self.road.archive;
+        let archive = &self.run.archive;
         if let Some(finding) = found.iter().find(|f| is_beyond_repair(f.kind)) {
             return Err(Error::integrity(format!(
                 "{}; {}",
@@ -234,7 +245,8 @@ impl Shop {
             .ok_or_else(|| Error::integrity(format!("{id} has no manifest any more")))?;
         let (holds, from) = if has(FindingKind::is_of_chunk) {
             let attempt = archive.free_attempt(id, attempt).await?;
-            self.make_again(&holds, attempt, turn, work).await?
+            self.rebuild_chunks(&holds, attempt, window_attempt, work)
+                .await?
         } else {
             (holds, "manifest".to_owned())
         };
@@ -254,42 +266,45 @@ impl Shop {
 
     /// Makes the chunks of a generation again from the first tier that proves to hold its rows; gives the manifest that
     /// holds then, and the tier.
-    async fn make_again(
+    async fn rebuild_chunks(
         &self,
         holds: &Manifest,
         attempt: u64,
-        turn: &Turn<'_>,
+        window_attempt: &WindowAttempt<'_>,
         work: &Work,
     ) -> Result<(Manifest, String)> {
         let mut reasons = self.shut.clone();
-        for side in [&self.road.cold, &self.road.hot].into_iter().flatten() {
-            let one = Maker {
-                road: &self.road,
-                side,
+        for tier_table in [&self.run.cold, &self.run.hot].into_iter().flatten() {
+            let one = ChunkRebuilder {
+                run: &self.run,
+                tier_table,
                 holds,
                 attempt,
                 work,
             };
             match one.chunks().await {
                 Ok(revised) => {
-                    turn.check_held().await?;
-                    let committed = self.road.archive.revise(revised.clone()).await?;
+                    window_attempt.check_held().await?;
+                    let committed = self.run.archive.revise(revised.clone()).await?;
                     if let Committed::Lost(_) = committed {
-                        self.road
+                        self.run
                             .archive
                             .remove_chunks(&holds.id(), &revised.chunks)
                             .await?;
                     }
-                    return Ok((committed.manifest().clone(), side.tier.role().to_string()));
+                    return Ok((
+                        committed.manifest().clone(),
+                        tier_table.tier.role().to_string(),
+                    ));
                 }
-                Err(e) => reasons.push(format!("{}: {}", side.tier.role(), e.what())),
+                Err(e) => reasons.push(format!("{}: {}", tier_table.tier.role(), e.message())),
             }
         }
         Err(Error::integrity(format!(
             "no tier proves to hold its rows ({})",
             reasons.join("; ")
         ))
-        .hint("put the files back from a copy of the archive"))
+        .with_hint("put the files back from a copy of the archive"))
     }
 }
 
@@ -304,20 +319,20 @@ fn is_beyond_repair(kind: FindingKind) -> bool {
     )
 }
 
-async fn look(tier: &Tier, dataset: &Dataset) -> Result<Side> {
+async fn check_table(tier: &Tier, dataset: &Dataset) -> Result<TierTable> {
     let schema = tier.describe_existing(&dataset.table).await?;
     schema.check_transferable()?;
-    Ok(Side {
+    Ok(TierTable {
         tier: tier.clone(),
         schema,
     })
 }
 
 /// Takes the lease, waiting for one whose holder may be dead.
-async fn begin(turn: &mut Turn<'_>, patience: Duration) -> Result<u64> {
+async fn begin(window_attempt: &mut WindowAttempt<'_>, patience: Duration) -> Result<u64> {
     let started = Instant::now();
     loop {
-        match turn.attempt().await {
+        match window_attempt.attempt().await {
             Err(e) if matches!(e.cause(), Cause::Busy(_)) && started.elapsed() < patience => {
                 tokio::time::sleep(BUSY_PAUSE).await;
             }
@@ -327,34 +342,38 @@ async fn begin(turn: &mut Turn<'_>, patience: Duration) -> Result<u64> {
 }
 
 /// Makes the chunks of one generation again from one tier.
-struct Maker<'a> {
-    road: &'a Road,
-    side: &'a Side,
+struct ChunkRebuilder<'a> {
+    run: &'a DatasetRun,
+    tier_table: &'a TierTable,
     holds: &'a Manifest,
     attempt: u64,
     work: &'a Work,
 }
 
-impl Maker<'_> {
+impl ChunkRebuilder<'_> {
     /// The manifest of new chunks, which are in place. An error where the tier does not hold exactly the rows.
     async fn chunks(&self) -> Result<Manifest> {
         let holds = self.holds;
         let columns = &holds.schema.columns;
-        check_gives(&self.side.schema, columns)?;
-        check_filter(&self.side.schema, holds.filter.as_ref())?;
+        check_gives(&self.tier_table.schema, columns)?;
+        check_filter(&self.tier_table.schema, holds.filter.as_ref())?;
         self.work.step("fetching", holds.fingerprint.rows);
         if have_positions(columns) {
-            return self.write(Sift::only(holds.positions.clone()), None).await;
+            return self
+                .write(RowDeduplicator::only(holds.positions.clone()), None)
+                .await;
         }
-        let mut others = self.road.generations(holds.window).await?;
+        let mut others = self.run.generations(holds.window).await?;
         others.retain(|m| m.generation != holds.generation);
         if others.is_empty() {
-            return self.write(Sift::by_hash(HashMap::new()), None).await;
+            return self
+                .write(RowDeduplicator::by_hash(HashMap::new()), None)
+                .await;
         }
         // Rows without a position: those that no other generation holds.
         let scratch = Scratch::fill(
-            self.road,
-            self.side,
+            self.run,
+            self.tier_table,
             holds.window,
             &others,
             self.attempt,
@@ -363,7 +382,7 @@ impl Maker<'_> {
         .await?;
         let made = async {
             let surplus = self.rows().surplus(&scratch.rows(), columns).await?;
-            self.write(Sift::by_hash(surplus), Some(&scratch.rows()))
+            self.write(RowDeduplicator::by_hash(surplus), Some(&scratch.rows()))
                 .await
         };
         let made = made.await;
@@ -373,9 +392,9 @@ impl Maker<'_> {
 
     fn rows(&self) -> Rows<'_> {
         Rows {
-            tier: &self.side.tier,
-            table: &self.side.schema.table,
-            schema: &self.side.schema,
+            tier: &self.tier_table.tier,
+            table: &self.tier_table.schema.table,
+            schema: &self.tier_table.schema,
             time_column: &self.holds.schema.time_column,
             window: Some(self.holds.window),
             partition: None,
@@ -383,10 +402,14 @@ impl Maker<'_> {
         }
     }
 
-    async fn write(&self, mut sift: Sift, archived: Option<&Rows<'_>>) -> Result<Manifest> {
+    async fn write(
+        &self,
+        mut deduplicator: RowDeduplicator,
+        archived: Option<&Rows<'_>>,
+    ) -> Result<Manifest> {
         let columns = &self.holds.schema.columns;
         let one = Generation {
-            road: self.road,
+            run: self.run,
             rows: self.rows(),
             window: self.holds.window,
             number: self.holds.generation,
@@ -396,10 +419,10 @@ impl Maker<'_> {
             work: self.work,
         };
         let query = self.rows().export_query(columns, archived).await?;
-        let mut stream = ArrowRows::start(&self.side.tier, query)?;
+        let mut stream = ArrowRows::start(&self.tier_table.tier, query)?;
         let mut writer = None;
-        let written = one.write(&mut stream, &mut sift, &mut writer).await;
-        let proven = written.and_then(|()| self.check(sift.kept));
+        let written = one.write(&mut stream, &mut deduplicator, &mut writer).await;
+        let proven = written.and_then(|()| self.check(deduplicator.kept));
         let written = match (proven, writer) {
             (Ok(()), Some(writer)) => writer.finish().await?,
             (Ok(()), None) => return Err(Error::integrity("it holds none of the rows")),
@@ -415,13 +438,13 @@ impl Maker<'_> {
             writer: concat!("mpsync ", env!("CARGO_PKG_VERSION")).to_owned(),
             attempt: self.attempt,
             created_at: Timestamp::now(),
-            source: Source {
-                database: self.side.tier.database().to_owned(),
-                table: self.side.schema.table.clone(),
-                server_version: self.side.tier.ping().await?,
+            source: ManifestSource {
+                database: self.tier_table.tier.database().to_owned(),
+                table: self.tier_table.schema.table.clone(),
+                server_version: self.tier_table.tier.ping().await?,
             },
-            schema: Schema {
-                sorting_key: self.side.schema.sorting_key.clone(),
+            schema: ManifestSchema {
+                sorting_key: self.tier_table.schema.sorting_key.clone(),
                 ..self.holds.schema.clone()
             },
             column_sums: written.column_sums.to_hex(),
@@ -431,7 +454,7 @@ impl Maker<'_> {
         if revised.is_of_same_rows(self.holds) {
             return Ok(revised);
         }
-        let archive = &self.road.archive;
+        let archive = &self.run.archive;
         archive
             .remove_chunks(&self.holds.id(), &revised.chunks)
             .await?;

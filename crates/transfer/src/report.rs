@@ -2,27 +2,27 @@
 
 use serde::{Serialize, Serializer};
 
-use super::plan::{Cleanup, Plan};
-use super::retention::LeavingReport;
-use super::road::total;
+use super::dataset_run::total;
+use super::drive::Driven;
+use super::plan::{Cleanup, TransferPlan};
+use super::retention::ExpiryReport;
 use super::task::{Stage, Status};
-use super::window::Driven;
 use mpsync_archive::Manifest;
 use mpsync_core::dataset::{DatasetName, Window};
 use mpsync_core::error::{Cause, Error, ExitCode};
 
 /// What a run came to.
 #[derive(Debug, Default, Serialize)]
-pub struct Report {
+pub struct TransferReport {
     /// Each dataset, in the order in which they were asked for.
-    pub datasets: Vec<DatasetReport>,
+    pub datasets: Vec<DatasetTransferReport>,
     /// How long it took.
     pub seconds: f64,
 }
 
 /// What a run came to for one dataset.
 #[derive(Debug, Serialize)]
-pub struct DatasetReport {
+pub struct DatasetTransferReport {
     /// The dataset.
     pub dataset: DatasetName,
     /// Each window of the run, oldest first.
@@ -35,7 +35,8 @@ pub struct DatasetReport {
     pub partitions: Vec<PartitionReport>,
     /// What was past its retention in cold and in the archive.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub leaving: Vec<LeavingReport>,
+    #[serde(rename = "leaving")]
+    pub expiries: Vec<ExpiryReport>,
     /// Rows of hot's table after the run; `None` where hot was not asked.
     pub hot_rows: Option<u64>,
     /// Rows of cold's table after the run; `None` where cold was not asked.
@@ -126,7 +127,7 @@ impl WindowReport {
     }
 
     /// Takes over how far it came.
-    pub(super) fn take(&mut self, driven: &Driven) {
+    pub(super) fn record(&mut self, driven: &Driven) {
         self.stage = self.stage.max(driven.stage);
         self.generations = driven.generations.len() as u64;
         self.new_generations += u64::from(driven.made);
@@ -153,7 +154,7 @@ impl WindowReport {
     }
 }
 
-impl DatasetReport {
+impl DatasetTransferReport {
     /// A report of nothing yet.
     pub(super) fn new(dataset: DatasetName) -> Self {
         Self {
@@ -162,7 +163,7 @@ impl DatasetReport {
             young: 0,
             postponed: 0,
             partitions: Vec::new(),
-            leaving: Vec::new(),
+            expiries: Vec::new(),
             hot_rows: None,
             cold_rows: None,
             seconds: 0.0,
@@ -195,17 +196,17 @@ impl DatasetReport {
     fn errors(&mut self) -> impl Iterator<Item = Error> {
         let windows = self.windows.iter_mut().filter_map(|w| w.error.take());
         let partitions = self.partitions.iter_mut().filter_map(|p| p.error.take());
-        let leaving = self.leaving.iter_mut().filter_map(|l| l.error.take());
+        let expiry = self.expiries.iter_mut().filter_map(|l| l.error.take());
         self.error
             .take()
             .into_iter()
             .chain(windows)
             .chain(partitions)
-            .chain(leaving)
+            .chain(expiry)
     }
 }
 
-impl Report {
+impl TransferReport {
     /// Takes all errors out of the report, and makes one of them: the worst, which is the command's. `None` where all is
     /// well.
     pub fn take_failure(&mut self) -> Option<Error> {
@@ -213,7 +214,7 @@ impl Report {
         let mut errors: Vec<Error> = self
             .datasets
             .iter_mut()
-            .flat_map(DatasetReport::errors)
+            .flat_map(DatasetTransferReport::errors)
             .collect();
         let count = errors.len();
         let rank = |e: &Error| match e.exit_code() {
@@ -228,7 +229,7 @@ impl Report {
         Some(if count == 1 {
             worst
         } else {
-            worst.doing(format!(
+            worst.context(format!(
                 "{count} things failed in a run of {windows} windows, the worst of them"
             ))
         })
@@ -237,7 +238,7 @@ impl Report {
 
 /// A plan as sentences for people.
 #[must_use]
-pub fn describe_plan(plan: &Plan) -> String {
+pub fn describe_plan(plan: &TransferPlan) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
     // Writing to a String cannot fail.
@@ -280,8 +281,8 @@ pub fn describe_plan(plan: &Plan) -> String {
     if plan.young > 0 {
         let _ = writeln!(text, "  {} windows are too young and wait", plan.young);
     }
-    for leaving in &plan.leaving {
-        let _ = writeln!(text, "  {leaving}");
+    for expiry in &plan.expiries {
+        let _ = writeln!(text, "  {expiry}");
     }
     if plan.postponed > 0 {
         let _ = writeln!(
@@ -309,13 +310,13 @@ mod tests {
             }
             report
         };
-        let mut dataset = DatasetReport::new("trades".parse().unwrap());
+        let mut dataset = DatasetTransferReport::new("trades".parse().unwrap());
         dataset.windows = vec![
             window(None),
             window(Some(Error::busy("another worker"))),
             window(Some(Error::integrity("rows differ"))),
         ];
-        let mut report = Report {
+        let mut report = TransferReport {
             datasets: vec![dataset],
             seconds: 1.0,
         };

@@ -8,9 +8,9 @@ use object_store::path::Path;
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 
-use super::moment::Range;
+use super::time_range::TimeRange;
 use mpsync_archive::layout::requests_folder;
-use mpsync_archive::{Archive, Filter};
+use mpsync_archive::{Archive, RowFilter};
 use mpsync_core::dataset::{Dataset, DatasetName, Window};
 use mpsync_core::error::{Error, Result};
 
@@ -34,8 +34,8 @@ pub struct Wish {
 impl Wish {
     /// The span as a range.
     #[must_use]
-    pub fn range(&self) -> Range {
-        Range {
+    pub fn range(&self) -> TimeRange {
+        TimeRange {
             from: Some(self.window.start()),
             to: Some(self.window.end()),
         }
@@ -43,9 +43,9 @@ impl Wish {
 
     /// The filter, where only a part of the rows is wanted.
     #[must_use]
-    pub fn filter(&self) -> Option<Filter> {
+    pub fn filter(&self) -> Option<RowFilter> {
         let all = self.exchanges.is_empty() && self.symbols.is_empty();
-        (!all).then(|| Filter {
+        (!all).then(|| RowFilter {
             exchanges: self.exchanges.clone(),
             symbols: self.symbols.clone(),
         })
@@ -80,7 +80,7 @@ pub fn dataset_of<'a>(datasets: &'a [Dataset], name: &str) -> Result<&'a Dataset
                 "`{}` is no dataset, nor the kind of data of one",
                 name.escape_debug()
             ))
-            .hint(format!("datasets: {}", known.join(", "))))
+            .with_hint(format!("datasets: {}", known.join(", "))))
         }
     }
 }

@@ -17,7 +17,7 @@ use mpsync_core::fingerprint::Fingerprint;
 
 /// What an export of a window has found so far.
 #[derive(Debug, Default)]
-pub(super) struct Sift {
+pub(super) struct RowDeduplicator {
     /// The positions that generations before this one hold.
     archived: PositionSet,
     /// Whether rows bear a position.
@@ -36,7 +36,7 @@ pub(super) struct Sift {
     pub(super) kept_positions: PositionSet,
 }
 
-impl Sift {
+impl RowDeduplicator {
     /// Sifts rows that bear a position against these generations.
     pub(super) fn by_position(known: &[Manifest]) -> Self {
         let mut archived = PositionSet::new();
@@ -68,13 +68,13 @@ impl Sift {
     }
 
     /// The rows of a batch that are not archived yet, without their hash column.
-    pub(super) fn sift(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+    pub(super) fn new_rows(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         let hashes = numbers(batch, HASH_COLUMN)?;
         let hashes = hashes.as_primitive::<UInt64Type>().values();
         let width = batch.num_columns() - 1;
         let rows = batch.project(&(0..width).collect::<Vec<_>>())?;
         if !self.positions {
-            return self.sift_by_hash(&rows, hashes);
+            return self.new_rows_by_hash(&rows, hashes);
         }
         let (epochs, seqs) = (numbers(batch, EPOCH_COLUMN)?, numbers(batch, SEQ_COLUMN)?);
         let positions = epochs
@@ -91,7 +91,7 @@ impl Sift {
             for (position, hash) in positions.zip(hashes) {
                 let is_ours = wanted.contains(position);
                 if is_ours {
-                    self.keep(position)?;
+                    self.accept(position)?;
                     self.kept = self.kept + fingerprint([*hash]);
                 }
                 ours.push(is_ours);
@@ -101,7 +101,7 @@ impl Sift {
         }
         if self.archived.is_empty() {
             for position in positions {
-                self.keep(position)?;
+                self.accept(position)?;
             }
             self.kept = self.kept + fingerprint(hashes.iter().copied());
             return Ok(rows);
@@ -111,7 +111,7 @@ impl Sift {
             let row = fingerprint([*hash]);
             let is_fresh = !self.archived.contains(position);
             if is_fresh {
-                self.keep(position)?;
+                self.accept(position)?;
                 self.kept = self.kept + row;
             } else if self.again.insert(position) {
                 self.seen = self.seen + row;
@@ -123,7 +123,7 @@ impl Sift {
         Ok(filter_record_batch(&rows, &BooleanArray::from(fresh))?)
     }
 
-    fn sift_by_hash(&mut self, rows: &RecordBatch, hashes: &[u64]) -> Result<RecordBatch> {
+    fn new_rows_by_hash(&mut self, rows: &RecordBatch, hashes: &[u64]) -> Result<RecordBatch> {
         if self.surplus.is_empty() {
             self.kept = self.kept + fingerprint(hashes.iter().copied());
             return Ok(rows.clone());
@@ -149,7 +149,7 @@ impl Sift {
         Ok(filter_record_batch(rows, &BooleanArray::from(fresh))?)
     }
 
-    fn keep(&mut self, position: Position) -> Result<()> {
+    fn accept(&mut self, position: Position) -> Result<()> {
         if self.kept_positions.insert(position) {
             Ok(())
         } else {
@@ -167,7 +167,7 @@ fn fingerprint(hashes: impl IntoIterator<Item = u64>) -> Fingerprint {
 
 fn twice(position: Position) -> Error {
     Error::integrity(format!("two rows bear the position {position}"))
-        .hint("a row was inserted twice into hot; look at both, delete one, and start again")
+        .with_hint("a row was inserted twice into hot; look at both, delete one, and start again")
 }
 
 /// A column of 64-bit numbers without NULLs.
@@ -206,36 +206,38 @@ mod tests {
         .unwrap()
     }
 
-    fn sift_after(archived: &[(u64, u64)]) -> Sift {
+    fn deduplicator_after(archived: &[(u64, u64)]) -> RowDeduplicator {
         let position = |(epoch, seq): &(u64, u64)| Position {
             epoch: Epoch(*epoch),
             seq: *seq,
         };
-        Sift {
+        RowDeduplicator {
             archived: archived.iter().map(position).collect(),
             positions: true,
-            ..Sift::default()
+            ..RowDeduplicator::default()
         }
     }
 
     #[test]
     fn a_first_export_keeps_everything_and_sums_the_hashes() {
-        let mut sift = sift_after(&[]);
-        let kept = sift.sift(&batch(&[(1, 1, u64::MAX), (1, 2, 2)])).unwrap();
+        let mut deduplicator = deduplicator_after(&[]);
+        let kept = deduplicator
+            .new_rows(&batch(&[(1, 1, u64::MAX), (1, 2, 2)]))
+            .unwrap();
         assert_eq!((kept.num_rows(), kept.num_columns()), (2, 2));
-        assert_eq!(sift.kept, Fingerprint { rows: 2, sum: 1 });
-        assert_eq!(sift.kept_positions.len(), 2);
+        assert_eq!(deduplicator.kept, Fingerprint { rows: 2, sum: 1 });
+        assert_eq!(deduplicator.kept_positions.len(), 2);
     }
 
     #[test]
     fn archived_rows_are_dropped_and_counted_and_late_ones_kept() {
-        let mut sift = sift_after(&[(1, 1), (1, 3)]);
-        let kept = sift
-            .sift(&batch(&[(1, 1, 10), (1, 2, 20), (2, 1, 30)]))
+        let mut deduplicator = deduplicator_after(&[(1, 1), (1, 3)]);
+        let kept = deduplicator
+            .new_rows(&batch(&[(1, 1, 10), (1, 2, 20), (2, 1, 30)]))
             .unwrap();
         assert_eq!(kept.num_rows(), 2);
-        assert_eq!(sift.kept, Fingerprint { rows: 2, sum: 50 });
-        assert_eq!(sift.seen, Fingerprint { rows: 1, sum: 10 });
+        assert_eq!(deduplicator.kept, Fingerprint { rows: 2, sum: 50 });
+        assert_eq!(deduplicator.seen, Fingerprint { rows: 1, sum: 10 });
     }
 
     #[test]
@@ -244,22 +246,23 @@ mod tests {
             epoch: Epoch(1),
             seq,
         };
-        let mut sift = Sift::only([position(1), position(3)].into_iter().collect());
-        let kept = sift
-            .sift(&batch(&[(1, 1, 10), (1, 2, 20), (2, 1, 30), (1, 3, 40)]))
+        let mut deduplicator =
+            RowDeduplicator::only([position(1), position(3)].into_iter().collect());
+        let kept = deduplicator
+            .new_rows(&batch(&[(1, 1, 10), (1, 2, 20), (2, 1, 30), (1, 3, 40)]))
             .unwrap();
         assert_eq!(kept.num_rows(), 2);
-        assert_eq!(sift.kept, Fingerprint { rows: 2, sum: 50 });
-        let e = sift.sift(&batch(&[(1, 3, 40)])).unwrap_err();
+        assert_eq!(deduplicator.kept, Fingerprint { rows: 2, sum: 50 });
+        let e = deduplicator.new_rows(&batch(&[(1, 3, 40)])).unwrap_err();
         assert!(e.to_string().contains("1/3"), "{e}");
     }
 
     #[test]
     fn a_position_twice_halts_whether_archived_or_not() {
         for archived in [&[][..], &[(1, 1)]] {
-            let mut sift = sift_after(archived);
-            sift.sift(&batch(&[(1, 1, 1)])).unwrap();
-            let e = sift.sift(&batch(&[(1, 1, 1)])).unwrap_err();
+            let mut deduplicator = deduplicator_after(archived);
+            deduplicator.new_rows(&batch(&[(1, 1, 1)])).unwrap();
+            let e = deduplicator.new_rows(&batch(&[(1, 1, 1)])).unwrap_err();
             assert_eq!(e.exit_code(), mpsync_core::error::ExitCode::Integrity);
             assert!(e.to_string().contains("1/1"), "{e}");
         }
@@ -267,24 +270,25 @@ mod tests {
 
     #[test]
     fn rows_without_positions_are_kept_as_often_as_there_are_more_of_them() {
-        let mut sift = Sift::by_hash(HashMap::from([(7, 2)]));
+        let mut deduplicator = RowDeduplicator::by_hash(HashMap::from([(7, 2)]));
         let (one, two) = (
             batch(&[(1, 1, 7), (1, 1, 5), (1, 1, 7)]),
             batch(&[(1, 1, 7)]),
         );
-        assert_eq!(sift.sift(&one).unwrap().num_rows(), 3);
-        assert_eq!(sift.sift(&two).unwrap().num_rows(), 0);
-        assert_eq!(sift.kept, Fingerprint { rows: 3, sum: 19 });
-        assert_eq!(sift.seen, Fingerprint { rows: 1, sum: 7 });
+        assert_eq!(deduplicator.new_rows(&one).unwrap().num_rows(), 3);
+        assert_eq!(deduplicator.new_rows(&two).unwrap().num_rows(), 0);
+        assert_eq!(deduplicator.kept, Fingerprint { rows: 3, sum: 19 });
+        assert_eq!(deduplicator.seen, Fingerprint { rows: 1, sum: 7 });
 
-        let mut sift = Sift::by_hash(HashMap::new());
+        let mut deduplicator = RowDeduplicator::by_hash(HashMap::new());
         assert_eq!(
-            sift.sift(&batch(&[(1, 1, 5), (1, 1, 6)]))
+            deduplicator
+                .new_rows(&batch(&[(1, 1, 5), (1, 1, 6)]))
                 .unwrap()
                 .num_rows(),
             2
         );
-        assert_eq!(sift.kept, Fingerprint { rows: 2, sum: 11 });
-        assert!(sift.kept_positions.is_empty());
+        assert_eq!(deduplicator.kept, Fingerprint { rows: 2, sum: 11 });
+        assert!(deduplicator.kept_positions.is_empty());
     }
 }

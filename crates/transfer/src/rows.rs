@@ -7,7 +7,7 @@ use clickhouse::Row;
 use clickhouse::query::Query;
 use serde::Deserialize;
 
-use mpsync_archive::Filter;
+use mpsync_archive::RowFilter;
 use mpsync_clickhouse::{TableSchema, Tier, ident, idents, row_hash};
 use mpsync_core::dataset::{ColumnType, EPOCH_COLUMN, SEQ_COLUMN, Window};
 use mpsync_core::error::{Error, Result};
@@ -61,7 +61,7 @@ pub(super) struct Rows<'a> {
     /// Only the rows of the partition with this id.
     pub(super) partition: Option<&'a str>,
     /// Only the rows of these exchanges and symbols.
-    pub(super) filter: Option<&'a Filter>,
+    pub(super) filter: Option<&'a RowFilter>,
 }
 
 #[derive(Row, Deserialize)]
@@ -128,7 +128,7 @@ impl Rows<'_> {
         row_hash(columns, |name| self.schema.column_type(name).cloned())
     }
 
-    pub(super) fn doing(&self, what: &str) -> String {
+    pub(super) fn context(&self, what: &str) -> String {
         let window = self.window.map(|w| format!(" of {w}")).unwrap_or_default();
         format!("{what} {}{window}", self.tier.table(self.table))
     }
@@ -145,7 +145,7 @@ impl Rows<'_> {
             .bind(&sql)
             .fetch_one::<(u64, u64)>()
             .await
-            .map_err(|e| self.tier.error(e).doing(self.doing("fingerprinting")))?;
+            .map_err(|e| self.tier.error(e).context(self.context("fingerprinting")))?;
         Ok(Fingerprint { rows, sum })
     }
 
@@ -161,10 +161,11 @@ impl Rows<'_> {
             self.tier.table(self.table),
             self.condition()
         );
-        self.bind(&sql)
-            .fetch_one::<u64>()
-            .await
-            .map_err(|e| self.tier.error(e).doing(self.doing("counting the rows of")))
+        self.bind(&sql).fetch_one::<u64>().await.map_err(|e| {
+            self.tier
+                .error(e)
+                .context(self.context("counting the rows of"))
+        })
     }
 
     /// The rows in the table's order, with each row's hash in a last column: `FORMAT ArrowStream`.
@@ -245,7 +246,7 @@ impl Rows<'_> {
             .map_err(|e| {
                 self.tier
                     .error(e)
-                    .doing(self.doing("comparing with the archive the rows of"))
+                    .context(self.context("comparing with the archive the rows of"))
             })?;
         Ok(more.into_iter().collect())
     }
@@ -286,7 +287,7 @@ impl Rows<'_> {
             .map_err(|e| {
                 self.tier
                     .error(e)
-                    .doing(self.doing("comparing with the archive the rows of"))
+                    .context(self.context("comparing with the archive the rows of"))
             })
     }
 }
@@ -329,7 +330,9 @@ pub(super) fn check_takes(schema: &TableSchema, columns: &[HashedColumn]) -> Res
         schema.table,
         differences.join("; ")
     ))
-    .hint("alter the table so that it has the archived columns; a further column needs a DEFAULT"))
+    .with_hint(
+        "alter the table so that it has the archived columns; a further column needs a DEFAULT",
+    ))
 }
 
 /// Refuses a table that does not have the archived columns under their types, each difference named.
@@ -352,7 +355,7 @@ pub(super) fn check_gives(schema: &TableSchema, columns: &[HashedColumn]) -> Res
 }
 
 /// Refuses a filter by a column that the table does not have.
-pub(super) fn check_filter(schema: &TableSchema, filter: Option<&Filter>) -> Result<()> {
+pub(super) fn check_filter(schema: &TableSchema, filter: Option<&RowFilter>) -> Result<()> {
     let Some(filter) = filter else { return Ok(()) };
     for (values, column) in [
         (&filter.exchanges, EXCHANGE_COLUMN),

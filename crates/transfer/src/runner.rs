@@ -8,18 +8,18 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::erase::erase;
+use super::dataset_run::{DatasetRun, SourceTable};
+use super::drive::drive;
+use super::erase::delete_rows;
 use super::journal::Journal;
 use super::plan::{Cleanup, PlannedPartition};
 use super::report::{PartitionReport, WindowReport};
-use super::road::{Road, SourceTable};
 use super::seal::{self, Cleaned};
-use super::task::{Stage, Standing, Status};
+use super::task::{JournalVerdict, Stage, Status};
 use super::tasks::TaskId;
-use super::turn::Turn;
-use super::window::drive;
-use super::{Goal, Origin};
-use mpsync_archive::Observer;
+use super::window_attempt::WindowAttempt;
+use super::{Goal, RunTrigger};
+use mpsync_archive::LeaseWatcher;
 use mpsync_core::dataset::Window;
 use mpsync_core::error::{Cause, Context as _, Error, Result};
 use mpsync_core::progress::Work;
@@ -33,10 +33,10 @@ const BUSY_PAUSE: Duration = Duration::from_millis(250);
 /// One dataset's run.
 #[derive(Debug, Clone)]
 pub(super) struct Runner {
-    pub(super) road: Arc<Road>,
+    pub(super) run: Arc<DatasetRun>,
     pub(super) goal: Goal,
-    pub(super) origin: Origin,
-    pub(super) observer: Observer,
+    pub(super) origin: RunTrigger,
+    pub(super) watcher: LeaseWatcher,
     /// One for each window that may be under way.
     pub(super) permits: Arc<Semaphore>,
     /// One for each cleanup that may be under way: it does not queue behind all the windows that are to be transferred.
@@ -85,7 +85,7 @@ impl Runner {
         &self,
         planned: PlannedPartition,
     ) -> Result<(Vec<WindowReport>, PartitionReport)> {
-        let table = &self.road.hot()?.schema.table;
+        let table = &self.run.hot()?.schema.table;
         let mut running = JoinSet::new();
         for planned_window in &planned.windows {
             let source = SourceTable {
@@ -111,7 +111,7 @@ impl Runner {
         due: &[Window],
         windows: &mut Vec<WindowReport>,
     ) -> Result<PartitionReport> {
-        let table = &self.road.hot()?.schema.table;
+        let table = &self.run.hot()?.schema.table;
         let mut report = PartitionReport {
             span: planned.span,
             cleaned_rows: 0,
@@ -132,18 +132,15 @@ impl Runner {
                 partition: planned.id.clone(),
                 rows: planned_window.rows,
             };
-            let name = &self.road.dataset.name;
-            let work = self
-                .road
-                .progress
-                .begin(format!("{name} deleting {window}"));
+            let name = &self.run.dataset.name;
+            let work = self.run.progress.begin(format!("{name} deleting {window}"));
             let job = Job::Delete {
                 source: &source,
                 window,
             };
-            let task = self.road.task(window);
-            match self.patiently(job, &work).instrument(task).await {
-                Ok(done) => take_cleaned(&mut report, windows, done),
+            let task = self.run.task(window);
+            match self.run_with_retries(job, &work).instrument(task).await {
+                Ok(done) => record_cleaned(&mut report, windows, done),
                 // One that fails leaves the others their turn.
                 Err(e) => report.error = Some(e),
             }
@@ -198,16 +195,16 @@ impl Runner {
                 return report;
             }
         }
-        let task = self.road.task(span);
-        let what = format!("{} cleaning {span}", self.road.dataset.name);
-        let work = self.road.progress.begin_task(what, task.clone());
+        let task = self.run.task(span);
+        let what = format!("{} cleaning {span}", self.run.dataset.name);
+        let work = self.run.progress.begin_task(what, task.clone());
         let job = Job::Clean {
             partition: &planned.id,
             span,
         };
-        let cleaned = self.patiently(job, &work).instrument(task).await;
+        let cleaned = self.run_with_retries(job, &work).instrument(task).await;
         match cleaned {
-            Ok(done) => take_cleaned(&mut report, windows, done),
+            Ok(done) => record_cleaned(&mut report, windows, done),
             Err(e) => report.error = Some(e),
         }
         report
@@ -216,16 +213,20 @@ impl Runner {
     /// Drives one window to the goal.
     async fn window(&self, source: Option<SourceTable>, window: Window) -> WindowReport {
         let started = Instant::now();
-        let task = self.road.task(window);
-        let what = format!("{} {window}", self.road.dataset.name);
-        let work = self.road.progress.begin_task(what, task.clone());
+        let task = self.run.task(window);
+        let what = format!("{} {window}", self.run.dataset.name);
+        let work = self.run.progress.begin_task(what, task.clone());
         let mut report = WindowReport::new(window);
         let job = Job::Drive {
             source: source.as_ref(),
             window,
         };
         let driven = match self.may_work_on(window).await {
-            Ok(true) => self.patiently(job, &work).instrument(task.clone()).await,
+            Ok(true) => {
+                self.run_with_retries(job, &work)
+                    .instrument(task.clone())
+                    .await
+            }
             Ok(false) => {
                 report.status = Status::Cancelled;
                 return report;
@@ -236,12 +237,12 @@ impl Runner {
         match driven {
             // A person ended it: that is no failure.
             Err(e) if matches!(e.cause(), Cause::Cancelled(_)) => {
-                tracing::info!(dataset = %self.road.dataset.name, %window, "cancelled");
+                tracing::info!(dataset = %self.run.dataset.name, %window, "cancelled");
                 report.status = Status::Cancelled;
             }
             Ok(done) => {
                 for (_, driven) in &done.windows {
-                    report.take(driven);
+                    report.record(driven);
                 }
                 report.status = if report.stage >= self.goal.stage() || report.generations == 0 {
                     Status::Done
@@ -261,49 +262,56 @@ impl Runner {
     /// Whether a window is to be worked on: `false` where a person has cancelled it, and the integrity error again where
     /// it has halted and this is a routine run, which tries nothing that cannot pass.
     async fn may_work_on(&self, window: Window) -> Result<bool> {
-        let name = &self.road.dataset.name;
-        let journal = Journal::of(&self.road.archive, name, window);
-        match journal.decisive().await?.standing() {
-            Standing::Open => Ok(true),
-            Standing::Halted { .. } if self.origin == Origin::Explicit => Ok(true),
-            Standing::Cancelled => Ok(false),
-            Standing::Halted { error, .. } => {
+        let name = &self.run.dataset.name;
+        let journal = Journal::of(&self.run.archive, name, window);
+        match journal.decisive().await?.verdict() {
+            JournalVerdict::Open => Ok(true),
+            JournalVerdict::Halted { .. } if self.origin == RunTrigger::Explicit => Ok(true),
+            JournalVerdict::Cancelled => Ok(false),
+            JournalVerdict::Halted { error, .. } => {
                 let id = TaskId::new(name.clone(), window);
                 Err(Error::integrity(format!("it halted before, and was not tried again: {error}"))
-                    .hint(format!(
+                    .with_hint(format!(
                         "`mpsync tasks show {id}` says more; when the cause is mended, `mpsync tasks retry {id}`"
                     ))
-                    .doing(format!("{name} {window}")))
+                    .context(format!("{name} {window}")))
             }
         }
     }
 
     /// One try at a job, under a lease of its own.
     async fn attempt(&self, job: Job<'_>, work: &Work) -> Result<Cleaned> {
-        let (road, observer) = (&*self.road, &self.observer);
+        let (run, watcher) = (&*self.run, &self.watcher);
         match job {
             Job::Drive { source, window } => {
-                let mut turn = Turn::new(road, window, observer);
-                let driven = Box::pin(drive(road, source, window, self.goal, &mut turn, work));
+                let mut window_attempt = WindowAttempt::new(run, window, watcher);
+                let driven = Box::pin(drive(
+                    run,
+                    source,
+                    window,
+                    self.goal,
+                    &mut window_attempt,
+                    work,
+                ));
                 let driven = self.or_interrupted(driven).await;
-                let driven = turn.end(driven).await;
-                let driven = driven.doing(|| format!("{} {window}", road.dataset.name))?;
+                let driven = window_attempt.end(driven).await;
+                let driven = driven.context(|| format!("{} {window}", run.dataset.name))?;
                 Ok(Cleaned {
                     rows: 0,
                     windows: vec![(window, driven)],
                 })
             }
             Job::Clean { partition, span } => {
-                let cleaned = Box::pin(seal::clean(road, observer, partition, span, work));
+                let cleaned = Box::pin(seal::clean(run, watcher, partition, span, work));
                 self.or_interrupted(cleaned)
                     .await
-                    .doing(|| format!("cleaning {} {span}", road.dataset.name))
+                    .context(|| format!("cleaning {} {span}", run.dataset.name))
             }
             Job::Delete { source, window } => {
-                let erased = Box::pin(erase(road, observer, source, window, work));
+                let erased = Box::pin(delete_rows(run, watcher, source, window, work));
                 self.or_interrupted(erased)
                     .await
-                    .doing(|| format!("deleting {} {window} from hot", road.dataset.name))
+                    .context(|| format!("deleting {} {window} from hot", run.dataset.name))
             }
         }
     }
@@ -317,10 +325,10 @@ impl Runner {
     }
 
     /// Does a job under a permit: again where an error can pass, and after a while where another worker has what it needs.
-    async fn patiently(&self, job: Job<'_>, work: &Work) -> Result<Cleaned> {
+    async fn run_with_retries(&self, job: Job<'_>, work: &Work) -> Result<Cleaned> {
         let what = job.to_string();
         let mut tries = Tries::new(&what, Backoff::INTERACTIVE);
-        let busy_patience = self.observer.patience().mul_f64(BUSY_PATIENCES);
+        let busy_patience = self.watcher.ttl().mul_f64(BUSY_PATIENCES);
         // The time that it waited for a permit is no time that another worker was given.
         let mut busy_since = None;
         loop {
@@ -381,7 +389,7 @@ impl std::fmt::Display for Job<'_> {
 }
 
 /// Takes over what a cleanup came to, supplements that it found included.
-pub(super) fn take_cleaned(
+pub(super) fn record_cleaned(
     report: &mut PartitionReport,
     windows: &mut Vec<WindowReport>,
     cleaned: Cleaned,
@@ -392,7 +400,7 @@ pub(super) fn take_cleaned(
             windows.push(WindowReport::new(window));
         }
         if let Some(of_window) = windows.iter_mut().find(|w| w.window == window) {
-            of_window.take(&driven);
+            of_window.record(&driven);
             of_window.stage = Stage::Cleaned;
             of_window.status = Status::Done;
         }

@@ -6,9 +6,9 @@ use clickhouse::Row;
 use futures_util::TryStreamExt as _;
 use serde::Deserialize;
 
+use super::dataset_run::{DatasetRun, TierTable, total};
 use super::deletion::stop_deletions;
 use super::partitioning::{window_from_name, window_in_name};
-use super::road::{Road, Side, total};
 use super::rows::{Rows, check_takes};
 use super::rows_body::RowsBody;
 use mpsync_archive::{Archive, Chunk, ChunkBatches, ChunkBytes, Manifest};
@@ -59,24 +59,24 @@ pub(super) fn parse_name(table: &str, name: &str) -> Option<(Window, u64)> {
 }
 
 /// Creates a table like `side`'s own, under a name that must be free.
-pub(super) async fn create_like(side: &Side, name: &str) -> Result<()> {
-    let cluster = side
+pub(super) async fn create_like(tier_table: &TierTable, name: &str) -> Result<()> {
+    let cluster = tier_table
         .tier
         .cluster()
         .map(|c| format!(" ON CLUSTER {}", ident(c)));
     let sql = format!(
         "CREATE TABLE {}{} AS {}",
-        side.tier.table(name),
+        tier_table.tier.table(name),
         cluster.unwrap_or_default(),
-        side.tier.table(&side.schema.table)
+        tier_table.tier.table(&tier_table.schema.table)
     );
-    side.tier.execute(&sql).await
+    tier_table.tier.execute(&sql).await
 }
 
 /// Fills an empty table with generations, and proves after each that it holds them.
 pub(super) async fn fill(
-    road: &Road,
-    side: &Side,
+    run: &DatasetRun,
+    tier_table: &TierTable,
     table: &str,
     generations: &[Manifest],
     work: &Work,
@@ -84,18 +84,18 @@ pub(super) async fn fill(
     for (n, manifest) in generations.iter().enumerate() {
         let started = Instant::now();
         let columns = &manifest.schema.columns;
-        check_takes(&side.schema, columns)?;
+        check_takes(&tier_table.schema, columns)?;
         for chunk in &manifest.chunks {
-            insert_chunk(&road.archive, &side.tier, table, manifest, chunk)
+            insert_chunk(&run.archive, &tier_table.tier, table, manifest, chunk)
                 .await
-                .doing(|| format!("loading {} of {}", chunk.file, manifest.id()))?;
+                .context(|| format!("loading {} of {}", chunk.file, manifest.id()))?;
             work.add(chunk.rows, chunk.bytes);
         }
         let rows = Rows {
-            tier: &side.tier,
+            tier: &tier_table.tier,
             table,
-            schema: &side.schema,
-            time_column: &road.dataset.time_column,
+            schema: &tier_table.schema,
+            time_column: &run.dataset.time_column,
             window: None,
             partition: None,
             filter: None,
@@ -106,7 +106,7 @@ pub(super) async fn fill(
                 "the chunks of {} load as {held}, their manifests say {expected}",
                 manifest.id()
             ))
-            .hint("nothing was moved into the table; `mpsync verify --deep` looks closer at the archive"));
+            .with_hint("nothing was moved into the table; `mpsync verify --deep` looks closer at the archive"));
         }
         tracing::debug!(generation = %manifest.id(), table, rows = manifest.fingerprint.rows, duration = started.elapsed().as_secs_f64(), "loaded and proven");
     }
@@ -241,7 +241,7 @@ async fn tables(tier: &Tier, prefix: &str) -> Result<Vec<Named>> {
     .param("prefix", prefix)
     .fetch_all()
     .await
-    .map_err(|e| tier.error(e).doing(format!("listing tables named {prefix}*")))
+    .map_err(|e| tier.error(e).context(format!("listing tables named {prefix}*")))
 }
 
 /// Waits until no running insert or move names a table that begins with `prefix`.
@@ -260,7 +260,7 @@ pub(super) async fn wait_for_queries(tier: &Tier, prefix: &str) -> Result<()> {
             .param("prefix", prefix)
             .fetch_one::<u64>()
             .await
-            .map_err(|e| tier.error(e).doing("asking for running queries"))?;
+            .map_err(|e| tier.error(e).context("asking for running queries"))?;
         if running == 0 {
             return Ok(());
         }
@@ -269,7 +269,7 @@ pub(super) async fn wait_for_queries(tier: &Tier, prefix: &str) -> Result<()> {
                 "{running} queries of an earlier attempt on {prefix}* still run after {} s",
                 WAIT_FOR_QUERIES.as_secs()
             ))
-            .hint("look at system.processes; when they have ended, start again"));
+            .with_hint("look at system.processes; when they have ended, start again"));
         }
         tokio::time::sleep(ASK_EVERY).await;
     }
@@ -278,40 +278,44 @@ pub(super) async fn wait_for_queries(tier: &Tier, prefix: &str) -> Result<()> {
 /// The archived rows of a window in a table of their own beside a tier's, for a comparison.
 #[derive(Debug)]
 pub(super) struct Scratch<'a> {
-    road: &'a Road,
-    side: &'a Side,
+    run: &'a DatasetRun,
+    tier_table: &'a TierTable,
     table: String,
 }
 
 impl<'a> Scratch<'a> {
     /// Makes and fills it; what an earlier attempt left is dropped.
     pub(super) async fn fill(
-        road: &'a Road,
-        side: &'a Side,
+        run: &'a DatasetRun,
+        tier_table: &'a TierTable,
         window: Window,
         generations: &[Manifest],
         attempt: u64,
         work: &Work,
     ) -> Result<Self> {
-        let prefix = prefix(&side.schema.table, Purpose::Check, window);
-        for old in side.tier.tables_with_prefix(&prefix).await? {
-            stop_deletions(&side.tier, &old).await?;
-            side.tier.drop_table(&old).await?;
+        let prefix = prefix(&tier_table.schema.table, Purpose::Check, window);
+        for old in tier_table.tier.tables_with_prefix(&prefix).await? {
+            stop_deletions(&tier_table.tier, &old).await?;
+            tier_table.tier.drop_table(&old).await?;
         }
-        let table = name(&side.schema.table, Purpose::Check, window, attempt);
-        create_like(side, &table).await?;
-        let filled = fill(road, side, &table, generations, work).await;
-        keep_if_filled(&side.tier, &table, filled).await?;
-        Ok(Self { road, side, table })
+        let table = name(&tier_table.schema.table, Purpose::Check, window, attempt);
+        create_like(tier_table, &table).await?;
+        let filled = fill(run, tier_table, &table, generations, work).await;
+        keep_if_filled(&tier_table.tier, &table, filled).await?;
+        Ok(Self {
+            run,
+            tier_table,
+            table,
+        })
     }
 
     /// Its rows.
     pub(super) fn rows(&self) -> Rows<'_> {
         Rows {
-            tier: &self.side.tier,
+            tier: &self.tier_table.tier,
             table: &self.table,
-            schema: &self.side.schema,
-            time_column: &self.road.dataset.time_column,
+            schema: &self.tier_table.schema,
+            time_column: &self.run.dataset.time_column,
             window: None,
             partition: None,
             filter: None,
@@ -323,7 +327,7 @@ impl<'a> Scratch<'a> {
         // Not `retry`: of a future with an async closure in it the compiler does not see that threads may pass it on.
         let mut tries = Tries::new("dropping a table of archived rows", Backoff::INTERACTIVE);
         loop {
-            match self.side.tier.drop_table(&self.table).await {
+            match self.tier_table.tier.drop_table(&self.table).await {
                 Ok(()) => return Ok(()),
                 Err(e) => tries.failed(e).await?,
             }

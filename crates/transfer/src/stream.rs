@@ -39,17 +39,17 @@ impl ArrowRows {
     pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             let decoded = self.decoder.decode(&mut self.pending);
-            if let Some(batch) = decoded.doing(|| "decoding an Arrow stream")? {
+            if let Some(batch) = decoded.context(|| "decoding an Arrow stream")? {
                 return Ok(Some(batch));
             }
             match self.tier.next_bytes(&mut self.cursor).await? {
                 Some(bytes) => {
                     self.bytes += bytes.len() as u64;
-                    note_end(&mut self.last, &bytes);
+                    record_tail(&mut self.last, &bytes);
                     self.pending = Buffer::from(bytes);
                 }
                 None if self.last == END_OF_STREAM => {
-                    self.decoder.finish().doing(|| "ending an Arrow stream")?;
+                    self.decoder.finish().context(|| "ending an Arrow stream")?;
                     return Ok(None);
                 }
                 None => {
@@ -72,7 +72,7 @@ impl ArrowRows {
 }
 
 /// Keeps the last eight bytes of all that has come.
-fn note_end(last: &mut [u8; 8], bytes: &[u8]) {
+fn record_tail(last: &mut [u8; 8], bytes: &[u8]) {
     let new = &bytes[bytes.len().saturating_sub(8)..];
     last.rotate_left(new.len());
     last[8 - new.len()..].copy_from_slice(new);
@@ -86,10 +86,10 @@ mod tests {
     fn the_last_bytes_are_known_however_they_came() {
         let mut last = [0; 8];
         for piece in [&[1, 2, 3][..], &[], &[4, 5, 6, 7, 8, 9], &[10]] {
-            note_end(&mut last, piece);
+            record_tail(&mut last, piece);
         }
         assert_eq!(last, [3, 4, 5, 6, 7, 8, 9, 10]);
-        note_end(&mut last, &(0..20).collect::<Vec<u8>>());
+        record_tail(&mut last, &(0..20).collect::<Vec<u8>>());
         assert_eq!(last, [12, 13, 14, 15, 16, 17, 18, 19]);
     }
 }

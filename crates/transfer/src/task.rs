@@ -83,7 +83,7 @@ impl std::fmt::Display for Status {
 
 /// An entry of a window's journal: history for people, and the end of attempts for those that come after.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct JournalEntry {
     /// The attempt that wrote it.
     pub attempt: u64,
     /// When, by the writer's clock; for people only.
@@ -140,7 +140,7 @@ impl Event {
 
 /// What the journal says of whether a window may be worked on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum JournalVerdict {
     /// It may.
     Open,
     /// Its data was found not to be what it was proven to be, and nobody has said since that it may be tried again.
@@ -154,7 +154,7 @@ pub(super) enum Standing {
     Cancelled,
 }
 
-impl Standing {
+impl JournalVerdict {
     /// What one entry says; `None` where it says nothing about it, and the one before it counts.
     pub(super) fn said_by(event: &Event) -> Option<Self> {
         match event {
@@ -181,7 +181,7 @@ impl Standing {
 ///
 /// Those that ended cannot, nor those that a later attempt has already shut out.
 #[must_use]
-pub(super) fn may_be_asleep(attempt: u64, journal: &[Entry]) -> Vec<u64> {
+pub(super) fn may_be_asleep(attempt: u64, journal: &[JournalEntry]) -> Vec<u64> {
     let fenced = journal
         .iter()
         .filter(|e| e.event == Event::Fenced && e.attempt < attempt)
@@ -200,8 +200,8 @@ pub(super) fn may_be_asleep(attempt: u64, journal: &[Entry]) -> Vec<u64> {
 mod tests {
     use super::*;
 
-    fn entry(attempt: u64, event: Event) -> Entry {
-        Entry {
+    fn entry(attempt: u64, event: Event) -> JournalEntry {
+        JournalEntry {
             attempt,
             at: Timestamp::UNIX_EPOCH,
             holder: "h".into(),
@@ -244,6 +244,6 @@ mod tests {
             json,
             r#"{"attempt":2,"at":"1970-01-01T00:00:00Z","holder":"h","event":"reached","stage":"archived"}"#
         );
-        assert_eq!(serde_json::from_str::<Entry>(&json).unwrap(), entry);
+        assert_eq!(serde_json::from_str::<JournalEntry>(&json).unwrap(), entry);
     }
 }

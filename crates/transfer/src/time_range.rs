@@ -9,7 +9,7 @@ use mpsync_core::error::{Error, Result};
 
 /// Over which event time windows are taken: those that have any moment of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Range {
+pub struct TimeRange {
     /// From this moment on.
     pub from: Option<Timestamp>,
     /// Up to this moment, exclusive. Where it is given, it is the user's word, and the grace period does not hold back a
@@ -17,7 +17,7 @@ pub struct Range {
     pub to: Option<Timestamp>,
 }
 
-impl Range {
+impl TimeRange {
     /// Whether the window has any moment of the range.
     #[must_use]
     pub fn touches(&self, window: Window) -> bool {
@@ -34,10 +34,10 @@ impl Range {
 
 /// Reads a moment: RFC 3339 with its offset, a date or an hour of UTC (`2026-01-01`, `2026-01-01T05`), `now`, or a distance
 /// back from now: `90s ago`, `30m ago`, `6h ago`, `2d ago`, `1w ago`.
-pub fn parse_moment(text: &str, now: Timestamp) -> Result<Timestamp> {
+pub fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp> {
     let text = text.trim();
     let bad = || {
-        Error::usage(format!("`{}` is no time", text.escape_debug())).hint(
+        Error::usage(format!("`{}` is no time", text.escape_debug())).with_hint(
             "write RFC 3339 with an offset (2026-01-01T05:00:00Z), a date (2026-01-01), an hour of UTC (2026-01-01T05), \
              or a distance such as `6h ago`",
         )
@@ -62,7 +62,7 @@ pub fn parse_age(text: &str) -> Result<Duration> {
     let age = parse_distance(text.trim()).and_then(|age| Duration::try_from(age).ok());
     age.ok_or_else(|| {
         Error::usage(format!("`{}` is no age", text.escape_debug()))
-            .hint("write a whole number and a unit: 24h, 90m, 7d")
+            .with_hint("write a whole number and a unit: 24h, 90m, 7d")
     })
 }
 
@@ -97,7 +97,7 @@ mod tests {
             ("now", "2026-03-01T12:00:00Z"),
         ] {
             let meant: Timestamp = meant.parse().unwrap();
-            assert_eq!(parse_moment(text, now).unwrap(), meant, "{text}");
+            assert_eq!(parse_time(text, now).unwrap(), meant, "{text}");
         }
     }
 
@@ -114,7 +114,7 @@ mod tests {
             "2026-01-01T05:00:00",
             "99999999999999999w ago",
         ] {
-            let e = parse_moment(text, now).unwrap_err();
+            let e = parse_time(text, now).unwrap_err();
             assert_eq!(e.exit_code(), mpsync_core::error::ExitCode::Usage);
             assert!(e.to_string().contains("6h ago"), "{text}: {e}");
         }

@@ -6,11 +6,11 @@ use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::moment::Range;
+use super::dataset_run::total;
 use super::proof;
 use super::repair::Repairs;
-use super::road::total;
 use super::rows::{Rows, check_takes};
+use super::time_range::TimeRange;
 use mpsync_archive::{Archive, Depth, Finding, Manifest, Severity, verify as verify_archive};
 use mpsync_clickhouse::{TableSchema, Tier};
 use mpsync_core::dataset::{Dataset, Window};
@@ -90,7 +90,7 @@ impl VerifyReport {
 pub async fn verify(
     archive: &Archive,
     datasets: &[Dataset],
-    range: Range,
+    range: TimeRange,
     depth: Depth,
     against: Option<&Against>,
     jobs: usize,
@@ -198,7 +198,7 @@ impl VerifyReport {
         self.rows += checked.rows;
         self.bytes += checked.bytes;
         self.findings.extend(checked.findings);
-        let of = |e: Error| e.doing(checked.window.clone()).to_string();
+        let of = |e: Error| e.context(checked.window.clone()).to_string();
         match checked.compared {
             None | Some(Ok(Comparison::Same)) => {}
             Some(Ok(Comparison::Absent)) => self.absent += 1,

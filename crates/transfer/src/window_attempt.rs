@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 
+use super::dataset_run::DatasetRun;
 use super::journal::Journal;
-use super::road::Road;
-use super::task::{Entry, Event, Stage, Standing, Status};
-use mpsync_archive::{Lease, Observer};
+use super::task::{Event, JournalEntry, JournalVerdict, Stage, Status};
+use mpsync_archive::{Lease, LeaseWatcher};
 use mpsync_core::dataset::Window;
 use mpsync_core::error::{Cause, Disposition, Error, Result};
 
@@ -14,10 +14,10 @@ use mpsync_core::error::{Cause, Disposition, Error, Result};
 /// The lease is taken for the first step that changes something: to look harms nobody, and most windows of most runs
 /// need no more than a look.
 #[derive(Debug)]
-pub(super) struct Turn<'a> {
-    road: &'a Road,
+pub(super) struct WindowAttempt<'a> {
+    run: &'a DatasetRun,
     window: Window,
-    observer: &'a Observer,
+    watcher: &'a LeaseWatcher,
     journal: Journal,
     lease: Option<Lease>,
     reached: Stage,
@@ -25,14 +25,14 @@ pub(super) struct Turn<'a> {
     seen: u64,
 }
 
-impl<'a> Turn<'a> {
+impl<'a> WindowAttempt<'a> {
     /// A turn that has not begun.
-    pub(super) fn new(road: &'a Road, window: Window, observer: &'a Observer) -> Self {
+    pub(super) fn new(run: &'a DatasetRun, window: Window, watcher: &'a LeaseWatcher) -> Self {
         Self {
-            road,
+            run,
             window,
-            observer,
-            journal: Journal::of(&road.archive, &road.dataset.name, window),
+            watcher,
+            journal: Journal::of(&run.archive, &run.dataset.name, window),
             lease: None,
             reached: Stage::Planned,
             seen: 0,
@@ -50,22 +50,21 @@ impl<'a> Turn<'a> {
         let attempt = match &self.lease {
             Some(lease) => lease.attempt,
             None => {
-                let Road {
+                let DatasetRun {
                     archive,
                     dataset,
                     holder,
                     ..
-                } = self.road;
-                let (name, observer) = (&dataset.name, self.observer);
-                let lease =
-                    Lease::try_acquire(archive, name, self.window, holder, observer).await?;
+                } = self.run;
+                let (name, watcher) = (&dataset.name, self.watcher);
+                let lease = Lease::try_acquire(archive, name, self.window, holder, watcher).await?;
                 self.lease.insert(lease).attempt
             }
         };
         if self.is_cancelled().await? {
             return Err(Error::new(Cause::Cancelled(format!(
                 "{} {} was cancelled",
-                self.road.dataset.name, self.window
+                self.run.dataset.name, self.window
             ))));
         }
         Ok(attempt)
@@ -92,7 +91,7 @@ impl<'a> Turn<'a> {
             return Ok(false);
         }
         let newest = self.journal.decisive().await?;
-        let cancelled = newest.standing() == Standing::Cancelled;
+        let cancelled = newest.verdict() == JournalVerdict::Cancelled;
         if !cancelled {
             self.seen = newest.highest;
         }
@@ -103,20 +102,20 @@ impl<'a> Turn<'a> {
     pub(super) async fn reached(&mut self, stage: Stage) -> Result<()> {
         if stage > self.reached {
             self.reached = stage;
-            self.note(Event::Reached { stage }).await?;
+            self.record(Event::Reached { stage }).await?;
         }
         Ok(())
     }
 
     /// Writes to the journal, if the lease is held.
-    pub(super) async fn note(&mut self, event: Event) -> Result<()> {
+    pub(super) async fn record(&mut self, event: Event) -> Result<()> {
         let Some(lease) = &self.lease else {
             return Ok(());
         };
-        let entry = Entry {
+        let entry = JournalEntry {
             attempt: lease.attempt,
             at: Timestamp::now(),
-            holder: self.road.holder.clone(),
+            holder: self.run.holder.clone(),
             event,
         };
         let number = self.journal.write(&entry).await?;
@@ -128,7 +127,7 @@ impl<'a> Turn<'a> {
     }
 
     /// All entries of the window's journal that can be read, in order.
-    pub(super) async fn journal(&self) -> Result<Vec<Entry>> {
+    pub(super) async fn journal(&self) -> Result<Vec<JournalEntry>> {
         let entries = self.journal.all().await?;
         Ok(entries.into_iter().map(|(_, entry)| entry).collect())
     }
@@ -138,7 +137,7 @@ impl<'a> Turn<'a> {
         let event = Event::Tended {
             what: what.to_owned(),
         };
-        if let Err(e) = self.note(event).await {
+        if let Err(e) = self.record(event).await {
             tracing::warn!(window = %self.window, error = %e, "the end of an attempt could not be noted");
         }
         self.release().await;
@@ -176,7 +175,7 @@ impl<'a> Turn<'a> {
         }
         if !in_doubt
             && self.has_begun()
-            && let Err(e) = self.note_end(error).await
+            && let Err(e) = self.record_end(error).await
         {
             tracing::warn!(window = %self.window, error = %e, "the end of an attempt could not be noted");
         }
@@ -213,23 +212,23 @@ impl<'a> Turn<'a> {
         };
         let last = newest.entries.last();
         if last.is_none_or(|(_, last)| done(&last.event))
-            || newest.standing() == Standing::Cancelled
+            || newest.verdict() == JournalVerdict::Cancelled
         {
             return Ok(());
         }
         self.attempt().await?;
         match self.reached {
             Stage::Planned => Ok(()),
-            stage => self.note(Event::Reached { stage }).await,
+            stage => self.record(Event::Reached { stage }).await,
         }
     }
 
     /// The end of an attempt does not end a person's word: a window that was cancelled on the way stays so.
-    async fn note_end(&mut self, error: Option<&Error>) -> Result<()> {
+    async fn record_end(&mut self, error: Option<&Error>) -> Result<()> {
         let ended = |status| Event::Ended {
             status,
-            error: error.map(Error::what),
-            hint: error.and_then(Error::advice).map(ToOwned::to_owned),
+            error: error.map(Error::message),
+            hint: error.and_then(Error::hint).map(ToOwned::to_owned),
         };
         let status = match (self.is_cancelled().await?, error) {
             (true, _) => Status::Cancelled,
@@ -237,9 +236,9 @@ impl<'a> Turn<'a> {
             (false, Some(e)) => Status::after(e),
         };
         let before = self.seen;
-        self.note(ended(status)).await?;
+        self.record(ended(status)).await?;
         if status != Status::Cancelled && self.seen == before && self.was_cancelled_late().await? {
-            self.note(ended(Status::Cancelled)).await?;
+            self.record(ended(Status::Cancelled)).await?;
         }
         Ok(())
     }

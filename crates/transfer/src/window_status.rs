@@ -10,10 +10,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use super::hot_inventory::hours;
 use super::journal::Journal;
-use super::partitioning::{Partitioning, Unit, cut};
-use super::survey::hours;
-use super::task::{Event, Stage, Standing, Status};
+use super::partitioning::{CalendarUnit, Partitioning, cut};
+use super::task::{Event, JournalVerdict, Stage, Status};
 use super::tasks;
 use mpsync_archive::Archive;
 use mpsync_archive::layout::{GenerationId, parse_internal_window, tasks_root};
@@ -49,7 +49,7 @@ pub enum WindowStage {
 
 /// One window of the calendar.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WindowStanding {
+pub struct WindowStatus {
     /// The dataset.
     pub dataset: DatasetName,
     /// The window.
@@ -64,7 +64,7 @@ pub struct WindowStanding {
 
 /// What was seen outside of the archive, dataset by dataset.
 #[derive(Debug, Clone, Default)]
-pub struct Seen {
+pub struct HotObservations {
     /// Rows that hot holds, window by window.
     pub in_hot: BTreeMap<DatasetName, Vec<(Window, u64)>>,
     /// Spans of which the stream dropped messages before they were read.
@@ -73,7 +73,7 @@ pub struct Seen {
 
 /// What is known of one window.
 #[derive(Debug, Clone, Copy, Default)]
-struct Facts {
+struct WindowFacts {
     hot_rows: u64,
     archived_rows: u64,
     generations: u64,
@@ -81,17 +81,17 @@ struct Facts {
     damaged: bool,
     /// Messages of it are lost.
     torn: bool,
-    word: Word,
+    word: JournalWord,
 }
 
 /// What a journal says.
 #[derive(Debug, Clone, Copy, Default)]
-struct Word {
+struct JournalWord {
     stage: Option<Stage>,
     halted: bool,
 }
 
-impl Facts {
+impl WindowFacts {
     /// `None` where there is nothing to show: a journal without any row.
     fn stage(&self) -> Option<WindowStage> {
         let proven = match self.word.stage {
@@ -120,13 +120,13 @@ impl Facts {
 }
 
 /// Marks the windows that a gap touches within the span; hours of which nothing is there become windows of their own.
-fn tear(facts: &mut BTreeMap<Window, Facts>, gap: Window, span: Window) {
+fn tear(facts: &mut BTreeMap<Window, WindowFacts>, gap: Window, span: Window) {
     let Some(torn) = gap.intersection(&span) else {
         return;
     };
     let mut at = torn.start();
     while at < torn.end() {
-        let Ok(hour) = Unit::Hour.window_at(at) else {
+        let Ok(hour) = CalendarUnit::Hour.window_at(at) else {
             return;
         };
         let mut there = false;
@@ -146,12 +146,12 @@ fn tear(facts: &mut BTreeMap<Window, Facts>, gap: Window, span: Window) {
 
 /// What was read of the archive, for later looks. Keep one for as long as the process runs.
 #[derive(Debug, Default)]
-pub struct Calendar {
+pub struct WindowStatusReader {
     rows: Mutex<HashMap<GenerationId, u64>>,
-    words: Mutex<HashMap<(DatasetName, Window), (u64, Word)>>,
+    words: Mutex<HashMap<(DatasetName, Window), (u64, JournalWord)>>,
 }
 
-impl Calendar {
+impl WindowStatusReader {
     /// Every window of these datasets that has any moment of the span, dataset by dataset in order of time.
     ///
     /// A manifest that cannot be read makes its window a halted one; an archive that does not answer is an error.
@@ -160,8 +160,8 @@ impl Calendar {
         archive: &Archive,
         datasets: &[DatasetName],
         span: Window,
-        seen: &Seen,
-    ) -> Result<Vec<WindowStanding>> {
+        seen: &HotObservations,
+    ) -> Result<Vec<WindowStatus>> {
         let mut all = Vec::new();
         for dataset in datasets {
             let mut facts = self.archived(archive, dataset, span).await?;
@@ -177,7 +177,7 @@ impl Calendar {
                 tear(&mut facts, *gap, span);
             }
             all.extend(facts.into_iter().filter_map(|(window, facts)| {
-                Some(WindowStanding {
+                Some(WindowStatus {
                     dataset: dataset.clone(),
                     window,
                     stage: facts.stage()?,
@@ -194,14 +194,14 @@ impl Calendar {
         archive: &Archive,
         dataset: &DatasetName,
         span: Window,
-    ) -> Result<BTreeMap<Window, Facts>> {
+    ) -> Result<BTreeMap<Window, WindowFacts>> {
         let ids = archive.generation_ids(dataset, span).await?;
         let reads = ids.into_iter().map(|id| async move {
             let rows = self.rows(archive, &id).await?;
             Ok::<_, Error>((id.window, rows))
         });
         let mut reads = futures_util::stream::iter(reads).buffer_unordered(AT_A_TIME);
-        let mut facts: BTreeMap<Window, Facts> = BTreeMap::new();
+        let mut facts: BTreeMap<Window, WindowFacts> = BTreeMap::new();
         while let Some((window, rows)) = reads.try_next().await? {
             let of_window = facts.entry(window).or_default();
             of_window.generations += 1;
@@ -213,12 +213,12 @@ impl Calendar {
 
     /// The rows of a generation; `None` where its manifest cannot be read.
     async fn rows(&self, archive: &Archive, id: &GenerationId) -> Result<Option<u64>> {
-        if let Some(rows) = kept(&self.rows, id) {
+        if let Some(rows) = cached(&self.rows, id) {
             return Ok(Some(rows));
         }
         match archive.manifest(id).await {
             Ok(Some(manifest)) => {
-                keep(&self.rows, id.clone(), manifest.fingerprint.rows);
+                store(&self.rows, id.clone(), manifest.fingerprint.rows);
                 Ok(Some(manifest.fingerprint.rows))
             }
             Ok(None) => Ok(None),
@@ -232,7 +232,7 @@ impl Calendar {
         archive: &Archive,
         dataset: &DatasetName,
         span: Window,
-    ) -> Result<Vec<(Window, Word)>> {
+    ) -> Result<Vec<(Window, JournalWord)>> {
         let folder = tasks_root().join(dataset.as_str());
         let windows = archive.list_folder(&folder).await?.common_prefixes;
         let windows: Vec<Window> = windows
@@ -250,21 +250,26 @@ impl Calendar {
             .await
     }
 
-    async fn word(&self, archive: &Archive, dataset: &DatasetName, window: Window) -> Result<Word> {
+    async fn word(
+        &self,
+        archive: &Archive,
+        dataset: &DatasetName,
+        window: Window,
+    ) -> Result<JournalWord> {
         let journal = Journal::of(archive, dataset, window);
         let key = (dataset.clone(), window);
-        if let Some((number, word)) = kept(&self.words, &key)
+        if let Some((number, word)) = cached(&self.words, &key)
             && journal.highest().await? == number
         {
             return Ok(word);
         }
         let mut enough = tasks::Enough::default();
         let newest = journal.newest(|_, entry| enough.with(entry)).await?;
-        let word = Word {
+        let word = JournalWord {
             stage: proven(newest.entries.iter().map(|(_, entry)| &entry.event)),
-            halted: matches!(newest.standing(), Standing::Halted { .. }),
+            halted: matches!(newest.verdict(), JournalVerdict::Halted { .. }),
         };
-        keep(&self.words, key, (newest.highest, word));
+        store(&self.words, key, (newest.highest, word));
         Ok(word)
     }
 }
@@ -293,12 +298,12 @@ fn proven<'a>(newest: impl Iterator<Item = &'a Event>) -> Option<Stage> {
     None
 }
 
-fn kept<K: std::hash::Hash + Eq, V: Copy>(all: &Mutex<HashMap<K, V>>, key: &K) -> Option<V> {
+fn cached<K: std::hash::Hash + Eq, V: Copy>(all: &Mutex<HashMap<K, V>>, key: &K) -> Option<V> {
     let all = all.lock().unwrap_or_else(PoisonError::into_inner);
     all.get(key).copied()
 }
 
-fn keep<K: std::hash::Hash + Eq, V>(all: &Mutex<HashMap<K, V>>, key: K, value: V) {
+fn store<K: std::hash::Hash + Eq, V>(all: &Mutex<HashMap<K, V>>, key: K, value: V) {
     let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
     if all.len() >= KEPT_MAX {
         all.clear();
@@ -355,7 +360,7 @@ pub async fn gap_before(hot: &Tier, dataset: &Dataset, before: Timestamp) -> Res
         .await
         .map_err(|e| {
             hot.error(e)
-                .doing(format!("looking where {} was torn", dataset.name))
+                .context(format!("looking where {} was torn", dataset.name))
         })?;
     let month = SignedDuration::from_hours(31 * 24).as_millis();
     let earliest = i64::try_from(i128::from(at) - month).unwrap_or(i64::MIN);
@@ -370,13 +375,13 @@ mod tests {
 
     #[test]
     fn a_window_is_shown_by_what_was_proven_of_it_and_by_what_was_not() {
-        let facts = |hot_rows, archived_rows, stage, halted| Facts {
+        let facts = |hot_rows, archived_rows, stage, halted| WindowFacts {
             hot_rows,
             archived_rows,
             generations: u64::from(archived_rows > 0),
             damaged: false,
             torn: false,
-            word: Word { stage, halted },
+            word: JournalWord { stage, halted },
         };
         for (facts, shown) in [
             (facts(0, 0, None, false), None),
@@ -415,12 +420,12 @@ mod tests {
         ] {
             assert_eq!(facts.stage(), shown, "{facts:?}");
         }
-        let torn = Facts {
+        let torn = WindowFacts {
             torn: true,
             ..facts(5, 5, Some(Stage::Verified), false)
         };
         assert_eq!(torn.stage(), Some(WindowStage::Gap));
-        let damaged = Facts {
+        let damaged = WindowFacts {
             damaged: true,
             ..facts(5, 5, Some(Stage::Verified), false)
         };
@@ -459,9 +464,9 @@ mod tests {
     #[test]
     fn a_gap_tears_the_windows_that_it_touches_and_shows_hours_of_which_nothing_is_there() {
         let window = |text: &str| text.parse::<Window>().unwrap();
-        let held = Facts {
+        let held = WindowFacts {
             hot_rows: 1,
-            ..Facts::default()
+            ..WindowFacts::default()
         };
         let mut facts = BTreeMap::from([
             (window("2026-01-01T05"), held),

@@ -40,10 +40,10 @@ pub(super) async fn all(world: &mut World, acknowledged: &Acknowledged) {
         panic!("{}", findings.join("\n"));
     }
     check_values(world, &published.samples).await;
-    let doors: Vec<String> = world
+    let gates: Vec<String> = world
         .ask("SELECT name FROM system.tables WHERE database = 'marketprism_hot' AND position(name, '_in_') > 0")
         .await;
-    assert!(doors.is_empty(), "{doors:?}");
+    assert!(gates.is_empty(), "{gates:?}");
     ingest_undisturbed(world, &jetstream).await;
     for table in published.rows.keys() {
         compare_hashes(world, table).await;

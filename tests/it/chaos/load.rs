@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, message::PublishMessage};
 use bytes::Bytes;
-use mpsync_generate::{Generator, Kind, Message, Options};
+use mpsync_generate::{DataKind, Generator, GeneratorOptions, Message};
 
 use crate::support::nats::{DUPLICATE_WINDOW, LOST_ANSWER};
 
@@ -63,12 +63,12 @@ impl Load {
 
 /// Trades, books and liquidations as a market sends them, some of them damaged.
 fn messages(seed: u64) -> impl Iterator<Item = Message> {
-    let options = Options {
+    let options = GeneratorOptions {
         seed,
         count: 10_000_000,
-        kinds: vec![Kind::Trade, Kind::Orderbook, Kind::Liquidation],
+        kinds: vec![DataKind::Trade, DataKind::Orderbook, DataKind::Liquidation],
         depth: 5,
-        ..Options::default()
+        ..GeneratorOptions::default()
     };
     let generator = Generator::new(options).expect("good options");
     (1_usize..).zip(generator).map(|(n, mut message)| {

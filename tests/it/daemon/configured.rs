@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use jiff::Timestamp;
-use mpsync_generate::{Generator, Options};
+use mpsync_generate::{Generator, GeneratorOptions};
 use serde_json::Value;
 
 use super::{OFTEN, both_ready, metric, until_stats};
@@ -50,11 +50,11 @@ fn run(file: &Path, folder: &Path) -> Command {
 
 /// Messages of all kinds.
 fn messages(seed: u64, count: u64) -> impl Iterator<Item = (String, Vec<u8>)> {
-    let options = Options {
+    let options = GeneratorOptions {
         seed,
         count,
         span_ms: 2 * 3_600_000,
-        ..Options::default()
+        ..GeneratorOptions::default()
     };
     let generator = Generator::new(options).expect("good options");
     generator.map(|message| (message.subject, message.payload.to_vec()))

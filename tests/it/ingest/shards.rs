@@ -13,7 +13,7 @@ fn filter(world: &mut World, name: &str, filters: &str) {
     world.set("MPSYNC__INGEST__FILTERS", filters);
 }
 
-fn said(output: &std::process::Output) -> String {
+fn output_text(output: &std::process::Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -50,7 +50,7 @@ async fn filters_that_overlap_another_daemon_s_are_refused_with_both_named() {
     world.drain("trades").await;
     filter(&mut world, "okx", "['trade.okx.>']");
     let output = world.run(&["--drain", "--dataset", "trades"]).await;
-    let text = said(&output);
+    let text = output_text(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
     for part in [
         "mpsync-trades-okx",
@@ -67,7 +67,7 @@ async fn filters_that_overlap_another_daemon_s_are_refused_with_both_named() {
     );
     filter(&mut world, "okx", "['trade.>', '*.okx.>']");
     let output = world.run(&["--drain", "--dataset", "trades"]).await;
-    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(2), "{}", output_text(&output));
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn of_two_shards_each_takes_datasets_of_its_own() {
         let output = world
             .run(&["--drain", "--dataset", "trades,orderbooks"])
             .await;
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", output_text(&output));
         let jetstream = world.nats.jetstream().await;
         let stream = jetstream.get_stream("MARKET_DATA").await.expect("there");
         let mut there = 0;
@@ -124,7 +124,7 @@ async fn of_two_shards_each_takes_datasets_of_its_own() {
     assert_eq!(taken, [1, 2]);
     world.set("MPSYNC__INGEST__SHARD_INDEX", "2");
     let output = world.run(&["--drain"]).await;
-    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(2), "{}", output_text(&output));
 }
 
 #[tokio::test]

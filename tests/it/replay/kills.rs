@@ -160,9 +160,9 @@ async fn tables_and_lines_of_rows_hold_everything_once_however_often_the_replay_
             dataset.name
         );
     }
-    let doors = "SELECT toString(count()) FROM system.tables WHERE name LIKE '%\\_replay\\_%'";
+    let gates = "SELECT toString(count()) FROM system.tables WHERE name LIKE '%\\_replay\\_%'";
     assert_eq!(
-        archived.sql(doors).await,
+        archived.sql(gates).await,
         "0",
         "a door of a killed replay is there"
     );

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::support::clickhouse::ClickHouse;
 use crate::support::messages_folder;
 use crate::support::nats::NatsServer;
-use crate::support::transfer::told;
+use crate::support::transfer::output_text;
 
 /// An archive of the real messages and of generated ones, and the hot tables that it was exported from.
 struct Archived {
@@ -154,7 +154,11 @@ fn run(settings: &[(String, String)], arguments: &[&str]) -> Output {
 
 fn succeed(settings: &[(String, String)], arguments: &[&str]) -> String {
     let output = run(settings, arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", told(&output));
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        output_text(&output)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -338,7 +342,7 @@ fn damage_is_an_error_unless_it_is_passed_over(archived: &Archived, whole: &[Str
     std::fs::remove_file(&chunk).unwrap();
     std::fs::write(&chunk, bytes).unwrap();
     let failed = run(&archived.settings, &["replay", "--into", "null"]);
-    assert_eq!(failed.status.code(), Some(3), "{}", told(&failed));
+    assert_eq!(failed.status.code(), Some(3), "{}", output_text(&failed));
     let passed = parsed(&succeed(
         &archived.settings,
         &[

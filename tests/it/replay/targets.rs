@@ -5,7 +5,7 @@ use arrow::ipc::reader::StreamReader;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::{Archived, parsed, run, succeed};
-use crate::support::transfer::told;
+use crate::support::transfer::output_text;
 
 /// Rows and their hash over all columns.
 async fn fingerprint(archived: &Archived, table: &str) -> String {
@@ -40,8 +40,8 @@ async fn a_table_takes_every_row_exactly_once_however_often_it_is_replayed() {
         let second = fingerprint(&archived, &format!("first.{}_again", dataset.table)).await;
         assert_eq!(first, second, "{}", dataset.name);
     }
-    let doors = "SELECT toString(count()) FROM system.tables WHERE name LIKE '%\\_replay\\_%'";
-    assert_eq!(archived.sql(doors).await, "0");
+    let gates = "SELECT toString(count()) FROM system.tables WHERE name LIKE '%\\_replay\\_%'";
+    assert_eq!(archived.sql(gates).await, "0");
     // A table that is not made to fit is refused before anything is sent.
     archived
         .execute("CREATE TABLE first.other (timestamp DateTime64(3, 'UTC'), price Decimal(38, 4)) ENGINE = MergeTree ORDER BY timestamp")
@@ -58,7 +58,7 @@ async fn a_table_takes_every_row_exactly_once_however_often_it_is_replayed() {
             "other",
         ],
     );
-    let text = told(&refused);
+    let text = output_text(&refused);
     assert!(!refused.status.success(), "{text}");
     assert!(
         text.contains("column `price` is Decimal(38, 4), in the archive Decimal(38, 18)"),
@@ -147,5 +147,5 @@ async fn files_of_rows_hold_every_row_with_every_column_in_order() {
             &archived.file("all.csv"),
         ],
     );
-    assert_eq!(refused.status.code(), Some(2), "{}", told(&refused));
+    assert_eq!(refused.status.code(), Some(2), "{}", output_text(&refused));
 }

@@ -6,7 +6,7 @@ use crate::support::clickhouse::ClickHouse;
 use crate::support::daemon::World;
 use crate::support::nats::{NatsServer, publish};
 use crate::support::trades::EVENT_MILLIS;
-use crate::support::transfer::told;
+use crate::support::transfer::output_text;
 
 /// What somebody who means harm may call a symbol.
 fn hostile() -> Vec<String> {
@@ -77,7 +77,11 @@ async fn mpsync(world: &World, arguments: &[&str]) -> std::process::Output {
 
 async fn succeed(world: &World, arguments: &[&str]) -> String {
     let output = mpsync(world, arguments).await;
-    assert!(output.status.success(), "{arguments:?}: {}", told(&output));
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        output_text(&output)
+    );
     String::from_utf8(output.stdout).expect("text")
 }
 

@@ -72,7 +72,7 @@ async fn ingest_and_dead_letters_work_with_the_rights_of_the_example_and_more_is
         let mut command = tokio::process::Command::from(crate::support::mpsync());
         command.envs(world.settings.clone()).args(arguments);
         let output = command.output().await.expect("it runs");
-        let text = crate::support::transfer::told(&output);
+        let text = crate::support::transfer::output_text(&output);
         assert!(text.contains(said), "{arguments:?}: {text}");
         assert!(
             !text.to_lowercase().contains("permission"),

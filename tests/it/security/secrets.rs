@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
-use crate::support::transfer::{World, told};
+use crate::support::transfer::{World, output_text};
 use crate::support::{mpsync, nats::NatsServer};
 
 #[test]
@@ -58,7 +58,7 @@ async fn a_password_is_in_no_command_line_no_log_and_no_error() {
         &["config", "check"],
     ] {
         let output = run(arguments).output().expect("it runs");
-        let text = told(&output);
+        let text = output_text(&output);
         assert!(!text.contains("s3cretPassw0rd"), "{arguments:?}: {text}");
     }
     let mut daemon = run(&["run", "--mode", "hot", "--dataset", "trades"])

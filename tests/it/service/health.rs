@@ -5,7 +5,7 @@ use std::process::Output;
 use std::sync::Arc;
 
 use mpsync_config::Config;
-use mpsync_daemon::http::{Access, Limits, Listening, Mode, Places, State, serve};
+use mpsync_daemon::http::{Access, DaemonState, DataSources, HttpLimits, Listening, Mode, serve};
 use mpsync_net::Secret;
 
 use crate::support::daemon::World;
@@ -23,7 +23,7 @@ async fn health(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     ended.expect("it ends").expect("it runs")
 }
 
-fn told(output: &Output) -> String {
+fn output_text(output: &Output) -> String {
     let (out, err) = (&output.stdout, &output.stderr);
     String::from_utf8_lossy(out).into_owned() + &String::from_utf8_lossy(err)
 }
@@ -31,7 +31,7 @@ fn told(output: &Output) -> String {
 /// It ends with this code and says all of `said`.
 async fn ends(arguments: &[&str], environment: &[(&str, &str)], code: i32, said: &[&str]) {
     let output = health(arguments, environment).await;
-    let text = told(&output);
+    let text = output_text(&output);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
     for part in said {
         assert!(text.contains(part), "{arguments:?}: {part}: {text}");
@@ -46,7 +46,7 @@ async fn a_daemon_s_health_is_a_line_a_check_and_an_exit_code() {
     let url = format!("http://{address}");
     until("hot and nats were asked", async || {
         let output = health(&["--url", &url], &[]).await;
-        let text = told(&output);
+        let text = output_text(&output);
         output.status.success() && text.contains("ok   nats") && text.contains("ok   hot")
     })
     .await;
@@ -86,8 +86,8 @@ async fn a_daemon_s_health_is_a_line_a_check_and_an_exit_code() {
 #[tokio::test]
 async fn a_daemon_that_is_down_says_why_and_exits_1() {
     let config = Config::load(None, []).expect("the defaults");
-    let places = Places::new(Arc::new(config.clone()), Arc::new(Vec::new()));
-    let state = State::new(Mode::Cold, None, Some("every 1h".into()), places);
+    let places = DataSources::new(Arc::new(config.clone()), Arc::new(Vec::new()));
+    let state = DaemonState::new(Mode::Cold, None, Some("every 1h".into()), places);
     state.succeeded("cold", Some(0.001));
     state.free("archive", 5);
     let listening = Listening::on("127.0.0.1:0".parse().expect("an address")).await;
@@ -99,7 +99,7 @@ async fn a_daemon_that_is_down_says_why_and_exits_1() {
         protect_reads: true,
         hosts: Vec::new(),
     };
-    let limits = Limits::from(&config.http);
+    let limits = HttpLimits::from(&config.http);
     tokio::spawn(serve(listening, state, access, limits, None, pending()));
     let said = [
         "ok   cold",

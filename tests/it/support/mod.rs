@@ -50,7 +50,7 @@ pub(crate) fn messages_folder() -> std::path::PathBuf {
 
 /// A demo with its own servers below `folder`, in this process but for the servers.
 pub(crate) async fn start_demo(folder: &std::path::Path, generate: u64) -> mpsync::demo::Demo {
-    let options = mpsync::demo::Options {
+    let options = mpsync::demo::DemoOptions {
         folder: folder.to_owned(),
         messages: messages_folder(),
         generate,

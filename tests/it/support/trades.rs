@@ -109,8 +109,8 @@ pub(crate) fn publish_slowly(
 
 /// A daemon that ended in order leaves no door.
 pub(crate) async fn assert_no_doors(world: &World) {
-    let doors: Vec<String> = world
+    let gates: Vec<String> = world
         .ask("SELECT name FROM system.tables WHERE database = 'marketprism_hot' AND name LIKE 'trades_in_%'")
         .await;
-    assert!(doors.is_empty(), "{doors:?}");
+    assert!(gates.is_empty(), "{gates:?}");
 }

@@ -166,7 +166,11 @@ impl World {
     /// Runs the program, which must succeed; gives its standard output.
     pub(crate) fn succeed(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", told(&output));
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            output_text(&output)
+        );
         String::from_utf8(output.stdout).expect("text")
     }
 
@@ -177,7 +181,7 @@ impl World {
             output.status.code(),
             Some(exit),
             "{arguments:?}: {}",
-            told(&output)
+            output_text(&output)
         );
         let said = String::from_utf8_lossy(&output.stderr);
         said[said.find("error: ").expect("an error")..].to_owned()
@@ -285,7 +289,7 @@ impl Drop for World {
 }
 
 /// What a program said, for a failed assertion.
-pub(crate) fn told(output: &Output) -> String {
+pub(crate) fn output_text(output: &Output) -> String {
     format!(
         "{}\n{}\n{}",
         output.status,

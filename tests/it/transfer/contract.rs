@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use mpsync_archive::ArchiveConfig;
-use mpsync_archive::{Archive, Created};
+use mpsync_archive::{Archive, CreateOutcome};
 use mpsync_config::Config;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -17,7 +17,7 @@ use object_store::{
 };
 
 use crate::support::s3::S3;
-use mpsync_testkit::{Fault, FaultyStore};
+use mpsync_testkit::{FaultyStore, StoreFault};
 
 /// Bytes of a part; S3 takes no smaller ones but the last.
 const PART: usize = 5 << 20;
@@ -48,15 +48,17 @@ async fn creates_once(archive: &Archive) {
     let create = async |text: String| archive.create(&path, text.into()).await.unwrap();
     let writers = (0..8).map(|n| create(format!("writer {n}")));
     let created = join_all(writers).await;
-    let winners: Vec<usize> = (0..8).filter(|n| created[*n] == Created::Yes).collect();
+    let winners: Vec<usize> = (0..8)
+        .filter(|n| created[*n] == CreateOutcome::Yes)
+        .collect();
     let read = archive.read(&path).await.unwrap().unwrap();
     assert_eq!(winners.len(), 1, "{created:?}");
     assert_eq!(read, format!("writer {}", winners[0]));
-    assert_eq!(create("later".into()).await, Created::AlreadyThere);
+    assert_eq!(create("later".into()).await, CreateOutcome::Exists);
     assert_eq!(archive.read(&path).await.unwrap().unwrap(), read);
     // Gone is gone: the name is free again.
     archive.remove(&path).await.unwrap();
-    assert_eq!(create("again".into()).await, Created::Yes);
+    assert_eq!(create("again".into()).await, CreateOutcome::Yes);
 }
 
 async fn numbers_count_up(archive: &Archive) {
@@ -297,31 +299,31 @@ async fn a_bucket_keeps_the_store_s_contract() {
 async fn the_store_that_fails_keeps_the_contract_until_it_does() {
     let config = config("{path: x}");
     let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-    let sound = FaultyStore::new(Arc::clone(&memory), u64::MAX, Fault::After);
+    let sound = FaultyStore::new(Arc::clone(&memory), u64::MAX, StoreFault::After);
     keeps_the_contract(&Archive::with_store(sound, &config)).await;
     // And then its answer is lost: whoever asks again learns what became of it.
     let path = Path::from("x");
-    let lossy = FaultyStore::new(Arc::clone(&memory), 1, Fault::After);
+    let lossy = FaultyStore::new(Arc::clone(&memory), 1, StoreFault::After);
     let archive = Archive::with_store(Arc::clone(&lossy) as Arc<dyn ObjectStore>, &config);
     assert!(archive.create(&path, "ours".into()).await.is_err());
     assert!(lossy.has_failed() && lossy.failed().is_cancelled());
     assert_eq!(
         archive.create(&path, "ours".into()).await.unwrap(),
-        Created::AlreadyThere
+        CreateOutcome::Exists
     );
     assert_eq!(archive.read(&path).await.unwrap().unwrap(), "ours");
     // Nothing that is to fail before it takes effect takes effect, and what is read breaks off.
-    let refusing = FaultyStore::new(Arc::clone(&memory), 1, Fault::Before);
+    let refusing = FaultyStore::new(Arc::clone(&memory), 1, StoreFault::Before);
     let archive = Archive::with_store(refusing, &config);
     assert!(archive.remove(&path).await.is_err());
     for nth in 1..=2 {
-        let breaking = FaultyStore::new(Arc::clone(&memory), nth, Fault::After);
+        let breaking = FaultyStore::new(Arc::clone(&memory), nth, StoreFault::After);
         let archive = Archive::with_store(breaking, &config);
         assert_eq!(archive.read(&path).await.is_err(), nth == 1);
         assert_eq!(archive.list(&Path::default()).await.is_err(), nth == 2);
     }
     // One that has ended does nothing more.
-    let ended = FaultyStore::new(Arc::clone(&memory), 1, Fault::Last);
+    let ended = FaultyStore::new(Arc::clone(&memory), 1, StoreFault::Last);
     let archive = Archive::with_store(ended, &config);
     assert!(archive.overwrite(&path, "last".into()).await.is_err());
     assert!(archive.remove(&path).await.is_err());

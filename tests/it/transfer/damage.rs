@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 
-use crate::support::transfer::{World, told};
+use crate::support::transfer::{World, output_text};
 
 #[test]
 fn a_flipped_byte_in_a_chunk_is_named_and_nothing_of_it_is_loaded() {
@@ -29,11 +29,11 @@ fn a_flipped_byte_in_a_chunk_is_named_and_nothing_of_it_is_loaded() {
     );
     assert_eq!(world.leftovers("cold"), "");
     let output = world.run(&["verify"]);
-    assert_eq!(output.status.code(), Some(3), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(3), "{}", output_text(&output));
     assert!(
         String::from_utf8_lossy(&output.stdout).contains("part-00000"),
         "{}",
-        told(&output)
+        output_text(&output)
     );
 }
 
@@ -53,8 +53,8 @@ fn a_full_disk_under_the_archive_is_one_clear_error_and_loses_no_row() {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let output = limited.output().unwrap();
-    assert_eq!(output.status.signal(), None, "{}", told(&output));
-    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    assert_eq!(output.status.signal(), None, "{}", output_text(&output));
+    assert_eq!(output.status.code(), Some(1), "{}", output_text(&output));
     let said = String::from_utf8_lossy(&output.stderr);
     let said = &said[said.find("error: ").expect("an error")..];
     assert!(
@@ -65,7 +65,7 @@ fn a_full_disk_under_the_archive_is_one_clear_error_and_loses_no_row() {
     assert!(world.files("manifest.json").is_empty());
     // Space again: the same command goes on.
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", told(&output));
+    assert!(output.status.success(), "{}", output_text(&output));
     assert_eq!(world.number("SELECT count() FROM cold.trades"), 100_000);
     assert_eq!(world.number("SELECT count() FROM hot.trades"), 0);
 }

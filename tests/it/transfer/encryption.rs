@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::support::transfer::{World, told};
+use crate::support::transfer::{World, output_text};
 
 /// Two keys, of either length.
 const KEYS: [&str; 2] = [
@@ -221,8 +221,12 @@ fn without_its_key_a_chunk_is_named_with_the_key_and_nothing_is_changed() {
         // The bytes are right all the same; what is in them was not looked at, and that is said.
         for depth in [&["verify"][..], &["verify", "--deep"]] {
             let output = world.run(depth);
-            assert_eq!(output.status.code(), Some(1), "{}", told(&output));
-            assert!(told(&output).contains(key_id), "{}", told(&output));
+            assert_eq!(output.status.code(), Some(1), "{}", output_text(&output));
+            assert!(
+                output_text(&output).contains(key_id),
+                "{}",
+                output_text(&output)
+            );
         }
     }
     // With the key it goes on where it was: a missing key halts nothing.

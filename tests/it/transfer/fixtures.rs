@@ -128,7 +128,7 @@ fn the_fixtures_are_made_anew() {
 }
 
 /// What is printed, without what differs from run to run.
-fn told(world: &World, output: &Output) -> String {
+fn output_text(world: &World, output: &Output) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     let errors = errors.find("error: ").map_or("", |at| &errors[at..]);
     let text = String::from_utf8_lossy(&output.stdout);
@@ -164,7 +164,7 @@ fn what_verify_and_import_say_of_each_kind_of_damage() {
         let said = format!(
             "-- verify, exit code {code}\n{}\n\n-- import\n{}\n-- cold: hour,rows\n{rows}\n",
             document(&verified),
-            told(&world, &imported),
+            output_text(&world, &imported),
         );
         insta::assert_snapshot!(name, said);
         assert_eq!(world.leftovers("cold"), "");

@@ -115,21 +115,21 @@ fn tables_of_broken_off_attempts_go_by_age_and_sealed_rows_never() {
     }
     world.sql("CREATE TABLE cold.trades_stage_20260101T05_a2 (shut_out UInt8) ENGINE = Null");
     world.sql("CREATE TABLE hot.trades_stage_of_mine AS hot.trades");
-    for door in ["1700000000000", "9700000000000"] {
-        world.sql(&format!("CREATE TABLE hot.trades_replay_{door} ENGINE = Null AS SELECT * FROM hot.trades LIMIT 0"));
+    for gate in ["1700000000000", "9700000000000"] {
+        world.sql(&format!("CREATE TABLE hot.trades_replay_{gate} ENGINE = Null AS SELECT * FROM hot.trades LIMIT 0"));
         world.sql(&format!(
-            "CREATE MATERIALIZED VIEW hot.trades_replay_{door}_mv TO hot.trades AS SELECT * FROM hot.trades_replay_{door}"
+            "CREATE MATERIALIZED VIEW hot.trades_replay_{gate}_mv TO hot.trades AS SELECT * FROM hot.trades_replay_{gate}"
         ));
     }
     // Made a moment ago.
-    let doors = [
+    let gates = [
         "hot.trades_replay_1700000000000",
         "hot.trades_replay_1700000000000_mv",
     ];
     let kinds = |items: Vec<(String, String)>| -> Vec<String> {
         items.into_iter().map(|(_, name)| name).collect()
     };
-    assert_eq!(kinds(swept(&world, &[])), doors);
+    assert_eq!(kinds(swept(&world, &[])), gates);
     let gone = kinds(swept(&world, &["--older-than", "0s"]));
     for name in [
         "cold.trades_check_20260101T05_a1",

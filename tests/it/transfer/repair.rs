@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::support::engine::until;
 use crate::support::s3::S3;
-use crate::support::transfer::{World, told};
+use crate::support::transfer::{World, output_text};
 
 /// A world whose first window has a supplement, all of it in cold.
 fn synced() -> World {
@@ -45,7 +45,7 @@ fn assert_whole(world: &World) {
             output.status.success(),
             "{}: {}",
             sums.display(),
-            told(&output)
+            output_text(&output)
         );
     }
     world.sql("TRUNCATE TABLE cold.trades");
@@ -123,8 +123,8 @@ fn what_no_tier_proves_to_hold_is_left_as_it_is_with_the_reasons() {
         "ALTER TABLE hot.trades UPDATE price = 1 WHERE stream_seq = 8 SETTINGS mutations_sync = 2",
     );
     let output = world.run(&["verify", "--repair"]);
-    assert_eq!(output.status.code(), Some(3), "{}", told(&output));
-    let said = told(&output);
+    assert_eq!(output.status.code(), Some(3), "{}", output_text(&output));
+    let said = output_text(&output);
     assert!(
         said.contains("not repaired: no tier proves to hold its rows"),
         "{said}"
@@ -141,7 +141,7 @@ fn what_no_tier_proves_to_hold_is_left_as_it_is_with_the_reasons() {
     // A manifest is not made up either.
     let manifest = world.files("hour=06/gen=0/manifest.json").remove(0);
     std::fs::write(&manifest, "{").unwrap();
-    let said = told(&world.run(&["verify", "--repair"]));
+    let said = output_text(&world.run(&["verify", "--repair"]));
     assert!(said.contains("2026-01-01T06 gen 0: not repaired"), "{said}");
 }
 

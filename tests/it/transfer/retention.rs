@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
-use crate::support::transfer::{World, told};
+use crate::support::transfer::{World, output_text};
 
 /// An hour that is past every retention here.
 const OLD: &str = "2024-01-01 05";
@@ -27,14 +27,14 @@ fn sync_command(world: &World, more: &[&str]) -> std::process::Command {
 /// Such a sync ends with this exit code; gives what it says.
 fn sync(world: &World, exit: i32, more: &[&str]) -> String {
     let output = sync_command(world, more).output().unwrap();
-    assert_eq!(output.status.code(), Some(exit), "{}", told(&output));
-    told(&output)
+    assert_eq!(output.status.code(), Some(exit), "{}", output_text(&output));
+    output_text(&output)
 }
 
 /// The report of such a sync.
 fn report(world: &World) -> serde_json::Value {
     let output = sync_command(world, &["--output", "json"]).output().unwrap();
-    assert!(output.status.success(), "{}", told(&output));
+    assert!(output.status.success(), "{}", output_text(&output));
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     json["datasets"][0].clone()
 }
@@ -43,7 +43,7 @@ fn report(world: &World) -> serde_json::Value {
 fn verify(world: &World) {
     let mut command = world.command(&["verify", "--deep", "--against", "cold"]);
     let output = command.env(COLD_DAYS, "365").output().unwrap();
-    assert!(output.status.success(), "{}", told(&output));
+    assert!(output.status.success(), "{}", output_text(&output));
 }
 
 /// An hour of the day before yesterday.
@@ -83,7 +83,7 @@ fn a_partition_past_its_retention_leaves_cold_once_the_archive_proves_to_hold_it
     let world = world("");
     let mut usual = world.command(&["sync", "--dataset", "trades"]);
     let usual = usual.env(COLD_DAYS, "365").output().unwrap();
-    assert!(usual.status.success(), "{}", told(&usual));
+    assert!(usual.status.success(), "{}", output_text(&usual));
     assert_eq!(
         old_rows(&world),
         1000,
@@ -201,11 +201,11 @@ fn a_window_leaves_the_archive_after_hot_and_cold_and_its_journal_says_so() {
     };
     // As long as hot keeps it.
     let kept = with(&[("MPSYNC__HOT_STORAGE__RETENTION_DAYS", "100000")]);
-    assert!(kept.status.success(), "{}", told(&kept));
+    assert!(kept.status.success(), "{}", output_text(&kept));
     assert!(
-        told(&kept).contains("hot still holds 1000 rows"),
+        output_text(&kept).contains("hot still holds 1000 rows"),
         "{}",
-        told(&kept)
+        output_text(&kept)
     );
     let of_old = || {
         let files = world.files("");
@@ -219,7 +219,7 @@ fn a_window_leaves_the_archive_after_hot_and_cold_and_its_journal_says_so() {
         ("MPSYNC__HOT_STORAGE__RETENTION_DAYS", "0"),
         ("MPSYNC__SYNC__CLEANUP_DELAY_HOURS", "0"),
     ]);
-    assert!(gone.status.success(), "{}", told(&gone));
+    assert!(gone.status.success(), "{}", output_text(&gone));
     assert_eq!(of_old(), 0);
     assert_eq!(world.number("SELECT count() FROM cold.trades"), 1000);
     let shown = world.succeed(&[

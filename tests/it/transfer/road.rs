@@ -235,7 +235,7 @@ fn two_workers_on_one_archive_share_the_windows_and_double_nothing() {
         assert!(
             output.status.success(),
             "{}",
-            crate::support::transfer::told(&output)
+            crate::support::transfer::output_text(&output)
         );
     }
     assert_eq!(world.state("cold.trades"), state);

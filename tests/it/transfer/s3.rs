@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::support::s3::{S3, SECRET};
-use crate::support::transfer::{World, told};
+use crate::support::transfer::{World, output_text};
 
 #[test]
 fn the_whole_road_on_a_bucket_and_cold_is_rebuilt_from_nothing_else() {
@@ -58,7 +58,7 @@ fn two_workers_on_one_bucket_share_the_windows_and_double_nothing() {
     let workers = [0; 2].map(|_| world.command(&arguments).spawn().unwrap());
     for worker in workers {
         let output = worker.wait_with_output().unwrap();
-        assert!(output.status.success(), "{}", told(&output));
+        assert!(output.status.success(), "{}", output_text(&output));
     }
     world.succeed(&arguments);
     assert_eq!(world.state("cold.trades"), state);
@@ -116,7 +116,7 @@ fn a_wrong_key_and_a_missing_bucket_are_named_and_no_secret_is_printed() {
     ] {
         let world = World::on(&section, "");
         let output = world.run(&["export", "--dataset", "trades", "--log", "debug"]);
-        let all = told(&output);
+        let all = output_text(&output);
         assert!(!output.status.success(), "{all}");
         assert!(all.contains(said), "{all}");
         assert!(!all.contains(SECRET), "{all}");

@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mpsync_archive::{Archive, Observer};
+use mpsync_archive::{Archive, LeaseWatcher};
 use mpsync_clickhouse::Tier;
 use mpsync_config::Config;
 use mpsync_core::dataset::{Dataset, TierRole, Window};
 use mpsync_core::progress::Progress;
-use mpsync_transfer::{CleanupPolicy, Goal, Origin, Request, TransferContext};
+use mpsync_transfer::{CleanupPolicy, Goal, RunTrigger, TransferContext, TransferRequest};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::breaker::{Breaker, Fault as Broken, Protocol};
 use crate::support::clickhouse::ClickHouse;
 use crate::support::daemon::dataset;
-use mpsync_testkit::{Fault as Failed, FaultyStore};
+use mpsync_testkit::{FaultyStore, StoreFault as Failed};
 
 /// How long a lease may stay unchanged: an attempt that ended without giving it back is waited for that long.
 pub(super) const LEASE: Duration = Duration::from_millis(800);
@@ -202,7 +202,7 @@ impl Ground {
             datasets: vec![self.dataset.clone()],
             progress: Progress::default(),
             shutdown: CancellationToken::new(),
-            observer: Observer::new(LEASE),
+            watcher: LeaseWatcher::new(LEASE),
         };
         Attempt { context, failed }
     }
@@ -213,9 +213,9 @@ impl Ground {
     }
 
     /// What a person asks for.
-    pub(super) fn request_to(&self, goal: Goal) -> Request {
-        let mut request = Request::new(goal, &self.broken.sync);
-        request.origin = Origin::Explicit;
+    pub(super) fn request_to(&self, goal: Goal) -> TransferRequest {
+        let mut request = TransferRequest::new(goal, &self.broken.sync);
+        request.origin = RunTrigger::Explicit;
         if goal == Goal::Sync {
             request.cleanup = CleanupPolicy::Now;
         }

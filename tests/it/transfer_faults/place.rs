@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use mpsync_archive::Depth;
-use mpsync_transfer::{Against, Goal, Range, Request};
+use mpsync_transfer::{Against, Goal, TimeRange, TransferRequest};
 
 use super::Scene;
 use super::ground::{Attempt, Faults, Ground, LEASE};
@@ -87,7 +87,7 @@ impl Place {
         let checked = mpsync_transfer::verify(
             archive,
             datasets,
-            Range::default(),
+            TimeRange::default(),
             Depth::Deep,
             Some(&against),
             1,
@@ -115,7 +115,7 @@ impl Scene for Place {
         }
     }
 
-    fn request(&self) -> Request {
+    fn request(&self) -> TransferRequest {
         self.ground.request_to(match self.scenario {
             Scenario::Fresh | Scenario::Late => Goal::Sync,
             Scenario::Import => Goal::Import,

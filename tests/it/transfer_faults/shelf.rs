@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 use mpsync_archive::Depth;
-use mpsync_transfer::{Against, CleanupPolicy, Goal, Range, Request, Retention};
+use mpsync_transfer::{Against, CleanupPolicy, Goal, Retention, TimeRange, TransferRequest};
 
 use super::Scene;
 use super::ground::{Faults, Ground, LEASE};
@@ -112,7 +112,8 @@ impl Shelf {
         let archive = ground.whole_archive();
         let datasets = [ground.dataset.clone()];
         let checked =
-            mpsync_transfer::verify(&archive, &datasets, Range::default(), depth, against, 1).await;
+            mpsync_transfer::verify(&archive, &datasets, TimeRange::default(), depth, against, 1)
+                .await;
         let report = checked.unwrap_or_else(|e| panic!("{what}: {e}"));
         if let Some(e) = report.failure() {
             panic!("{what}: {e}: {report:?}");
@@ -138,7 +139,7 @@ impl Scene for Shelf {
         }
     }
 
-    fn request(&self) -> Request {
+    fn request(&self) -> TransferRequest {
         let days = |n: i64| Some(SignedDuration::from_hours(24 * n));
         let mut request = self.ground.request_to(Goal::Sync);
         request.now = now();
@@ -192,7 +193,7 @@ impl Scene for Shelf {
             if let Some(e) = report.take_failure() {
                 panic!("{what}: started again, it fails: {e}");
             }
-            let mut leaving = report.datasets.iter().flat_map(|d| &d.leaving);
+            let mut leaving = report.datasets.iter().flat_map(|d| &d.expiries);
             let is_busy = leaving.any(|l| {
                 let kept = l.kept.as_deref().unwrap_or_default();
                 kept.contains("another worker has it")

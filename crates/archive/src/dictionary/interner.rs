@@ -10,13 +10,13 @@ const ROOM: usize = 1 << 15;
 
 /// Values in the order in which they came.
 #[derive(Debug)]
-pub(super) struct Numbered<T> {
+pub(super) struct Interner<T> {
     known: HashMap<T, u32, RandomState>,
     distinct: Vec<T>,
     numbers: Vec<u32>,
 }
 
-impl<T> Default for Numbered<T> {
+impl<T> Default for Interner<T> {
     fn default() -> Self {
         Self {
             known: HashMap::default(),
@@ -26,7 +26,7 @@ impl<T> Default for Numbered<T> {
     }
 }
 
-impl<T: Hash + Ord + Clone> Numbered<T> {
+impl<T: Hash + Ord + Clone> Interner<T> {
     /// The number of a value, which is new or known, without adding the value.
     pub(super) fn number(&mut self, value: T) -> u32 {
         let next = self.distinct.len();
@@ -94,15 +94,15 @@ mod tests {
 
     #[test]
     fn each_value_is_there_once_in_order_and_found_by_its_place() {
-        let mut numbered = Numbered::default();
+        let mut interner = Interner::default();
         let values = [30, -10, 30, 20, -10];
         for value in values {
-            let number = numbered.number(value);
-            numbered.push(number);
+            let number = interner.number(value);
+            interner.push(number);
         }
-        assert_eq!((numbered.len(), numbered.distinct()), (5, 3));
-        assert!(numbered.values().eq(&values));
-        let (sorted, places) = numbered.into_sorted();
+        assert_eq!((interner.len(), interner.distinct()), (5, 3));
+        assert!(interner.values().eq(&values));
+        let (sorted, places) = interner.into_sorted();
         assert_eq!((sorted, places), (vec![-10, 20, 30], vec![2, 0, 2, 1, 0]));
     }
 }

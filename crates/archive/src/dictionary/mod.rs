@@ -7,17 +7,17 @@
 //! distinct values, and the shape of its rows. What comes out is the bytes of a column chunk as any Parquet reader takes
 //! them, and its metadata; the file itself stays the library's.
 
-mod coding;
-mod hybrid;
-mod numbered;
+mod interner;
+mod page_encoding;
 mod pages;
+mod rle_bitpack;
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, Decimal128Array};
 use arrow::datatypes::{ArrowNativeType as _, DataType, Decimal128Type, Field};
 use parquet::basic::Type as Physical;
 use parquet::schema::types::ColumnDescPtr;
 
-use self::numbered::Numbered;
+use self::interner::Interner;
 pub(super) use self::pages::{EncodedColumn, Zstd};
 use super::column_sums::keys_of;
 use mpsync_core::error::{Error, Result};
@@ -44,13 +44,13 @@ enum Shape {
 
 /// The values of a leaf so far.
 #[derive(Debug)]
-enum Values {
+enum LeafValues {
     /// Decimals that repeat.
-    Decimals(Numbered<i128>),
+    Decimals(Interner<i128>),
     /// Decimals that hardly do.
     Plain(Vec<i128>),
     /// Text, or bytes.
-    Texts(Numbered<Box<[u8]>>),
+    Texts(Interner<Box<[u8]>>),
 }
 
 /// One leaf of a row group in the making.
@@ -58,7 +58,7 @@ enum Values {
 pub(super) struct DictionaryColumn {
     leaf: ColumnDescPtr,
     shape: Shape,
-    values: Values,
+    values: LeafValues,
     rows: usize,
 }
 
@@ -88,8 +88,8 @@ pub(super) fn columns(field: &Field, leaves: &[ColumnDescPtr]) -> Option<Vec<Dic
     };
     let column = |(shape, leaf): (Shape, &ColumnDescPtr)| {
         let values = match leaf.physical_type() {
-            Physical::FIXED_LEN_BYTE_ARRAY => Values::Decimals(Numbered::default()),
-            Physical::BYTE_ARRAY => Values::Texts(Numbered::default()),
+            Physical::FIXED_LEN_BYTE_ARRAY => LeafValues::Decimals(Interner::default()),
+            Physical::BYTE_ARRAY => LeafValues::Texts(Interner::default()),
             _ => return None,
         };
         Some(DictionaryColumn {
@@ -122,14 +122,14 @@ impl DictionaryColumn {
     pub(super) fn write(&mut self, column: &ArrayRef) -> Result<()> {
         self.rows += column.len();
         match &mut self.shape {
-            Shape::Required => self.take(column),
+            Shape::Required => self.accept(column),
             Shape::Optional(present) => {
                 let nulls = column.logical_nulls();
                 match &nulls {
                     Some(nulls) => present.extend(nulls.iter()),
                     None => present.resize(self.rows, true),
                 }
-                self.take(column)
+                self.accept(column)
             }
             Shape::Listed { lengths, element } => {
                 let list = column.as_list::<i32>();
@@ -150,7 +150,7 @@ impl DictionaryColumn {
                 if values.null_count() > 0 {
                     return Err(self.unexpected("a NULL within a list"));
                 }
-                self.take(&values)
+                self.accept(&values)
             }
         }
     }
@@ -158,35 +158,35 @@ impl DictionaryColumn {
     /// About what it takes when it is encoded, in bytes.
     pub(super) fn estimated_bytes(&self) -> usize {
         let packed = |values: usize, distinct: usize| {
-            let bits = hybrid::bits(u32::try_from(distinct).unwrap_or(u32::MAX));
+            let bits = rle_bitpack::bits(u32::try_from(distinct).unwrap_or(u32::MAX));
             values * usize::from(bits) / 8
         };
         match &self.values {
-            Values::Decimals(numbered) => packed(numbered.len(), numbered.distinct()),
-            Values::Texts(numbered) => packed(numbered.len(), numbered.distinct()),
+            LeafValues::Decimals(interner) => packed(interner.len(), interner.distinct()),
+            LeafValues::Texts(interner) => packed(interner.len(), interner.distinct()),
             // Half of the bytes of a wide decimal are zeros that compress to nothing.
-            Values::Plain(values) => size_of_val(values.as_slice()) / 2,
+            LeafValues::Plain(values) => size_of_val(values.as_slice()) / 2,
         }
     }
 
     /// Takes the values that are there, in order.
-    fn take(&mut self, values: &ArrayRef) -> Result<()> {
+    fn accept(&mut self, values: &ArrayRef) -> Result<()> {
         match &mut self.values {
-            Values::Texts(numbered) => {
-                if take_texts(numbered, values).is_none() {
+            LeafValues::Texts(interner) => {
+                if accept_texts(interner, values).is_none() {
                     return Err(self.unexpected(values.data_type()));
                 }
             }
-            Values::Decimals(numbered) => {
+            LeafValues::Decimals(interner) => {
                 let Some(decimals) = values.as_primitive_opt::<Decimal128Type>() else {
                     return Err(self.unexpected(values.data_type()));
                 };
-                take_decimals(numbered, decimals);
-                if numbered.distinct() > MAX_DISTINCT {
-                    self.values = Values::Plain(numbered.values().copied().collect());
+                accept_decimals(interner, decimals);
+                if interner.distinct() > MAX_DISTINCT {
+                    self.values = LeafValues::Plain(interner.values().copied().collect());
                 }
             }
-            Values::Plain(plain) => {
+            LeafValues::Plain(plain) => {
                 let Some(decimals) = values.as_primitive_opt::<Decimal128Type>() else {
                     return Err(self.unexpected(values.data_type()));
                 };
@@ -204,16 +204,16 @@ impl DictionaryColumn {
     }
 }
 
-fn take_decimals(numbered: &mut Numbered<i128>, decimals: &Decimal128Array) {
+fn accept_decimals(interner: &mut Interner<i128>, decimals: &Decimal128Array) {
     let mut last = None;
     let mut push = |value: i128| {
         let number = match last {
             // Ticks repeat: the last number is at hand.
             Some((known, number)) if known == value => number,
-            _ => numbered.number(value),
+            _ => interner.number(value),
         };
         last = Some((value, number));
-        numbered.push(number);
+        interner.push(number);
     };
     match decimals.null_count() {
         0 => decimals.values().iter().for_each(|value| push(*value)),
@@ -222,7 +222,7 @@ fn take_decimals(numbered: &mut Numbered<i128>, decimals: &Decimal128Array) {
 }
 
 /// `None` where it is no dictionary of text.
-fn take_texts(numbered: &mut Numbered<Box<[u8]>>, values: &ArrayRef) -> Option<()> {
+fn accept_texts(interner: &mut Interner<Box<[u8]>>, values: &ArrayRef) -> Option<()> {
     let dictionary = values.as_any_dictionary_opt()?;
     let texts = dictionary.values();
     let text = |key: usize| -> Option<Box<[u8]>> {
@@ -243,9 +243,9 @@ fn take_texts(numbered: &mut Numbered<Box<[u8]>>, values: &ArrayRef) -> Option<(
         }
         let number = match known[key] {
             Some(number) => number,
-            None => *known[key].insert(numbered.number(text(key)?)),
+            None => *known[key].insert(interner.number(text(key)?)),
         };
-        numbered.push(number);
+        interner.push(number);
     }
     Some(())
 }

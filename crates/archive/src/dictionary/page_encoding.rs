@@ -5,7 +5,7 @@ use std::ops::Range;
 use parquet::basic::Encoding;
 
 use super::pages::Zstd;
-use super::{Values, hybrid};
+use super::{LeafValues, rle_bitpack};
 use mpsync_core::error::Result;
 
 /// Values that are encoded in each way to see which is smallest, from so many places.
@@ -21,7 +21,7 @@ pub(super) enum Sorted {
 }
 
 /// The values of a leaf, as they will be written.
-pub(super) enum Coding {
+pub(super) enum PageEncoding {
     /// As they are.
     Plain(Vec<i128>),
     /// As places in a sorted dictionary, in so many bits.
@@ -51,9 +51,9 @@ impl DictionaryPage {
 
 /// How decimals lie in bytes: so many of them, the highest first.
 #[derive(Clone, Copy)]
-pub(super) struct Width(pub(super) usize);
+pub(super) struct DecimalWidth(pub(super) usize);
 
-impl Width {
+impl DecimalWidth {
     /// A decimal as it is compared and written. What is cut off is the sign's, for as many digits as the column has.
     fn bytes(self, value: i128) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.0);
@@ -84,7 +84,7 @@ impl Sorted {
     }
 
     /// A value as it is compared.
-    fn bytes(&self, place: usize, width: Width) -> Vec<u8> {
+    fn bytes(&self, place: usize, width: DecimalWidth) -> Vec<u8> {
         match self {
             Self::Decimals(values) => width.bytes(values[place]),
             Self::Texts(values) => values[place].to_vec(),
@@ -92,24 +92,24 @@ impl Sorted {
     }
 }
 
-impl Coding {
+impl PageEncoding {
     /// The coding of these values, and the page of its dictionary: text always has one, as it came with one; decimals have what
     /// makes some of them smallest.
     pub(super) fn of(
-        values: Values,
-        width: Width,
+        values: LeafValues,
+        width: DecimalWidth,
         zstd: &mut Zstd,
     ) -> Result<(Self, Option<DictionaryPage>)> {
         let (sorted, places, bits, page) = match values {
-            Values::Plain(values) => return Ok((Self::Plain(values), None)),
-            Values::Texts(numbered) => {
-                let (sorted, places) = numbered.into_sorted();
+            LeafValues::Plain(values) => return Ok((Self::Plain(values), None)),
+            LeafValues::Texts(interner) => {
+                let (sorted, places) = interner.into_sorted();
                 let page = DictionaryPage::new(sorted.len(), &page_of_texts(&sorted), zstd)?;
                 let bits = bits(sorted.len());
                 (Sorted::Texts(sorted), places, bits, page)
             }
-            Values::Decimals(numbered) => {
-                let (sorted, places) = numbered.into_sorted();
+            LeafValues::Decimals(interner) => {
+                let (sorted, places) = interner.into_sorted();
                 let Some((bits, page)) = smallest(&sorted, &places, width, zstd)? else {
                     let value = |place: u32| sorted[place as usize];
                     let values = places.into_iter().map(value).collect();
@@ -118,12 +118,12 @@ impl Coding {
                 (Sorted::Decimals(sorted), places, bits, page)
             }
         };
-        let coding = Self::Dictionary {
+        let page_encoding = Self::Dictionary {
             sorted,
             places,
             bits,
         };
-        Ok((coding, Some(page)))
+        Ok((page_encoding, Some(page)))
     }
 
     /// The encoding as Parquet names it.
@@ -143,12 +143,12 @@ impl Coding {
     }
 
     /// Appends some of the values as a page has them.
-    pub(super) fn push(&self, values: Range<usize>, width: Width, out: &mut Vec<u8>) {
+    pub(super) fn push(&self, values: Range<usize>, width: DecimalWidth, out: &mut Vec<u8>) {
         match self {
             Self::Plain(all) => all[values].iter().for_each(|v| width.push(*v, out)),
             Self::Dictionary { places, bits, .. } => {
                 out.push(*bits);
-                hybrid::encode(&places[values], *bits, out);
+                rle_bitpack::encode(&places[values], *bits, out);
             }
         }
     }
@@ -167,7 +167,7 @@ impl Coding {
     }
 
     /// A bound as statistics have it.
-    pub(super) fn bound_bytes(&self, bound: i128, width: Width) -> Vec<u8> {
+    pub(super) fn bound_bytes(&self, bound: i128, width: DecimalWidth) -> Vec<u8> {
         match self {
             Self::Plain(_) => width.bytes(bound),
             Self::Dictionary { sorted, .. } => usize::try_from(bound)
@@ -181,7 +181,7 @@ impl Coding {
 fn smallest(
     sorted: &[i128],
     places: &[u32],
-    width: Width,
+    width: DecimalWidth,
     zstd: &mut Zstd,
 ) -> Result<Option<(u8, DictionaryPage)>> {
     let trial: Vec<u32> = stretches(places.len())
@@ -189,7 +189,7 @@ fn smallest(
         .collect();
     let mut packed = |bits: u8| -> Result<(usize, u8)> {
         let mut out = Vec::new();
-        hybrid::encode(&trial, bits, &mut out);
+        rle_bitpack::encode(&trial, bits, &mut out);
         Ok((zstd.compressed(&out)?.len(), bits))
     };
     let few = bits(sorted.len());
@@ -216,7 +216,7 @@ fn page_of_texts(texts: &[Box<[u8]>]) -> Vec<u8> {
 
 /// The bits of a place among so many.
 fn bits(count: usize) -> u8 {
-    hybrid::bits(u32::try_from(count.saturating_sub(1)).unwrap_or(u32::MAX))
+    rle_bitpack::bits(u32::try_from(count.saturating_sub(1)).unwrap_or(u32::MAX))
 }
 
 /// Where the values are that are tried: rows lie in order, so that the first are not like the rest.

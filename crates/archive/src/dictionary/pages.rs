@@ -16,8 +16,8 @@ use parquet::file::writer::{SerializedPageWriter, SerializedRowGroupWriter, Trac
 use parquet::schema::types::ColumnDescPtr;
 use zstd::bulk::Compressor;
 
-use super::coding::{Coding, DictionaryPage, Width};
-use super::{DictionaryColumn, Shape, hybrid};
+use super::page_encoding::{DecimalWidth, DictionaryPage, PageEncoding};
+use super::{DictionaryColumn, Shape, rle_bitpack};
 use mpsync_core::error::Result;
 
 /// Rows of a page at most, as other writers have it: what a reader of one row has to decode.
@@ -56,21 +56,21 @@ impl DictionaryColumn {
             values,
             rows,
         } = self;
-        let width = Width(usize::try_from(leaf.type_length()).unwrap_or_default());
-        let (coding, dictionary) = Coding::of(values, width, zstd)?;
-        let mut chunk = ChunkBytes::new(zstd);
+        let width = DecimalWidth(usize::try_from(leaf.type_length()).unwrap_or_default());
+        let (page_encoding, dictionary) = PageEncoding::of(values, width, zstd)?;
+        let mut chunk = ColumnChunkBytes::new(zstd);
         if let Some(page) = dictionary {
             chunk.dictionary(page)?;
         }
         let mut index = ColumnIndexBuilder::new(leaf.physical_type());
         let mut bounds = Vec::new();
-        let bytes = |bound| coding.bound_bytes(bound, width);
+        let bytes = |bound| page_encoding.bound_bytes(bound, width);
         for cut in cuts(&shape, rows) {
             let mut body = Vec::new();
             let levels = push_shape(&shape, cut.rows.clone(), &mut body);
-            coding.push(cut.values.clone(), width, &mut body);
-            chunk.page(&body, levels, cut.rows.len(), coding.encoding())?;
-            let bound = coding.bounds(cut.values.clone());
+            page_encoding.push(cut.values.clone(), width, &mut body);
+            chunk.page(&body, levels, cut.rows.len(), page_encoding.encoding())?;
+            let bound = page_encoding.bounds(cut.values.clone());
             let (min, max) =
                 bound.map_or_else(Default::default, |(min, max)| (bytes(min), bytes(max)));
             index.append(
@@ -88,8 +88,8 @@ impl DictionaryColumn {
             .copied()
             .reduce(|(a, b), (c, d)| (a.min(c), b.max(d)));
         let whole = whole.map(|(min, max)| (bytes(min), bytes(max)));
-        let statistics = statistics(&leaf, &coding, chunk.levels, whole);
-        let metadata = metadata(&leaf, &chunk, &coding, statistics)?;
+        let statistics = statistics(&leaf, &page_encoding, chunk.levels, whole);
+        let metadata = metadata(&leaf, &chunk, &page_encoding, statistics)?;
         let offset_index = std::mem::take(&mut chunk.offsets).build();
         let bytes = chunk.sink.into_inner()?;
         Ok(EncodedColumn {
@@ -152,8 +152,8 @@ fn push_shape(shape: &Shape, rows: Range<usize>, body: &mut Vec<u8>) -> usize {
 
 fn metadata(
     leaf: &ColumnDescPtr,
-    chunk: &ChunkBytes<'_>,
-    coding: &Coding,
+    chunk: &ColumnChunkBytes<'_>,
+    page_encoding: &PageEncoding,
     statistics: Statistics,
 ) -> Result<ColumnChunkMetaData> {
     let stats = |page_type, encoding, count| PageEncodingStats {
@@ -161,8 +161,12 @@ fn metadata(
         encoding,
         count: i32::try_from(count).unwrap_or(i32::MAX),
     };
-    let mut encodings = vec![coding.encoding()];
-    let mut pages = vec![stats(PageType::DATA_PAGE, coding.encoding(), chunk.pages)];
+    let mut encodings = vec![page_encoding.encoding()];
+    let mut pages = vec![stats(
+        PageType::DATA_PAGE,
+        page_encoding.encoding(),
+        chunk.pages,
+    )];
     if chunk.dictionary_offset.is_some() {
         encodings.push(Encoding::PLAIN);
         // Some readers expect it first.
@@ -187,18 +191,18 @@ fn metadata(
 /// What the whole leaf holds.
 fn statistics(
     leaf: &ColumnDescPtr,
-    coding: &Coding,
+    page_encoding: &PageEncoding,
     levels: usize,
     bounds: Option<(Vec<u8>, Vec<u8>)>,
 ) -> Statistics {
     let (min, max) = bounds
         .map(|(min, max)| (ByteArray::from(min), ByteArray::from(max)))
         .unzip();
-    let distinct = match coding {
-        Coding::Dictionary { sorted, .. } => Some(sorted.len() as u64),
-        Coding::Plain(_) => None,
+    let distinct = match page_encoding {
+        PageEncoding::Dictionary { sorted, .. } => Some(sorted.len() as u64),
+        PageEncoding::Plain(_) => None,
     };
-    let nulls = Some((levels - coding.len()) as u64);
+    let nulls = Some((levels - page_encoding.len()) as u64);
     match leaf.physical_type() {
         Physical::FIXED_LEN_BYTE_ARRAY => Statistics::fixed_len_byte_array(
             min.map(Into::into),
@@ -231,7 +235,7 @@ impl Zstd {
 }
 
 /// The chunk's bytes so far, and the sums that its metadata wants.
-struct ChunkBytes<'a> {
+struct ColumnChunkBytes<'a> {
     sink: TrackedWrite<Vec<u8>>,
     zstd: &'a mut Zstd,
     offsets: OffsetIndexBuilder,
@@ -243,7 +247,7 @@ struct ChunkBytes<'a> {
     compressed_bytes: usize,
 }
 
-impl<'a> ChunkBytes<'a> {
+impl<'a> ColumnChunkBytes<'a> {
     fn new(zstd: &'a mut Zstd) -> Self {
         Self {
             sink: TrackedWrite::new(Vec::new()),
@@ -304,7 +308,7 @@ impl<'a> ChunkBytes<'a> {
 fn push_levels(levels: &[u32], body: &mut Vec<u8>) {
     let start = body.len();
     body.extend_from_slice(&[0; 4]);
-    hybrid::encode(levels, 1, body);
+    rle_bitpack::encode(levels, 1, body);
     let length = unsigned(body.len() - start - 4);
     body[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }

@@ -70,7 +70,7 @@ enum MessagePart {
 
 impl RawDataset {
     pub(super) fn into_dataset(self, origin: &str, ddl: String) -> Result<Dataset> {
-        let name = DatasetName::try_from(self.name).map_err(|e| e.doing(origin.to_owned()))?;
+        let name = DatasetName::try_from(self.name).map_err(|e| e.context(origin.to_owned()))?;
         let fail = |what: String| Error::config(format!("{origin}: dataset {name}: {what}"));
         let mut columns = Vec::with_capacity(self.columns.len());
         for raw in self.columns {

@@ -218,7 +218,7 @@ pub fn select<'a>(all: &'a [Dataset], names: &[String]) -> Result<Vec<&'a Datase
         all.iter().find(|d| d.name.as_str() == name).ok_or_else(|| {
             let known: Vec<_> = all.iter().map(|d| d.name.as_str()).collect();
             Error::usage(format!("there is no dataset `{}`", name.escape_debug()))
-                .hint(format!("datasets: {}", known.join(", ")))
+                .with_hint(format!("datasets: {}", known.join(", ")))
         })
     };
     names.iter().map(find).collect()

@@ -30,18 +30,18 @@ pub enum Trust {
 
 /// What a daemon says of itself, as far as it is understood: it may be newer than who asks.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Health {
+pub struct DaemonHealth {
     /// `ok`, `degraded` or `down`.
     pub status: String,
     /// Which sides it runs.
     pub mode: String,
     /// What it looks at.
-    pub checks: Vec<Check>,
+    pub checks: Vec<ReportedCheck>,
 }
 
 /// One thing that a daemon looks at.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Check {
+pub struct ReportedCheck {
     /// What.
     pub name: String,
     /// Whether it is as it should be.
@@ -56,7 +56,7 @@ pub struct Check {
     pub free_bytes: Option<u64>,
 }
 
-impl Health {
+impl DaemonHealth {
     /// Whether data cannot flow.
     #[must_use]
     pub fn is_down(&self) -> bool {
@@ -77,16 +77,16 @@ pub async fn health(
     url: &str,
     trust: Trust,
     patience: Duration,
-) -> Result<(Health, serde_json::Value)> {
+) -> Result<(DaemonHealth, serde_json::Value)> {
     let uri = health_uri(url)?;
-    let doing = || format!("asking {uri}");
-    let unwell = |what: String| Error::new(Cause::Down(what)).doing(doing());
+    let context = || format!("asking {uri}");
+    let unwell = |what: String| Error::new(Cause::Down(what)).context(context());
     let client: Client<_, Empty<Bytes>> =
         Client::builder(TokioExecutor::new()).build(connector(&uri, trust)?);
     let asked = async {
         let answer = client.get(uri.clone()).await.map_err(|e| {
             unwell(format!("no answer: {}", chain(&e)))
-                .hint("is it running? It logs `http listens` with its address")
+                .with_hint("is it running? It logs `http listens` with its address")
         })?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX);
@@ -100,10 +100,10 @@ pub async fn health(
     let understood = matches!(status, StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE)
         .then(|| serde_json::from_slice::<serde_json::Value>(&body).ok())
         .flatten()
-        .and_then(|document| Some((Health::deserialize(&document).ok()?, document)));
+        .and_then(|document| Some((DaemonHealth::deserialize(&document).ok()?, document)));
     understood.ok_or_else(|| {
         unwell(format!("it answered {status}, and not as mpsync does"))
-            .hint("does another program listen there, or is the daemon reached by a name that http.allow_hosts does not have?")
+            .with_hint("does another program listen there, or is the daemon reached by a name that http.allow_hosts does not have?")
     })
 }
 

@@ -32,24 +32,24 @@ const REFUSAL_STANDS_MAX: Duration = Duration::from_secs(2);
 
 /// The questions to one place.
 #[derive(Debug)]
-pub(super) struct Answers {
+pub(super) struct CoalescingCache {
     /// The place, for people: `the archive`.
     place: &'static str,
     patience: Duration,
     permits: Arc<Semaphore>,
-    asked: Arc<Mutex<HashMap<String, Asked>>>,
+    asked: Arc<Mutex<HashMap<String, PendingAnswer>>>,
 }
 
 /// What a question came to, once it has; its sender is gone where the work broke down.
-type Asked = watch::Receiver<Option<Kept>>;
+type PendingAnswer = watch::Receiver<Option<CachedAnswer>>;
 
 #[derive(Debug, Clone)]
-struct Kept {
+struct CachedAnswer {
     answer: Result<Bytes, Problem>,
     until: Instant,
 }
 
-impl Answers {
+impl CoalescingCache {
     pub(super) fn of(place: &'static str) -> Self {
         Self {
             place,
@@ -75,7 +75,7 @@ impl Answers {
             Err(_) => {
                 return Err(self
                     .slow()
-                    .hint("the question goes on in the background: ask again"));
+                    .with_hint("the question goes on in the background: ask again"));
             }
         };
         let json = kept.ok_or_else(|| self.broke())?.answer?;
@@ -92,18 +92,18 @@ impl Answers {
         let acting = async {
             let permit = Arc::clone(&self.permits).acquire_owned().await;
             let asked = Arc::clone(&self.asked);
-            let doing = tokio::spawn(async move {
+            let context = tokio::spawn(async move {
                 let done = work.await;
                 lock(&asked).clear();
                 drop(permit);
                 done
             });
-            doing.await.map_err(|_| self.broke())?
+            context.await.map_err(|_| self.broke())?
         };
         let done = tokio::time::timeout(self.patience, acting).await;
         done.map_err(|_| {
             self.slow()
-                .hint("it may take effect all the same: look at the task")
+                .with_hint("it may take effect all the same: look at the task")
         })?
     }
 
@@ -112,7 +112,7 @@ impl Answers {
         &self,
         question: String,
         work: impl Future<Output = Result<T, Problem>> + Send + 'static,
-    ) -> Result<Asked, Problem> {
+    ) -> Result<PendingAnswer, Problem> {
         let mut all = lock(&self.asked);
         if let Some(asked) = all.get(&question).filter(|asked| stands(asked)) {
             return Ok(asked.clone());
@@ -124,7 +124,7 @@ impl Answers {
             all.retain(|_, asked| asked.borrow().is_none());
         }
         if all.len() >= QUESTIONS_MAX {
-            return Err(self.slow().hint("too many questions wait already"));
+            return Err(self.slow().with_hint("too many questions wait already"));
         }
         let (answered, asked) = watch::channel(None);
         all.insert(question, asked.clone());
@@ -141,7 +141,7 @@ impl Answers {
             };
             let until = Instant::now() + (began.elapsed() * STANDS_TIMES).min(most);
             // Nobody may wait any more.
-            let _ = answered.send(Some(Kept { answer, until }));
+            let _ = answered.send(Some(CachedAnswer { answer, until }));
         });
         Ok(asked)
     }
@@ -155,12 +155,13 @@ impl Answers {
     }
 
     fn broke(&self) -> Problem {
-        Problem::unavailable(format!("asking {} broke down", self.place)).hint("the log says more")
+        Problem::unavailable(format!("asking {} broke down", self.place))
+            .with_hint("the log says more")
     }
 }
 
 /// Whether it is worked on, or its answer still counts.
-fn stands(asked: &Asked) -> bool {
+fn stands(asked: &PendingAnswer) -> bool {
     match &*asked.borrow() {
         Some(kept) => Instant::now() < kept.until,
         None => asked.has_changed().is_ok(),
@@ -182,10 +183,10 @@ mod tests {
 
     use super::*;
 
-    fn answers() -> Answers {
-        Answers {
+    fn answers() -> CoalescingCache {
+        CoalescingCache {
             patience: Duration::from_millis(20),
-            ..Answers::of("the place")
+            ..CoalescingCache::of("the place")
         }
     }
 
@@ -214,7 +215,7 @@ mod tests {
         }
         assert_eq!(begun.load(Ordering::Relaxed), 1);
         go.notify_one();
-        let patient = Answers {
+        let patient = CoalescingCache {
             patience: Duration::from_mins(1),
             ..answers
         };
@@ -244,7 +245,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_breaks_down_is_refused_and_begun_anew() {
-        let answers = Answers::of("the place");
+        let answers = CoalescingCache::of("the place");
         let broken = async { panic!("a broken work") };
         assert_eq!(
             status(answers.ask::<()>("q".into(), broken).await),
@@ -258,8 +259,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_asked_before_a_change_is_asked_again() {
-        let answers = Answers::of("the place");
-        let (answered, kept) = watch::channel(Some(Kept {
+        let answers = CoalescingCache::of("the place");
+        let (answered, kept) = watch::channel(Some(CachedAnswer {
             answer: Ok(Bytes::from_static(b"1")),
             until: Instant::now() + STANDS_MAX,
         }));

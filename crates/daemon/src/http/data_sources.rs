@@ -4,38 +4,38 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::OnceCell;
 
-use super::answers::Answers;
+use super::coalescing_cache::CoalescingCache;
 use super::problem::Problem;
 use mpsync_archive::Archive;
 use mpsync_archive::ArchivePlace;
 use mpsync_config::Config;
 use mpsync_core::dataset::Dataset;
 use mpsync_core::error::Result;
-use mpsync_transfer::{Calendar, Seen, dataset_of};
+use mpsync_transfer::{HotObservations, WindowStatusReader, dataset_of};
 
 /// Where a daemon's data lies. Nothing is opened before it is asked for.
 #[derive(Debug)]
-pub struct Places {
+pub struct DataSources {
     pub(super) config: Arc<Config>,
     pub(super) datasets: Arc<Vec<Dataset>>,
-    pub(super) archive: Answers,
-    pub(super) letters: Answers,
-    pub(super) calendar: Calendar,
+    pub(super) archive: CoalescingCache,
+    pub(super) dead_letters: CoalescingCache,
+    pub(super) window_status: WindowStatusReader,
     to_read: OnceCell<Archive>,
     to_write: OnceCell<Archive>,
-    seen: RwLock<Arc<Seen>>,
+    seen: RwLock<Arc<HotObservations>>,
 }
 
-impl Places {
+impl DataSources {
     /// Of a daemon with this configuration that takes care of these datasets.
     #[must_use]
     pub fn new(config: Arc<Config>, datasets: Arc<Vec<Dataset>>) -> Self {
         Self {
             config,
             datasets,
-            archive: Answers::of("the archive"),
-            letters: Answers::of("NATS"),
-            calendar: Calendar::default(),
+            archive: CoalescingCache::of("the archive"),
+            dead_letters: CoalescingCache::of("NATS"),
+            window_status: WindowStatusReader::default(),
             to_read: OnceCell::new(),
             to_write: OnceCell::new(),
             seen: RwLock::default(),
@@ -64,12 +64,12 @@ impl Places {
     }
 
     /// What hot held, and what the stream dropped, when it was last looked at.
-    pub(super) fn seen(&self) -> Arc<Seen> {
+    pub(super) fn seen(&self) -> Arc<HotObservations> {
         Arc::clone(&self.seen.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Says what hot holds and what the stream dropped.
-    pub fn saw(&self, seen: Seen) {
+    pub fn saw(&self, seen: HotObservations) {
         *self.seen.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(seen);
     }
 }
@@ -79,9 +79,9 @@ pub(super) mod testing {
     use super::*;
 
     /// Places of a daemon of which nothing is configured.
-    pub(in crate::http) fn places() -> Places {
+    pub(in crate::http) fn data_sources() -> DataSources {
         let config = Config::load(None, Vec::new()).expect("the defaults");
-        Places::new(
+        DataSources::new(
             Arc::new(config),
             Arc::new(mpsync_core::dataset::builtin().to_vec()),
         )

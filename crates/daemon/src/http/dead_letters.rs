@@ -7,31 +7,35 @@ use axum::extract::{Query, State as Extract};
 use axum::response::Response;
 
 use super::problem::{Problem, Refusals};
-use super::state::State;
-use super::transfer_documents::{LetterDocument, LetterQuery, Letters, limit};
-use mpsync_ingest::letters::LetterStore;
+use super::state::DaemonState;
+use super::transfer_documents::{DeadLetterDocument, DeadLetterList, DeadLetterQuery, limit};
+use mpsync_ingest::dead_letters::DeadLetterStore;
 
 /// The newest dead letters.
-#[utoipa::path(get, path = "/dead-letters", tag = "ingest", params(LetterQuery), security(("token" = []), ()),
-    responses((status = 200, description = "The newest first", body = Letters), Refusals))]
+#[utoipa::path(get, path = "/dead-letters", tag = "ingest", params(DeadLetterQuery), security(("token" = []), ()),
+    responses((status = 200, description = "The newest first", body = DeadLetterList), Refusals))]
 pub(super) async fn newest(
-    Extract(state): Extract<State>,
-    query: Result<Query<LetterQuery>, QueryRejection>,
+    Extract(state): Extract<DaemonState>,
+    query: Result<Query<DeadLetterQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     if !state.0.mode.is_hot() {
         return Err(Problem::not_found("this daemon ingests nothing")
-            .hint("ask the daemon that runs with --mode hot or both"));
+            .with_hint("ask the daemon that runs with --mode hot or both"));
     }
     let Query(query) = query?;
-    let limit = limit(query.limit, LetterQuery::LIMIT_MAX)?;
-    let places = Arc::clone(state.places());
+    let limit = limit(query.limit, DeadLetterQuery::LIMIT_MAX)?;
+    let data_sources = Arc::clone(state.data_sources());
     let work = async move {
-        let store = LetterStore::open(&places.config).await?;
+        let store = DeadLetterStore::open(&data_sources.config).await?;
         let letters = store.newest(limit).await?;
-        Ok(Letters {
+        Ok(DeadLetterList {
             total: store.total(),
-            letters: letters.into_iter().map(LetterDocument::from).collect(),
+            letters: letters.into_iter().map(DeadLetterDocument::from).collect(),
         })
     };
-    state.places().letters.ask(format!("{limit}"), work).await
+    state
+        .data_sources()
+        .dead_letters
+        .ask(format!("{limit}"), work)
+        .await
 }

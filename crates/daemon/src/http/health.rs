@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::documents::{Check, Condition, Health, Ready};
-use super::state::{Reading, Said, State};
+use super::state::{DaemonState, Failure, Reading};
 
 /// How long a dependency may be out of reach before data counts as not flowing: a restart of a server takes less.
 pub const GRACE: Duration = Duration::from_secs(30);
@@ -11,7 +11,7 @@ pub const GRACE: Duration = Duration::from_secs(30);
 /// Bytes that must be free at each place that fills.
 const FREE_BYTES_MIN: u64 = 1 << 30;
 
-impl State {
+impl DaemonState {
     pub(super) fn health(&self, now: Instant) -> Health {
         let mut status = Condition::Ok;
         let mut checks = Vec::new();
@@ -20,15 +20,15 @@ impl State {
             status = status.max(condition);
             checks.push(check);
         }
-        for (name, said) in self.remarks() {
+        for (name, failure) in self.remarks() {
             status = status.max(Condition::Degraded);
             checks.push(Check {
                 name: name.to_owned(),
                 ok: false,
                 latency_seconds: None,
                 last_success_at: None,
-                detail: Some(said.error),
-                hint: said.hint,
+                detail: Some(failure.error),
+                hint: failure.hint,
                 free_bytes: None,
             });
         }
@@ -40,7 +40,7 @@ impl State {
     }
 
     /// Where a person must look though data flows.
-    fn remarks(&self) -> Vec<(&'static str, Said)> {
+    fn remarks(&self) -> Vec<(&'static str, Failure)> {
         let mut found = Vec::new();
         let gaps: u64 = self.0.ingest.as_ref().map_or(0, |stats| {
             stats
@@ -53,25 +53,25 @@ impl State {
         if gaps > 0 {
             found.push((
                 "gaps",
-                Said::plain(format!(
+                Failure::plain(format!(
                     "the stream's limits took {gaps} messages before they could be delivered"
                 )),
             ));
         }
-        if let Some(desk) = self.desk() {
-            let state = desk.state();
+        if let Some(sync_control) = self.sync_control() {
+            let state = sync_control.state();
             let halted = state.halted();
             if halted > 0 {
-                found.push(("tasks", Said::plain(format!("{halted} windows halted"))));
+                found.push(("tasks", Failure::plain(format!("{halted} windows halted"))));
             }
             if let Some(last) = &state.last
                 && let Some(error) = &last.error
             {
-                let said = Said {
+                let failure = Failure {
                     error: format!("the last sync failed: {error}"),
                     hint: last.hint.clone(),
                 };
-                found.push(("sync", said));
+                found.push(("sync", failure));
             }
         }
         found
@@ -84,7 +84,7 @@ impl State {
             waits = report
                 .datasets
                 .iter()
-                .find(|d| d.lives == 0)
+                .find(|d| d.sessions == 0)
                 .map(|d| format!("ingest of {} has not begun", d.dataset));
         }
         if waits.is_none() && self.0.mode.is_cold() {
@@ -107,21 +107,22 @@ impl State {
 
 fn judge(name: String, reading: &Reading, now: Instant) -> (Condition, Check) {
     let full = reading.free_bytes.filter(|free| *free < FREE_BYTES_MIN);
-    let (condition, said) = match (&reading.failing, full) {
+    let (condition, failure) = match (&reading.failing, full) {
         (Some((since, why)), _) if now.duration_since(*since) < GRACE => {
             (Condition::Degraded, Some(why.clone()))
         }
         (Some((_, why)), _) => (Condition::Down, Some(why.clone())),
         (None, Some(free)) => {
-            let said = Said {
+            let failure = Failure {
                 error: format!("only {free} bytes are free"),
                 hint: Some("make room before it is full".to_owned()),
             };
-            (Condition::Down, Some(said))
+            (Condition::Down, Some(failure))
         }
         (None, None) => (Condition::Ok, None),
     };
-    let (detail, hint) = said.map_or((None, None), |said| (Some(said.error), said.hint));
+    let (detail, hint) =
+        failure.map_or((None, None), |failure| (Some(failure.error), failure.hint));
     let check = Check {
         name,
         ok: condition == Condition::Ok,
@@ -136,13 +137,13 @@ fn judge(name: String, reading: &Reading, now: Instant) -> (Condition, Check) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::data_sources::testing::data_sources;
     use super::super::documents::Mode;
-    use super::super::places::testing::places;
     use super::*;
 
     #[test]
     fn a_young_failure_degrades_an_old_one_and_a_full_disk_are_down() {
-        let state = State::new(Mode::Cold, None, Some("every 1h".into()), places());
+        let state = DaemonState::new(Mode::Cold, None, Some("every 1h".into()), data_sources());
         let now = Instant::now();
         state.succeeded("cold", Some(0.01));
         state.free("archive", 2 << 30);

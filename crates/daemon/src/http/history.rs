@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use mpsync_ingest::DatasetReport;
+use mpsync_ingest::DatasetIngestReport;
 
 /// How many points are kept of each dataset.
 const POINTS: usize = 120;
@@ -25,7 +25,7 @@ pub(super) struct History {
 
 impl History {
     /// Takes a look at the counters.
-    pub(super) fn look(&mut self, unix_ms: i64, reports: &[DatasetReport]) {
+    pub(super) fn sample(&mut self, unix_ms: i64, reports: &[DatasetIngestReport]) {
         self.points.resize_with(reports.len(), VecDeque::new);
         if let Some((then, before)) = &self.before
             && unix_ms > *then
@@ -64,25 +64,25 @@ mod tests {
 
     #[test]
     fn rates_are_of_the_time_between_two_looks_and_old_points_go() {
-        let report = |messages, rows, lag| DatasetReport {
+        let report = |messages, rows, lag| DatasetIngestReport {
             messages,
             rows,
             lag,
-            ..DatasetReport::default()
+            ..DatasetIngestReport::default()
         };
         let mut history = History::default();
-        history.look(0, &[report(0, 0, 9)]);
+        history.sample(0, &[report(0, 0, 9)]);
         assert_eq!(history.of(0).count(), 0);
-        history.look(5000, &[report(1000, 500, 4)]);
+        history.sample(5000, &[report(1000, 500, 4)]);
         // A clock that stood still gives no rate.
-        history.look(5000, &[report(1000, 500, 4)]);
+        history.sample(5000, &[report(1000, 500, 4)]);
         let points: Vec<_> = history.of(0).copied().collect();
         assert_eq!(points.len(), 1);
         assert!((points[0].messages_per_second - 200.0).abs() < 1e-9);
         assert!((points[0].rows_per_second - 100.0).abs() < 1e-9);
         assert_eq!(points[0].lag, 4);
         for n in 2..200 {
-            history.look(n * 5000, &[report(1000, 500, 0)]);
+            history.sample(n * 5000, &[report(1000, 500, 0)]);
         }
         assert_eq!(history.of(0).count(), POINTS);
         assert_eq!(history.of(0).next_back().map(|p| p.unix_ms), Some(995_000));

@@ -10,7 +10,7 @@ use mpsync_ingest::Durations;
 
 /// What a number means to who asks for it again and again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum MetricKind {
     /// It only grows.
     Counter,
     /// It is how things are.
@@ -22,13 +22,13 @@ pub(super) type Sample<T = f64> = (Vec<String>, T);
 
 /// The metrics of one answer.
 #[derive(Debug, Default)]
-pub(super) struct Families(Vec<MetricFamily>);
+pub(super) struct MetricFamilies(Vec<MetricFamily>);
 
-impl Families {
+impl MetricFamilies {
     /// Adds a metric; one without samples is left out.
     pub(super) fn add(
         &mut self,
-        kind: Kind,
+        kind: MetricKind,
         name: &str,
         help: &str,
         labels: &[&str],
@@ -37,12 +37,12 @@ impl Families {
         let metric = |(values, number): Sample| {
             let mut metric = labelled(labels, values);
             match kind {
-                Kind::Counter => {
+                MetricKind::Counter => {
                     let mut counter = Counter::default();
                     counter.set_value(number);
                     metric.set_counter(counter);
                 }
-                Kind::Gauge => {
+                MetricKind::Gauge => {
                     let mut gauge = Gauge::default();
                     gauge.set_value(number);
                     metric.set_gauge(gauge);
@@ -52,8 +52,8 @@ impl Families {
         };
         let metrics = samples.into_iter().map(metric).collect();
         let kind = match kind {
-            Kind::Counter => MetricType::COUNTER,
-            Kind::Gauge => MetricType::GAUGE,
+            MetricKind::Counter => MetricType::COUNTER,
+            MetricKind::Gauge => MetricType::GAUGE,
         };
         self.family(kind, name, help, metrics);
     }
@@ -147,20 +147,20 @@ mod tests {
 
     #[test]
     fn numbers_of_others_are_written_as_prometheus_reads_them() {
-        let mut families = Families::default();
+        let mut families = MetricFamilies::default();
         let samples = [(
             vec!["trades".to_owned(), "a\"b".to_owned()],
             number(1 << 53),
         )];
         families.add(
-            Kind::Counter,
+            MetricKind::Counter,
             "rows_total",
             "Rows",
             &["dataset", "x"],
             samples,
         );
-        families.add(Kind::Gauge, "up", "Whether", &[], [(Vec::new(), 0.5)]);
-        families.add(Kind::Gauge, "nothing", "Nothing", &["tier"], []);
+        families.add(MetricKind::Gauge, "up", "Whether", &[], [(Vec::new(), 0.5)]);
+        families.add(MetricKind::Gauge, "nothing", "Nothing", &["tier"], []);
         let mut durations = Durations {
             sum: Duration::from_millis(1500),
             ..Durations::default()

@@ -2,11 +2,11 @@
 
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
 
-use super::families::{Families, Kind, Sample, number};
+use super::metric_families::{MetricFamilies, MetricKind, Sample, number};
 use super::process::{self, Usage};
 use super::results::label;
-use super::state::{State, Sweeps};
-use mpsync_ingest::DatasetReport;
+use super::state::{DaemonState, Sweeps};
+use mpsync_ingest::DatasetIngestReport;
 use mpsync_transfer::Status;
 
 /// Upper bounds of the buckets of a transfer's steps, in seconds: from a move to a day of order books.
@@ -66,11 +66,11 @@ impl Metrics {
     }
 }
 
-pub(super) fn text(state: &State) -> prometheus::Result<String> {
-    let mut page = Families::default();
+pub(super) fn text(state: &DaemonState) -> prometheus::Result<String> {
+    let mut page = MetricFamilies::default();
     let version = [(vec![env!("CARGO_PKG_VERSION").to_owned()], 1.0)];
     page.add(
-        Kind::Gauge,
+        MetricKind::Gauge,
         "mpsync_build_info",
         "Which version runs",
         &["version"],
@@ -84,7 +84,7 @@ pub(super) fn text(state: &State) -> prometheus::Result<String> {
     TextEncoder::new().encode_to_string(page.all())
 }
 
-type Count = fn(&DatasetReport) -> u64;
+type Count = fn(&DatasetIngestReport) -> u64;
 
 /// Counters of each dataset: what stands between `mpsync_ingest_` and `_total`, what it means, where it is counted.
 const INGESTED: [(&str, &str, Count); 11] = [
@@ -119,37 +119,37 @@ const INGESTED: [(&str, &str, Count); 11] = [
     ("rounded", "Numbers that were rounded", |d| d.rounded),
 ];
 
-fn ingest(page: &mut Families, state: &State) {
+fn ingest(page: &mut MetricFamilies, state: &DaemonState) {
     let Some(counters) = &state.0.ingest else {
         return;
     };
     let all = counters.snapshot().datasets;
-    let label = |d: &DatasetReport| vec![d.dataset.clone()];
+    let label = |d: &DatasetIngestReport| vec![d.dataset.clone()];
     for (name, help, count) in INGESTED {
         let name = format!("mpsync_ingest_{name}_total");
         let samples = all.iter().map(|d| (label(d), number(count(d))));
-        page.add(Kind::Counter, &name, help, &["dataset"], samples);
+        page.add(MetricKind::Counter, &name, help, &["dataset"], samples);
     }
     let letters = all.iter().flat_map(|d| {
         let of_dataset = d.dead_letters.iter();
         of_dataset.map(|(reason, n)| (vec![d.dataset.clone(), reason.clone()], number(*n)))
     });
     page.add(
-        Kind::Counter,
+        MetricKind::Counter,
         "mpsync_ingest_dead_letters_total",
         "Messages that could not be rows",
         &["dataset", "reason"],
         letters,
     );
     page.add(
-        Kind::Gauge,
+        MetricKind::Gauge,
         "mpsync_ingest_lag_messages",
         "Messages that wait in the stream",
         &["dataset"],
         all.iter().map(|d| (label(d), number(d.lag))),
     );
     page.add(
-        Kind::Gauge,
+        MetricKind::Gauge,
         "mpsync_ingest_stalled",
         "1 where somebody must help the dataset",
         &["dataset"],
@@ -157,7 +157,7 @@ fn ingest(page: &mut Families, state: &State) {
             .map(|d| (label(d), f64::from(u8::from(d.stalled.is_some())))),
     );
     page.add(
-        Kind::Gauge,
+        MetricKind::Gauge,
         "mpsync_ingest_last_insert_timestamp_seconds",
         "When an insert last landed",
         &["dataset"],
@@ -176,7 +176,7 @@ fn seconds(at: jiff::Timestamp) -> f64 {
     at.as_duration().as_secs_f64()
 }
 
-fn stores(page: &mut Families, state: &State) {
+fn stores(page: &mut MetricFamilies, state: &DaemonState) {
     let figures = state.figures();
     let tiers = [("hot", &figures.hot), ("cold", &figures.cold)];
     let (mut up, mut rows, mut bytes, mut parts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -250,42 +250,45 @@ fn stores(page: &mut Families, state: &State) {
         ),
     ];
     for (name, help, labels, samples) in gauges {
-        page.add(Kind::Gauge, name, help, labels, samples);
+        page.add(MetricKind::Gauge, name, help, labels, samples);
     }
 }
 
-fn sync(page: &mut Families, state: &State) {
-    let Some(desk) = state.desk() else {
+fn sync(page: &mut MetricFamilies, state: &DaemonState) {
+    let Some(sync_control) = state.sync_control() else {
         return;
     };
-    let desk = desk.state();
+    let sync_control = sync_control.state();
     let moment = |at: Option<jiff::Timestamp>| at.map(|at| (Vec::new(), seconds(at)));
     page.add(
-        Kind::Gauge,
+        MetricKind::Gauge,
         "mpsync_sync_last_success_timestamp_seconds",
         "When a sync last succeeded",
         &[],
-        moment(desk.last_success_at),
+        moment(sync_control.last_success_at),
     );
     page.add(
-        Kind::Gauge,
+        MetricKind::Gauge,
         "mpsync_sync_next_timestamp_seconds",
         "When the schedule runs next",
         &[],
-        moment(desk.next_at),
+        moment(sync_control.next_at),
     );
-    let runs = [("ok", desk.succeeded), ("failed", desk.failed)];
+    let runs = [
+        ("ok", sync_control.succeeded),
+        ("failed", sync_control.failed),
+    ];
     page.add(
-        Kind::Counter,
+        MetricKind::Counter,
         "mpsync_sync_runs_total",
         "Syncs that ended",
         &["result"],
         runs.map(|(result, runs)| (vec![result.to_owned()], number(runs))),
     );
-    sweeps(page, &desk.sweeps);
-    let transfers = &desk.transfers;
+    sweeps(page, &sync_control.sweeps);
+    let transfers = &sync_control.transfers;
     page.add(
-        Kind::Counter,
+        MetricKind::Counter,
         "mpsync_transfer_windows_total",
         "Windows on which a sync changed something or failed",
         &["dataset", "result"],
@@ -300,26 +303,26 @@ fn sync(page: &mut Families, state: &State) {
             .collect()
     };
     page.add(
-        Kind::Counter,
+        MetricKind::Counter,
         "mpsync_transfer_rows_total",
         "Rows that were archived",
         &["dataset"],
         of(&transfers.rows),
     );
     page.add(
-        Kind::Counter,
+        MetricKind::Counter,
         "mpsync_transfer_bytes_total",
         "Bytes of the chunks that were archived",
         &["dataset"],
         of(&transfers.bytes),
     );
-    let (queued, running) = desk.under_way();
+    let (queued, running) = sync_control.under_way();
     let now = [
         (label(Status::Queued), queued),
         (label(Status::Running), running),
     ];
     page.add(
-        Kind::Gauge,
+        MetricKind::Gauge,
         "mpsync_transfer_tasks",
         "Windows by how they stand after the last sync, and in the one that runs",
         &["status"],
@@ -329,10 +332,10 @@ fn sync(page: &mut Families, state: &State) {
     );
 }
 
-fn sweeps(page: &mut Families, sweeps: &Sweeps) {
+fn sweeps(page: &mut MetricFamilies, sweeps: &Sweeps) {
     let success = sweeps.last_success_at;
     page.add(
-        Kind::Gauge,
+        MetricKind::Gauge,
         "mpsync_gc_last_success_timestamp_seconds",
         "When a sweep of what broken-off runs left last succeeded",
         &[],
@@ -340,21 +343,21 @@ fn sweeps(page: &mut Families, sweeps: &Sweeps) {
     );
     let runs = [("ok", sweeps.succeeded), ("failed", sweeps.failed)];
     page.add(
-        Kind::Counter,
+        MetricKind::Counter,
         "mpsync_gc_runs_total",
         "Sweeps that ended",
         &["result"],
         runs.map(|(result, runs)| (vec![result.to_owned()], number(runs))),
     );
     page.add(
-        Kind::Counter,
+        MetricKind::Counter,
         "mpsync_gc_swept_total",
         "Things that were swept",
         &[],
         [(Vec::new(), number(sweeps.swept))],
     );
     page.add(
-        Kind::Counter,
+        MetricKind::Counter,
         "mpsync_gc_swept_bytes_total",
         "Bytes of what was swept",
         &[],
@@ -362,7 +365,7 @@ fn sweeps(page: &mut Families, sweeps: &Sweeps) {
     );
 }
 
-fn process(page: &mut Families) {
+fn process(page: &mut MetricFamilies) {
     let Some(usage) = process::usage() else {
         return;
     };
@@ -377,43 +380,43 @@ fn process(page: &mut Families) {
     } = usage;
     let all = [
         (
-            Kind::Counter,
+            MetricKind::Counter,
             "process_cpu_seconds_total",
             "Seconds on a processor",
             Some(cpu_seconds),
         ),
         (
-            Kind::Gauge,
+            MetricKind::Gauge,
             "process_resident_memory_bytes",
             "Bytes of memory in use",
             Some(resident_bytes),
         ),
         (
-            Kind::Gauge,
+            MetricKind::Gauge,
             "process_virtual_memory_bytes",
             "Bytes of address space",
             Some(virtual_bytes),
         ),
         (
-            Kind::Gauge,
+            MetricKind::Gauge,
             "process_start_time_seconds",
             "When the process started, since 1970",
             Some(started_at),
         ),
         (
-            Kind::Gauge,
+            MetricKind::Gauge,
             "process_threads",
             "Threads of the process",
             Some(threads),
         ),
         (
-            Kind::Gauge,
+            MetricKind::Gauge,
             "process_open_fds",
             "Open files and sockets",
             Some(open_fds),
         ),
         (
-            Kind::Gauge,
+            MetricKind::Gauge,
             "process_max_fds",
             "Files and sockets that may be open",
             max_fds,

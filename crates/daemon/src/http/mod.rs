@@ -18,17 +18,17 @@
 //! though data flows: a halted task, a failed sync, a gap that the stream's limits tore.
 
 mod access;
-mod answers;
 mod client;
+mod coalescing_cache;
+mod data_sources;
+mod dead_letters;
 mod documents;
-mod families;
 mod health;
 mod history;
-mod letters;
+mod metric_families;
 mod metrics;
 mod openapi;
 mod page;
-mod places;
 mod problem;
 mod process;
 mod results;
@@ -40,13 +40,13 @@ mod transfer_documents;
 mod transfers;
 
 pub use access::Access;
-pub use client::{Check, Health, Trust, health};
+pub use client::{DaemonHealth, ReportedCheck, Trust, health};
+pub use data_sources::DataSources;
 pub use documents::{
     ArchiveDataset, ArchiveFigures, Mode, SweepRun, SyncRun, TierDataset, TierFigures,
 };
 pub use health::GRACE;
 pub use metrics::Metrics;
-pub use places::Places;
-pub use results::Scope;
-pub use server::{Limits, Listening, serve};
-pub use state::{Desk, Manual, State};
+pub use results::RunScope;
+pub use server::{HttpLimits, Listening, serve};
+pub use state::{DaemonState, Manual, SyncControl};

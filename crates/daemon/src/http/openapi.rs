@@ -11,7 +11,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::documents::Refusal;
 use super::problem::{Problem, Refusals};
-use super::{letters, page, router, status, transfers};
+use super::{dead_letters, page, router, status, transfers};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,19 +20,19 @@ use super::{letters, page, router, status, transfers};
     paths(
         status::health, status::ready, status::stats, status::ask_sync,
         transfers::windows, transfers::list, transfers::show, transfers::create, transfers::cancel, transfers::retry,
-        letters::newest, router::exposition, document,
+        dead_letters::newest, router::exposition, document,
     ),
     components(schemas(Refusal)),
     tags((name = "daemon", description = "How it is"), (name = "ingest", description = "From NATS into hot"),
         (name = "transfers", description = "From hot to the archive and to cold"), (name = "page", description = "The operator's page")),
-    modifiers(&Token, &Files, &Whole),
+    modifiers(&BearerToken, &PageFiles, &WholeDocuments),
 )]
 struct Description;
 
 /// The bearer token.
-struct Token;
+struct BearerToken;
 
-impl Modify for Token {
+impl Modify for BearerToken {
     fn modify(&self, description: &mut utoipa::openapi::OpenApi) {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
@@ -46,9 +46,9 @@ impl Modify for Token {
 }
 
 /// The files of the page.
-struct Files;
+struct PageFiles;
 
-impl Modify for Files {
+impl Modify for PageFiles {
     fn modify(&self, description: &mut utoipa::openapi::OpenApi) {
         for (path, content_type) in page::files() {
             let essence = content_type.split(';').next().unwrap_or(content_type);
@@ -75,12 +75,12 @@ impl Modify for Files {
 }
 
 /// Answers name all their fields, with null where there is nothing to say; only what is asked may leave some out.
-struct Whole;
+struct WholeDocuments;
 
 /// The bodies of requests.
 const ASKED: [&str; 2] = ["SyncRequest", "NewTask"];
 
-impl Modify for Whole {
+impl Modify for WholeDocuments {
     fn modify(&self, description: &mut utoipa::openapi::OpenApi) {
         let schemas = &mut description.components.get_or_insert_default().schemas;
         for (_, schema) in schemas

@@ -29,7 +29,7 @@ impl Problem {
         Self { status, refusal }
     }
 
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.refusal.hint = Some(hint.into());
         self
     }
@@ -67,9 +67,9 @@ impl From<Error> for Problem {
             Cause::Busy(_) => StatusCode::CONFLICT,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
-        let problem = Self::new(status, e.what());
-        match e.advice() {
-            Some(hint) => problem.hint(hint),
+        let problem = Self::new(status, e.message());
+        match e.hint() {
+            Some(hint) => problem.with_hint(hint),
             None => problem,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mpsync_core::dataset::Window;
 use mpsync_core::error::{Cause, Error};
-use mpsync_transfer::{DatasetReport, Report, Status, WindowReport};
+use mpsync_transfer::{DatasetTransferReport, Status, TransferReport, WindowReport};
 
 /// How a run of a window ends.
 const RESULTS: [Status; 4] = [
@@ -16,7 +16,7 @@ const RESULTS: [Status; 4] = [
 
 /// What a run was over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
+pub enum RunScope {
     /// All that is due.
     Whole,
     /// Some hours of it: what was known of the others holds.
@@ -39,8 +39,8 @@ pub(super) struct Transfers {
 
 impl Transfers {
     /// Takes over what a run came to. Its errors must still be in the report.
-    pub(super) fn take(&mut self, report: &Report, scope: Scope) {
-        if scope == Scope::Whole {
+    pub(super) fn record(&mut self, report: &TransferReport, scope: RunScope) {
+        if scope == RunScope::Whole {
             self.standing.clear();
             self.halted_besides = 0;
         }
@@ -52,13 +52,13 @@ impl Transfers {
             }
             let besides = halted_besides(of_dataset, &self.standing);
             self.halted_besides = match scope {
-                Scope::Whole => self.halted_besides + besides,
-                Scope::Part => self.halted_besides.max(besides),
+                RunScope::Whole => self.halted_besides + besides,
+                RunScope::Part => self.halted_besides.max(besides),
             };
         }
     }
 
-    fn count(&mut self, of_dataset: &DatasetReport) {
+    fn count(&mut self, of_dataset: &DatasetTransferReport) {
         let name = of_dataset.dataset.to_string();
         for result in RESULTS {
             let key = (name.clone(), label(result));
@@ -97,7 +97,7 @@ fn is_integrity(error: &Error) -> bool {
 }
 
 fn halted_besides(
-    of_dataset: &DatasetReport,
+    of_dataset: &DatasetTransferReport,
     standing: &BTreeMap<(String, Window), Status>,
 ) -> u64 {
     let name = of_dataset.dataset.to_string();
@@ -106,10 +106,10 @@ fn halted_besides(
         .partitions
         .iter()
         .filter(|p| p.error.as_ref().is_some_and(is_integrity) && !p.span.is_some_and(is_told));
-    let leaving = of_dataset.leaving.iter();
-    let leaving = leaving.filter(|l| l.error.as_ref().is_some_and(is_integrity));
+    let expiry = of_dataset.expiries.iter();
+    let expiry = expiry.filter(|l| l.error.as_ref().is_some_and(is_integrity));
     let whole = of_dataset.error.as_ref().is_some_and(is_integrity);
-    (partitions.count() + leaving.count()) as u64 + u64::from(whole)
+    (partitions.count() + expiry.count()) as u64 + u64::from(whole)
 }
 
 /// The status in a label's value.

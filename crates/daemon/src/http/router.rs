@@ -15,21 +15,21 @@ use tracing::Instrument as _;
 
 use super::access::Access;
 use super::problem::{Problem, Refusals};
-use super::state::State;
-use super::{letters, metrics, openapi, page, status, transfers};
+use super::state::DaemonState;
+use super::{dead_letters, metrics, openapi, page, status, transfers};
 use mpsync_net::access::foreign_header;
 
 /// What every request is held to.
 #[derive(Debug)]
 pub(super) struct Rules {
     pub(super) access: Access,
-    pub(super) state: State,
+    pub(super) state: DaemonState,
     pub(super) request_timeout: Duration,
 }
 
 /// The address at which a request's connection arrived.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bound(pub(super) SocketAddr);
+pub(super) struct BoundAddress(pub(super) SocketAddr);
 
 pub(super) fn router(rules: Arc<Rules>, body_bytes_max: usize) -> Router {
     let state = rules.state.clone();
@@ -51,7 +51,7 @@ pub(super) fn router(rules: Arc<Rules>, body_bytes_max: usize) -> Router {
 }
 
 /// Every route but the files of the page.
-fn routes() -> Vec<(&'static str, MethodRouter<State>)> {
+fn routes() -> Vec<(&'static str, MethodRouter<DaemonState>)> {
     vec![
         ("/health", get(status::health)),
         ("/ready", get(status::ready)),
@@ -65,7 +65,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<State>)> {
         ("/transfer-tasks/{id}", get(transfers::show)),
         ("/transfer-tasks/{id}/cancel", post(transfers::cancel)),
         ("/transfer-tasks/{id}/retry", post(transfers::retry)),
-        ("/dead-letters", get(letters::newest)),
+        ("/dead-letters", get(dead_letters::newest)),
         ("/metrics", get(exposition)),
         ("/openapi.json", get(openapi::document)),
     ]
@@ -74,7 +74,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<State>)> {
 /// The same for Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "daemon", security(("token" = []), ()),
     responses((status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain"), Refusals))]
-pub(super) async fn exposition(Extract(state): Extract<State>) -> Result<Response, Problem> {
+pub(super) async fn exposition(Extract(state): Extract<DaemonState>) -> Result<Response, Problem> {
     let text = metrics::text(&state).map_err(|e| Problem::unavailable(e.to_string()))?;
     Ok((
         [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
@@ -143,14 +143,14 @@ async fn answered(rules: &Rules, request: Request, next: Next) -> Response {
 }
 
 fn refusal(rules: &Rules, request: &Request) -> Option<Problem> {
-    let bound = request.extensions().get::<Bound>()?.0;
+    let bound = request.extensions().get::<BoundAddress>()?.0;
     if let Some(name) = foreign_header(request.headers(), bound, &rules.access.hosts) {
         return Some(
             Problem::new(
                 StatusCode::FORBIDDEN,
                 format!("the {name} header names a foreign host"),
             )
-            .hint(
+            .with_hint(
                 "reach it by its address, or name the host in http.allow_hosts or by --allow-host",
             ),
         );
@@ -168,7 +168,7 @@ fn refusal(rules: &Rules, request: &Request) -> Option<Problem> {
         ),
         None => "send `Authorization: Bearer TOKEN`".to_owned(),
     };
-    Some(Problem::new(StatusCode::UNAUTHORIZED, "this needs the token").hint(hint))
+    Some(Problem::new(StatusCode::UNAUTHORIZED, "this needs the token").with_hint(hint))
 }
 
 #[cfg(test)]
@@ -179,8 +179,8 @@ mod tests {
     use hyper::Method;
     use hyper::header::AUTHORIZATION;
 
+    use super::super::data_sources::testing::data_sources;
     use super::super::documents::Mode;
-    use super::super::places::testing::places;
     use super::*;
     use mpsync_net::Secret;
 
@@ -194,7 +194,7 @@ mod tests {
         };
         let rules = Rules {
             access,
-            state: State::new(Mode::Cold, None, None, places()),
+            state: DaemonState::new(Mode::Cold, None, None, data_sources()),
             request_timeout: Duration::from_secs(30),
         };
         router(Arc::new(rules), 1000)

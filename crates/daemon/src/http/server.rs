@@ -10,8 +10,8 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::access::Access;
-use super::router::{Bound, Rules, router};
-use super::state::State;
+use super::router::{BoundAddress, Rules, router};
+use super::state::DaemonState;
 use mpsync_config::HttpConfig;
 use mpsync_core::error::{Context as _, Result};
 use mpsync_net::Certificate;
@@ -25,19 +25,19 @@ const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What a client may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct HttpLimits {
     /// Of its connections. The time for a head is that for a TLS handshake too.
-    pub connections: connections::Limits,
+    pub connections: connections::ConnectionLimits,
     /// Bytes of a request's body.
     pub body_bytes: usize,
     /// How long a request may take, its body included.
     pub request_time: Duration,
 }
 
-impl From<&HttpConfig> for Limits {
+impl From<&HttpConfig> for HttpLimits {
     fn from(config: &HttpConfig) -> Self {
         Self {
-            connections: connections::Limits {
+            connections: connections::ConnectionLimits {
                 connections: Some(config.max_connections),
                 head_bytes: HEAD_BYTES,
                 head_time: config.head_timeout,
@@ -58,8 +58,8 @@ impl Listening {
     pub async fn on(address: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind(address)
             .await
-            .doing(|| format!("listening on {address}"))
-            .hint("another daemon may run already; http.hot_listen and http.cold_listen take other addresses")?;
+            .context(|| format!("listening on {address}"))
+            .with_hint("another daemon may run already; http.hot_listen and http.cold_listen take other addresses")?;
         Ok(Self(listener))
     }
 
@@ -73,9 +73,9 @@ impl Listening {
 /// lets requests end for five seconds.
 pub async fn serve(
     listening: Listening,
-    state: State,
+    state: DaemonState,
     access: Access,
-    limits: Limits,
+    limits: HttpLimits,
     certificate: Option<Certificate>,
     shutdown: impl Future<Output = ()>,
 ) {
@@ -97,7 +97,7 @@ async fn connection(
     arrived: Arrived,
     routes: axum::Router,
     tls: Option<TlsAcceptor>,
-    limits: connections::Limits,
+    limits: connections::ConnectionLimits,
 ) {
     let Arrived {
         socket,
@@ -105,7 +105,7 @@ async fn connection(
         mut stopping,
     } = arrived;
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(Bound(bound));
+        request.extensions_mut().insert(BoundAddress(bound));
         let mut routes = routes.clone();
         async move {
             tower_service::Service::call(&mut routes, request.map(axum::body::Body::new)).await
@@ -117,7 +117,7 @@ async fn connection(
     // A client that never ends its handshake is a connection like any other: it counts, and its time ends.
     let shaken = tokio::select! {
         shaken = tokio::time::timeout(limits.head_time, tls.accept(socket)) => shaken,
-        () = stopping.told() => return,
+        () = stopping.stopped() => return,
     };
     match shaken {
         Ok(Ok(socket)) => connections::answer(socket, limits, service, stopping).await,

@@ -7,22 +7,22 @@ use std::time::Instant;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+use super::data_sources::DataSources;
 use super::documents::{ArchiveFigures, Mode, SweepRun, SyncRun, TierFigures};
 use super::history::History;
 use super::metrics::Metrics;
-use super::places::Places;
-use super::results::{Scope, Transfers};
+use super::results::{RunScope, Transfers};
 use mpsync_core::dataset::TierRole;
 use mpsync_core::progress::{Progress, WorkSnapshot};
 use mpsync_ingest::{IngestStats, StreamGap};
-use mpsync_transfer::{Report, Status};
+use mpsync_transfer::{Status, TransferReport};
 
 /// What the daemon knows of itself. Cheap to clone; clones share it.
 #[derive(Debug, Clone)]
-pub struct State(pub(super) Arc<Inner>);
+pub struct DaemonState(pub(super) Arc<StateInner>);
 
 #[derive(Debug)]
-pub(super) struct Inner {
+pub(super) struct StateInner {
     pub(super) mode: Mode,
     pub(super) started_at: Timestamp,
     pub(super) started: Instant,
@@ -30,9 +30,9 @@ pub(super) struct Inner {
     pub(super) history: Mutex<History>,
     pub(super) readings: RwLock<BTreeMap<String, Reading>>,
     pub(super) figures: RwLock<Figures>,
-    pub(super) desk: Option<Desk>,
+    pub(super) sync_control: Option<SyncControl>,
     pub(super) metrics: Metrics,
-    pub(super) places: Arc<Places>,
+    pub(super) data_sources: Arc<DataSources>,
 }
 
 /// What the tiers and the archive held when they were last asked.
@@ -49,18 +49,18 @@ pub(super) struct Reading {
     pub(super) latency_seconds: Option<f64>,
     pub(super) last_success_at: Option<Timestamp>,
     /// Since when it fails, and why.
-    pub(super) failing: Option<(Instant, Said)>,
+    pub(super) failing: Option<(Instant, Failure)>,
     pub(super) free_bytes: Option<u64>,
 }
 
 /// What is wrong, and what to do about it.
 #[derive(Debug, Clone)]
-pub(super) struct Said {
+pub(super) struct Failure {
     pub(super) error: String,
     pub(super) hint: Option<String>,
 }
 
-impl Said {
+impl Failure {
     pub(super) fn plain(error: String) -> Self {
         Self { error, hint: None }
     }
@@ -77,16 +77,16 @@ impl Said {
     }
 }
 
-impl State {
+impl DaemonState {
     /// Of a daemon that starts now. `ingest` is what its hot side counts in, where it has one.
     #[must_use]
     pub fn new(
         mode: Mode,
         ingest: Option<Arc<IngestStats>>,
         schedule: Option<String>,
-        places: Places,
+        data_sources: DataSources,
     ) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(StateInner {
             mode,
             started_at: Timestamp::now(),
             started: Instant::now(),
@@ -94,22 +94,22 @@ impl State {
             history: Mutex::default(),
             readings: RwLock::default(),
             figures: RwLock::default(),
-            desk: schedule.map(Desk::new),
+            sync_control: schedule.map(SyncControl::new),
             metrics: Metrics::new(),
-            places: Arc::new(places),
+            data_sources: Arc::new(data_sources),
         }))
     }
 
     /// The cold side's desk, where there is a cold side.
     #[must_use]
-    pub fn desk(&self) -> Option<&Desk> {
-        self.0.desk.as_ref()
+    pub fn sync_control(&self) -> Option<&SyncControl> {
+        self.0.sync_control.as_ref()
     }
 
     /// Where this daemon's data lies.
     #[must_use]
-    pub fn places(&self) -> &Arc<Places> {
-        &self.0.places
+    pub fn data_sources(&self) -> &Arc<DataSources> {
+        &self.0.data_sources
     }
 
     /// What this process measures.
@@ -134,7 +134,7 @@ impl State {
                 .failing
                 .take()
                 .map_or_else(Instant::now, |(since, _)| since);
-            reading.failing = Some((since, Said::of(why)));
+            reading.failing = Some((since, Failure::of(why)));
         });
     }
 
@@ -180,11 +180,11 @@ impl State {
     }
 
     /// Takes a look at ingest's counters, for rates. To be called every five seconds.
-    pub fn look(&self) {
+    pub fn sample_ingest(&self) {
         if let Some(stats) = &self.0.ingest {
             let now = Timestamp::now().as_millisecond();
             let report = stats.snapshot();
-            lock(&self.0.history).look(now, &report.datasets);
+            lock(&self.0.history).sample(now, &report.datasets);
         }
     }
 
@@ -236,13 +236,13 @@ pub struct Manual {
 
 /// Where the cold side takes requests from and says what it does.
 #[derive(Debug)]
-pub struct Desk {
-    inner: Mutex<DeskState>,
+pub struct SyncControl {
+    inner: Mutex<SyncControlState>,
     asked: Notify,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct DeskState {
+pub(super) struct SyncControlState {
     pub(super) schedule: String,
     pub(super) next_at: Option<Timestamp>,
     pub(super) last: Option<SyncRun>,
@@ -269,7 +269,7 @@ pub(super) struct Sweeps {
 }
 
 impl Sweeps {
-    fn note(&mut self, run: SweepRun) {
+    fn record(&mut self, run: SweepRun) {
         if run.ok {
             self.last_success_at = self.last_success_at.max(Some(run.finished_at));
         }
@@ -277,11 +277,11 @@ impl Sweeps {
     }
 }
 
-impl Desk {
+impl SyncControl {
     fn new(schedule: String) -> Self {
-        let state = DeskState {
+        let state = SyncControlState {
             schedule,
-            ..DeskState::default()
+            ..SyncControlState::default()
         };
         Self {
             inner: Mutex::new(state),
@@ -289,7 +289,7 @@ impl Desk {
         }
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, DeskState> {
+    pub(super) fn state(&self) -> MutexGuard<'_, SyncControlState> {
         lock(&self.inner)
     }
 
@@ -329,8 +329,8 @@ impl Desk {
     }
 
     /// What the run that is ending came to. Its errors must still be in the report.
-    pub fn came_to(&self, report: &Report, scope: Scope) {
-        self.state().transfers.take(report, scope);
+    pub fn came_to(&self, report: &TransferReport, scope: RunScope) {
+        self.state().transfers.record(report, scope);
     }
 
     /// A run before this process's first one, as it was written down.
@@ -358,7 +358,7 @@ impl Desk {
 
     /// A sweep of an earlier process or of another one, as it was written down.
     pub fn recall_sweep(&self, run: SweepRun) {
-        self.state().sweeps.note(run);
+        self.state().sweeps.record(run);
     }
 
     /// A sweep of this process ended like this.
@@ -370,11 +370,11 @@ impl Desk {
         }
         sweeps.swept += run.swept;
         sweeps.bytes += run.bytes;
-        sweeps.note(run);
+        sweeps.record(run);
     }
 }
 
-impl DeskState {
+impl SyncControlState {
     /// How many windows of the run that is under way wait for their turn, and how many have it.
     pub(super) fn under_way(&self) -> (u64, u64) {
         let Some(progress) = &self.running else {

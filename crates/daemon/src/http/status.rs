@@ -14,7 +14,7 @@ use super::documents::{
     Accepted, Condition, Health, Ingest, IngestDataset, Ready, RunningTask, Stats, Sync, Tiers,
 };
 use super::problem::{Problem, Refusals};
-use super::state::{Desk, Manual, State, lock};
+use super::state::{DaemonState, Manual, SyncControl, lock};
 use super::transfers::no_transfers;
 use mpsync_core::dataset::Window;
 use mpsync_core::progress::WorkSnapshot;
@@ -23,7 +23,7 @@ use mpsync_core::progress::WorkSnapshot;
 #[utoipa::path(get, path = "/health", tag = "daemon",
     responses((status = 200, description = "`ok` or `degraded`", body = Health),
         (status = 503, description = "`down`: data cannot flow", body = Health), Refusals))]
-pub(super) async fn health(Extract(state): Extract<State>) -> Response {
+pub(super) async fn health(Extract(state): Extract<DaemonState>) -> Response {
     let health = state.health(Instant::now());
     let status = match health.status {
         Condition::Down => StatusCode::SERVICE_UNAVAILABLE,
@@ -36,7 +36,7 @@ pub(super) async fn health(Extract(state): Extract<State>) -> Response {
 #[utoipa::path(get, path = "/ready", tag = "daemon",
     responses((status = 200, description = "It works", body = Ready),
         (status = 503, description = "It waits for something", body = Ready), Refusals))]
-pub(super) async fn ready(Extract(state): Extract<State>) -> Response {
+pub(super) async fn ready(Extract(state): Extract<DaemonState>) -> Response {
     let ready = state.ready();
     let status = match ready.ready {
         true => StatusCode::OK,
@@ -48,7 +48,7 @@ pub(super) async fn ready(Extract(state): Extract<State>) -> Response {
 /// Rates, lags and counters of ingest, the figures of tiers and archive as they were last gathered, the schedule and its runs.
 #[utoipa::path(get, path = "/stats", tag = "daemon", security(("token" = []), ()),
     responses((status = 200, description = "What a mode does not run is null", body = Stats), Refusals))]
-pub(super) async fn stats(Extract(state): Extract<State>) -> Json<Stats> {
+pub(super) async fn stats(Extract(state): Extract<DaemonState>) -> Json<Stats> {
     let figures = state.figures();
     let inner = &state.0;
     Json(Stats {
@@ -63,7 +63,7 @@ pub(super) async fn stats(Extract(state): Extract<State>) -> Json<Stats> {
             cold: figures.cold,
         },
         archive: figures.archive,
-        sync: state.desk().map(sync),
+        sync: state.sync_control().map(sync),
     })
 }
 
@@ -101,11 +101,11 @@ pub(super) struct SyncRequest {
 #[utoipa::path(post, path = "/sync", tag = "transfers", request_body = SyncRequest, security(("token" = [])),
     responses((status = 202, description = "It waits for its turn", body = Accepted), Refusals))]
 pub(super) async fn ask_sync(
-    Extract(state): Extract<State>,
+    Extract(state): Extract<DaemonState>,
     body: Result<Json<SyncRequest>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(request) = body?;
-    let desk = state.desk().ok_or_else(no_transfers)?;
+    let sync_control = state.sync_control().ok_or_else(no_transfers)?;
     if request
         .lookback_hours
         .is_some_and(|hours| !(1..=LOOKBACK_HOURS_MAX).contains(&hours))
@@ -117,16 +117,16 @@ pub(super) async fn ask_sync(
     let manual = Manual {
         lookback_hours: request.lookback_hours,
     };
-    match desk.ask(manual) {
+    match sync_control.ask(manual) {
         true => Ok((StatusCode::ACCEPTED, Json(Accepted { accepted: true })).into_response()),
         false => Err(
             Problem::new(StatusCode::CONFLICT, "a sync waits to be run already")
-                .hint("wait until it has begun: /stats says so"),
+                .with_hint("wait until it has begun: /stats says so"),
         ),
     }
 }
 
-fn ingest(state: &State) -> Option<Ingest> {
+fn ingest(state: &DaemonState) -> Option<Ingest> {
     let report = state.0.ingest.as_ref()?.snapshot();
     let history = lock(&state.0.history);
     let datasets: Vec<_> = report
@@ -171,8 +171,8 @@ fn ingest(state: &State) -> Option<Ingest> {
     })
 }
 
-fn sync(desk: &Desk) -> Sync {
-    let state = desk.state();
+fn sync(sync_control: &SyncControl) -> Sync {
+    let state = sync_control.state();
     let active = state
         .running
         .as_ref()

@@ -5,9 +5,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::problem::Problem;
-use mpsync_ingest::letters::Letter;
+use mpsync_ingest::dead_letters::DeadLetter;
 use mpsync_transfer::tasks::{HistoryEntry, Page, Task, TaskHistory, TaskId};
-use mpsync_transfer::{Event, Stage, Status, WindowStage, WindowStanding};
+use mpsync_transfer::{Event, Stage, Status, WindowStage, WindowStatus};
 
 /// How many are listed where it is not said.
 const LIMIT: u32 = 50;
@@ -53,9 +53,9 @@ pub(super) struct WindowDocument {
     pub(super) generations: u64,
 }
 
-impl From<Vec<WindowStanding>> for Windows {
-    fn from(all: Vec<WindowStanding>) -> Self {
-        let document = |w: WindowStanding| WindowDocument {
+impl From<Vec<WindowStatus>> for Windows {
+    fn from(all: Vec<WindowStatus>) -> Self {
+        let document = |w: WindowStatus| WindowDocument {
             dataset: w.dataset.into(),
             start: w.window.start(),
             end: w.window.end(),
@@ -322,29 +322,29 @@ pub(super) struct TaskState {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct LetterQuery {
+pub(super) struct DeadLetterQuery {
     /// At most so many; 50 where it is not given.
     #[param(minimum = 1, maximum = 200)]
     pub(super) limit: Option<u32>,
 }
 
-impl LetterQuery {
+impl DeadLetterQuery {
     /// Letters of an answer at most.
     pub(super) const LIMIT_MAX: u32 = 200;
 }
 
 /// `GET /dead-letters`
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Letters {
+pub(super) struct DeadLetterList {
     /// How many there are; null where that is not known: some lie in the folder and some in the stream.
     pub(super) total: Option<u64>,
     /// The newest first.
-    pub(super) letters: Vec<LetterDocument>,
+    pub(super) letters: Vec<DeadLetterDocument>,
 }
 
 /// A message that could not be a row.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct LetterDocument {
+pub(super) struct DeadLetterDocument {
     /// `<dataset>.<epoch>.<sequence>`
     pub(super) id: String,
     /// When it was kept.
@@ -357,8 +357,8 @@ pub(super) struct LetterDocument {
     pub(super) detail: String,
 }
 
-impl From<Letter> for LetterDocument {
-    fn from(letter: Letter) -> Self {
+impl From<DeadLetter> for DeadLetterDocument {
+    fn from(letter: DeadLetter) -> Self {
         Self {
             id: letter.id(),
             at: letter.kept_at,

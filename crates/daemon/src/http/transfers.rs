@@ -9,15 +9,15 @@ use axum::response::{IntoResponse as _, Response};
 use hyper::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 
-use super::places::Places;
+use super::data_sources::DataSources;
 use super::problem::{Problem, Refusals};
-use super::state::{Manual, State};
+use super::state::{DaemonState, Manual};
 use super::transfer_documents::{
     NewTask, Requested, TaskDetail, TaskPage, TaskQuery, TaskState, WindowQuery, Windows,
 };
 use mpsync_core::dataset::{DatasetName, Window};
 use mpsync_transfer::tasks::{self, TaskId};
-use mpsync_transfer::{Range, Wish, holder, submit};
+use mpsync_transfer::{TimeRange, Wish, holder, submit};
 
 /// How far `/windows` looks back where it is not said.
 const DAYS: i64 = 7;
@@ -25,57 +25,61 @@ const DAYS: i64 = 7;
 const DAYS_MAX: i64 = 31;
 const HOUR: i64 = 3600;
 
-impl State {
+impl DaemonState {
     /// What transfers work with; a refusal where this daemon runs none.
-    pub(super) fn transfers(&self) -> Result<&Arc<Places>, Problem> {
-        match self.desk() {
-            Some(_) => Ok(self.places()),
+    pub(super) fn transfers(&self) -> Result<&Arc<DataSources>, Problem> {
+        match self.sync_control() {
+            Some(_) => Ok(self.data_sources()),
             None => Err(no_transfers()),
         }
     }
 
     /// Lets the cold side look at once. A run that waits already does it.
     fn wake(&self) {
-        if let Some(desk) = self.desk() {
-            desk.ask(Manual::default());
+        if let Some(sync_control) = self.sync_control() {
+            sync_control.ask(Manual::default());
         }
     }
 }
 
 pub(super) fn no_transfers() -> Problem {
     Problem::not_found("this daemon runs no transfers")
-        .hint("ask the daemon that runs with --mode cold or both")
+        .with_hint("ask the daemon that runs with --mode cold or both")
 }
 
 /// How each window of some days stands.
 #[utoipa::path(get, path = "/windows", tag = "transfers", params(WindowQuery), security(("token" = []), ()),
     responses((status = 200, description = "The windows, dataset by dataset in order of time", body = Windows), Refusals))]
 pub(super) async fn windows(
-    Extract(state): Extract<State>,
+    Extract(state): Extract<DaemonState>,
     query: Result<Query<WindowQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let places = Arc::clone(state.transfers()?);
+    let data_sources = Arc::clone(state.transfers()?);
     let Query(query) = query?;
     let span = span(&query, Timestamp::now())?;
     let datasets = match &query.dataset {
-        Some(name) => vec![places.dataset(name)?.name.clone()],
-        None => names(&places),
+        Some(name) => vec![data_sources.dataset(name)?.name.clone()],
+        None => names(&data_sources),
     };
     let question = format!("windows {span:?} {datasets:?}");
     let work = async move {
-        let archive = places.archive_to_read().await?;
-        let seen = places.seen();
-        let found = places
-            .calendar
+        let archive = data_sources.archive_to_read().await?;
+        let seen = data_sources.seen();
+        let found = data_sources
+            .window_status
             .windows(&archive, &datasets, span, &seen)
             .await?;
         Ok(Windows::from(found))
     };
-    state.places().archive.ask(question, work).await
+    state.data_sources().archive.ask(question, work).await
 }
 
-fn names(places: &Places) -> Vec<DatasetName> {
-    places.datasets.iter().map(|d| d.name.clone()).collect()
+fn names(data_sources: &DataSources) -> Vec<DatasetName> {
+    data_sources
+        .datasets
+        .iter()
+        .map(|d| d.name.clone())
+        .collect()
 }
 
 /// The days that are asked for: seven up to the end of this hour, where nothing else is said.
@@ -101,7 +105,7 @@ fn span(query: &WindowQuery, now: Timestamp) -> Result<Window, Problem> {
     if to.duration_since(from) > SignedDuration::from_hours(24 * DAYS_MAX) {
         return Err(
             Problem::bad_request(format!("that is more than {DAYS_MAX} days"))
-                .hint("ask for them in parts, by from and to"),
+                .with_hint("ask for them in parts, by from and to"),
         );
     }
     Ok(span)
@@ -111,58 +115,58 @@ fn span(query: &WindowQuery, now: Timestamp) -> Result<Window, Problem> {
 #[utoipa::path(get, path = "/transfer-tasks", tag = "transfers", params(TaskQuery), security(("token" = []), ()),
     responses((status = 200, description = "A page of tasks", body = TaskPage), Refusals))]
 pub(super) async fn list(
-    Extract(state): Extract<State>,
+    Extract(state): Extract<DaemonState>,
     query: Result<Query<TaskQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let places = Arc::clone(state.transfers()?);
+    let data_sources = Arc::clone(state.transfers()?);
     let Query(query) = query?;
     let dataset = match &query.dataset {
-        Some(name) => Some(places.dataset(name)?.name.clone()),
+        Some(name) => Some(data_sources.dataset(name)?.name.clone()),
         None => None,
     };
     let query = query.checked(dataset)?;
     let question = format!("tasks {query:?}");
     let work = async move {
-        let archive = places.archive_to_read().await?;
+        let archive = data_sources.archive_to_read().await?;
         let page = tasks::list(&archive, Timestamp::now(), &query).await?;
         Ok(TaskPage::from(page))
     };
-    state.places().archive.ask(question, work).await
+    state.data_sources().archive.ask(question, work).await
 }
 
 /// One transfer task with all that is in its journal.
 #[utoipa::path(get, path = "/transfer-tasks/{id}", tag = "transfers", params(TaskPath), security(("token" = []), ()),
     responses((status = 200, description = "The task", body = TaskDetail), Refusals))]
 pub(super) async fn show(
-    Extract(state): Extract<State>,
+    Extract(state): Extract<DaemonState>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
-    let places = Arc::clone(state.transfers()?);
+    let data_sources = Arc::clone(state.transfers()?);
     let id = task_id(id)?;
     let question = format!("task {id}");
     let work = async move {
-        let archive = places.archive_to_read().await?;
+        let archive = data_sources.archive_to_read().await?;
         let found = tasks::show(&archive, Timestamp::now(), &id).await?;
         found.map(TaskDetail::from).ok_or_else(|| unknown(&id))
     };
-    state.places().archive.ask(question, work).await
+    state.data_sources().archive.ask(question, work).await
 }
 
 /// Asks for a transfer: what hot holds of this span goes to the archive and to cold, as soon as the cold side is free.
 #[utoipa::path(post, path = "/transfer-tasks", tag = "transfers", request_body = NewTask, security(("token" = [])),
     responses((status = 202, description = "It is noted in the archive", body = Requested), Refusals))]
 pub(super) async fn create(
-    Extract(state): Extract<State>,
+    Extract(state): Extract<DaemonState>,
     body: Result<Json<NewTask>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    let places = Arc::clone(state.transfers()?);
+    let data_sources = Arc::clone(state.transfers()?);
     let Json(new) = body?;
-    let wish = wish(&places, &new, Timestamp::now())?;
+    let wish = wish(&data_sources, &new, Timestamp::now())?;
     let work = async move {
-        let archive = places.archive_to_write().await?;
+        let archive = data_sources.archive_to_write().await?;
         Ok(submit(&archive, &wish).await?)
     };
-    let request = state.places().archive.act(work).await?;
+    let request = state.data_sources().archive.act(work).await?;
     tracing::info!(%request, "a transfer was submitted over HTTP");
     state.wake();
     let answer = Requested {
@@ -173,8 +177,8 @@ pub(super) async fn create(
 }
 
 /// What is asked for, once it can be done: a request that can never be would be tried for ever.
-fn wish(places: &Places, new: &NewTask, now: Timestamp) -> Result<Wish, Problem> {
-    let dataset = places.dataset(&new.data_type)?;
+fn wish(data_sources: &DataSources, new: &NewTask, now: Timestamp) -> Result<Wish, Problem> {
+    let dataset = data_sources.dataset(&new.data_type)?;
     for (field, given) in [("exchange", &new.exchange), ("symbol", &new.symbol)] {
         let Some(value) = given else { continue };
         if value.is_empty() || value.len() > NewTask::NAME_BYTES_MAX {
@@ -182,7 +186,7 @@ fn wish(places: &Places, new: &NewTask, now: Timestamp) -> Result<Wish, Problem>
                 "{field} must have 1 to {} bytes",
                 NewTask::NAME_BYTES_MAX
             ))
-            .hint("leave it out, or null, to transfer all"));
+            .with_hint("leave it out, or null, to transfer all"));
         }
         let known = !dataset.columns.is_empty();
         if known && !dataset.columns.iter().any(|(name, _)| name == field) {
@@ -211,7 +215,7 @@ fn wish(places: &Places, new: &NewTask, now: Timestamp) -> Result<Wish, Problem>
 #[utoipa::path(post, path = "/transfer-tasks/{id}/cancel", tag = "transfers", params(TaskPath), security(("token" = [])),
     responses((status = 202, description = "It is noted; a task that runs ends at its next step", body = TaskState), Refusals))]
 pub(super) async fn cancel(
-    Extract(state): Extract<State>,
+    Extract(state): Extract<DaemonState>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     change(&state, id, Change::Cancel).await
@@ -221,7 +225,7 @@ pub(super) async fn cancel(
 #[utoipa::path(post, path = "/transfer-tasks/{id}/retry", tag = "transfers", params(TaskPath), security(("token" = [])),
     responses((status = 202, description = "The cold side takes it as soon as it is free", body = TaskState), Refusals))]
 pub(super) async fn retry(
-    Extract(state): Extract<State>,
+    Extract(state): Extract<DaemonState>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     let answer = change(&state, id, Change::Retry).await?;
@@ -238,15 +242,15 @@ enum Change {
 
 /// Writes it into the task's journal.
 async fn change(
-    state: &State,
+    state: &DaemonState,
     id: Result<Path<String>, PathRejection>,
     change: Change,
 ) -> Result<Response, Problem> {
-    let places = Arc::clone(state.transfers()?);
+    let data_sources = Arc::clone(state.transfers()?);
     let task = task_id(id)?;
     let id = task.clone();
     let work = async move {
-        let archive = places.archive_to_write().await?;
+        let archive = data_sources.archive_to_write().await?;
         let (now, by) = (Timestamp::now(), holder());
         let status = match change {
             Change::Cancel => tasks::cancel(&archive, now, &by, &id).await?,
@@ -254,7 +258,7 @@ async fn change(
         };
         status.ok_or_else(|| unknown(&id))
     };
-    let status = state.places().archive.act(work).await?;
+    let status = state.data_sources().archive.act(work).await?;
     tracing::info!(%task, %status, ?change, "a task was changed over HTTP");
     Ok((StatusCode::ACCEPTED, Json(TaskState { task, status })).into_response())
 }
@@ -276,18 +280,18 @@ fn task_id(id: Result<Path<String>, PathRejection>) -> Result<TaskId, Problem> {
     let Path(id) = id.map_err(|e| Problem::bad_request(e.body_text()))?;
     id.parse::<TaskId>().map_err(|_| {
         Problem::not_found(format!("`{}` is no task", id.escape_debug()))
-            .hint("tasks are called as /transfer-tasks lists them: trades@20260101T000000Z-20260101T010000Z")
+            .with_hint("tasks are called as /transfer-tasks lists them: trades@20260101T000000Z-20260101T010000Z")
     })
 }
 
 fn unknown(id: &TaskId) -> Problem {
     Problem::not_found(format!("there is no task {id}"))
-        .hint("/transfer-tasks lists those that are")
+        .with_hint("/transfer-tasks lists those that are")
 }
 
 impl TaskQuery {
-    fn checked(self, dataset: Option<DatasetName>) -> Result<tasks::Query, Problem> {
-        let range = Range {
+    fn checked(self, dataset: Option<DatasetName>) -> Result<tasks::TaskFilter, Problem> {
+        let range = TimeRange {
             from: self.from,
             to: self.to,
         };
@@ -299,7 +303,7 @@ impl TaskQuery {
             )));
         }
         let limit = super::transfer_documents::limit(self.limit, Self::LIMIT_MAX)?;
-        Ok(tasks::Query {
+        Ok(tasks::TaskFilter {
             datasets: dataset.into_iter().collect(),
             range,
             stage: self.stage,

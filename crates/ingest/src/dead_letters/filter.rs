@@ -2,12 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::Letter;
+use super::DeadLetter;
 use mpsync_nats::covers;
 
 /// Which dead letters are meant: those that every part of it allows. What is empty allows all.
 #[derive(Debug, Clone, Default)]
-pub struct LetterFilter {
+pub struct DeadLetterFilter {
     /// Only these letters, by [`Letter::id`].
     pub ids: Vec<String>,
     /// Only of these datasets.
@@ -24,23 +24,23 @@ pub struct LetterFilter {
     pub symbols: Vec<String>,
 }
 
-impl LetterFilter {
+impl DeadLetterFilter {
     /// Whether a letter is meant.
     #[must_use]
-    pub fn allows(&self, letter: &Letter) -> bool {
+    pub fn allows(&self, dead_letter: &DeadLetter) -> bool {
         let among = |list: &[String], text: &str| list.is_empty() || list.iter().any(|t| t == text);
-        let nanos = i128::from(letter.stored_at_nanos);
-        among(&self.ids, &letter.id())
-            && among(&self.datasets, letter.dataset.as_str())
-            && among(&self.reasons, &letter.reason)
+        let nanos = i128::from(dead_letter.stored_at_nanos);
+        among(&self.ids, &dead_letter.id())
+            && among(&self.datasets, dead_letter.dataset.as_str())
+            && among(&self.reasons, &dead_letter.reason)
             && self.from.is_none_or(|from| from.as_nanosecond() <= nanos)
             && self.to.is_none_or(|to| nanos < to.as_nanosecond())
             && self
                 .subject
                 .as_ref()
-                .is_none_or(|pattern| covers(pattern, &letter.subject))
+                .is_none_or(|pattern| covers(pattern, &dead_letter.subject))
             && (self.symbols.is_empty()
-                || letter
+                || dead_letter
                     .subject
                     .splitn(4, '.')
                     .nth(3)
@@ -55,8 +55,8 @@ mod tests {
     use super::*;
     use mpsync_core::dataset::{Epoch, Position};
 
-    fn letter() -> Letter {
-        Letter {
+    fn dead_letter() -> DeadLetter {
+        DeadLetter {
             dataset: "trades".parse().unwrap(),
             position: Position {
                 epoch: Epoch(7),
@@ -77,11 +77,11 @@ mod tests {
 
     #[test]
     fn a_letter_is_meant_when_every_part_of_the_filter_allows_it() {
-        let letter = letter();
+        let dead_letter = dead_letter();
         let stored: Timestamp = "2025-10-09T08:53:20Z".parse().unwrap();
         let yes = [
-            LetterFilter::default(),
-            LetterFilter {
+            DeadLetterFilter::default(),
+            DeadLetterFilter {
                 ids: vec!["trades.7.9".into()],
                 datasets: vec!["orderbooks".into(), "trades".into()],
                 reasons: vec!["bad_number".into()],
@@ -91,34 +91,34 @@ mod tests {
                 symbols: vec!["BTC-USDT".into()],
             },
         ];
-        assert!(yes.iter().all(|filter| filter.allows(&letter)));
-        let none = LetterFilter::default;
+        assert!(yes.iter().all(|filter| filter.allows(&dead_letter)));
+        let none = DeadLetterFilter::default;
         let no = [
-            LetterFilter {
+            DeadLetterFilter {
                 ids: vec!["trades.7.8".into()],
                 ..none()
             },
-            LetterFilter {
+            DeadLetterFilter {
                 datasets: vec!["orderbooks".into()],
                 ..none()
             },
-            LetterFilter {
+            DeadLetterFilter {
                 reasons: vec!["bad".into()],
                 ..none()
             },
-            LetterFilter {
+            DeadLetterFilter {
                 to: Some(stored),
                 ..none()
             },
-            LetterFilter {
+            DeadLetterFilter {
                 subject: Some("trade.binance.>".into()),
                 ..none()
             },
-            LetterFilter {
+            DeadLetterFilter {
                 symbols: vec!["BTC".into()],
                 ..none()
             },
         ];
-        assert!(no.iter().all(|filter| !filter.allows(&letter)));
+        assert!(no.iter().all(|filter| !filter.allows(&dead_letter)));
     }
 }

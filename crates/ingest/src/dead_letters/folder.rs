@@ -13,7 +13,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Letter;
+use super::DeadLetter;
 use mpsync_core::dataset::{DatasetName, Epoch, Position};
 use mpsync_core::error::{Context as _, Error, Result};
 
@@ -22,7 +22,7 @@ const EXTENSION: &str = "json";
 
 /// The folder of dead letters; made when the first one is kept.
 #[derive(Debug, Clone)]
-pub(crate) struct LetterFolder {
+pub(crate) struct DeadLetterFolder {
     path: PathBuf,
 }
 
@@ -48,7 +48,7 @@ struct Filed {
     payload_base64: Option<String>,
 }
 
-impl LetterFolder {
+impl DeadLetterFolder {
     pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
@@ -65,17 +65,19 @@ impl LetterFolder {
     }
 
     /// Keeps letters; returns when they are on the disk. One that is there stays as it is.
-    pub(crate) async fn keep(&self, letters: Vec<Letter>) -> Result<()> {
+    pub(crate) async fn store(&self, dead_letters: Vec<DeadLetter>) -> Result<()> {
         let folder = self.clone();
         blocking(move || {
             folder.make()?;
-            for letter in &letters {
-                let doing = || format!("keeping dead letter {} in a file", letter.id());
-                let file = folder.written(letter).doing(doing)?;
-                match file.persist_noclobber(folder.file(&letter.dataset, letter.position)) {
+            for dead_letter in &dead_letters {
+                let context = || format!("keeping dead letter {} in a file", dead_letter.id());
+                let file = folder.written(dead_letter).context(context)?;
+                match file
+                    .persist_noclobber(folder.file(&dead_letter.dataset, dead_letter.position))
+                {
                     Ok(_) => {}
                     Err(e) if e.error.kind() == ErrorKind::AlreadyExists => {}
-                    Err(e) => return Err(Error::from(e.error).doing(doing())),
+                    Err(e) => return Err(Error::from(e.error).context(context())),
                 }
             }
             folder.sync()
@@ -84,27 +86,30 @@ impl LetterFolder {
     }
 
     /// Writes a letter in place of the one that is there.
-    pub(super) async fn replace(&self, letter: Letter) -> Result<()> {
+    pub(super) async fn replace(&self, dead_letter: DeadLetter) -> Result<()> {
         let folder = self.clone();
         blocking(move || {
-            let doing = || format!("writing dead letter {} anew", letter.id());
+            let context = || format!("writing dead letter {} anew", dead_letter.id());
             folder
-                .written(&letter)
-                .doing(doing)?
-                .persist(folder.file(&letter.dataset, letter.position))
-                .map_err(|e| Error::from(e.error).doing(doing()))?;
+                .written(&dead_letter)
+                .context(context)?
+                .persist(folder.file(&dead_letter.dataset, dead_letter.position))
+                .map_err(|e| Error::from(e.error).context(context()))?;
             folder.sync()
         })
         .await
     }
 
     /// Removes a letter. One that is gone is gone.
-    pub(super) async fn remove(&self, letter: &Letter) -> Result<()> {
-        let (folder, file) = (self.clone(), self.file(&letter.dataset, letter.position));
+    pub(super) async fn remove(&self, dead_letter: &DeadLetter) -> Result<()> {
+        let (folder, file) = (
+            self.clone(),
+            self.file(&dead_letter.dataset, dead_letter.position),
+        );
         blocking(move || match std::fs::remove_file(&file) {
             Ok(()) => folder.sync(),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(Error::from(e).doing(format!("deleting {}", file.display()))),
+            Err(e) => Err(Error::from(e).context(format!("deleting {}", file.display()))),
         })
         .await
     }
@@ -113,15 +118,15 @@ impl LetterFolder {
     pub(super) async fn list(&self) -> Result<Vec<(DatasetName, Position)>> {
         let folder = self.clone();
         blocking(move || {
-            let doing = || format!("listing the dead letters in {}", folder.path.display());
+            let context = || format!("listing the dead letters in {}", folder.path.display());
             let entries = match std::fs::read_dir(&folder.path) {
                 Ok(entries) => entries,
                 Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-                Err(e) => return Err(Error::from(e).doing(doing())),
+                Err(e) => return Err(Error::from(e).context(context())),
             };
             let mut found = Vec::new();
             for entry in entries {
-                let name = entry.doing(doing)?.file_name();
+                let name = entry.context(context)?.file_name();
                 found.extend(name.to_str().and_then(parse_name));
             }
             found.sort_unstable();
@@ -135,18 +140,18 @@ impl LetterFolder {
         &self,
         dataset: &DatasetName,
         position: Position,
-    ) -> Result<Option<Letter>> {
+    ) -> Result<Option<DeadLetter>> {
         let file = self.file(dataset, position);
         blocking(move || {
-            let doing = || format!("reading {}", file.display());
+            let context = || format!("reading {}", file.display());
             let text = match std::fs::read(&file) {
                 Ok(text) => text,
                 Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-                Err(e) => return Err(Error::from(e).doing(doing())),
+                Err(e) => return Err(Error::from(e).context(context())),
             };
             let filed: Filed = serde_json::from_slice(&text)
-                .map_err(|e| Error::malformed(e.to_string()).doing(doing()))?;
-            filed.letter().doing(doing).map(Some)
+                .map_err(|e| Error::malformed(e.to_string()).context(context()))?;
+            filed.dead_letter().context(context).map(Some)
         })
         .await
     }
@@ -155,28 +160,28 @@ impl LetterFolder {
         if self.path.is_dir() {
             return Ok(());
         }
-        let doing = || format!("making {}", self.path.display());
-        std::fs::create_dir_all(&self.path).doing(doing)?;
+        let context = || format!("making {}", self.path.display());
+        std::fs::create_dir_all(&self.path).context(context)?;
         match self.path.parent().filter(|p| !p.as_os_str().is_empty()) {
-            Some(parent) => sync_folder(parent).doing(doing),
+            Some(parent) => sync_folder(parent).context(context),
             None => Ok(()),
         }
     }
 
     /// A letter on the disk, under no name that counts yet.
-    fn written(&self, letter: &Letter) -> Result<tempfile::NamedTempFile> {
+    fn written(&self, dead_letter: &DeadLetter) -> Result<tempfile::NamedTempFile> {
         let mut file = tempfile::Builder::new()
             .prefix(".letter-")
             .tempfile_in(&self.path)?;
-        let text =
-            serde_json::to_vec(&Filed::of(letter)).map_err(|e| Error::malformed(e.to_string()))?;
+        let text = serde_json::to_vec(&Filed::of(dead_letter))
+            .map_err(|e| Error::malformed(e.to_string()))?;
         file.write_all(&text)?;
         file.as_file().sync_all()?;
         Ok(file)
     }
 
     fn sync(&self) -> Result<()> {
-        sync_folder(&self.path).doing(|| format!("syncing {}", self.path.display()))
+        sync_folder(&self.path).context(|| format!("syncing {}", self.path.display()))
     }
 }
 
@@ -209,25 +214,27 @@ async fn blocking<T: Send + 'static>(
 }
 
 impl Filed {
-    fn of(letter: &Letter) -> Self {
-        let text = std::str::from_utf8(&letter.body).ok().map(str::to_owned);
+    fn of(dead_letter: &DeadLetter) -> Self {
+        let text = std::str::from_utf8(&dead_letter.body)
+            .ok()
+            .map(str::to_owned);
         Self {
-            dataset: letter.dataset.clone(),
-            epoch: letter.position.epoch,
-            sequence: letter.position.seq,
-            stored_at_nanos: letter.stored_at_nanos,
-            stream: letter.stream.clone(),
-            subject: letter.subject.clone(),
-            message_id: letter.message_id.clone(),
-            reason: letter.reason.clone(),
-            detail: letter.detail.clone(),
-            kept_at: letter.kept_at,
-            payload_base64: text.is_none().then(|| STANDARD.encode(&letter.body)),
+            dataset: dead_letter.dataset.clone(),
+            epoch: dead_letter.position.epoch,
+            sequence: dead_letter.position.seq,
+            stored_at_nanos: dead_letter.stored_at_nanos,
+            stream: dead_letter.stream.clone(),
+            subject: dead_letter.subject.clone(),
+            message_id: dead_letter.message_id.clone(),
+            reason: dead_letter.reason.clone(),
+            detail: dead_letter.detail.clone(),
+            kept_at: dead_letter.kept_at,
+            payload_base64: text.is_none().then(|| STANDARD.encode(&dead_letter.body)),
             payload: text,
         }
     }
 
-    fn letter(self) -> Result<Letter> {
+    fn dead_letter(self) -> Result<DeadLetter> {
         let body = match (self.payload, self.payload_base64) {
             (Some(text), None) => Bytes::from(text),
             (None, Some(base64)) => STANDARD
@@ -240,7 +247,7 @@ impl Filed {
                 ));
             }
         };
-        Ok(Letter {
+        Ok(DeadLetter {
             dataset: self.dataset,
             position: Position {
                 epoch: self.epoch,
@@ -264,8 +271,8 @@ impl Filed {
 mod tests {
     use super::*;
 
-    fn letter(seq: u64, body: &'static [u8]) -> Letter {
-        Letter {
+    fn dead_letter(seq: u64, body: &'static [u8]) -> DeadLetter {
+        DeadLetter {
             dataset: "trades".parse().unwrap(),
             position: Position {
                 epoch: Epoch(7),
@@ -287,13 +294,13 @@ mod tests {
     #[tokio::test]
     async fn a_letter_is_kept_once_read_back_as_it_was_and_removed() {
         let parent = tempfile::tempdir().unwrap();
-        let folder = LetterFolder::new(parent.path().join("letters"));
+        let folder = DeadLetterFolder::new(parent.path().join("letters"));
         assert!(folder.list().await.unwrap().is_empty());
-        let kept = vec![letter(9, b"{\"a\""), letter(10, b"\xff\x00")];
-        folder.keep(kept.clone()).await.unwrap();
-        let mut again = letter(9, b"{\"a\"");
+        let kept = vec![dead_letter(9, b"{\"a\""), dead_letter(10, b"\xff\x00")];
+        folder.store(kept.clone()).await.unwrap();
+        let mut again = dead_letter(9, b"{\"a\"");
         again.detail = "second".into();
-        folder.keep(vec![again.clone()]).await.unwrap();
+        folder.store(vec![again.clone()]).await.unwrap();
         std::fs::write(folder.path().join("notes.txt"), "a person's").unwrap();
         let names = folder.list().await.unwrap();
         assert_eq!(

@@ -11,10 +11,10 @@ mod newest;
 mod replay;
 mod store;
 
-pub use filter::LetterFilter;
-pub(super) use folder::LetterFolder;
-pub use replay::{Fate, LetterReplay, Replayed, held_in};
-pub use store::{Found, LetterStore, Place};
+pub use filter::DeadLetterFilter;
+pub(super) use folder::DeadLetterFolder;
+pub use replay::{DeadLetterReplay, Fate, Replayed, held_in};
+pub use store::{DeadLetterCursor, DeadLetterPage, DeadLetterStore};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -23,7 +23,7 @@ use mpsync_core::dataset::{DatasetName, Position};
 
 /// A message that could not be a row, as its letter keeps it.
 #[derive(Debug, Clone)]
-pub struct Letter {
+pub struct DeadLetter {
     /// The dataset whose row it was to be.
     pub dataset: DatasetName,
     /// Where the original stands, or stood.
@@ -50,7 +50,7 @@ pub struct Letter {
     pub(super) filed: bool,
 }
 
-impl Letter {
+impl DeadLetter {
     /// What names it: `<dataset>.<epoch>.<sequence>`.
     #[must_use]
     pub fn id(&self) -> String {

@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 
 use super::store::{add, parse};
-use super::{Letter, LetterFilter, LetterStore, Place};
+use super::{DeadLetter, DeadLetterCursor, DeadLetterFilter, DeadLetterStore};
 use crate::stream::is_no_message;
 use mpsync_core::dataset::{DatasetName, Position};
 use mpsync_core::error::{Error, Result};
@@ -16,7 +16,7 @@ const AT_A_TIME: usize = 16;
 /// Sequences that are looked at beyond those that are wanted: some may have been replayed or discarded.
 const FURTHER: u64 = 64;
 
-impl LetterStore {
+impl DeadLetterStore {
     /// How many letters there are; `None` where both the stream and the folder have some, since a letter may lie in both.
     #[must_use]
     pub fn total(&self) -> Option<u64> {
@@ -34,31 +34,33 @@ impl LetterStore {
     /// The letters that were kept last, the newest first, at most `limit` of them, without their bytes. Cancel-safe.
     ///
     /// Where the newest were replayed or discarded, older ones take their places: none only where there are none.
-    pub async fn newest(&self, limit: usize) -> Result<Vec<Letter>> {
-        let mut found: BTreeMap<(DatasetName, Position), Letter> = BTreeMap::new();
-        self.look_back(limit, &mut found).await?;
+    pub async fn newest(&self, limit: usize) -> Result<Vec<DeadLetter>> {
+        let mut found: BTreeMap<(DatasetName, Position), DeadLetter> = BTreeMap::new();
+        self.read_back(limit, &mut found).await?;
         if (found.len() as u64) < self.total().unwrap_or(u64::MAX).min(limit as u64) {
-            let mut from = Some(Place::START);
+            let mut from = Some(DeadLetterCursor::START);
             while let Some(place) = from
                 && found.len() < limit
             {
-                let some = self.read(place, &LetterFilter::default(), limit).await?;
-                some.letters
+                let some = self
+                    .read(place, &DeadLetterFilter::default(), limit)
+                    .await?;
+                some.dead_letters
                     .into_iter()
-                    .for_each(|letter| add(&mut found, without_bytes(letter)));
+                    .for_each(|dead_letter| add(&mut found, without_bytes(dead_letter)));
                 from = some.next;
             }
         }
-        let mut newest: Vec<Letter> = found.into_values().collect();
-        newest.sort_by_key(|letter| std::cmp::Reverse(letter.kept_at));
+        let mut newest: Vec<DeadLetter> = found.into_values().collect();
+        newest.sort_by_key(|dead_letter| std::cmp::Reverse(dead_letter.kept_at));
         newest.truncate(limit);
         Ok(newest)
     }
 
-    async fn look_back(
+    async fn read_back(
         &self,
         limit: usize,
-        found: &mut BTreeMap<(DatasetName, Position), Letter>,
+        found: &mut BTreeMap<(DatasetName, Position), DeadLetter>,
     ) -> Result<()> {
         let Some(stream) = &self.stream else {
             return Ok(());
@@ -70,7 +72,7 @@ impl LetterStore {
             match stream.get_raw_message(sequence).await {
                 Ok(message) => Ok(Some(message)),
                 Err(e) if is_no_message(&e.kind()) => Ok(None),
-                Err(e) => Err(Error::nats(e).doing(format!("reading dead letter {sequence}"))),
+                Err(e) => Err(Error::nats(e).context(format!("reading dead letter {sequence}"))),
             }
         });
         let mut looks = futures_util::stream::iter(looks).buffered(AT_A_TIME);
@@ -82,10 +84,12 @@ impl LetterStore {
             let kept_at = Timestamp::from_nanosecond(message.time.unix_timestamp_nanos())
                 .map_err(|e| Error::malformed(e.to_string()))?;
             match parse(Some(&message.headers), &message.payload, sequence, kept_at) {
-                Ok(letter) => {
+                Ok(dead_letter) => {
                     // The later writing counts, and it was found first.
-                    let key = (letter.dataset.clone(), letter.position);
-                    found.entry(key).or_insert_with(|| without_bytes(letter));
+                    let key = (dead_letter.dataset.clone(), dead_letter.position);
+                    found
+                        .entry(key)
+                        .or_insert_with(|| without_bytes(dead_letter));
                 }
                 Err(e) => tracing::warn!(sequence, error = %e, "not a dead letter"),
             }
@@ -94,9 +98,9 @@ impl LetterStore {
     }
 }
 
-fn without_bytes(letter: Letter) -> Letter {
-    Letter {
+fn without_bytes(dead_letter: DeadLetter) -> DeadLetter {
+    DeadLetter {
         body: bytes::Bytes::new(),
-        ..letter
+        ..dead_letter
     }
 }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Letter, LetterStore};
-use crate::dead_letter::DeadLetters;
+use super::{DeadLetter, DeadLetterStore};
+use crate::dead_letter_queue::DeadLetterQueue;
 use crate::decode::{Decoder, MessageMeta, Reason};
-use crate::life::Door;
-use crate::recovery::Holdings;
+use crate::insert_gate::InsertGate;
+use crate::recovery::HeldPositions;
 use crate::sink::{REFUSED_LABEL, Sink};
 use crate::stats::IngestStats;
 use crate::stream::{Durable, facts};
-use crate::{Ended, epoch::EpochHistory};
+use crate::{SessionEnd, epoch::EpochHistory};
 use mpsync_clickhouse::{TableSchema, Tier, check_columns};
 use mpsync_config::Config;
 use mpsync_core::dataset::{Dataset, Epoch, PositionSet};
@@ -37,7 +37,7 @@ pub enum Fate {
 #[derive(Debug, Clone, Serialize)]
 pub struct Replayed {
     /// Which one, see [`Letter::id`].
-    pub letter: String,
+    pub dead_letter: String,
     /// What became of it.
     pub fate: Fate,
     /// Why it is no row, where it is none.
@@ -53,15 +53,15 @@ pub async fn held_in(tier: &Tier, dataset: &Dataset, wanted: &PositionSet) -> Re
     if tier.describe(&dataset.table).await?.is_none() {
         return Ok(PositionSet::new());
     }
-    held(&Holdings::new(tier, dataset)?, wanted).await
+    held(&HeldPositions::new(tier, dataset)?, wanted).await
 }
 
-async fn held(holdings: &Holdings, wanted: &PositionSet) -> Result<PositionSet> {
+async fn held(held_positions: &HeldPositions, wanted: &PositionSet) -> Result<PositionSet> {
     let mut all = PositionSet::new();
     for (epoch, seqs) in wanted.epochs() {
         if let (Some(lowest), Some(highest)) = (seqs.min(), seqs.max()) {
             all.extend(
-                &holdings
+                &held_positions
                     .held(epoch, lowest.saturating_sub(1), highest)
                     .await?,
             );
@@ -79,15 +79,15 @@ async fn held(holdings: &Holdings, wanted: &PositionSet) -> Result<PositionSet> 
 /// is found there. A letter is deleted after its row has landed; ended in between, the next replay finds the row.
 ///
 /// Its methods are not cancel-safe, but harmless: a door that is left behind is shut by the next life or replay.
-pub struct LetterReplay<'a> {
+pub struct DeadLetterReplay<'a> {
     config: &'a Config,
     hot: &'a Tier,
     dataset: &'a Dataset,
-    store: &'a LetterStore,
+    store: &'a DeadLetterStore,
     live: TableSchema,
-    door: Door,
+    gate: InsertGate,
     /// What was asked of each stream's consumers.
-    streams: BTreeMap<String, Vec<Settled>>,
+    streams: BTreeMap<String, Vec<ConsumerFloor>>,
     /// The letters that may become rows.
     wanted: PositionSet,
     /// Those of them that are rows.
@@ -95,30 +95,35 @@ pub struct LetterReplay<'a> {
 }
 
 /// What a consumer has acknowledged of a stream.
-struct Settled {
+struct ConsumerFloor {
     durable: Durable,
     history: EpochHistory,
     floor: u64,
 }
 
-impl<'a> LetterReplay<'a> {
+impl<'a> DeadLetterReplay<'a> {
     /// Opens the replay's door.
     pub async fn open(
         config: &'a Config,
         hot: &'a Tier,
         dataset: &'a Dataset,
-        store: &'a LetterStore,
+        store: &'a DeadLetterStore,
     ) -> Result<Self> {
-        let doing = || format!("replaying dead letters of {}", dataset.name);
-        let live = hot.describe_existing(&dataset.table).await.doing(doing)?;
-        check_columns(dataset, &live).doing(doing)?;
+        let context = || format!("replaying dead letters of {}", dataset.name);
+        let live = hot
+            .describe_existing(&dataset.table)
+            .await
+            .context(context)?;
+        check_columns(dataset, &live).context(context)?;
         Ok(Self {
             config,
             hot,
             dataset,
             store,
             live,
-            door: Door::open_beside(hot, dataset).await.doing(doing)?,
+            gate: InsertGate::open_for_replay(hot, dataset)
+                .await
+                .context(context)?,
             streams: BTreeMap::new(),
             wanted: PositionSet::new(),
             known: PositionSet::new(),
@@ -126,23 +131,23 @@ impl<'a> LetterReplay<'a> {
     }
 
     /// Takes up letters, and returns those whose originals ingest may still deliver: they are left as they are.
-    pub async fn consider(&mut self, letters: &[Letter]) -> Result<Vec<Replayed>> {
+    pub async fn consider(&mut self, dead_letters: &[DeadLetter]) -> Result<Vec<Replayed>> {
         let mut unsettled = Vec::new();
-        for letter in letters {
+        for dead_letter in dead_letters {
             // Asked behind the door: a life that begins later shuts it.
-            if !self.streams.contains_key(&letter.stream) {
-                let asked = self.consumers(&letter.stream).await?;
-                self.streams.insert(letter.stream.clone(), asked);
+            if !self.streams.contains_key(&dead_letter.stream) {
+                let asked = self.consumers(&dead_letter.stream).await?;
+                self.streams.insert(dead_letter.stream.clone(), asked);
             }
-            if self.may_come(letter) {
+            if self.may_come(dead_letter) {
                 unsettled.push(replayed(
-                    letter,
+                    dead_letter,
                     Fate::Unsettled,
-                    &letter.reason,
+                    &dead_letter.reason,
                     "ingest has not acknowledged the original yet: let `mpsync run --drain` end, then replay again",
                 ));
             } else {
-                self.wanted.insert(letter.position);
+                self.wanted.insert(dead_letter.position);
             }
         }
         Ok(unsettled)
@@ -153,7 +158,7 @@ impl<'a> LetterReplay<'a> {
         &mut self,
         elsewhere: impl AsyncFnOnce(&PositionSet) -> Result<PositionSet>,
     ) -> Result<()> {
-        self.known = held(&Holdings::new(self.hot, self.dataset)?, &self.wanted).await?;
+        self.known = held(&HeldPositions::new(self.hot, self.dataset)?, &self.wanted).await?;
         let known = &self.known;
         let rest: PositionSet = self.wanted.iter().filter(|p| !known.contains(*p)).collect();
         if !rest.is_empty() {
@@ -163,15 +168,15 @@ impl<'a> LetterReplay<'a> {
     }
 
     /// Lands letters that were considered before it was asked; others are passed over.
-    pub async fn land(&self, letters: Vec<Letter>) -> Result<Vec<Replayed>> {
+    pub async fn land(&self, dead_letters: Vec<DeadLetter>) -> Result<Vec<Replayed>> {
         let mut done = Vec::new();
         let mut rest = Vec::new();
-        for letter in letters {
-            if self.known.contains(letter.position) {
-                self.store.discard(&letter).await?;
-                done.push(replayed(&letter, Fate::Held, "", ""));
-            } else if self.wanted.contains(letter.position) {
-                rest.push(letter);
+        for dead_letter in dead_letters {
+            if self.known.contains(dead_letter.position) {
+                self.store.discard(&dead_letter).await?;
+                done.push(replayed(&dead_letter, Fate::Held, "", ""));
+            } else if self.wanted.contains(dead_letter.position) {
+                rest.push(dead_letter);
             }
         }
         self.decode_and_land(rest, &mut done).await?;
@@ -180,39 +185,39 @@ impl<'a> LetterReplay<'a> {
 
     /// Takes the door away.
     pub async fn close(self) -> Result<()> {
-        self.door.close().await
+        self.gate.close().await
     }
 
     /// Whether ingest may deliver the original again.
-    fn may_come(&self, letter: &Letter) -> bool {
-        let position = letter.position;
-        let consumers = self.streams.get(&letter.stream).into_iter().flatten();
+    fn may_come(&self, dead_letter: &DeadLetter) -> bool {
+        let position = dead_letter.position;
+        let consumers = self.streams.get(&dead_letter.stream).into_iter().flatten();
         consumers
-            .filter(|c| c.durable.takes(&letter.subject))
+            .filter(|c| c.durable.takes(&dead_letter.subject))
             .any(|c| c.history.position(position.seq) == position && position.seq > c.floor)
     }
 
     /// How far each of the dataset's consumers has come in a stream.
-    async fn consumers(&self, name: &str) -> Result<Vec<Settled>> {
-        let doing = || format!("asking how far ingest has come in stream {name}");
+    async fn consumers(&self, name: &str) -> Result<Vec<ConsumerFloor>> {
+        let context = || format!("asking how far ingest has come in stream {name}");
         let Some(stream) = mpsync_nats::find_stream(&self.store.jetstream, name)
             .await
-            .doing(doing)?
+            .context(context)?
         else {
             return Ok(Vec::new());
         };
-        let created: Epoch = facts(&stream).await.doing(doing)?.created;
+        let created: Epoch = facts(&stream).await.context(context)?.created;
         let mut all = Vec::new();
         for mut durable in Durable::of_dataset(&stream, self.dataset)
             .await
-            .doing(doing)?
+            .context(context)?
         {
             let history = durable
                 .remembered(created)
-                .doing(doing)?
+                .context(context)?
                 .unwrap_or_else(|| EpochHistory::new(created));
-            all.push(Settled {
-                floor: durable.standing().await.doing(doing)?.floor,
+            all.push(ConsumerFloor {
+                floor: durable.consumer_position().await.context(context)?.floor,
                 durable,
                 history,
             });
@@ -221,25 +226,30 @@ impl<'a> LetterReplay<'a> {
     }
 
     /// Decodes letters, lands those that are rows, and writes new reasons into the others.
-    async fn decode_and_land(&self, letters: Vec<Letter>, done: &mut Vec<Replayed>) -> Result<()> {
+    async fn decode_and_land(
+        &self,
+        dead_letters: Vec<DeadLetter>,
+        done: &mut Vec<Replayed>,
+    ) -> Result<()> {
         let mut decoder = Decoder::new(self.dataset, &self.live)?;
-        let mut rows: Vec<Letter> = Vec::new();
-        for letter in letters {
+        let mut rows: Vec<DeadLetter> = Vec::new();
+        for dead_letter in dead_letters {
             let meta = MessageMeta {
-                subject: &letter.subject,
-                position: letter.position,
-                stored_at_nanos: letter.stored_at_nanos,
+                subject: &dead_letter.subject,
+                position: dead_letter.position,
+                stored_at_nanos: dead_letter.stored_at_nanos,
             };
-            let mut appended = decoder.append(&meta, &letter.body);
+            let mut appended = decoder.append(&meta, &dead_letter.body);
             if matches!(&appended, Err(e) if e.reason == Reason::BatchFull) {
                 self.insert(&mut decoder, &mut rows, done).await?;
-                appended = decoder.append(&meta, &letter.body);
+                appended = decoder.append(&meta, &dead_letter.body);
             }
             match appended {
-                Ok(_) => rows.push(letter),
+                Ok(_) => rows.push(dead_letter),
                 Err(e) => {
                     let detail = e.to_string();
-                    self.keep(&letter, e.reason.label(), &detail, done).await?;
+                    self.update_reason(&dead_letter, e.reason.label(), &detail, done)
+                        .await?;
                 }
             }
         }
@@ -250,52 +260,53 @@ impl<'a> LetterReplay<'a> {
     async fn insert(
         &self,
         decoder: &mut Decoder,
-        letters: &mut Vec<Letter>,
+        dead_letters: &mut Vec<DeadLetter>,
         done: &mut Vec<Replayed>,
     ) -> Result<()> {
-        if letters.is_empty() {
+        if dead_letters.is_empty() {
             return Ok(());
         }
         let batch = decoder.finish()?;
         let refused = match self.sink().await?.insert(&batch).await {
             Ok(refused) => refused,
-            Err(Ended::Failed(e)) => return Err(e),
-            Err(Ended::Doubt(why)) => {
-                return Err(Error::new(Cause::Transport(why)).hint(
+            Err(SessionEnd::Failed(e)) => return Err(e),
+            Err(SessionEnd::Uncertain(why)) => {
+                return Err(Error::new(Cause::Transport(why)).with_hint(
                     "replay again: rows that have landed are found, and only their letters are deleted",
                 ));
             }
         };
         let refused: BTreeMap<_, _> = refused.into_iter().map(|r| (r.position, r.text)).collect();
-        for letter in letters.drain(..) {
-            if let Some(text) = refused.get(&letter.position) {
-                self.keep(&letter, REFUSED_LABEL, text, done).await?;
+        for dead_letter in dead_letters.drain(..) {
+            if let Some(text) = refused.get(&dead_letter.position) {
+                self.update_reason(&dead_letter, REFUSED_LABEL, text, done)
+                    .await?;
             } else {
-                self.store.discard(&letter).await?;
-                done.push(replayed(&letter, Fate::Landed, "", ""));
+                self.store.discard(&dead_letter).await?;
+                done.push(replayed(&dead_letter, Fate::Landed, "", ""));
             }
         }
         Ok(())
     }
 
     /// Leaves a letter where it is, with the reason of now.
-    async fn keep(
+    async fn update_reason(
         &self,
-        letter: &Letter,
+        dead_letter: &DeadLetter,
         reason: &str,
         detail: &str,
         done: &mut Vec<Replayed>,
     ) -> Result<()> {
         // What has no bytes any more cannot be judged anew: the old reason says more.
-        let judged = !letter.body.is_empty();
-        if judged && (letter.reason != reason || letter.detail != detail) {
-            self.store.rewrite(letter, reason, detail).await?;
+        let judged = !dead_letter.body.is_empty();
+        if judged && (dead_letter.reason != reason || dead_letter.detail != detail) {
+            self.store.rewrite(dead_letter, reason, detail).await?;
         }
         let (reason, detail) = match judged {
             true => (reason, detail),
-            false => (letter.reason.as_str(), letter.detail.as_str()),
+            false => (dead_letter.reason.as_str(), dead_letter.detail.as_str()),
         };
-        done.push(replayed(letter, Fate::Remains, reason, detail));
+        done.push(replayed(dead_letter, Fate::Remains, reason, detail));
         Ok(())
     }
 
@@ -308,9 +319,9 @@ impl<'a> LetterReplay<'a> {
             tier: self.hot.clone(),
             dataset: Arc::new(self.dataset.clone()),
             live: self.live.clone(),
-            door: self.door.clone(),
-            holdings: Holdings::new(self.hot, self.dataset)?,
-            dead_letters: DeadLetters::open(&self.store.jetstream, self.config).await?,
+            gate: self.gate.clone(),
+            held_positions: HeldPositions::new(self.hot, self.dataset)?,
+            dead_letters: DeadLetterQueue::open(&self.store.jetstream, self.config).await?,
             stream: mpsync_nats::find_stream(&self.store.jetstream, name)
                 .await?
                 .ok_or_else(|| Error::nats(format!("stream {name} is gone")))?,
@@ -325,9 +336,9 @@ impl<'a> LetterReplay<'a> {
     }
 }
 
-fn replayed(letter: &Letter, fate: Fate, reason: &str, detail: &str) -> Replayed {
+fn replayed(dead_letter: &DeadLetter, fate: Fate, reason: &str, detail: &str) -> Replayed {
     Replayed {
-        letter: letter.id(),
+        dead_letter: dead_letter.id(),
         fate,
         reason: reason.to_owned(),
         detail: detail.to_owned(),

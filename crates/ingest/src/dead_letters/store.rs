@@ -13,8 +13,8 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 
-use super::{Letter, LetterFilter, LetterFolder};
-use crate::dead_letter::{
+use super::{DeadLetter, DeadLetterFilter, DeadLetterFolder};
+use crate::dead_letter_queue::{
     ANSWER_TIMEOUT, DATASET_HEADER, DETAIL_HEADER, EPOCH_HEADER, MESSAGE_ID_HEADER, REASON_HEADER,
     SEQUENCE_HEADER, STORED_AT_HEADER, STREAM_HEADER, SUBJECT_HEADER, message_of,
 };
@@ -29,42 +29,42 @@ const BATCH_BYTES: usize = 32 << 20;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The dead letters of a configuration.
-pub struct LetterStore {
+pub struct DeadLetterStore {
     pub(super) client: Client,
     pub(super) jetstream: jetstream::Context,
     pub(super) stream: Option<Stream>,
     root: String,
     /// The last sequence when it was opened: what comes later is left to the next command.
     pub(super) last_seq: u64,
-    folder: Option<LetterFolder>,
+    folder: Option<DeadLetterFolder>,
     /// What lay in the folder when it was opened, in order.
     pub(super) filed: Vec<(DatasetName, Position)>,
 }
 
 /// Where to read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum DeadLetterCursor {
     /// At a sequence of the stream.
     Stream(u64),
     /// At a letter of the folder, by its number.
     Folder(usize),
 }
 
-impl Place {
+impl DeadLetterCursor {
     /// Where all letters begin.
     pub const START: Self = Self::Stream(0);
 }
 
 /// Some letters, and how to go on.
 #[derive(Debug)]
-pub struct Found {
+pub struct DeadLetterPage {
     /// In the order of their positions, dataset by dataset.
-    pub letters: Vec<Letter>,
+    pub dead_letters: Vec<DeadLetter>,
     /// Where to read on; `None` when that was all.
-    pub next: Option<Place>,
+    pub next: Option<DeadLetterCursor>,
 }
 
-impl LetterStore {
+impl DeadLetterStore {
     /// Connects. A stream that is not there has no letters; it is not made.
     pub async fn open(config: &Config) -> Result<Self> {
         let name = &config.ingest.dead_letter_stream;
@@ -74,7 +74,7 @@ impl LetterStore {
             .build(client.clone());
         let stream = mpsync_nats::find_stream(&jetstream, name)
             .await
-            .doing(|| format!("opening JetStream stream {name}"))?;
+            .context(|| format!("opening JetStream stream {name}"))?;
         let last_seq = stream
             .as_ref()
             .map_or(0, |stream| stream.cached_info().state.last_sequence);
@@ -82,7 +82,7 @@ impl LetterStore {
             .ingest
             .dead_letter_folder
             .as_ref()
-            .map(LetterFolder::new);
+            .map(DeadLetterFolder::new);
         let filed = match &folder {
             Some(folder) => folder.list().await?,
             None => Vec::new(),
@@ -102,44 +102,54 @@ impl LetterStore {
     /// stream, then those that lie only in the folder. Cancel-safe.
     ///
     /// What is no letter is passed over, with a warning.
-    pub async fn read(&self, from: Place, filter: &LetterFilter, limit: usize) -> Result<Found> {
+    pub async fn read(
+        &self,
+        from: DeadLetterCursor,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<DeadLetterPage> {
         match from {
-            Place::Stream(from) => self.read_stream(from, filter, limit).await,
-            Place::Folder(from) => self.read_folder(from, filter, limit).await,
+            DeadLetterCursor::Stream(from) => self.read_stream(from, filter, limit).await,
+            DeadLetterCursor::Folder(from) => self.read_folder(from, filter, limit).await,
         }
     }
 
     /// The folder's first letter, where there is one.
-    fn begin_of_folder(&self) -> Option<Place> {
-        (!self.filed.is_empty()).then_some(Place::Folder(0))
+    fn begin_of_folder(&self) -> Option<DeadLetterCursor> {
+        (!self.filed.is_empty()).then_some(DeadLetterCursor::Folder(0))
     }
 
-    fn is_filed(&self, letter: &Letter) -> bool {
-        let key = (letter.dataset.clone(), letter.position);
+    fn is_filed(&self, dead_letter: &DeadLetter) -> bool {
+        let key = (dead_letter.dataset.clone(), dead_letter.position);
         self.filed.binary_search(&key).is_ok()
     }
 
-    async fn read_folder(&self, from: usize, filter: &LetterFilter, limit: usize) -> Result<Found> {
+    async fn read_folder(
+        &self,
+        from: usize,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<DeadLetterPage> {
         let Some(folder) = &self.folder else {
-            return Ok(Found {
-                letters: Vec::new(),
+            return Ok(DeadLetterPage {
+                dead_letters: Vec::new(),
                 next: None,
             });
         };
-        let mut letters = Vec::new();
+        let mut dead_letters = Vec::new();
         let mut bytes = 0;
         for (number, (dataset, position)) in self.filed.iter().enumerate().skip(from) {
-            if letters.len() >= limit || bytes >= BATCH_BYTES {
-                return Ok(Found {
-                    letters,
-                    next: Some(Place::Folder(number)),
+            if dead_letters.len() >= limit || bytes >= BATCH_BYTES {
+                return Ok(DeadLetterPage {
+                    dead_letters,
+                    next: Some(DeadLetterCursor::Folder(number)),
                 });
             }
             match folder.read(dataset, *position).await {
-                Ok(Some(letter)) if filter.allows(&letter) => {
-                    if !self.is_in_stream(&letter).await? {
-                        bytes += letter.body.len() + 500;
-                        letters.push(letter);
+                Ok(Some(dead_letter)) if filter.allows(&dead_letter) => {
+                    if !self.is_in_stream(&dead_letter).await? {
+                        bytes += dead_letter.body.len() + 500;
+                        dead_letters.push(dead_letter);
                     }
                 }
                 Ok(_) => {}
@@ -149,63 +159,72 @@ impl LetterStore {
                 Err(e) => return Err(e),
             }
         }
-        Ok(Found {
-            letters,
+        Ok(DeadLetterPage {
+            dead_letters,
             next: None,
         })
     }
 
     /// Whether the stream has the letter too, so that it was read there.
-    async fn is_in_stream(&self, letter: &Letter) -> Result<bool> {
+    async fn is_in_stream(&self, dead_letter: &DeadLetter) -> Result<bool> {
         let Some(stream) = &self.stream else {
             return Ok(false);
         };
-        let subject = format!("{}.{}", self.root, letter.id());
+        let subject = format!("{}.{}", self.root, dead_letter.id());
         match stream.get_last_raw_message_by_subject(&subject).await {
             Ok(message) => Ok(message.sequence <= self.last_seq),
             Err(e) if is_no_message(&e.kind()) => Ok(false),
-            Err(e) => Err(Error::nats(e).doing(format!("looking for dead letter {}", letter.id()))),
+            Err(e) => {
+                Err(Error::nats(e).context(format!("looking for dead letter {}", dead_letter.id())))
+            }
         }
     }
 
-    async fn read_stream(&self, from: u64, filter: &LetterFilter, limit: usize) -> Result<Found> {
-        let doing = || format!("reading dead letters of {}", self.root);
-        let Some(consumer) = self.consumer(from, filter).await.doing(doing)? else {
-            return Ok(Found {
-                letters: Vec::new(),
+    async fn read_stream(
+        &self,
+        from: u64,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<DeadLetterPage> {
+        let context = || format!("reading dead letters of {}", self.root);
+        let Some(consumer) = self.consumer(from, filter).await.context(context)? else {
+            return Ok(DeadLetterPage {
+                dead_letters: Vec::new(),
                 next: self.begin_of_folder(),
             });
         };
-        let mut letters: BTreeMap<(DatasetName, Position), Letter> = BTreeMap::new();
+        let mut dead_letters: BTreeMap<(DatasetName, Position), DeadLetter> = BTreeMap::new();
         let mut bytes = 0;
         let mut messages = consumer
             .messages()
             .await
             .map_err(Error::nats)
-            .doing(doing)?;
+            .context(context)?;
         loop {
             let message = tokio::time::timeout(PATIENCE, messages.next())
                 .await
-                .map_err(|_| Error::nats("the next letter does not arrive").doing(doing()))?
-                .ok_or_else(|| Error::nats("the letters end early").doing(doing()))?
-                .map_err(|e| Error::nats(e).doing(doing()))?;
-            let info = message.info().map_err(|e| Error::nats(e).doing(doing()))?;
+                .map_err(|_| Error::nats("the next letter does not arrive").context(context()))?
+                .ok_or_else(|| Error::nats("the letters end early").context(context()))?
+                .map_err(|e| Error::nats(e).context(context()))?;
+            let info = message
+                .info()
+                .map_err(|e| Error::nats(e).context(context()))?;
             let (sequence, pending, kept_at) = (info.stream_sequence, info.pending, info.published);
             if sequence > self.last_seq {
                 break;
             }
             let kept_at = Timestamp::from_nanosecond(kept_at.unix_timestamp_nanos())
-                .map_err(|e| Error::malformed(e.to_string()).doing(doing()))?;
+                .map_err(|e| Error::malformed(e.to_string()).context(context()))?;
             match parse(
                 message.headers.as_ref(),
                 &message.payload,
                 sequence,
                 kept_at,
             ) {
-                Ok(mut letter) if filter.allows(&letter) => {
-                    bytes += letter.body.len() + 500;
-                    letter.filed = self.is_filed(&letter);
-                    add(&mut letters, letter);
+                Ok(mut dead_letter) if filter.allows(&dead_letter) => {
+                    bytes += dead_letter.body.len() + 500;
+                    dead_letter.filed = self.is_filed(&dead_letter);
+                    add(&mut dead_letters, dead_letter);
                 }
                 Ok(_) => {}
                 Err(e) => {
@@ -215,15 +234,15 @@ impl LetterStore {
             if pending == 0 || sequence == self.last_seq {
                 break;
             }
-            if letters.len() >= limit || bytes >= BATCH_BYTES {
-                return Ok(Found {
-                    letters: letters.into_values().collect(),
-                    next: Some(Place::Stream(sequence + 1)),
+            if dead_letters.len() >= limit || bytes >= BATCH_BYTES {
+                return Ok(DeadLetterPage {
+                    dead_letters: dead_letters.into_values().collect(),
+                    next: Some(DeadLetterCursor::Stream(sequence + 1)),
                 });
             }
         }
-        Ok(Found {
-            letters: letters.into_values().collect(),
+        Ok(DeadLetterPage {
+            dead_letters: dead_letters.into_values().collect(),
             next: self.begin_of_folder(),
         })
     }
@@ -232,7 +251,7 @@ impl LetterStore {
     async fn consumer(
         &self,
         from: u64,
-        filter: &LetterFilter,
+        filter: &DeadLetterFilter,
     ) -> Result<Option<jetstream::consumer::Consumer<OrderedConfig>>> {
         let Some(stream) = &self.stream else {
             return Ok(None);
@@ -259,49 +278,54 @@ impl LetterStore {
     }
 
     /// Takes a letter out of where it is kept. A letter that is gone already is gone.
-    pub async fn discard(&self, letter: &Letter) -> Result<()> {
+    pub async fn discard(&self, dead_letter: &DeadLetter) -> Result<()> {
         if let Some(stream) = &self.stream {
-            for &sequence in &letter.sequences {
+            for &sequence in &dead_letter.sequences {
                 delete(stream, sequence)
                     .await
-                    .doing(|| format!("deleting dead letter {}", letter.id()))?;
+                    .context(|| format!("deleting dead letter {}", dead_letter.id()))?;
             }
         }
-        self.remove_file(letter).await
+        self.remove_file(dead_letter).await
     }
 
-    async fn remove_file(&self, letter: &Letter) -> Result<()> {
+    async fn remove_file(&self, dead_letter: &DeadLetter) -> Result<()> {
         match &self.folder {
-            Some(folder) if letter.filed => folder.remove(letter).await,
+            Some(folder) if dead_letter.filed => folder.remove(dead_letter).await,
             _ => Ok(()),
         }
     }
 
     /// Writes a letter with a new reason in place of the old one. Ended in between, both are there, and are read as one.
-    pub(super) async fn rewrite(&self, letter: &Letter, reason: &str, detail: &str) -> Result<()> {
-        let mut anew = letter.clone();
+    pub(super) async fn rewrite(
+        &self,
+        dead_letter: &DeadLetter,
+        reason: &str,
+        detail: &str,
+    ) -> Result<()> {
+        let mut anew = dead_letter.clone();
         anew.reason = reason.to_owned();
         anew.detail = detail.to_owned();
-        let (Some(stream), Some(&last)) = (&self.stream, letter.sequences.last()) else {
+        let (Some(stream), Some(&last)) = (&self.stream, dead_letter.sequences.last()) else {
             return match &self.folder {
-                Some(folder) if letter.filed => folder.replace(anew).await,
+                Some(folder) if dead_letter.filed => folder.replace(anew).await,
                 _ => Ok(()),
             };
         };
-        let doing = || format!("writing a new reason into dead letter {}", letter.id());
-        let subject = Subject::from(format!("{}.{}", self.root, letter.id()));
+        let context = || format!("writing a new reason into dead letter {}", dead_letter.id());
+        let subject = Subject::from(format!("{}.{}", self.root, dead_letter.id()));
         self.jetstream
             .send_publish(subject, message_of(&anew, last))
             .await
             .map_err(Error::nats)
-            .doing(doing)?
+            .context(context)?
             .await
             .map_err(Error::nats)
-            .doing(doing)?;
-        for &sequence in &letter.sequences {
-            delete(stream, sequence).await.doing(doing)?;
+            .context(context)?;
+        for &sequence in &dead_letter.sequences {
+            delete(stream, sequence).await.context(context)?;
         }
-        self.remove_file(letter).await
+        self.remove_file(dead_letter).await
     }
 }
 
@@ -321,14 +345,17 @@ async fn delete(stream: &Stream, sequence: u64) -> Result<()> {
 }
 
 /// Adds a letter; one of the same position is the same letter, whose later writing counts.
-pub(super) fn add(letters: &mut BTreeMap<(DatasetName, Position), Letter>, mut letter: Letter) {
-    let key = (letter.dataset.clone(), letter.position);
-    if let Some(earlier) = letters.remove(&key) {
+pub(super) fn add(
+    dead_letters: &mut BTreeMap<(DatasetName, Position), DeadLetter>,
+    mut dead_letter: DeadLetter,
+) {
+    let key = (dead_letter.dataset.clone(), dead_letter.position);
+    if let Some(earlier) = dead_letters.remove(&key) {
         let mut sequences = earlier.sequences;
-        sequences.append(&mut letter.sequences);
-        letter.sequences = sequences;
+        sequences.append(&mut dead_letter.sequences);
+        dead_letter.sequences = sequences;
     }
-    letters.insert(key, letter);
+    dead_letters.insert(key, dead_letter);
 }
 
 /// Reads a letter from its message.
@@ -337,7 +364,7 @@ pub(super) fn parse(
     body: &Bytes,
     sequence: u64,
     kept_at: Timestamp,
-) -> Result<Letter> {
+) -> Result<DeadLetter> {
     let header = |name: &str| {
         headers
             .and_then(|headers| headers.get(name))
@@ -351,7 +378,7 @@ pub(super) fn parse(
             .map_err(|_| Error::malformed(format!("{name} is `{}`", text.escape_debug())))
     };
     let stored_at = needed(STORED_AT_HEADER)?;
-    Ok(Letter {
+    Ok(DeadLetter {
         dataset: needed(DATASET_HEADER)?.parse()?,
         position: Position {
             epoch: Epoch(number(EPOCH_HEADER)?),
@@ -395,7 +422,7 @@ mod tests {
         headers
     }
 
-    fn letter(sequence: u64, reason: &str) -> Letter {
+    fn dead_letter(sequence: u64, reason: &str) -> DeadLetter {
         let mut headers = headers();
         headers.insert(REASON_HEADER, reason);
         let body = Bytes::from_static(b"{}");
@@ -404,7 +431,7 @@ mod tests {
 
     #[test]
     fn a_message_without_its_origin_is_no_letter() {
-        assert_eq!(letter(3, "bad_number").id(), "trades.7.9");
+        assert_eq!(dead_letter(3, "bad_number").id(), "trades.7.9");
         let mut broken = headers();
         broken.insert(EPOCH_HEADER, "x");
         let e = parse(Some(&broken), &Bytes::new(), 1, Timestamp::UNIX_EPOCH).unwrap_err();
@@ -414,10 +441,10 @@ mod tests {
 
     #[test]
     fn a_letter_that_lies_twice_is_one_with_its_later_reason() {
-        let mut letters = BTreeMap::new();
-        add(&mut letters, letter(3, "bad_number"));
-        add(&mut letters, letter(8, "missing"));
-        let only: Vec<Letter> = letters.into_values().collect();
+        let mut dead_letters = BTreeMap::new();
+        add(&mut dead_letters, dead_letter(3, "bad_number"));
+        add(&mut dead_letters, dead_letter(8, "missing"));
+        let only: Vec<DeadLetter> = dead_letters.into_values().collect();
         assert_eq!(only.len(), 1);
         assert_eq!(only[0].sequences, [3, 8]);
         assert_eq!(only[0].reason, "missing");

@@ -5,12 +5,12 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::DataType;
 
 use super::decimals::Decimals;
-use super::fault::{Context, Fault, What};
+use super::fault::{DecodeContext, Fault, ValueFlaw};
 use super::json::Scanner;
 use super::levels::Levels;
 use super::time::Instant;
-use super::value::Item;
-use super::values::Values;
+use super::value::JsonItem;
+use super::values::ColumnValues;
 use mpsync_core::dataset::ColumnType;
 use mpsync_core::error::{Error, Result};
 
@@ -19,14 +19,14 @@ use mpsync_core::error::{Error, Result};
 pub(super) struct Column {
     data_type: DataType,
     validity: Option<BooleanBufferBuilder>,
-    values: Values,
+    values: ColumnValues,
 }
 
 impl Column {
     /// A column for a type, or an error for types that messages cannot fill.
     pub(super) fn new(column_type: &ColumnType) -> Result<Self> {
         let data_type = column_type.arrow()?;
-        let values = Values::new(column_type, &data_type)?;
+        let values = ColumnValues::new(column_type, &data_type)?;
         Ok(Self {
             data_type,
             validity: column_type
@@ -53,7 +53,7 @@ impl Column {
 
     /// Reads a value that is not null.
     #[inline]
-    pub(super) fn push(&mut self, item: Item<'_>, cx: &mut Context) -> Result<(), Fault> {
+    pub(super) fn push(&mut self, item: JsonItem<'_>, cx: &mut DecodeContext) -> Result<(), Fault> {
         self.values.push(item, cx)?;
         self.valid();
         Ok(())
@@ -64,11 +64,11 @@ impl Column {
     pub(super) fn push_levels(
         &mut self,
         scanner: &mut Scanner<'_>,
-        cx: &mut Context,
+        cx: &mut DecodeContext,
     ) -> Result<(), Fault> {
         match &mut self.values {
-            Values::Levels(levels) => levels.push(scanner, cx),
-            _ => Err(What::WrongType.into()),
+            ColumnValues::Levels(levels) => levels.push(scanner, cx),
+            _ => Err(ValueFlaw::WrongType.into()),
         }
     }
 
@@ -100,7 +100,7 @@ impl Column {
 
     /// Adds an instant; `false` where the column does not hold it exactly.
     pub(super) fn push_instant(&mut self, instant: Instant) -> bool {
-        let Values::Time(times) = &mut self.values else {
+        let ColumnValues::Time(times) = &mut self.values else {
             return false;
         };
         let exact = matches!(times.push(instant), Ok(false));
@@ -113,7 +113,7 @@ impl Column {
     /// Adds one of another column's decimals of the same type.
     pub(super) fn push_decimal_of(&mut self, decimals: &Decimals, index: usize) -> bool {
         let copied = match &mut self.values {
-            Values::Decimal(values) => values.push_of(decimals, index),
+            ColumnValues::Decimal(values) => values.push_of(decimals, index),
             _ => false,
         };
         if copied {
@@ -125,14 +125,14 @@ impl Column {
     /// The levels of a column of price levels.
     pub(super) fn levels(&self) -> Option<&Levels> {
         match &self.values {
-            Values::Levels(levels) => Some(levels),
+            ColumnValues::Levels(levels) => Some(levels),
             _ => None,
         }
     }
 
     pub(super) fn levels_mut(&mut self) -> Option<&mut Levels> {
         match &mut self.values {
-            Values::Levels(levels) => Some(levels),
+            ColumnValues::Levels(levels) => Some(levels),
             _ => None,
         }
     }
@@ -140,24 +140,30 @@ impl Column {
     /// The decimals of a column of decimals.
     pub(super) fn decimals(&self) -> Option<&Decimals> {
         match &self.values {
-            Values::Decimal(decimals) => Some(decimals),
+            ColumnValues::Decimal(decimals) => Some(decimals),
             _ => None,
         }
     }
 
     pub(super) fn is_integer(&self) -> bool {
-        matches!(self.values, Values::Int { .. } | Values::UInt64(_))
+        matches!(
+            self.values,
+            ColumnValues::Int { .. } | ColumnValues::UInt64(_)
+        )
     }
 
     pub(super) fn is_list(&self) -> bool {
-        matches!(self.values, Values::Levels(_) | Values::List { .. })
+        matches!(
+            self.values,
+            ColumnValues::Levels(_) | ColumnValues::List { .. }
+        )
     }
 
     /// How many elements the last row's array has.
     pub(super) fn last_elements(&self) -> usize {
         let offsets = match &self.values {
-            Values::Levels(levels) => levels.offsets(),
-            Values::List { offsets, .. } => offsets,
+            ColumnValues::Levels(levels) => levels.offsets(),
+            ColumnValues::List { offsets, .. } => offsets,
             _ => return 0,
         };
         match offsets {
@@ -170,7 +176,7 @@ impl Column {
     #[inline]
     pub(super) fn last_nanos(&self) -> Option<i64> {
         match &self.values {
-            Values::Time(times) => times.values.last()?.checked_mul(times.unit_nanos),
+            ColumnValues::Time(times) => times.values.last()?.checked_mul(times.unit_nanos),
             _ => None,
         }
     }
@@ -220,5 +226,5 @@ pub(super) fn elements(offsets: &[i32]) -> usize {
 
 /// The end of a list whose elements so far are `count`.
 pub(super) fn offset(count: usize) -> Result<i32, Fault> {
-    i32::try_from(count).map_err(|_| What::Full.into())
+    i32::try_from(count).map_err(|_| ValueFlaw::Full.into())
 }

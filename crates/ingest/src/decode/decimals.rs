@@ -8,9 +8,9 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, i256};
 
 use super::column::renew;
-use super::fault::{Context, Fault, What};
+use super::fault::{DecodeContext, Fault, ValueFlaw};
 use super::number::{self, Plain};
-use super::value::Item;
+use super::value::JsonItem;
 use mpsync_core::error::{Error, Result};
 
 /// A column's decimals.
@@ -41,8 +41,10 @@ impl Decimals {
     }
 
     #[inline]
-    pub(super) fn push(&mut self, item: Item<'_>, cx: &mut Context) -> Result<(), Fault> {
-        let text = item.scalar_text(&mut cx.scratch).ok_or(What::WrongType)?;
+    pub(super) fn push(&mut self, item: JsonItem<'_>, cx: &mut DecodeContext) -> Result<(), Fault> {
+        let text = item
+            .scalar_text(&mut cx.scratch)
+            .ok_or(ValueFlaw::WrongType)?;
         if let Some(value) = Plain::parse(text).and_then(|plain| self.fit(plain)) {
             self.push_fit(value);
         } else {

@@ -3,11 +3,11 @@
 use super::json::JsonError;
 use super::number::NumberFault;
 use super::time::TimeFault;
-use super::value::{Item, Kind};
+use super::value::{JsonItem, JsonKind};
 
 /// What reading values needs and leaves behind.
 #[derive(Debug, Default)]
-pub(super) struct Context {
+pub(super) struct DecodeContext {
     /// Whether excess digits are rounded away.
     pub round: bool,
     /// How many values were rounded in this message.
@@ -18,7 +18,7 @@ pub(super) struct Context {
 
 /// What is wrong with a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum ValueFlaw {
     Json(JsonError),
     WrongType,
     BadNumber,
@@ -43,7 +43,7 @@ pub(super) struct Fault(Box<Flawed>);
 /// What a [`Fault`] says.
 #[derive(Debug)]
 pub(super) struct Flawed {
-    pub what: What,
+    pub what: ValueFlaw,
     /// The way into the value: `[3].price`; empty where the fault is the whole value's.
     pub path: String,
     /// What stands there, where it is not the whole value.
@@ -53,8 +53,8 @@ pub(super) struct Flawed {
 impl Fault {
     /// Says which part of the value it is.
     #[cold]
-    pub(super) fn of(mut self, item: Item<'_>) -> Self {
-        self.0.value.get_or_insert_with(|| shown(item));
+    pub(super) fn of(mut self, item: JsonItem<'_>) -> Self {
+        self.0.value.get_or_insert_with(|| display(item));
         self
     }
 
@@ -71,9 +71,9 @@ impl Fault {
 }
 
 /// A value as error messages show it: shortened, and with nothing in it that a terminal or a log would stumble over.
-pub(super) fn shown(item: Item<'_>) -> String {
+pub(super) fn display(item: JsonItem<'_>) -> String {
     match item.kind {
-        Kind::Text | Kind::EscapedText => format!("\"{}\"", excerpt(item.raw)),
+        JsonKind::Text | JsonKind::EscapedText => format!("\"{}\"", excerpt(item.raw)),
         _ => excerpt(item.raw),
     }
 }
@@ -96,9 +96,9 @@ pub(super) fn excerpt(text: &str) -> String {
     out
 }
 
-impl From<What> for Fault {
+impl From<ValueFlaw> for Fault {
     #[cold]
-    fn from(what: What) -> Self {
+    fn from(what: ValueFlaw) -> Self {
         Self(Box::new(Flawed {
             what,
             path: String::new(),
@@ -109,16 +109,16 @@ impl From<What> for Fault {
 
 impl From<JsonError> for Fault {
     fn from(e: JsonError) -> Self {
-        What::Json(e).into()
+        ValueFlaw::Json(e).into()
     }
 }
 
 impl From<NumberFault> for Fault {
     fn from(fault: NumberFault) -> Self {
         let what = match fault {
-            NumberFault::Malformed => What::BadNumber,
-            NumberFault::ExcessDigits => What::ExcessDigits,
-            NumberFault::OutOfRange => What::OutOfRange,
+            NumberFault::Malformed => ValueFlaw::BadNumber,
+            NumberFault::ExcessDigits => ValueFlaw::ExcessDigits,
+            NumberFault::OutOfRange => ValueFlaw::OutOfRange,
         };
         what.into()
     }
@@ -127,9 +127,9 @@ impl From<NumberFault> for Fault {
 impl From<TimeFault> for Fault {
     fn from(fault: TimeFault) -> Self {
         let what = match fault {
-            TimeFault::Malformed => What::BadTime,
-            TimeFault::ExcessDigits => What::ExcessDigits,
-            TimeFault::Implausible => What::ImplausibleTime,
+            TimeFault::Malformed => ValueFlaw::BadTime,
+            TimeFault::ExcessDigits => ValueFlaw::ExcessDigits,
+            TimeFault::Implausible => ValueFlaw::ImplausibleTime,
         };
         what.into()
     }

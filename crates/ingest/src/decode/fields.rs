@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::fault::Context;
+use super::fault::DecodeContext;
 use super::interner::Interner;
 use super::json::Scanner;
 use super::refuse::{duplicate, not_json};
 use super::rejection::Reason;
-use super::value::Value;
+use super::value::JsonSpan;
 
 /// How many names of unknown fields are told apart; further ones are counted together.
 const MAX_UNKNOWN: usize = 256;
@@ -27,18 +27,18 @@ pub(super) enum Role {
 
 /// A member's field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Key {
+pub(super) struct MemberKey {
     pub id: u32,
     pub role: Role,
 }
 
 /// Where a message has a field.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Found {
+pub(super) enum FieldLocation {
     /// The message has it not.
     Absent,
     /// Here.
-    At(Value),
+    At(JsonSpan),
     /// Its levels have been read already.
     Read,
 }
@@ -50,7 +50,7 @@ struct Field {
     role: Role,
     /// The message that had it last, and where.
     message: u64,
-    found: Found,
+    found: FieldLocation,
     /// The field that came after it last time.
     next: usize,
     /// Rows that had it, if it is unknown.
@@ -98,7 +98,7 @@ impl Fields {
                 quoted: quoted.unwrap_or_default().into(),
                 role,
                 message: 0,
-                found: Found::Absent,
+                found: FieldLocation::Absent,
                 next: 0,
                 rows: 0,
             });
@@ -118,27 +118,27 @@ impl Fields {
 
     /// Where the current message has a field.
     #[inline]
-    pub(super) fn found(&self, id: usize) -> Found {
+    pub(super) fn found(&self, id: usize) -> FieldLocation {
         let field = &self.known[id];
         if field.message == self.message {
             field.found
         } else {
-            Found::Absent
+            FieldLocation::Absent
         }
     }
 
     /// Remembers where the current message has a field.
     #[inline]
-    pub(super) fn set_found(&mut self, id: u32, found: Found) {
+    pub(super) fn set_found(&mut self, id: u32, found: FieldLocation) {
         self.known[id as usize].found = found;
     }
 
     /// Begins a message.
-    pub(super) fn begin(&mut self) -> Order {
+    pub(super) fn begin(&mut self) -> FieldOrder {
         self.message += 1;
         self.seen.clear();
         self.strangers.clear();
-        Order { previous: None }
+        FieldOrder { previous: None }
     }
 
     /// Reads a member's key and colon: the field with its role.
@@ -149,9 +149,9 @@ impl Fields {
     pub(super) fn key(
         &mut self,
         scanner: &mut Scanner<'_>,
-        order: &mut Order,
-        cx: &mut Context,
-    ) -> Result<Key, Box<Reason>> {
+        order: &mut FieldOrder,
+        cx: &mut DecodeContext,
+    ) -> Result<MemberKey, Box<Reason>> {
         scanner.token();
         let expected = match order.previous {
             Some(previous) => self.known[previous].next,
@@ -168,7 +168,7 @@ impl Fields {
             let Some(id) = self.names.get(name) else {
                 self.strangers.push(name.to_owned());
                 let (id, role) = (u32::MAX, Role::Unknown);
-                return Ok(Key { id, role });
+                return Ok(MemberKey { id, role });
             };
             match order.previous {
                 Some(previous) => self.known[previous].next = id,
@@ -186,7 +186,7 @@ impl Fields {
         if role == Role::Unknown {
             self.seen.push(id);
         }
-        Ok(Key {
+        Ok(MemberKey {
             id: u32::try_from(id).unwrap_or(u32::MAX),
             role,
         })
@@ -238,6 +238,6 @@ impl Fields {
 
 /// Where in a message's order of fields its reader is.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct FieldOrder {
     previous: Option<usize>,
 }

@@ -4,7 +4,7 @@
 //! Numbers stay text. Every error names the byte where it was found.
 
 use super::strings::{hex4, run_of_plain};
-use super::value::{Kind, Value};
+use super::value::{JsonKind, JsonSpan};
 
 /// How deep objects and arrays may be nested; the same limit as `serde_json`'s.
 pub(super) const MAX_DEPTH: u32 = 127;
@@ -177,7 +177,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// A member's key, with the colon after it.
-    pub(super) fn key(&mut self) -> Scanned<Value> {
+    pub(super) fn key(&mut self) -> Scanned<JsonSpan> {
         if self.token() != Some(b'"') {
             return self.error(Flaw::NoKey);
         }
@@ -207,7 +207,7 @@ impl<'a> Scanner<'a> {
 
     /// A value of any kind, checked to its end.
     #[inline]
-    pub(super) fn value(&mut self) -> Scanned<Value> {
+    pub(super) fn value(&mut self) -> Scanned<JsonSpan> {
         let token = self.token();
         let start = self.at;
         match token {
@@ -217,31 +217,31 @@ impl<'a> Scanner<'a> {
             }
             Some(b'-' | b'0'..=b'9') => {
                 self.number()?;
-                Ok(self.since(start, Kind::Number))
+                Ok(self.since(start, JsonKind::Number))
             }
             Some(b'{') => {
                 self.container()?;
-                Ok(self.since(start, Kind::Object))
+                Ok(self.since(start, JsonKind::Object))
             }
             Some(b'[') => {
                 self.container()?;
-                Ok(self.since(start, Kind::Array))
+                Ok(self.since(start, JsonKind::Array))
             }
             _ => self.word(),
         }
     }
 
     #[inline]
-    fn since(&self, start: usize, kind: Kind) -> Value {
-        Value::new(kind, start, self.at)
+    fn since(&self, start: usize, kind: JsonKind) -> JsonSpan {
+        JsonSpan::new(kind, start, self.at)
     }
 
-    fn word(&mut self) -> Scanned<Value> {
+    fn word(&mut self) -> Scanned<JsonSpan> {
         let start = self.at;
         for (word, kind) in [
-            (&b"null"[..], Kind::Null),
-            (b"true", Kind::True),
-            (b"false", Kind::False),
+            (&b"null"[..], JsonKind::Null),
+            (b"true", JsonKind::True),
+            (b"false", JsonKind::False),
         ] {
             if self.rest().starts_with(word) {
                 self.at += word.len();
@@ -313,9 +313,9 @@ impl<'a> Scanner<'a> {
 
     /// A string's content and closing quote; the opening one is consumed.
     #[inline]
-    fn string(&mut self) -> Scanned<Value> {
+    fn string(&mut self) -> Scanned<JsonSpan> {
         let start = self.at;
-        let mut kind = Kind::Text;
+        let mut kind = JsonKind::Text;
         loop {
             self.at += run_of_plain(self.rest());
             match self.peek() {
@@ -325,7 +325,7 @@ impl<'a> Scanner<'a> {
                     return Ok(value);
                 }
                 Some(b'\\') => {
-                    kind = Kind::EscapedText;
+                    kind = JsonKind::EscapedText;
                     self.escape()?;
                 }
                 Some(_) => return self.error(Flaw::Control),

@@ -9,10 +9,10 @@ use arrow::datatypes::DataType;
 
 use super::column::{elements, inconsistent, offset};
 use super::decimals::Decimals;
-use super::fault::{Context, Fault, What};
+use super::fault::{DecodeContext, Fault, ValueFlaw};
 use super::json::Scanner;
 use super::number::Plain;
-use super::value::{Item, Kind};
+use super::value::{JsonItem, JsonKind};
 use mpsync_core::dataset::{BookSide, ColumnType, LevelPart};
 use mpsync_core::error::Result;
 
@@ -75,10 +75,10 @@ impl Levels {
     pub(super) fn push(
         &mut self,
         scanner: &mut Scanner<'_>,
-        cx: &mut Context,
+        cx: &mut DecodeContext,
     ) -> Result<(), Fault> {
         if scanner.token() != Some(b'[') {
-            return Err(What::WrongType.into());
+            return Err(ValueFlaw::WrongType.into());
         }
         let first = self.prices.len();
         let mut more = scanner.open_array()?;
@@ -111,19 +111,19 @@ impl Levels {
         Some(rest.len() - after.len())
     }
 
-    fn level(&mut self, scanner: &mut Scanner<'_>, cx: &mut Context) -> Result<(), Fault> {
+    fn level(&mut self, scanner: &mut Scanner<'_>, cx: &mut DecodeContext) -> Result<(), Fault> {
         match scanner.token() {
             Some(b'[') => self.pair(scanner, cx),
             Some(b'{') => self.object(scanner, cx),
             _ => {
                 let value = scanner.value()?.of(scanner.text());
-                Err(Fault::from(What::WrongType).of(value))
+                Err(Fault::from(ValueFlaw::WrongType).of(value))
             }
         }
     }
 
     /// `[price, quantity, …]`: what comes after is passed over and counted.
-    fn pair(&mut self, scanner: &mut Scanner<'_>, cx: &mut Context) -> Result<(), Fault> {
+    fn pair(&mut self, scanner: &mut Scanner<'_>, cx: &mut DecodeContext) -> Result<(), Fault> {
         let start = scanner.offset();
         let mut more = scanner.open_array()?;
         let mut count = 0_u64;
@@ -138,13 +138,13 @@ impl Levels {
             more = scanner.more_elements()?;
         }
         if count < 2 {
-            return Err(incomplete(Kind::Array, scanner, start));
+            return Err(incomplete(JsonKind::Array, scanner, start));
         }
         Ok(())
     }
 
     /// `{"price": …, "quantity": …}`: other members are passed over and counted.
-    fn object(&mut self, scanner: &mut Scanner<'_>, cx: &mut Context) -> Result<(), Fault> {
+    fn object(&mut self, scanner: &mut Scanner<'_>, cx: &mut DecodeContext) -> Result<(), Fault> {
         let start = scanner.offset();
         let (mut price, mut quantity) = (None, None);
         let mut more = scanner.open_object()?;
@@ -162,13 +162,13 @@ impl Levels {
                 }
             };
             if slot.replace((value, key.raw)).is_some() {
-                let twice = Fault::from(What::Duplicate).of(value);
+                let twice = Fault::from(ValueFlaw::Duplicate).of(value);
                 return Err(twice.under(&format!(".{}", key.raw)));
             }
             more = scanner.more_members()?;
         }
         let (Some((price, price_key)), Some((quantity, quantity_key))) = (price, quantity) else {
-            return Err(incomplete(Kind::Object, scanner, start));
+            return Err(incomplete(JsonKind::Object, scanner, start));
         };
         push(&mut self.prices, price, cx, &format!(".{price_key}"))?;
         push(
@@ -241,18 +241,18 @@ fn part_of(name: &str) -> Option<LevelPart> {
 }
 
 /// A level without its price or quantity, from where it began to where the scanner is.
-fn incomplete(kind: Kind, scanner: &Scanner<'_>, start: usize) -> Fault {
-    let level = Item {
+fn incomplete(kind: JsonKind, scanner: &Scanner<'_>, start: usize) -> Fault {
+    let level = JsonItem {
         kind,
         raw: &scanner.text()[start..scanner.offset()],
     };
-    Fault::from(What::Elements).of(level)
+    Fault::from(ValueFlaw::Elements).of(level)
 }
 
 fn push(
     decimals: &mut Decimals,
-    value: Item<'_>,
-    cx: &mut Context,
+    value: JsonItem<'_>,
+    cx: &mut DecodeContext,
     path: &str,
 ) -> Result<(), Fault> {
     decimals

@@ -27,15 +27,15 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
-use self::fault::{Context, shown};
-use self::fields::{Fields, Found, Key, Role};
+use self::fault::{DecodeContext, display};
+use self::fields::{FieldLocation, Fields, MemberKey, Role};
 use self::json::Scanner;
 use self::levels::Levels;
-use self::plan::{Alias, ColumnPlan, Source, plan};
+use self::plan::{Alias, ColumnPlan, ResolvedSource, plan};
 use self::refuse::{beyond, duplicate, not_json, place, reason, written};
-pub use self::rejection::{Place, Reason, Rejection};
+pub use self::rejection::{Reason, Rejection, ValueLocation};
 use self::time::{Instant, PLAUSIBLE_FROM_SECS};
-use self::value::{Item, Kind};
+use self::value::{JsonItem, JsonKind};
 use mpsync_clickhouse::TableSchema;
 use mpsync_core::dataset::{Dataset, ExcessDigits, Position};
 use mpsync_core::error::{Context as _, Result};
@@ -99,7 +99,7 @@ pub struct Decoder {
     rows: usize,
     /// Bytes that the buffer can surely still take, counted down from the last time that it was measured.
     room: usize,
-    cx: Context,
+    cx: DecodeContext,
     counters: DecodeCounters,
     /// Elements of levels that were passed over, for each column.
     extras: BTreeMap<usize, u64>,
@@ -111,7 +111,7 @@ impl Decoder {
     /// A schema error names the column that the table lacks or whose type does not fit its source.
     pub fn new(dataset: &Dataset, live: &TableSchema) -> Result<Self> {
         let mut fields = Fields::new();
-        let (columns, time_column) = plan(dataset, live, &mut fields).doing(|| {
+        let (columns, time_column) = plan(dataset, live, &mut fields).context(|| {
             format!(
                 "fitting dataset {} to table {}.{}",
                 dataset.name, live.database, live.table
@@ -131,9 +131,9 @@ impl Decoder {
             time_column,
             rows: 0,
             room: 0,
-            cx: Context {
+            cx: DecodeContext {
                 round: dataset.excess_digits == ExcessDigits::Round,
-                ..Context::default()
+                ..DecodeContext::default()
             },
             counters: DecodeCounters::default(),
             extras: BTreeMap::new(),
@@ -251,14 +251,14 @@ impl Decoder {
         let mut order = self.fields.begin();
         let mut more = scanner.open_object().map_err(not_json)?;
         while more {
-            let Key { id, role } = self.fields.key(&mut scanner, &mut order, &mut self.cx)?;
+            let MemberKey { id, role } = self.fields.key(&mut scanner, &mut order, &mut self.cx)?;
             match role {
                 Role::Levels(index) if scanner.token() == Some(b'[') => {
                     self.levels(index.into(), id, &mut scanner)?;
                 }
                 Role::Recorded | Role::Levels(_) => {
                     let value = scanner.value().map_err(not_json)?;
-                    self.fields.set_found(id, Found::At(value));
+                    self.fields.set_found(id, FieldLocation::At(value));
                 }
                 Role::Ignored | Role::Unknown => {
                     scanner.value().map_err(not_json)?;
@@ -283,13 +283,13 @@ impl Decoder {
         let start = scanner.offset();
         let planned = &mut self.columns[index];
         if let Err(fault) = planned.column.push_levels(scanner, &mut self.cx) {
-            let item = Item {
-                kind: Kind::Array,
+            let item = JsonItem {
+                kind: JsonKind::Array,
                 raw: &scanner.text()[start..],
             };
             return Err(reason(planned, self.fields.name(id as usize), item, fault).into());
         }
-        self.fields.set_found(id, Found::Read);
+        self.fields.set_found(id, FieldLocation::Read);
         Ok(())
     }
 
@@ -303,14 +303,14 @@ impl Decoder {
     ) -> Result<(), Box<Reason>> {
         let planned = &mut self.columns[index];
         match &planned.source {
-            Source::Fields(aliases) => {
+            ResolvedSource::Fields(aliases) => {
                 for alias in aliases {
                     let item = match alias {
                         Alias::Field(id) => match self.fields.found(*id) {
-                            Found::Absent => continue,
-                            Found::Read => return Ok(()),
-                            Found::At(value) if value.kind() == Kind::Null => continue,
-                            Found::At(value) => value.of(text),
+                            FieldLocation::Absent => continue,
+                            FieldLocation::Read => return Ok(()),
+                            FieldLocation::At(value) if value.kind() == JsonKind::Null => continue,
+                            FieldLocation::At(value) => value.of(text),
                         },
                         Alias::SubjectToken(n) => match subject_token(meta.subject, *n) {
                             Some(token) => token,
@@ -331,15 +331,15 @@ impl Decoder {
                     Err(self.missing(index).into())
                 }
             }
-            Source::StoredAt => {
+            ResolvedSource::StoredAt => {
                 let stored_at = Instant::from_nanos(meta.stored_at_nanos);
                 let fits = planned.column.push_instant(stored_at);
                 fits.then_some(())
                     .ok_or_else(|| beyond(planned, &meta.stored_at_nanos).into())
             }
-            Source::Epoch => push_integer(planned, meta.position.epoch.0),
-            Source::Sequence => push_integer(planned, meta.position.seq),
-            Source::Count(_) | Source::Best { .. } => Ok(()),
+            ResolvedSource::Epoch => push_integer(planned, meta.position.epoch.0),
+            ResolvedSource::Sequence => push_integer(planned, meta.position.seq),
+            ResolvedSource::Count(_) | ResolvedSource::Best { .. } => Ok(()),
         }
     }
 
@@ -347,11 +347,11 @@ impl Decoder {
     #[inline]
     fn derive(&mut self, index: usize) -> Result<(), Box<Reason>> {
         match self.columns[index].source {
-            Source::Count(of) => {
+            ResolvedSource::Count(of) => {
                 let count = self.columns[of].column.last_elements();
                 push_integer(&mut self.columns[index], count as u64)
             }
-            Source::Best { of, side, part } => {
+            ResolvedSource::Best { of, side, part } => {
                 let Ok([planned, of]) = self.columns.get_disjoint_mut([index, of]) else {
                     return Err(self.missing(index).into());
                 };
@@ -410,17 +410,19 @@ impl Decoder {
 
     /// From which field a column took its value, and the value as it is shown.
     fn origin(&self, planned: &ColumnPlan, meta: &MessageMeta<'_>, text: &str) -> (String, String) {
-        if let Source::Fields(aliases) = &planned.source {
+        if let ResolvedSource::Fields(aliases) = &planned.source {
             for alias in aliases {
                 let item = match alias {
                     Alias::Field(id) => match self.fields.found(*id) {
-                        Found::At(value) if value.kind() != Kind::Null => Some(value.of(text)),
+                        FieldLocation::At(value) if value.kind() != JsonKind::Null => {
+                            Some(value.of(text))
+                        }
                         _ => None,
                     },
                     Alias::SubjectToken(n) => subject_token(meta.subject, *n),
                 };
                 if let Some(item) = item {
-                    return (alias.name(&self.fields), shown(item));
+                    return (alias.name(&self.fields), display(item));
                 }
             }
         }
@@ -434,12 +436,16 @@ impl Decoder {
     fn missing(&self, index: usize) -> Reason {
         let planned = &self.columns[index];
         let fields = match &planned.source {
-            Source::Fields(aliases) => {
+            ResolvedSource::Fields(aliases) => {
                 let names = aliases.iter().map(|alias| alias.name(&self.fields));
                 names.collect()
             }
-            Source::Count(of) | Source::Best { of, .. } => vec![self.columns[*of].name.clone()],
-            Source::StoredAt | Source::Epoch | Source::Sequence => Vec::new(),
+            ResolvedSource::Count(of) | ResolvedSource::Best { of, .. } => {
+                vec![self.columns[*of].name.clone()]
+            }
+            ResolvedSource::StoredAt | ResolvedSource::Epoch | ResolvedSource::Sequence => {
+                Vec::new()
+            }
         };
         Reason::Missing {
             column: planned.name.clone(),
@@ -467,10 +473,10 @@ fn text_of(payload: &[u8]) -> Result<&str, Box<Reason>> {
     })
 }
 
-fn subject_token(subject: &str, n: usize) -> Option<Item<'_>> {
+fn subject_token(subject: &str, n: usize) -> Option<JsonItem<'_>> {
     let token = subject.split('.').nth(n)?;
-    Some(Item {
-        kind: Kind::Text,
+    Some(JsonItem {
+        kind: JsonKind::Text,
         raw: token,
     })
 }

@@ -1,19 +1,19 @@
 //! Arrays and tuples of any element type, for the columns that are not price levels.
 
 use super::column::{Column, elements, offset};
-use super::fault::{Context, Fault, What};
+use super::fault::{DecodeContext, Fault, ValueFlaw};
 use super::json::Scanner;
-use super::value::{Item, Kind};
+use super::value::{JsonItem, JsonKind};
 
 /// Reads an array of elements of any type.
 pub(super) fn push_list(
     offsets: &mut Vec<i32>,
     child: &mut Column,
-    item: Item<'_>,
-    cx: &mut Context,
+    item: JsonItem<'_>,
+    cx: &mut DecodeContext,
 ) -> Result<(), Fault> {
-    if item.kind != Kind::Array {
-        return Err(What::WrongType.into());
+    if item.kind != JsonKind::Array {
+        return Err(ValueFlaw::WrongType.into());
     }
     let mut count = elements(offsets);
     let mut scanner = Scanner::new(item.raw);
@@ -33,15 +33,15 @@ pub(super) fn push_list(
 
 fn push_or_null(
     child: &mut Column,
-    item: Item<'_>,
-    cx: &mut Context,
+    item: JsonItem<'_>,
+    cx: &mut DecodeContext,
     path: impl Fn() -> String,
 ) -> Result<(), Fault> {
-    if item.kind == Kind::Null {
+    if item.kind == JsonKind::Null {
         return if child.push_null() {
             Ok(())
         } else {
-            Err(Fault::from(What::WrongType).of(item).under(&path()))
+            Err(Fault::from(ValueFlaw::WrongType).of(item).under(&path()))
         };
     }
     child
@@ -53,26 +53,26 @@ fn push_or_null(
 pub(super) fn push_tuple(
     names: &[String],
     children: &mut [Column],
-    item: Item<'_>,
-    cx: &mut Context,
+    item: JsonItem<'_>,
+    cx: &mut DecodeContext,
 ) -> Result<(), Fault> {
-    let mut values: Vec<Option<Item<'_>>> = vec![None; children.len()];
+    let mut values: Vec<Option<JsonItem<'_>>> = vec![None; children.len()];
     let mut scanner = Scanner::new(item.raw);
     match item.kind {
-        Kind::Array => {
+        JsonKind::Array => {
             let mut more = scanner.open_array()?;
             let mut index = 0;
             while more {
                 let value = scanner.value()?.of(item.raw);
-                *values.get_mut(index).ok_or(What::Elements)? = Some(value);
+                *values.get_mut(index).ok_or(ValueFlaw::Elements)? = Some(value);
                 index += 1;
                 more = scanner.more_elements()?;
             }
             if index < values.len() {
-                return Err(What::Elements.into());
+                return Err(ValueFlaw::Elements.into());
             }
         }
-        Kind::Object => {
+        JsonKind::Object => {
             let mut more = scanner.open_object()?;
             while more {
                 let key = scanner.key()?.of(item.raw);
@@ -80,20 +80,20 @@ pub(super) fn push_tuple(
                 let place = names.iter().position(|name| name == key);
                 let value = scanner.value()?.of(item.raw);
                 let slot = place.and_then(|place| values.get_mut(place));
-                let slot = slot.ok_or(What::Elements)?;
+                let slot = slot.ok_or(ValueFlaw::Elements)?;
                 if slot.replace(value).is_some() {
-                    return Err(What::Duplicate.into());
+                    return Err(ValueFlaw::Duplicate.into());
                 }
                 more = scanner.more_members()?;
             }
         }
-        _ => return Err(What::WrongType.into()),
+        _ => return Err(ValueFlaw::WrongType.into()),
     }
     for ((child, name), value) in children.iter_mut().zip(names).zip(values) {
         match value {
             Some(value) => push_or_null(child, value, cx, || format!(".{name}"))?,
             None if child.push_null() => {}
-            None => return Err(What::Elements.into()),
+            None => return Err(ValueFlaw::Elements.into()),
         }
     }
     Ok(())

@@ -210,7 +210,7 @@ fn eight_digits(chunk: [u8; 8]) -> Option<u64> {
 
 /// A number taken apart: `integer.fraction × 10^exponent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Parts<'a> {
+pub(super) struct NumberParts<'a> {
     negative: bool,
     integer: &'a [u8],
     fraction: &'a [u8],
@@ -221,7 +221,7 @@ pub(super) struct Parts<'a> {
 /// of a few MiB.
 const EXPONENT_LIMIT: i64 = 1 << 40;
 
-impl<'a> Parts<'a> {
+impl<'a> NumberParts<'a> {
     /// Takes a number apart: JSON's form, and what texts have beyond it: a leading `+`, leading zeros, `.5`, `5.`.
     pub(super) fn parse(text: &'a str) -> Result<Self, NumberFault> {
         let bytes = text.as_bytes();
@@ -378,7 +378,7 @@ pub(super) fn decimal<T: Unscaled>(
     scale: u8,
     round: bool,
 ) -> Result<Scaled<T>, NumberFault> {
-    Parts::parse(text)?.at_scale(precision, scale, round)
+    NumberParts::parse(text)?.at_scale(precision, scale, round)
 }
 
 /// An integer from its text: `1e3` and `1.0` are integers, `1.5` has excess digits.
@@ -392,7 +392,7 @@ pub(super) fn integer(text: &str) -> Result<i128, NumberFault> {
 
 /// A 64-bit float from its text, correctly rounded. What is no finite number is refused.
 pub(super) fn float64(text: &str) -> Result<f64, NumberFault> {
-    Parts::parse(text)?;
+    NumberParts::parse(text)?;
     let value: f64 = text.parse().map_err(|_| NumberFault::Malformed)?;
     value
         .is_finite()
@@ -402,7 +402,7 @@ pub(super) fn float64(text: &str) -> Result<f64, NumberFault> {
 
 /// A 32-bit float from its text, correctly rounded. What is no finite number is refused.
 pub(super) fn float32(text: &str) -> Result<f32, NumberFault> {
-    Parts::parse(text)?;
+    NumberParts::parse(text)?;
     let value: f32 = text.parse().map_err(|_| NumberFault::Malformed)?;
     value
         .is_finite()

@@ -11,13 +11,13 @@ use mpsync_core::error::{Context as _, Error, Result};
 pub(super) struct ColumnPlan {
     pub name: String,
     pub column_type: ColumnType,
-    pub source: Source,
+    pub source: ResolvedSource,
     pub column: Column,
 }
 
 /// A [`ColumnSource`] with names resolved to numbers.
 #[derive(Debug)]
-pub(super) enum Source {
+pub(super) enum ResolvedSource {
     Fields(Vec<Alias>),
     StoredAt,
     Epoch,
@@ -57,12 +57,12 @@ pub(super) fn plan(
     let mut columns = Vec::with_capacity(dataset.columns.len());
     for (name, source) in &dataset.columns {
         let planned = column(dataset, live, fields, name, source);
-        columns.push(planned.doing(|| format!("column `{name}`"))?);
+        columns.push(planned.context(|| format!("column `{name}`"))?);
     }
     for index in 0..columns.len() {
         check_source(&columns, index)
             .map_err(Error::schema)
-            .doing(|| format!("column `{}`", columns[index].name))?;
+            .context(|| format!("column `{}`", columns[index].name))?;
     }
     for name in &dataset.ignored_fields {
         fields.add(name, Role::Ignored);
@@ -95,7 +95,11 @@ fn column(
     })
 }
 
-fn resolve(dataset: &Dataset, fields: &mut Fields, source: &ColumnSource) -> Result<Source> {
+fn resolve(
+    dataset: &Dataset,
+    fields: &mut Fields,
+    source: &ColumnSource,
+) -> Result<ResolvedSource> {
     let index_of = |wanted: &String| {
         let found = dataset.columns.iter().position(|(name, _)| name == wanted);
         found.ok_or_else(|| {
@@ -105,13 +109,13 @@ fn resolve(dataset: &Dataset, fields: &mut Fields, source: &ColumnSource) -> Res
     Ok(match source {
         ColumnSource::Fields(names) => {
             let aliases = names.iter().map(|name| alias(fields, name));
-            Source::Fields(aliases.collect::<Result<_>>()?)
+            ResolvedSource::Fields(aliases.collect::<Result<_>>()?)
         }
-        ColumnSource::StoredAt => Source::StoredAt,
-        ColumnSource::Epoch => Source::Epoch,
-        ColumnSource::Sequence => Source::Sequence,
-        ColumnSource::Count(of) => Source::Count(index_of(of)?),
-        ColumnSource::Best { of, side, part } => Source::Best {
+        ColumnSource::StoredAt => ResolvedSource::StoredAt,
+        ColumnSource::Epoch => ResolvedSource::Epoch,
+        ColumnSource::Sequence => ResolvedSource::Sequence,
+        ColumnSource::Count(of) => ResolvedSource::Count(index_of(of)?),
+        ColumnSource::Best { of, side, part } => ResolvedSource::Best {
             of: index_of(of)?,
             side: *side,
             part: *part,
@@ -123,7 +127,7 @@ fn alias(fields: &mut Fields, name: &str) -> Result<Alias> {
     match name.strip_prefix("$subject.") {
         Some(token) => token.parse().map(Alias::SubjectToken).map_err(|_| {
             Error::schema(format!("`{name}` names no token of the subject"))
-                .hint("write `$subject.N`, with N from 0")
+                .with_hint("write `$subject.N`, with N from 0")
         }),
         None => Ok(Alias::Field(fields.add(name, Role::Recorded))),
     }
@@ -134,29 +138,29 @@ fn check_source(columns: &[ColumnPlan], index: usize) -> Result<(), String> {
     let planned = &columns[index];
     let needs = |what: &str| format!("it is {}, but its source needs {what}", planned.column_type);
     let fits = match planned.source {
-        Source::Fields(_) => Ok(()),
-        Source::StoredAt => match planned.column_type.inner() {
+        ResolvedSource::Fields(_) => Ok(()),
+        ResolvedSource::StoredAt => match planned.column_type.inner() {
             ColumnType::DateTime64(9, _) => Ok(()),
             _ => Err(
                 "DateTime64(9): the time of storage is part of a row's identity, to the nanosecond",
             ),
         },
-        Source::Epoch | Source::Sequence => match planned.column_type.inner() {
+        ResolvedSource::Epoch | ResolvedSource::Sequence => match planned.column_type.inner() {
             ColumnType::Int {
                 bits: 64,
                 signed: false,
             } => Ok(()),
             _ => Err("UInt64"),
         },
-        Source::Count(of) if !columns[of].column.is_list() => {
+        ResolvedSource::Count(of) if !columns[of].column.is_list() => {
             return Err(format!(
                 "it counts the elements of `{}`, which is no array",
                 columns[of].name
             ));
         }
-        Source::Count(_) if planned.column.is_integer() => Ok(()),
-        Source::Count(_) => Err("an integer"),
-        Source::Best { of, part, .. } => {
+        ResolvedSource::Count(_) if planned.column.is_integer() => Ok(()),
+        ResolvedSource::Count(_) => Err("an integer"),
+        ResolvedSource::Best { of, part, .. } => {
             return check_best(planned, &columns[of], part).map_err(|what| needs(&what));
         }
     };
@@ -200,7 +204,7 @@ fn event_time(dataset: &Dataset, columns: &[ColumnPlan]) -> Result<usize> {
 fn read_levels_at_once(columns: &[ColumnPlan], fields: &mut Fields) {
     let readers = |id| {
         let all = columns.iter().filter_map(|planned| match &planned.source {
-            Source::Fields(aliases) => Some(aliases),
+            ResolvedSource::Fields(aliases) => Some(aliases),
             _ => None,
         });
         all.flatten()
@@ -208,7 +212,7 @@ fn read_levels_at_once(columns: &[ColumnPlan], fields: &mut Fields) {
             .count()
     };
     for (index, planned) in columns.iter().enumerate() {
-        if let Source::Fields(aliases) = &planned.source
+        if let ResolvedSource::Fields(aliases) = &planned.source
             && let [Alias::Field(id)] = aliases[..]
             && planned.column.levels().is_some()
             && readers(id) == 1

@@ -1,26 +1,26 @@
 //! Reasons put together: only messages that are rejected come here.
 
-use super::fault::{Fault, Flawed, What, excerpt, shown};
+use super::fault::{Fault, Flawed, ValueFlaw, display, excerpt};
 use super::json::JsonError;
-use super::plan::{ColumnPlan, Source};
-use super::rejection::{Place, Reason};
-use super::value::Item;
+use super::plan::{ColumnPlan, ResolvedSource};
+use super::rejection::{Reason, ValueLocation};
+use super::value::JsonItem;
 
 /// A value that does not come from a field is more than its column holds.
 #[cold]
 pub(super) fn beyond(planned: &ColumnPlan, value: &dyn ToString) -> Reason {
     let field = match planned.source {
-        Source::StoredAt => "(time of storage)",
-        Source::Epoch => "(stream epoch)",
-        Source::Sequence => "(stream sequence)",
+        ResolvedSource::StoredAt => "(time of storage)",
+        ResolvedSource::Epoch => "(stream epoch)",
+        ResolvedSource::Sequence => "(stream sequence)",
         _ => "(count)",
     };
     Reason::OutOfRange(place(planned, field.to_owned(), value.to_string()))
 }
 
 /// Where a column's value was refused.
-pub(super) fn place(planned: &ColumnPlan, field: String, value: String) -> Place {
-    Place {
+pub(super) fn place(planned: &ColumnPlan, field: String, value: String) -> ValueLocation {
+    ValueLocation {
         column: planned.name.clone(),
         column_type: planned.column_type.to_string(),
         field,
@@ -55,22 +55,27 @@ pub(super) fn duplicate(name: &str) -> Reason {
 
 /// What a fault inside a value means for the message.
 #[cold]
-pub(super) fn reason(planned: &ColumnPlan, field: &str, item: Item<'_>, fault: Fault) -> Reason {
+pub(super) fn reason(
+    planned: &ColumnPlan,
+    field: &str,
+    item: JsonItem<'_>,
+    fault: Fault,
+) -> Reason {
     let Flawed { what, path, value } = fault.into_inner();
     let field = format!("{}{}", excerpt(field), excerpt(&path));
-    let value = value.unwrap_or_else(|| shown(item));
+    let value = value.unwrap_or_else(|| display(item));
     let place = |field| place(planned, field, value);
     match what {
-        What::Json(e) => not_json(e),
-        What::Duplicate => Reason::DuplicateField { field },
-        What::Full => Reason::BatchFull,
-        What::WrongType => Reason::WrongType(place(field)),
-        What::Elements => Reason::WrongElements(place(field)),
-        What::BadNumber => Reason::BadNumber(place(field)),
-        What::ExcessDigits => Reason::ExcessDigits(place(field)),
-        What::OutOfRange => Reason::OutOfRange(place(field)),
-        What::BadTime => Reason::BadTime(place(field)),
-        What::ImplausibleTime => Reason::ImplausibleTime {
+        ValueFlaw::Json(e) => not_json(e),
+        ValueFlaw::Duplicate => Reason::DuplicateField { field },
+        ValueFlaw::Full => Reason::BatchFull,
+        ValueFlaw::WrongType => Reason::WrongType(place(field)),
+        ValueFlaw::Elements => Reason::WrongElements(place(field)),
+        ValueFlaw::BadNumber => Reason::BadNumber(place(field)),
+        ValueFlaw::ExcessDigits => Reason::ExcessDigits(place(field)),
+        ValueFlaw::OutOfRange => Reason::OutOfRange(place(field)),
+        ValueFlaw::BadTime => Reason::BadTime(place(field)),
+        ValueFlaw::ImplausibleTime => Reason::ImplausibleTime {
             place: place(field),
             expected: "as a number since 1970, be it of seconds, milliseconds, microseconds or nanoseconds, it is not \
                        between 2009 and 2262"

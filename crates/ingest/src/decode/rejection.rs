@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Where in a message, and for which column, a value was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct ValueLocation {
     /// The column that asked for the value.
     pub column: String,
     /// Its type, as ClickHouse writes it.
@@ -15,7 +15,7 @@ pub struct Place {
     pub value: String,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ValueLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -58,21 +58,21 @@ pub enum Reason {
         fields: Vec<String>,
     },
     /// The value is of a kind that the column cannot take.
-    WrongType(Place),
+    WrongType(ValueLocation),
     /// A level or tuple does not have the elements that it must have.
-    WrongElements(Place),
+    WrongElements(ValueLocation),
     /// The value is no number.
-    BadNumber(Place),
+    BadNumber(ValueLocation),
     /// The number has more digits after the point than the column holds, and the dataset does not round.
-    ExcessDigits(Place),
+    ExcessDigits(ValueLocation),
     /// The value is beyond what the column holds.
-    OutOfRange(Place),
+    OutOfRange(ValueLocation),
     /// The value is no time.
-    BadTime(Place),
+    BadTime(ValueLocation),
     /// The time cannot be right: hour partitions wrap around for such times, so it must not get there.
     ImplausibleTime {
         /// Where it stands.
-        place: Place,
+        place: ValueLocation,
         /// What would have been plausible.
         expected: String,
     },

@@ -4,7 +4,7 @@
 //! and 2262; no number fits two of them. Zero is the same instant in all of them. A text is RFC 3339, with a space for
 //! the `T` allowed and UTC where there is no offset.
 
-use super::number::{NumberFault, Parts, Plain};
+use super::number::{NumberFault, NumberParts, Plain};
 
 /// The first instant that is plausible: 2009-01-01, in seconds.
 pub(super) const PLAUSIBLE_FROM_SECS: i64 = 1_230_768_000;
@@ -56,7 +56,7 @@ impl Instant {
             let (ticks, digits) = ticks(number).ok_or(TimeFault::Implausible)?;
             return Ok(Self::from_ticks(ticks, digits));
         }
-        match Parts::parse(text) {
+        match NumberParts::parse(text) {
             Ok(parts) => Self::from_parts(parts),
             Err(_) => rfc3339(text.as_bytes()),
         }
@@ -73,7 +73,7 @@ impl Instant {
     }
 
     /// A number with a point or an exponent, such as seconds with a fraction.
-    fn from_parts(parts: Parts<'_>) -> Result<Self, TimeFault> {
+    fn from_parts(parts: NumberParts<'_>) -> Result<Self, TimeFault> {
         const BILLION: i128 = 1_000_000_000;
         // Nine digits after the point are more than any unit needs; an integer of up to 29 digits fits beside them.
         let scaled: i128 = match parts.at_scale(38, 9, false) {

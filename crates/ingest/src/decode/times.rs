@@ -10,10 +10,10 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, TimeUnit};
 
 use super::column::{inconsistent, renew};
-use super::fault::{Context, Fault, What};
+use super::fault::{DecodeContext, Fault, ValueFlaw};
 use super::number::Plain;
 use super::time::{self, Instant, power_of_ten};
-use super::value::Item;
+use super::value::JsonItem;
 use mpsync_core::error::Result;
 
 /// Times in the unit of their Arrow type.
@@ -54,18 +54,24 @@ impl Times {
 
     /// Reads a time. The usual one, a number in a unit no finer than the column's, takes a multiplication.
     #[inline]
-    pub(super) fn push_item(&mut self, item: Item<'_>, cx: &mut Context) -> Result<(), Fault> {
-        let text = item.scalar_text(&mut cx.scratch).ok_or(What::WrongType)?;
+    pub(super) fn push_item(
+        &mut self,
+        item: JsonItem<'_>,
+        cx: &mut DecodeContext,
+    ) -> Result<(), Fault> {
+        let text = item
+            .scalar_text(&mut cx.scratch)
+            .ok_or(ValueFlaw::WrongType)?;
         if let Some(number) = Plain::parse(text).and_then(Plain::natural)
             && let Some((ticks, digits)) = time::ticks(number)
             && let Some(more_digits) = self.scale.checked_sub(digits)
         {
             let value = ticks.checked_mul(power_of_ten(more_digits));
-            return Ok(self.push_scaled(value.ok_or(What::OutOfRange)?)?);
+            return Ok(self.push_scaled(value.ok_or(ValueFlaw::OutOfRange)?)?);
         }
         if self.push(Instant::parse(text)?)? {
             if !cx.round {
-                return Err(What::ExcessDigits.into());
+                return Err(ValueFlaw::ExcessDigits.into());
             }
             cx.rounded += 1;
         }
@@ -73,19 +79,21 @@ impl Times {
     }
 
     /// Adds an instant; whether it had to be rounded.
-    pub(super) fn push(&mut self, instant: Instant) -> Result<bool, What> {
-        let (value, rounded) = instant.at_scale(self.scale).ok_or(What::OutOfRange)?;
+    pub(super) fn push(&mut self, instant: Instant) -> Result<bool, ValueFlaw> {
+        let (value, rounded) = instant.at_scale(self.scale).ok_or(ValueFlaw::OutOfRange)?;
         self.push_scaled(value)?;
         Ok(rounded)
     }
 
     /// Adds a time in the column's own unit.
     #[inline]
-    fn push_scaled(&mut self, value: i64) -> Result<(), What> {
+    fn push_scaled(&mut self, value: i64) -> Result<(), ValueFlaw> {
         if !(self.first..=self.last).contains(&value) {
-            return Err(What::OutOfRange);
+            return Err(ValueFlaw::OutOfRange);
         }
-        let value = value.checked_mul(self.factor).ok_or(What::OutOfRange)?;
+        let value = value
+            .checked_mul(self.factor)
+            .ok_or(ValueFlaw::OutOfRange)?;
         self.values.push(value);
         Ok(())
     }

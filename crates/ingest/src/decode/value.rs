@@ -8,7 +8,7 @@ use super::strings::unescape;
 /// processor wait, which took a fifth of all time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
-pub(super) enum Kind {
+pub(super) enum JsonKind {
     Null,
     True,
     False,
@@ -26,29 +26,29 @@ pub(super) enum Kind {
 /// One word, the kind in its lowest three bits, then 30 bits each for where the text starts and ends: what is written
 /// as a whole and read as a whole stalls no processor. Texts are below 1 GiB.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Value(u64);
+pub(super) struct JsonSpan(u64);
 
 const POSITION_BITS: u32 = 30;
 const POSITION_MASK: u64 = (1 << POSITION_BITS) - 1;
 
-impl Value {
+impl JsonSpan {
     #[inline]
-    pub(super) fn new(kind: Kind, start: usize, end: usize) -> Self {
+    pub(super) fn new(kind: JsonKind, start: usize, end: usize) -> Self {
         let (start, end) = (start as u64 & POSITION_MASK, end as u64 & POSITION_MASK);
         Self(end << (POSITION_BITS + 3) | start << 3 | kind as u64)
     }
 
     #[inline]
-    pub(super) fn kind(self) -> Kind {
-        const KINDS: [Kind; 8] = [
-            Kind::Null,
-            Kind::True,
-            Kind::False,
-            Kind::Number,
-            Kind::Text,
-            Kind::EscapedText,
-            Kind::Array,
-            Kind::Object,
+    pub(super) fn kind(self) -> JsonKind {
+        const KINDS: [JsonKind; 8] = [
+            JsonKind::Null,
+            JsonKind::True,
+            JsonKind::False,
+            JsonKind::Number,
+            JsonKind::Text,
+            JsonKind::EscapedText,
+            JsonKind::Array,
+            JsonKind::Object,
         ];
         KINDS[(self.0 & 7) as usize]
     }
@@ -56,10 +56,10 @@ impl Value {
     /// The value with its text.
     #[inline]
     #[allow(clippy::cast_possible_truncation)]
-    pub(super) fn of(self, text: &str) -> Item<'_> {
+    pub(super) fn of(self, text: &str) -> JsonItem<'_> {
         let start = (self.0 >> 3 & POSITION_MASK) as usize;
         let end = (self.0 >> (POSITION_BITS + 3)) as usize;
-        Item {
+        JsonItem {
             kind: self.kind(),
             raw: &text[start..end],
         }
@@ -68,13 +68,13 @@ impl Value {
 
 /// A value as text.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Item<'a> {
-    pub kind: Kind,
+pub(super) struct JsonItem<'a> {
+    pub kind: JsonKind,
     /// Of a string, what is between the quotes.
     pub raw: &'a str,
 }
 
-impl<'a> Item<'a> {
+impl<'a> JsonItem<'a> {
     /// A string, or nothing for other kinds. `scratch` takes the text of a string with escapes.
     #[inline]
     pub(super) fn string<'s>(self, scratch: &'s mut String) -> Option<&'s str>
@@ -82,8 +82,8 @@ impl<'a> Item<'a> {
         'a: 's,
     {
         match self.kind {
-            Kind::Text => Some(self.raw),
-            Kind::EscapedText => {
+            JsonKind::Text => Some(self.raw),
+            JsonKind::EscapedText => {
                 unescape(self.raw, scratch);
                 Some(scratch)
             }
@@ -98,7 +98,7 @@ impl<'a> Item<'a> {
         'a: 's,
     {
         match self.kind {
-            Kind::Number => Some(self.raw),
+            JsonKind::Number => Some(self.raw),
             _ => self.string(scratch),
         }
     }

@@ -13,7 +13,7 @@ use arrow::datatypes::{
 
 use super::column::{Column, elements, inconsistent, renew};
 use super::decimals::Decimals;
-use super::fault::{Context, Fault, What};
+use super::fault::{DecodeContext, Fault, ValueFlaw};
 use super::json::Scanner;
 use super::levels::Levels;
 use super::nested::{push_list, push_tuple};
@@ -21,13 +21,13 @@ use super::number;
 use super::text::{Dictionary, Text};
 use super::time::{self, Instant};
 use super::times::Times;
-use super::value::{Item, Kind};
+use super::value::{JsonItem, JsonKind};
 use mpsync_core::dataset::ColumnType;
 use mpsync_core::error::{Error, Result};
 
 /// The values of a column; where it is NULL, something stands in.
 #[derive(Debug)]
-pub(super) enum Values {
+pub(super) enum ColumnValues {
     Bool(BooleanBufferBuilder),
     /// All integers but `UInt64`, range-checked when they come in.
     Int {
@@ -63,7 +63,7 @@ pub(super) enum Values {
     },
 }
 
-impl Values {
+impl ColumnValues {
     pub(super) fn new(column_type: &ColumnType, data_type: &DataType) -> Result<Self> {
         Ok(match column_type.inner() {
             ColumnType::Bool => Self::Bool(BooleanBufferBuilder::new(0)),
@@ -143,7 +143,7 @@ impl Values {
     }
 
     #[inline]
-    pub(super) fn push(&mut self, item: Item<'_>, cx: &mut Context) -> Result<(), Fault> {
+    pub(super) fn push(&mut self, item: JsonItem<'_>, cx: &mut DecodeContext) -> Result<(), Fault> {
         match self {
             Self::Decimal(decimals) => decimals.push(item, cx)?,
             Self::Time(times) => times.push_item(item, cx)?,
@@ -153,24 +153,30 @@ impl Values {
                 if let Some(allowed) = allowed
                     && !allowed.iter().any(|name| name == value)
                 {
-                    return Err(What::OutOfRange.into());
+                    return Err(ValueFlaw::OutOfRange.into());
                 }
                 text.push(value)?;
             }
             Self::Bool(values) => values.append(boolean(item, cx)?),
             Self::Int { .. } | Self::UInt64(_) => {
-                let text = item.scalar_text(&mut cx.scratch).ok_or(What::WrongType)?;
+                let text = item
+                    .scalar_text(&mut cx.scratch)
+                    .ok_or(ValueFlaw::WrongType)?;
                 let value = number::integer(text)?;
                 if !self.push_integer(value) {
-                    return Err(What::OutOfRange.into());
+                    return Err(ValueFlaw::OutOfRange.into());
                 }
             }
             Self::Float32(values) => {
-                let text = item.scalar_text(&mut cx.scratch).ok_or(What::WrongType)?;
+                let text = item
+                    .scalar_text(&mut cx.scratch)
+                    .ok_or(ValueFlaw::WrongType)?;
                 values.push(number::float32(text)?);
             }
             Self::Float64(values) => {
-                let text = item.scalar_text(&mut cx.scratch).ok_or(What::WrongType)?;
+                let text = item
+                    .scalar_text(&mut cx.scratch)
+                    .ok_or(ValueFlaw::WrongType)?;
                 values.push(number::float64(text)?);
             }
             Self::Date {
@@ -180,7 +186,7 @@ impl Values {
             } => {
                 let days = days(item, cx)?;
                 if !(*first..=*last).contains(&days) {
-                    return Err(What::OutOfRange.into());
+                    return Err(ValueFlaw::OutOfRange.into());
                 }
                 values.push(days);
             }
@@ -359,31 +365,35 @@ fn integers(values: Vec<i64>, data_type: &DataType, nulls: Option<NullBuffer>) -
 
 /// The text of a string, or of a number as it is written.
 #[inline]
-fn text_of<'s>(item: Item<'s>, scratch: &'s mut String) -> Result<&'s str, Fault> {
+fn text_of<'s>(item: JsonItem<'s>, scratch: &'s mut String) -> Result<&'s str, Fault> {
     item.scalar_text(scratch)
-        .ok_or_else(|| What::WrongType.into())
+        .ok_or_else(|| ValueFlaw::WrongType.into())
 }
 
-fn boolean(item: Item<'_>, cx: &mut Context) -> Result<bool, Fault> {
+fn boolean(item: JsonItem<'_>, cx: &mut DecodeContext) -> Result<bool, Fault> {
     match item.kind {
-        Kind::True => Ok(true),
-        Kind::False => Ok(false),
+        JsonKind::True => Ok(true),
+        JsonKind::False => Ok(false),
         _ => match item.scalar_text(&mut cx.scratch) {
             Some("true" | "1") => Ok(true),
             Some("false" | "0") => Ok(false),
-            _ => Err(What::WrongType.into()),
+            _ => Err(ValueFlaw::WrongType.into()),
         },
     }
 }
 
 /// A day: a date, or a time that is midnight UTC.
-fn days(item: Item<'_>, cx: &mut Context) -> Result<i32, Fault> {
-    let text = item.scalar_text(&mut cx.scratch).ok_or(What::WrongType)?;
+fn days(item: JsonItem<'_>, cx: &mut DecodeContext) -> Result<i32, Fault> {
+    let text = item
+        .scalar_text(&mut cx.scratch)
+        .ok_or(ValueFlaw::WrongType)?;
     let days = match time::date(text) {
         Some(days) => days,
-        None => Instant::parse(text)?.days().ok_or(What::ExcessDigits)?,
+        None => Instant::parse(text)?
+            .days()
+            .ok_or(ValueFlaw::ExcessDigits)?,
     };
-    i32::try_from(days).map_err(|_| What::OutOfRange.into())
+    i32::try_from(days).map_err(|_| ValueFlaw::OutOfRange.into())
 }
 
 /// The names of `Enum8('a' = 1, 'it\'s' = 2)`.

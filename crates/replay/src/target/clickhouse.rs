@@ -11,7 +11,7 @@ use bytes::Bytes;
 use rand::RngExt as _;
 use serde::Deserialize;
 
-use super::door::Door;
+use super::insert_gate::InsertGate;
 use mpsync_clickhouse::{TableSchema, Tier};
 use mpsync_core::dataset::{Dataset, EPOCH_COLUMN, SEQ_COLUMN};
 use mpsync_core::error::{Context as _, Disposition, Error, Result};
@@ -28,7 +28,7 @@ const SEND_BYTES: usize = 1 << 20;
 const HOUR_NANOS: i64 = 3_600_000_000_000;
 /// Whatever the user's profile says: an error in the view must fail the insert, and an insert must never be dropped for being
 /// like an earlier one.
-const DOOR_SETTINGS: [(&str, &str); 2] = [
+const GATE_SETTINGS: [(&str, &str); 2] = [
     ("materialized_views_ignore_errors", "0"),
     ("insert_deduplicate", "0"),
 ];
@@ -48,7 +48,7 @@ pub struct TableSink {
     tier: Tier,
     table: TableSchema,
     time_column: String,
-    door: Option<Door>,
+    gate: Option<InsertGate>,
     ready: Vec<RecordBatch>,
     ready_rows: usize,
     ready_bytes: usize,
@@ -85,12 +85,12 @@ impl TableSink {
             check_takes(&table, columns)?;
         }
         // Also of a dataset of which nothing comes any more, so that this replay makes no door.
-        Door::sweep(tier, &target.table).await?;
+        InsertGate::sweep(tier, &target.table).await?;
         Ok(Self {
             tier: tier.clone(),
             table,
             time_column: dataset.time_column.clone(),
-            door: None,
+            gate: None,
             ready: Vec::new(),
             ready_rows: 0,
             ready_bytes: 0,
@@ -103,7 +103,7 @@ impl TableSink {
         self.held
     }
 
-    pub(super) async fn take(&mut self, batch: RecordBatch) -> Result<()> {
+    pub(super) async fn accept(&mut self, batch: RecordBatch) -> Result<()> {
         let fits = |last: &RecordBatch| last.schema_ref() == batch.schema_ref();
         if !self.ready.last().is_none_or(fits) {
             self.flush().await?;
@@ -132,8 +132,8 @@ impl TableSink {
     }
 
     pub(super) async fn close(&mut self) -> Result<()> {
-        match self.door.take() {
-            Some(door) => door.close().await,
+        match self.gate.take() {
+            Some(gate) => gate.close().await,
             None => Ok(()),
         }
     }
@@ -141,11 +141,11 @@ impl TableSink {
     /// Inserts what the table does not hold of a piece. An insert whose outcome is unknown is never repeated blindly: its
     /// door is dropped, and then the table is asked again.
     async fn land(&mut self, piece: &RecordBatch) -> Result<()> {
-        let doing = format!("inserting into {}", self.table.table);
+        let context = format!("inserting into {}", self.table.table);
         let mut failed = 0;
         let mut known = None;
         loop {
-            self.ensure_door(piece).await?;
+            self.ensure_gate(piece).await?;
             let left = self.not_held(piece).await?;
             // What a failed try of ours landed was not there before.
             let before = *known.get_or_insert(piece.num_rows() - left.num_rows());
@@ -161,28 +161,28 @@ impl TableSink {
                 Err(e) if e.disposition() == Disposition::Retry => {
                     failed += 1;
                     if !Backoff::INTERACTIVE.goes_on(failed) {
-                        return Err(e.doing(doing));
+                        return Err(e.context(context));
                     }
                     tracing::warn!(table = self.table.table, error = %e, "insert failed, asking what landed");
-                    self.door = None;
+                    self.gate = None;
                     let pause = Backoff::INTERACTIVE.pause(failed, rand::rng().random());
                     tokio::time::sleep(pause).await;
                 }
-                Err(e) => return Err(e.doing(doing)),
+                Err(e) => return Err(e.context(context)),
             }
         }
     }
 
-    async fn ensure_door(&mut self, piece: &RecordBatch) -> Result<()> {
+    async fn ensure_gate(&mut self, piece: &RecordBatch) -> Result<()> {
         let schema = piece.schema();
         let names = || schema.fields().iter().map(|f| f.name());
         if !self
-            .door
+            .gate
             .as_ref()
             .is_some_and(|d| d.columns().iter().eq(names()))
         {
             let columns = names().cloned().collect();
-            self.door = Some(Door::open(&self.tier, &self.table.table, columns).await?);
+            self.gate = Some(InsertGate::open(&self.tier, &self.table.table, columns).await?);
         }
         Ok(())
     }
@@ -209,7 +209,7 @@ impl TableSink {
         let held = held.map_err(|e| {
             self.tier
                 .error(e)
-                .doing(format!("asking what {} holds", self.table.table))
+                .context(format!("asking what {} holds", self.table.table))
         })?;
         if held.is_empty() {
             return Ok(piece.clone());
@@ -229,19 +229,19 @@ impl TableSink {
     }
 
     async fn insert(&self, batch: &RecordBatch) -> Result<()> {
-        let Some(door) = &self.door else {
+        let Some(gate) = &self.gate else {
             return Err(Error::malformed("there is no door"));
         };
-        let doing = || "writing an Arrow stream";
+        let context = || "writing an Arrow stream";
         let mut body = Vec::with_capacity(batch.get_array_memory_size());
-        let mut writer = StreamWriter::try_new(&mut body, batch.schema_ref()).doing(doing)?;
-        writer.write(batch).doing(doing)?;
-        writer.finish().doing(doing)?;
+        let mut writer = StreamWriter::try_new(&mut body, batch.schema_ref()).context(context)?;
+        writer.write(batch).context(context)?;
+        writer.finish().context(context)?;
         drop(writer);
         let mut body = Bytes::from(body);
-        let columns: Vec<&str> = door.columns().iter().map(String::as_str).collect();
-        let mut insert = self.tier.insert(&door.table(), &columns, "ArrowStream");
-        for (name, value) in DOOR_SETTINGS {
+        let columns: Vec<&str> = gate.columns().iter().map(String::as_str).collect();
+        let mut insert = self.tier.insert(&gate.table(), &columns, "ArrowStream");
+        for (name, value) in GATE_SETTINGS {
             insert = insert.with_setting(name, value);
         }
         while !body.is_empty() {
@@ -289,7 +289,7 @@ fn check_takes(table: &TableSchema, columns: &[HashedColumn]) -> Result<()> {
         table.table,
         differences.join("; ")
     ))
-    .hint("name another table with --table: one that is not there is made to fit"))
+    .with_hint("name another table with --table: one that is not there is made to fit"))
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ impl CsvWriter {
                 return Err(Error::schema(
                     "the archive's rows have other columns from here on, and a file has one line of names",
                 )
-                .hint("end the replay before that with --to, and begin a second file there"));
+                .with_hint("end the replay before that with --to, and begin a second file there"));
             }
             _ => self.names = Some(names),
         }
@@ -78,7 +78,7 @@ impl CsvWriter {
             self.text.push(b'\n');
         }
         let written = self.out.write_all(&self.text);
-        written.doing(|| self.out.doing())
+        written.context(|| self.out.context())
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::Outgoing;
+use super::OutboundMessage;
 use crate::number::push_text;
 use mpsync_core::error::{Context as _, Result};
 
@@ -34,7 +34,7 @@ impl OutFile {
                 .create(true)
                 .truncate(false)
                 .open(path);
-            let file = file.doing(|| format!("opening {}", path.display()))?;
+            let file = file.context(|| format!("opening {}", path.display()))?;
             Out::File(BufWriter::with_capacity(BUFFER_BYTES, file))
         };
         Ok(Self {
@@ -60,11 +60,11 @@ impl OutFile {
             file.seek(SeekFrom::End(0))
         });
         cut.map(drop)
-            .doing(|| format!("continuing {}", self.path.display()))
+            .context(|| format!("continuing {}", self.path.display()))
     }
 
     /// What an error while writing says.
-    pub(super) fn doing(&self) -> String {
+    pub(super) fn context(&self) -> String {
         format!("writing {}", self.path.display())
     }
 
@@ -77,7 +77,7 @@ impl OutFile {
                 out.stream_position().map(Some)
             }),
         };
-        synced.doing(|| self.doing())
+        synced.context(|| self.context())
     }
 }
 
@@ -117,7 +117,7 @@ impl FileTarget {
         self.out.resume(bytes)
     }
 
-    pub(super) fn send(&mut self, message: Outgoing<'_>) -> Result<()> {
+    pub(super) fn send(&mut self, message: OutboundMessage<'_>) -> Result<()> {
         self.line.clear();
         self.line.extend_from_slice(b"{\"subject\":");
         push_text(message.subject, &mut self.line);
@@ -127,12 +127,12 @@ impl FileTarget {
         self.line.extend_from_slice(message.payload);
         self.line.extend_from_slice(b"}\n");
         let written = self.out.write_all(&self.line);
-        written.doing(|| self.out.doing())
+        written.context(|| self.out.context())
     }
 
     pub(super) fn flush(&mut self) -> Result<()> {
         let flushed = self.out.flush();
-        flushed.doing(|| self.out.doing())
+        flushed.context(|| self.out.context())
     }
 
     pub(super) fn sync(&mut self) -> Result<Option<u64>> {

@@ -10,7 +10,7 @@ const AGE_MIN: Duration = Duration::from_hours(7 * 24);
 
 /// Drops the doors in a tier that were made longer ago than `age`, and than a week in any case; gives their names and ages. The
 /// table comes before its view: a door without its view would swallow rows in silence.
-pub async fn sweep_doors(
+pub async fn sweep_insert_gates(
     tier: &Tier,
     age: Duration,
     dry_run: bool,
@@ -23,7 +23,7 @@ pub async fn sweep_doors(
         .param("database", tier.database())
         .fetch_all::<String>()
         .await
-        .map_err(|e| tier.error(e).doing(format!("listing the doors of replays in {}", tier.role())))?;
+        .map_err(|e| tier.error(e).context(format!("listing the doors of replays in {}", tier.role())))?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -41,7 +41,7 @@ pub async fn sweep_doors(
                 cluster.map_or_else(String::new, |c| format!(" ON CLUSTER {}", ident(c)));
             let sql = format!("DROP TABLE IF EXISTS {}{on_cluster}", tier.table(&name));
             let dropped = tier.execute(&sql).await;
-            dropped.doing(|| format!("sweeping the door {name}"))?;
+            dropped.context(|| format!("sweeping the door {name}"))?;
         }
         old.push((name, since));
     }

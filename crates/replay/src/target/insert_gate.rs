@@ -5,80 +5,80 @@
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mpsync_clickhouse::{Doors, TABLE_ALREADY_EXISTS, Tier};
+use mpsync_clickhouse::{InsertGates, TABLE_ALREADY_EXISTS, Tier};
 use mpsync_core::error::{Error, Result};
 
 #[derive(Debug)]
-pub(super) struct Door {
-    doors: Doors,
+pub(super) struct InsertGate {
+    gates: InsertGates,
     target: String,
     number: u64,
     columns: Vec<String>,
 }
 
-impl Door {
+impl InsertGate {
     /// Makes a door for these columns, drops all older ones, and waits until nothing comes through them any more.
     ///
     /// Not cancel-safe, but harmless: the next replay into the table drops what is left.
     pub(super) async fn open(tier: &Tier, target: &str, columns: Vec<String>) -> Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
-        let mut door = Self {
-            doors: doors(tier, target),
+        let mut gate = Self {
+            gates: gates(tier, target),
             target: target.to_owned(),
             number: 0,
             columns,
         };
         loop {
-            let newest = door.numbers().await?.into_iter().max().unwrap_or(0);
-            door.number = now.max(newest + 1);
-            match door.create().await {
+            let newest = gate.numbers().await?.into_iter().max().unwrap_or(0);
+            gate.number = now.max(newest + 1);
+            match gate.create().await {
                 Ok(()) => break,
                 Err(e) if e.server_code() == Some(TABLE_ALREADY_EXISTS) => {}
                 Err(e) => return Err(e),
             }
         }
-        let (newer, older): (Vec<u64>, Vec<u64>) = door
+        let (newer, older): (Vec<u64>, Vec<u64>) = gate
             .numbers()
             .await?
             .into_iter()
-            .filter(|n| *n != door.number)
-            .partition(|n| *n > door.number);
+            .filter(|n| *n != gate.number)
+            .partition(|n| *n > gate.number);
         if let Some(newer) = newer.first() {
-            door.close().await?;
+            gate.close().await?;
             return Err(Error::busy(format!(
                 "another replay into {target} began at the same time (door {newer})"
             ))
-            .hint("one at a time replays into a table: let it end, then start again"));
+            .with_hint("one at a time replays into a table: let it end, then start again"));
         }
         for number in &older {
             tracing::info!(
                 table = target,
-                door = number,
+                gate = number,
                 "dropping the door of an earlier replay"
             );
-            door.shut(*number).await?;
+            gate.drop_gate(*number).await?;
         }
-        let is_older = |name: &str| number(target, name).is_some_and(|n| n < door.number);
-        door.doors.wait_for_inserts(is_older).await?;
-        Ok(door)
+        let is_older = |name: &str| number(target, name).is_some_and(|n| n < gate.number);
+        gate.gates.wait_for_inserts(is_older).await?;
+        Ok(gate)
     }
 
     /// Drops the doors that earlier replays into a table left behind: those that were killed shut none.
     pub(super) async fn sweep(tier: &Tier, target: &str) -> Result<()> {
-        let door = Self {
-            doors: doors(tier, target),
+        let gate = Self {
+            gates: gates(tier, target),
             target: target.to_owned(),
             number: u64::MAX,
             columns: Vec::new(),
         };
-        for number in door.numbers().await? {
+        for number in gate.numbers().await? {
             tracing::info!(
                 table = target,
-                door = number,
+                gate = number,
                 "dropping the door of an earlier replay"
             );
-            door.shut(number).await?;
+            gate.drop_gate(number).await?;
         }
         Ok(())
     }
@@ -94,20 +94,20 @@ impl Door {
 
     /// Drops this door.
     pub(super) async fn close(&self) -> Result<()> {
-        self.shut(self.number).await
+        self.drop_gate(self.number).await
     }
 
     async fn create(&self) -> Result<()> {
         let columns = self.columns.iter().map(String::as_str);
-        self.doors.create(&self.table(), columns).await
+        self.gates.create(&self.table(), columns).await
     }
 
-    async fn shut(&self, number: u64) -> Result<()> {
-        self.doors.shut(&name(&self.target, number)).await
+    async fn drop_gate(&self, number: u64) -> Result<()> {
+        self.gates.drop_gate(&name(&self.target, number)).await
     }
 
     async fn numbers(&self) -> Result<BTreeSet<u64>> {
-        let names = self.doors.names().await?;
+        let names = self.gates.names().await?;
         Ok(names
             .iter()
             .filter_map(|name| number(&self.target, name))
@@ -115,8 +115,8 @@ impl Door {
     }
 }
 
-fn doors(tier: &Tier, target: &str) -> Doors {
-    Doors::new(tier, target, stem(target))
+fn gates(tier: &Tier, target: &str) -> InsertGates {
+    InsertGates::new(tier, target, stem(target))
 }
 
 fn stem(target: &str) -> String {

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
 
-use super::Outgoing;
+use super::OutboundMessage;
 use crate::number::push_u64;
 use crate::order::StreamKey;
 use mpsync_core::error::{Context as _, Error, Result};
@@ -58,14 +58,14 @@ impl Waiting {
     fn headers(&self) -> HeaderMap {
         let other_id = self.other_id.as_ref();
         headers(
-            shown(&self.msg_id),
-            other_id.map(|(name, id)| (*name, shown(id))),
+            display(&self.msg_id),
+            other_id.map(|(name, id)| (*name, display(id))),
         )
     }
 }
 
 /// A text that was one when it was taken.
-fn shown(text: &Bytes) -> &str {
+fn display(text: &Bytes) -> &str {
     std::str::from_utf8(text).unwrap_or_default()
 }
 
@@ -95,14 +95,14 @@ fn is_plain(answer: &[u8]) -> bool {
 
 /// What JetStream answers.
 #[derive(Debug, Default, Deserialize)]
-struct Answer {
+struct AckReply {
     #[serde(default)]
     duplicate: bool,
-    error: Option<Refusal>,
+    error: Option<AckError>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Refusal {
+struct AckError {
     #[serde(default)]
     err_code: u64,
     #[serde(default)]
@@ -117,7 +117,7 @@ impl JetStreamTarget {
             .subscribe(format!("{inbox}.*"))
             .await
             .map_err(Error::nats)
-            .doing(|| "subscribing to acknowledgements")?;
+            .context(|| "subscribing to acknowledgements")?;
         Ok(Self {
             client,
             inbox,
@@ -138,7 +138,7 @@ impl JetStreamTarget {
         self.duplicates
     }
 
-    pub(super) async fn send(&mut self, message: Outgoing<'_>) -> Result<()> {
+    pub(super) async fn send(&mut self, message: OutboundMessage<'_>) -> Result<()> {
         while self.waiting.len() >= self.window || self.waiting_bytes >= WINDOW_BYTES {
             self.wait().await?;
         }
@@ -171,7 +171,7 @@ impl JetStreamTarget {
     /// The last message before which all are acknowledged, as far as answers have come.
     pub(super) fn acknowledged(&mut self) -> Result<Option<StreamKey>> {
         while let Some(Some(answer)) = self.answers.next().now_or_never() {
-            self.take(&answer)?;
+            self.accept_ack(&answer)?;
         }
         Ok(self.acknowledged)
     }
@@ -193,11 +193,12 @@ impl JetStreamTarget {
     async fn wait(&mut self) -> Result<()> {
         match tokio::time::timeout(ACK_TIMEOUT, self.answers.next()).await {
             Ok(Some(answer)) => {
-                self.take(&answer)?;
+                self.accept_ack(&answer)?;
                 self.acknowledged().map(drop)
             }
             Ok(None) => {
-                Err(Error::nats("the connection was closed").doing("waiting for acknowledgements"))
+                Err(Error::nats("the connection was closed")
+                    .context("waiting for acknowledgements"))
             }
             Err(_) => self.send_again().await,
         }
@@ -211,7 +212,7 @@ impl JetStreamTarget {
             return Err(Error::nats(format!(
                 "no acknowledgement for {count} messages, each sent {TRIES} times"
             ))
-            .hint("is the JetStream stream healthy, and does it take these subjects?"));
+            .with_hint("is the JetStream stream healthy, and does it take these subjects?"));
         }
         tracing::warn!(
             messages = count,
@@ -230,7 +231,7 @@ impl JetStreamTarget {
         Ok(())
     }
 
-    fn take(&mut self, answer: &Message) -> Result<()> {
+    fn accept_ack(&mut self, answer: &Message) -> Result<()> {
         let number = answer
             .subject
             .rsplit('.')
@@ -243,27 +244,27 @@ impl JetStreamTarget {
         let Some(waiting) = place.and_then(|at| self.waiting.get_mut(at)) else {
             return Ok(());
         };
-        let doing = || {
-            let msg_id = shown(&waiting.msg_id);
+        let context = || {
+            let msg_id = display(&waiting.msg_id);
             format!("publishing {msg_id} to {}", waiting.subject)
         };
         if answer.status == Some(StatusCode::NO_RESPONDERS) {
             return Err(Error::nats("no JetStream stream takes this subject")
-                .hint("see --stream, and the stream's subjects")
-                .doing(doing()));
+                .with_hint("see --stream, and the stream's subjects")
+                .context(context()));
         }
         let read = match is_plain(&answer.payload) {
-            true => Answer::default(),
+            true => AckReply::default(),
             false => serde_json::from_slice(&answer.payload)
                 .map_err(|e| Error::nats(format!("an acknowledgement that cannot be read: {e}")))
-                .doing(doing)?,
+                .context(context)?,
         };
         if let Some(refusal) = read.error {
             return Err(Error::nats(format!(
                 "{} (code {})",
                 refusal.description, refusal.err_code
             ))
-            .doing(doing()));
+            .context(context()));
         }
         self.tries = 0;
         if !std::mem::replace(&mut waiting.is_acknowledged, true) {
@@ -298,8 +299,8 @@ async fn publish(client: &Client, message: &Waiting, reply: Subject) -> Result<(
         )
         .await
         .map_err(Error::nats)
-        .doing(|| {
-            let msg_id = shown(&message.msg_id);
+        .context(|| {
+            let msg_id = display(&message.msg_id);
             format!("publishing {msg_id} to {}", message.subject)
         })
 }
@@ -321,7 +322,7 @@ impl CoreTarget {
         }
     }
 
-    pub(super) async fn send(&mut self, message: Outgoing<'_>) -> Result<()> {
+    pub(super) async fn send(&mut self, message: OutboundMessage<'_>) -> Result<()> {
         let headers = headers(message.msg_id, message.other_id);
         self.client
             .publish_with_headers(
@@ -331,7 +332,7 @@ impl CoreTarget {
             )
             .await
             .map_err(Error::nats)
-            .doing(|| format!("publishing {} to {}", message.msg_id, message.subject))
+            .context(|| format!("publishing {} to {}", message.msg_id, message.subject))
     }
 
     pub(super) async fn flush(&mut self) -> Result<()> {
@@ -339,6 +340,6 @@ impl CoreTarget {
             .flush()
             .await
             .map_err(Error::nats)
-            .doing(|| "handing messages to NATS")
+            .context(|| "handing messages to NATS")
     }
 }

@@ -2,9 +2,9 @@
 
 mod clickhouse;
 mod csv;
-mod door;
-mod doors;
 mod file;
+mod gate_sweep;
+mod insert_gate;
 mod jetstream;
 mod pending;
 mod rows;
@@ -12,8 +12,8 @@ mod rows;
 use arrow::array::RecordBatch;
 
 pub use clickhouse::{TableSink, TableTarget};
-pub use doors::sweep_doors;
 pub use file::FileTarget;
+pub use gate_sweep::sweep_insert_gates;
 pub use jetstream::{CoreTarget, JetStreamTarget};
 pub use rows::{FileFormat, RowTarget};
 
@@ -22,7 +22,7 @@ use mpsync_core::error::{Error, Result};
 
 /// One message on its way.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Outgoing<'a> {
+pub(super) struct OutboundMessage<'a> {
     pub key: StreamKey,
     pub subject: &'a str,
     pub msg_id: &'a str,
@@ -51,7 +51,7 @@ pub enum Target {
 
 /// Up to where the target has everything for sure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Settled {
+pub(super) struct DurablePosition {
     /// The last such message, `None` where there is none yet.
     pub key: Option<StreamKey>,
     /// How long the target's file is then.
@@ -76,7 +76,7 @@ impl Target {
 
     /// Sends a message where that needs no waiting; `false` where it does.
     #[inline]
-    pub(super) fn send_at_once(&mut self, message: Outgoing<'_>) -> Result<bool> {
+    pub(super) fn send_at_once(&mut self, message: OutboundMessage<'_>) -> Result<bool> {
         match self {
             Self::Null => Ok(true),
             Self::File(file) => file.send(message).map(|()| true),
@@ -89,7 +89,7 @@ impl Target {
         }
     }
 
-    pub(super) async fn send(&mut self, message: Outgoing<'_>) -> Result<()> {
+    pub(super) async fn send(&mut self, message: OutboundMessage<'_>) -> Result<()> {
         match self {
             Self::Null => Ok(()),
             Self::File(file) => file.send(message),
@@ -106,25 +106,25 @@ impl Target {
 
     pub(super) async fn send_row(
         &mut self,
-        lane: usize,
+        stream: usize,
         batch: &RecordBatch,
         row: usize,
     ) -> Result<()> {
         match self {
-            Self::Rows(rows) => rows.send(lane, batch, row).await,
+            Self::Rows(rows) => rows.send(stream, batch, row).await,
             _ => Err(Error::usage("a target of messages takes no rows")),
         }
     }
 
     /// Makes durable what can be without waiting for others; `sent` is the last message that was sent.
-    pub(super) async fn settle(&mut self, sent: Option<StreamKey>) -> Result<Settled> {
+    pub(super) async fn settle(&mut self, sent: Option<StreamKey>) -> Result<DurablePosition> {
         let file_bytes = match self {
             Self::Null => None,
             #[cfg(test)]
             Self::Record(_) => None,
             Self::File(file) => file.sync()?,
             Self::JetStream(stream) => {
-                return Ok(Settled {
+                return Ok(DurablePosition {
                     key: stream.acknowledged()?,
                     file_bytes: None,
                 });
@@ -132,7 +132,7 @@ impl Target {
             Self::Core(core) => core.flush().await.map(|()| None)?,
             Self::Rows(rows) => rows.flush().await?,
         };
-        Ok(Settled {
+        Ok(DurablePosition {
             key: sent,
             file_bytes,
         })

@@ -87,25 +87,25 @@ impl RowTarget {
     /// Takes a row of the dataset at this place.
     pub(super) async fn send(
         &mut self,
-        lane: usize,
+        stream: usize,
         batch: &RecordBatch,
         row: usize,
     ) -> Result<()> {
-        let waiting = &self.pending[lane];
+        let waiting = &self.pending[stream];
         let is_full = waiting.len() >= BATCH_ROWS || waiting.bytes() >= BATCH_BYTES;
         if is_full || !waiting.fits(batch) {
-            self.write(lane).await?;
+            self.write(stream).await?;
         }
-        self.pending[lane].push(batch, row);
+        self.pending[stream].push(batch, row);
         Ok(())
     }
 
-    async fn write(&mut self, lane: usize) -> Result<()> {
-        let Some(batch) = self.pending[lane].take()? else {
+    async fn write(&mut self, stream: usize) -> Result<()> {
+        let Some(batch) = self.pending[stream].take()? else {
             return Ok(());
         };
         match &mut self.sink {
-            Sink::Tables(tables) => tables[lane].take(batch).await,
+            Sink::Tables(tables) => tables[stream].accept(batch).await,
             Sink::Csv(csv) => csv.write(&batch),
             Sink::Arrow(file) => file.write(&batch),
             Sink::Parquet(file) => file.write(&batch),
@@ -114,8 +114,8 @@ impl RowTarget {
 
     /// Hands over all that was sent; how long the file is then.
     pub(super) async fn flush(&mut self) -> Result<Option<u64>> {
-        for lane in 0..self.pending.len() {
-            self.write(lane).await?;
+        for stream in 0..self.pending.len() {
+            self.write(stream).await?;
         }
         match &mut self.sink {
             Sink::Tables(tables) => {
@@ -171,7 +171,7 @@ fn same_schema(expected: &arrow::datatypes::Schema, batch: &RecordBatch) -> Resu
     Err(Error::schema(
         "the archive's rows have other columns or types from here on, and a file has one schema",
     )
-    .hint("end the replay before that with --to, and begin a second file there; --into csv takes the same columns of other types"))
+    .with_hint("end the replay before that with --to, and begin a second file there; --into csv takes the same columns of other types"))
 }
 
 struct ArrowFile {
@@ -251,7 +251,7 @@ impl ParquetFile {
         } else {
             let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
             let file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
-            let file = file.doing(|| format!("opening {}", path.display()))?;
+            let file = file.context(|| format!("opening {}", path.display()))?;
             ParquetOut::Named(std::io::BufWriter::new(file))
         };
         Ok(Self {
@@ -288,23 +288,23 @@ impl ParquetFile {
     }
 
     fn end(&mut self) -> Result<()> {
-        let doing = || format!("writing {}", self.path.display());
+        let context = || format!("writing {}", self.path.display());
         let Some((_, writer)) = self.writer.take() else {
             tracing::warn!(file = %self.path.display(), "there was no row, so no file was made");
             return Ok(());
         };
         match writer.into_inner()? {
-            ParquetOut::Stdout(mut out) => out.flush().doing(doing),
+            ParquetOut::Stdout(mut out) => out.flush().context(context),
             ParquetOut::Named(out) => {
                 let file = out
                     .into_inner()
                     .map_err(std::io::IntoInnerError::into_error);
-                let file = file.doing(doing)?;
-                file.as_file().sync_all().doing(doing)?;
+                let file = file.context(context)?;
+                file.as_file().sync_all().context(context)?;
                 file.persist(&self.path)
                     .map(drop)
                     .map_err(|e| Error::from(e.error))
-                    .doing(doing)
+                    .context(context)
             }
         }
     }

@@ -26,7 +26,7 @@ pub(super) struct Times {
 
 impl Times {
     pub(super) fn new(array: &ArrayRef, name: &str) -> Result<Self> {
-        match Column::new(array).doing(|| format!("column {name}"))? {
+        match Column::new(array).context(|| format!("column {name}"))? {
             Column::Time { values, per_sec } => Ok(Self {
                 values,
                 unit: NANOS_PER_SEC / per_sec,

@@ -7,10 +7,10 @@ use mpsync_core::error::Result;
 
 /// How the ids of a dataset's messages are made.
 #[derive(Debug, Clone)]
-pub(super) struct IdForm(Vec<Piece>);
+pub(super) struct IdForm(Vec<IdPiece>);
 
 #[derive(Debug, Clone)]
-enum Piece {
+enum IdPiece {
     Literal(String),
     /// The first of these that is not NULL.
     Columns(Vec<String>),
@@ -25,21 +25,21 @@ impl IdForm {
             .split_once('{')
             .and_then(|(literal, after)| Some((literal, after.split_once('}')?)))
         {
-            pieces.push(Piece::Literal(literal.to_owned()));
-            pieces.push(Piece::Columns(
+            pieces.push(IdPiece::Literal(literal.to_owned()));
+            pieces.push(IdPiece::Columns(
                 names.split('|').map(str::to_owned).collect(),
             ));
             rest = after;
         }
-        pieces.push(Piece::Literal(rest.to_owned()));
+        pieces.push(IdPiece::Literal(rest.to_owned()));
         Self(pieces)
     }
 
     /// The columns of which ids are made.
     pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
         let pieces = self.0.iter().map(|piece| match piece {
-            Piece::Literal(_) => &[][..],
-            Piece::Columns(names) => names,
+            IdPiece::Literal(_) => &[][..],
+            IdPiece::Columns(names) => names,
         });
         pieces.flatten().map(String::as_str)
     }
@@ -49,14 +49,14 @@ impl IdForm {
         let mut bound = Vec::with_capacity(self.0.len());
         for piece in &self.0 {
             bound.push(match piece {
-                Piece::Literal(text) => Bound::Literal(text.clone()),
-                Piece::Columns(names) => {
+                IdPiece::Literal(text) => BoundIdPiece::Literal(text.clone()),
+                IdPiece::Columns(names) => {
                     let arrays = names.iter().map(|name| batch.column_by_name(name));
                     let Some(arrays) = arrays.collect::<Option<Vec<_>>>() else {
                         return Ok(None);
                     };
                     let columns = arrays.into_iter().map(PlainColumn::new);
-                    Bound::Columns(columns.collect::<Result<_>>()?)
+                    BoundIdPiece::Columns(columns.collect::<Result<_>>()?)
                 }
             });
         }
@@ -65,10 +65,10 @@ impl IdForm {
 }
 
 #[derive(Debug)]
-pub(super) struct BoundId(Vec<Bound>);
+pub(super) struct BoundId(Vec<BoundIdPiece>);
 
 #[derive(Debug)]
-enum Bound {
+enum BoundIdPiece {
     Literal(String),
     Columns(Vec<PlainColumn>),
 }
@@ -79,8 +79,8 @@ impl BoundId {
         out.clear();
         for piece in &self.0 {
             match piece {
-                Bound::Literal(text) => out.extend_from_slice(text.as_bytes()),
-                Bound::Columns(columns) => {
+                BoundIdPiece::Literal(text) => out.extend_from_slice(text.as_bytes()),
+                BoundIdPiece::Columns(columns) => {
                     let mut columns = columns.iter();
                     if !columns.any(|column| column.push_as_said(row, out)) {
                         out.clear();

@@ -20,7 +20,7 @@ use id::{BoundId, IdForm};
 pub(super) use plain::PlainColumn;
 
 use super::number::push_text;
-use super::order::{Order, RowKey};
+use super::order::{RowKey, StreamOrder};
 use super::subject::{BoundSubject, SubjectForm};
 use mpsync_core::dataset::{ColumnSource, Dataset, EPOCH_COLUMN, SEQ_COLUMN};
 use mpsync_core::error::{Context as _, Error, Result};
@@ -32,7 +32,7 @@ const COLLECTED_COLUMN: &str = "collected_at";
 #[derive(Debug, Clone)]
 pub struct WireForm {
     dataset: String,
-    order: Order,
+    order: StreamOrder,
     time_column: String,
     /// The column that says when `JetStream` stored the message.
     stored_column: Option<String>,
@@ -57,7 +57,7 @@ impl WireForm {
     /// The form of a dataset's messages, which come in this order; `subject` is a template of their subjects, see [`super`].
     ///
     /// A schema error where the subject has a part that no column tells.
-    pub fn new(dataset: &Dataset, subject: Option<&str>, order: Order) -> Result<Self> {
+    pub fn new(dataset: &Dataset, subject: Option<&str>, order: StreamOrder) -> Result<Self> {
         let subject = SubjectForm::new(dataset, subject)?;
         let mut head = b"{".to_vec();
         if dataset.ignored_fields.iter().any(|f| f == "data_type")
@@ -122,15 +122,15 @@ impl WireForm {
     /// The columns that tell when a message arrived, where that matters: the collector's time and the time of storage.
     pub(super) fn arrival_columns(&self) -> impl Iterator<Item = &str> {
         let (collected, stored) = match self.order {
-            Order::Event => (None, None),
-            Order::Arrival => (Some(COLLECTED_COLUMN), self.stored_column.as_deref()),
-            Order::Position => (None, self.stored_column.as_deref()),
+            StreamOrder::Event => (None, None),
+            StreamOrder::Arrival => (Some(COLLECTED_COLUMN), self.stored_column.as_deref()),
+            StreamOrder::Position => (None, self.stored_column.as_deref()),
         };
         collected.into_iter().chain(stored)
     }
 
     /// By what the rows are put in order.
-    pub(super) fn order(&self) -> Order {
+    pub(super) fn order(&self) -> StreamOrder {
         self.order
     }
 
@@ -144,7 +144,7 @@ impl WireForm {
     /// A schema error for a type that no message can carry, and for a batch without time or position.
     pub fn bind(&self, batch: &RecordBatch) -> Result<BoundBatch> {
         self.bind_columns(batch)
-            .doing(|| format!("fitting rows of dataset {} to messages", self.dataset))
+            .context(|| format!("fitting rows of dataset {} to messages", self.dataset))
     }
 
     fn bind_columns(&self, batch: &RecordBatch) -> Result<BoundBatch> {
@@ -165,7 +165,7 @@ impl WireForm {
             if let Some(array) = batch.column_by_name(&field.column) {
                 fields.push((
                     at,
-                    Column::new(array).doing(|| format!("column {}", field.column))?,
+                    Column::new(array).context(|| format!("column {}", field.column))?,
                 ));
             }
         }
@@ -200,7 +200,7 @@ fn key(name: &str) -> Vec<u8> {
 /// A batch whose rows can be written as messages, in any order.
 #[derive(Debug)]
 pub struct BoundBatch {
-    order: Order,
+    order: StreamOrder,
     times: Times,
     /// When it arrived: the first of these that says it.
     arrivals: Vec<Times>,
@@ -233,9 +233,9 @@ impl BoundBatch {
     pub fn key(&self, row: usize) -> RowKey {
         RowKey {
             rank: match self.order {
-                Order::Event => self.times.nanos(row),
-                Order::Arrival => self.clock(row),
-                Order::Position => 0,
+                StreamOrder::Event => self.times.nanos(row),
+                StreamOrder::Arrival => self.clock(row),
+                StreamOrder::Position => 0,
             },
             epoch: self.epochs.value(row),
             seq: self.seqs.value(row),

@@ -9,7 +9,7 @@ use arrow::array::{
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Fields};
 
-use super::{Order, WireForm};
+use super::{StreamOrder, WireForm};
 use mpsync_core::dataset::builtin;
 
 fn form(dataset: &str, subject: Option<&str>) -> WireForm {
@@ -17,7 +17,7 @@ fn form(dataset: &str, subject: Option<&str>) -> WireForm {
         .iter()
         .find(|d| d.name.as_str() == dataset)
         .unwrap();
-    WireForm::new(dataset, subject, Order::Event).unwrap()
+    WireForm::new(dataset, subject, StreamOrder::Event).unwrap()
 }
 
 fn decimals(values: Vec<Option<i128>>) -> ArrayRef {

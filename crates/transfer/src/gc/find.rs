@@ -10,7 +10,7 @@ use object_store::path::Path;
 use serde::Deserialize;
 
 use super::journal::superseded;
-use super::plan::{Item, Kind, Plan, Target};
+use super::plan::{Removal, SweepItem, SweepKind, SweepPlan};
 use crate::TransferContext;
 use crate::journal::Journal;
 use crate::requests::Wish;
@@ -28,7 +28,7 @@ use mpsync_core::error::Result;
 const FEW_ENTRIES: usize = 8;
 
 /// What is as old as `age` by the clock of `now`.
-pub(super) struct Search<'a> {
+pub(super) struct LeftoverSearch<'a> {
     pub(super) context: &'a TransferContext,
     pub(super) now: SystemTime,
     pub(super) age: Duration,
@@ -42,56 +42,56 @@ struct Aged {
     now: u64,
 }
 
-impl Search<'_> {
+impl LeftoverSearch<'_> {
     fn archive(&self) -> &Archive {
         &self.context.archive
     }
 
     /// Looks everywhere; what cannot be looked at is in the plan, and stops nothing else.
-    pub(super) async fn run(&self) -> Plan {
-        let mut plan = Plan::default();
+    pub(super) async fn run(&self) -> SweepPlan {
+        let mut plan = SweepPlan::default();
         for dataset in &self.context.datasets {
             let name = &dataset.name;
             let found = self.leftovers(name, &mut plan).await;
-            note(&mut plan, found, || format!("the files of {name}"));
+            record_failure(&mut plan, found, || format!("the files of {name}"));
             let found = self.quarantined(name, &mut plan).await;
-            note(&mut plan, found, || format!("the quarantine of {name}"));
+            record_failure(&mut plan, found, || format!("the quarantine of {name}"));
             let found = self.numbered(name, &mut plan).await;
-            note(&mut plan, found, || format!("the journal of {name}"));
+            record_failure(&mut plan, found, || format!("the journal of {name}"));
             for tier in [&self.context.hot, &self.context.cold] {
                 let found = self.tables(dataset, tier, &mut plan).await;
-                note(&mut plan, found, || {
+                record_failure(&mut plan, found, || {
                     format!("{}'s tables of {name}", tier.role())
                 });
             }
         }
         let found = self.temporaries(&mut plan).await;
-        note(&mut plan, found, || "temporary files".to_owned());
+        record_failure(&mut plan, found, || "temporary files".to_owned());
         let found = self.requests(&mut plan).await;
-        note(&mut plan, found, || "requests".to_owned());
+        record_failure(&mut plan, found, || "requests".to_owned());
         plan
     }
 
-    async fn leftovers(&self, dataset: &DatasetName, plan: &mut Plan) -> Result<()> {
+    async fn leftovers(&self, dataset: &DatasetName, plan: &mut SweepPlan) -> Result<()> {
         let old = self.archive().old_leftovers(dataset, self.now, self.age);
         for leftover in old.await? {
             let kind = if leftover.superseded {
-                Kind::Superseded
+                SweepKind::Superseded
             } else {
-                Kind::Orphan
+                SweepKind::Orphan
             };
             let (window, size) = (leftover.generation.window, leftover.file.size);
             let name = leftover.file.location.to_string();
             let age = self.age_of(&leftover.file);
-            let target = Target::Leftover(Box::new(leftover));
-            let item = Item::new(kind, name, age, target).of_bytes(size);
+            let target = Removal::Leftover(Box::new(leftover));
+            let item = SweepItem::new(kind, name, age, target).of_bytes(size);
             plan.own(dataset, window, item);
         }
         Ok(())
     }
 
     /// Chunks in quarantine whose window has left the archive; the others are people's to look at and to delete.
-    async fn quarantined(&self, dataset: &DatasetName, plan: &mut Plan) -> Result<()> {
+    async fn quarantined(&self, dataset: &DatasetName, plan: &mut SweepPlan) -> Result<()> {
         let root = quarantine_root().join(dataset.as_str());
         let old = self
             .archive()
@@ -106,7 +106,7 @@ impl Search<'_> {
             let window = object.location.parts().nth(depth);
             let window = window.and_then(|part| parse_internal_window(part.as_ref()));
             if window.is_some_and(|window| !held.contains(&window)) {
-                plan.free.push(self.object(Kind::Quarantined, &object));
+                plan.free.push(self.object(SweepKind::Quarantined, &object));
             }
         }
         Ok(())
@@ -119,11 +119,11 @@ impl Search<'_> {
     }
 
     /// Leases below the highest, and entries of journals that later ones have superseded.
-    async fn numbered(&self, dataset: &DatasetName, plan: &mut Plan) -> Result<()> {
+    async fn numbered(&self, dataset: &DatasetName, plan: &mut SweepPlan) -> Result<()> {
         let leases = self.windows(leases_root().join(dataset.as_str())).await?;
         for (window, numbers) in leases {
             let highest = numbers.keys().next_back().copied();
-            let old = self.old(numbers, Kind::Lease, |number| Some(number) != highest);
+            let old = self.old(numbers, SweepKind::Lease, |number| Some(number) != highest);
             self.take_quiet(dataset, window, old, plan).await?;
         }
         let journals = self.windows(tasks_root().join(dataset.as_str())).await?;
@@ -134,7 +134,9 @@ impl Search<'_> {
             }
             let journal = Journal::of(self.archive(), dataset, window);
             let gone: BTreeSet<u64> = superseded(&journal.all().await?);
-            let old = self.old(numbers, Kind::JournalEntry, |number| gone.contains(&number));
+            let old = self.old(numbers, SweepKind::JournalEntry, |number| {
+                gone.contains(&number)
+            });
             self.take_quiet(dataset, window, old, plan).await?;
         }
         Ok(())
@@ -148,19 +150,19 @@ impl Search<'_> {
     fn old(
         &self,
         numbers: BTreeMap<u64, ObjectMeta>,
-        kind: Kind,
+        kind: SweepKind,
         wanted: impl Fn(u64) -> bool,
-    ) -> Vec<Item> {
+    ) -> Vec<SweepItem> {
         let old = numbers
             .into_iter()
             .filter(|(number, object)| wanted(*number) && self.is_old(object));
         old.map(|(_, object)| self.object(kind, &object)).collect()
     }
 
-    fn object(&self, kind: Kind, object: &ObjectMeta) -> Item {
-        let target = Target::Object(object.location.clone());
+    fn object(&self, kind: SweepKind, object: &ObjectMeta) -> SweepItem {
+        let target = Removal::Object(object.location.clone());
         let name = object.location.to_string();
-        Item::new(kind, name, self.age_of(object), target).of_bytes(object.size)
+        SweepItem::new(kind, name, self.age_of(object), target).of_bytes(object.size)
     }
 
     /// Takes items of a window that nobody works on now.
@@ -168,16 +170,16 @@ impl Search<'_> {
         &self,
         dataset: &DatasetName,
         window: Window,
-        items: Vec<Item>,
-        plan: &mut Plan,
+        items: Vec<SweepItem>,
+        plan: &mut SweepPlan,
     ) -> Result<()> {
         if items.is_empty() {
             return Ok(());
         }
         let now = Timestamp::try_from(self.now).unwrap_or_else(|_| Timestamp::now());
-        let lease = self.archive().look_at_lease(dataset, window, now).await?;
+        let lease = self.archive().view_lease(dataset, window, now).await?;
         match lease.filter(|lease| lease.liveness == Liveness::Beating) {
-            Some(lease) => plan.keep(
+            Some(lease) => plan.record_kept(
                 format!("{dataset} {window}"),
                 format!("{} is working on it", lease.holder),
             ),
@@ -204,37 +206,37 @@ impl Search<'_> {
     }
 
     /// Tables beside the dataset's own. One that holds a sealed partition is never swept: a sync finishes it or gives it back.
-    async fn tables(&self, dataset: &Dataset, tier: &Tier, plan: &mut Plan) -> Result<()> {
+    async fn tables(&self, dataset: &Dataset, tier: &Tier, plan: &mut SweepPlan) -> Result<()> {
         let table = &dataset.table;
         let role = tier.role();
         for found in aged_tables(tier, &format!("{table}_")).await? {
             let name = format!("{role}.{}", found.name);
             let age = Duration::from_secs(found.now.saturating_sub(found.made));
             if found.name.starts_with(&format!("{table}_sealed_")) {
-                plan.keep(
+                plan.record_kept(
                     name,
                     "it holds rows of hot: the next sync finishes its cleanup, or gives them back",
                 );
             } else if let Some((window, _)) = parse_name(table, &found.name) {
                 if found.made == 0 {
-                    plan.keep(name, "the server does not know how old it is");
+                    plan.record_kept(name, "the server does not know how old it is");
                     continue;
                 }
                 if age < self.age {
                     continue;
                 }
-                let target = Target::Table(role, found.name);
+                let target = Removal::Table(role, found.name);
                 plan.own(
                     &dataset.name,
                     window,
-                    Item::new(Kind::Table, name, age, target),
+                    SweepItem::new(SweepKind::Table, name, age, target),
                 );
             }
         }
         Ok(())
     }
 
-    async fn temporaries(&self, plan: &mut Plan) -> Result<()> {
+    async fn temporaries(&self, plan: &mut SweepPlan) -> Result<()> {
         let archive = self.archive();
         let root = archive.root().map(std::path::Path::to_path_buf);
         for path in archive.old_temporaries(self.now, self.age).await? {
@@ -245,42 +247,42 @@ impl Search<'_> {
                 .as_deref()
                 .and_then(|root| path.strip_prefix(root).ok());
             let name = within.unwrap_or(&path).display().to_string();
-            let target = Target::Temporary(path.clone());
-            let item = Item::new(Kind::Temporary, name, age.unwrap_or(self.age), target);
+            let target = Removal::Temporary(path.clone());
+            let item = SweepItem::new(SweepKind::Temporary, name, age.unwrap_or(self.age), target);
             plan.of_whoever(item.of_bytes(meta.map_or(0, |meta| meta.len())));
         }
         for upload in archive.old_uploads(self.now, self.age).await? {
             let (name, age) = (upload.path.clone(), upload.age);
-            let target = Target::Upload(upload);
-            plan.of_whoever(Item::new(Kind::Upload, name, age, target));
+            let target = Removal::Upload(upload);
+            plan.of_whoever(SweepItem::new(SweepKind::Upload, name, age, target));
         }
         // What a process left that ended while it found out what the store can do.
         let probes = Path::from(INTERNAL).join("probe");
         for (object, _) in archive.old_objects(&probes, self.now, self.age).await? {
-            plan.of_whoever(self.object(Kind::Temporary, &object));
+            plan.of_whoever(self.object(SweepKind::Temporary, &object));
         }
         Ok(())
     }
 
     /// Requests that cannot be read. Those that can wait for a sync, which removes them when they are done.
-    async fn requests(&self, plan: &mut Plan) -> Result<()> {
+    async fn requests(&self, plan: &mut SweepPlan) -> Result<()> {
         let archive = self.archive();
         let folder = requests_folder();
         for (object, _) in archive.old_objects(&folder, self.now, self.age).await? {
             let content = archive.read(&object.location).await?;
             let readable = content.is_none_or(|c| serde_json::from_slice::<Wish>(&c).is_ok());
             if !readable {
-                plan.free.push(self.object(Kind::Request, &object));
+                plan.free.push(self.object(SweepKind::Request, &object));
             }
         }
         Ok(())
     }
 }
 
-fn note(plan: &mut Plan, found: Result<()>, what: impl Fn() -> String) {
+fn record_failure(plan: &mut SweepPlan, found: Result<()>, what: impl Fn() -> String) {
     if let Err(e) = found {
         plan.failed
-            .push(e.doing(format!("looking at {}", what())).to_string());
+            .push(e.context(format!("looking at {}", what())).to_string());
     }
 }
 
@@ -294,5 +296,5 @@ async fn aged_tables(tier: &Tier, prefix: &str) -> Result<Vec<Aged>> {
     .param("prefix", prefix)
     .fetch_all()
     .await
-    .map_err(|e| tier.error(e).doing(format!("listing tables named {prefix}*")))
+    .map_err(|e| tier.error(e).context(format!("listing tables named {prefix}*")))
 }

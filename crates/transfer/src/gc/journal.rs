@@ -3,13 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::mem::{Discriminant, discriminant};
 
-use crate::task::{Entry, Event};
+use crate::task::{Event, JournalEntry};
 
 /// The numbers of the entries that later ones have superseded, from all entries that can be read, in order.
 ///
 /// What stays says all that is ever asked: how the window stands, what was last proven, which attempts may be asleep; the whole
 /// story of the newest attempt, for people; and the highest number, since numbers must not come twice.
-pub(super) fn superseded(entries: &[(u64, Entry)]) -> BTreeSet<u64> {
+pub(super) fn superseded(entries: &[(u64, JournalEntry)]) -> BTreeSet<u64> {
     // The newest of each kind: whatever is asked of a journal is asked of those.
     let mut kept: HashMap<Discriminant<Event>, u64> = HashMap::new();
     for (number, entry) in entries {
@@ -21,7 +21,7 @@ pub(super) fn superseded(entries: &[(u64, Entry)]) -> BTreeSet<u64> {
         .filter(|(_, entry)| entry.event == Event::Fenced)
         .max_by_key(|(_, entry)| entry.attempt);
     let fenced = fence.map_or(0, |(_, entry)| entry.attempt);
-    let stays = |number: u64, entry: &Entry| {
+    let stays = |number: u64, entry: &JournalEntry| {
         kept.values().any(|kept| *kept == number)
             || fence.is_some_and(|(fence, _)| *fence == number)
             || Some(entry.attempt) == attempt
@@ -41,7 +41,7 @@ mod tests {
     use rand::SeedableRng as _;
 
     use super::*;
-    use crate::task::{Stage, Standing, Status, may_be_asleep};
+    use crate::task::{JournalVerdict, Stage, Status, may_be_asleep};
 
     fn event(kind: u32) -> Event {
         let ended = |status| Event::Ended {
@@ -67,7 +67,7 @@ mod tests {
         }
     }
 
-    fn said(entries: &[(u64, Entry)]) -> (Option<Event>, Option<Event>, Vec<u64>) {
+    fn conclusions(entries: &[(u64, JournalEntry)]) -> (Option<Event>, Option<Event>, Vec<u64>) {
         let last = |says: fn(&Event) -> bool| {
             let found = entries.iter().rev().find(|(_, e)| says(&e.event));
             found.map(|(_, e)| e.event.clone())
@@ -75,7 +75,7 @@ mod tests {
         let plain: Vec<_> = entries.iter().map(|(_, e)| e.clone()).collect();
         let next = 20;
         (
-            last(|e| Standing::said_by(e).is_some()),
+            last(|e| JournalVerdict::said_by(e).is_some()),
             last(|e| matches!(e, Event::Reached { .. })),
             may_be_asleep(next, &plain),
         )
@@ -87,10 +87,10 @@ mod tests {
         let mut swept = 0;
         for _ in 0..500 {
             let mut attempt = 1;
-            let entries: Vec<(u64, Entry)> = (1..rng.random_range(2..40))
+            let entries: Vec<(u64, JournalEntry)> = (1..rng.random_range(2..40))
                 .map(|number| {
                     attempt += u64::from(rng.random_bool(0.3));
-                    let entry = Entry {
+                    let entry = JournalEntry {
                         attempt: attempt.min(19),
                         at: Timestamp::UNIX_EPOCH,
                         holder: "h".into(),
@@ -103,7 +103,7 @@ mod tests {
             swept += gone.len();
             let mut left = entries.clone();
             left.retain(|(number, _)| !gone.contains(number));
-            assert_eq!(said(&left), said(&entries), "{entries:?}");
+            assert_eq!(conclusions(&left), conclusions(&entries), "{entries:?}");
             assert_eq!(left.last(), entries.last());
             assert_eq!(superseded(&left).len(), 0, "one sweep is enough");
         }

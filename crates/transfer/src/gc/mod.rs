@@ -19,17 +19,17 @@ use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
-pub use plan::{Item, Kept, Kind};
+pub use plan::{KeptItem, SweepItem, SweepKind};
 
 use super::TransferContext;
 use super::deletion::stop_deletions;
 use super::journal::Journal;
-use super::task::{Entry, Event};
-use find::Search;
+use super::task::{Event, JournalEntry};
+use find::LeftoverSearch;
 use mpsync_archive::Lease;
 use mpsync_core::dataset::{DatasetName, TierRole, Window};
 use mpsync_core::error::{Cause, Error, Result};
-use plan::{Plan, Target};
+use plan::{Removal, SweepPlan};
 
 /// What a daemon sweeps by itself is at least so old, and so is what `mpsync gc` sweeps where nothing else is said: longer than
 /// any process may sleep and still wake up.
@@ -43,9 +43,9 @@ pub struct Sweep {
     /// Whether nothing was done.
     pub dry_run: bool,
     /// What was taken away, or would be.
-    pub swept: Vec<Item>,
+    pub swept: Vec<SweepItem>,
     /// What stays though it looks like rubbish, each with the reason.
-    pub kept: Vec<Kept>,
+    pub kept: Vec<KeptItem>,
     /// What could not be looked at or taken away.
     pub failed: Vec<String>,
     /// How long it took.
@@ -56,13 +56,16 @@ impl Sweep {
     /// How many bytes are free again, or would be. A superseded chunk is none of them: it goes to quarantine.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let freed = self.swept.iter().filter(|i| i.kind != Kind::Superseded);
+        let freed = self
+            .swept
+            .iter()
+            .filter(|i| i.kind != SweepKind::Superseded);
         freed.filter_map(|item| item.bytes).sum()
     }
 
     /// How many things of each kind were taken away, or would be.
     #[must_use]
-    pub fn kinds(&self) -> BTreeMap<Kind, u64> {
+    pub fn kinds(&self) -> BTreeMap<SweepKind, u64> {
         let mut kinds = BTreeMap::new();
         for item in &self.swept {
             *kinds.entry(item.kind).or_default() += 1;
@@ -71,12 +74,12 @@ impl Sweep {
     }
 
     /// Adds the doors of replays in a tier, which replays know how to sweep: each with its name and age.
-    pub fn take_doors(&mut self, role: TierRole, doors: Result<Vec<(String, Duration)>>) {
-        match doors {
-            Ok(doors) => {
-                let doors = doors.into_iter();
+    pub fn add_insert_gates(&mut self, role: TierRole, gates: Result<Vec<(String, Duration)>>) {
+        match gates {
+            Ok(gates) => {
+                let gates = gates.into_iter();
                 self.swept
-                    .extend(doors.map(|(name, age)| Item::door(role, &name, age)));
+                    .extend(gates.map(|(name, age)| SweepItem::insert_gate(role, &name, age)));
             }
             Err(e) => self.failed.push(e.to_string()),
         }
@@ -87,7 +90,7 @@ impl Sweep {
     pub fn failure(&self) -> Option<Error> {
         (!self.failed.is_empty()).then(|| {
             let text = format!("{} things could not be swept", self.failed.len());
-            Error::new(Cause::Io(std::io::Error::other(text))).hint(
+            Error::new(Cause::Io(std::io::Error::other(text))).with_hint(
                 "the rest was; what failed is named above, and the same command tries it again",
             )
         })
@@ -106,7 +109,7 @@ pub async fn gc(context: &TransferContext, age: Duration, dry_run: bool) -> Resu
     } else {
         context.archive.now().await?
     };
-    let search = Search { context, now, age };
+    let search = LeftoverSearch { context, now, age };
     let plan = context
         .shutdown
         .run_until_cancelled(search.run())
@@ -128,13 +131,13 @@ pub async fn gc(context: &TransferContext, age: Duration, dry_run: bool) -> Resu
     Ok(sweep)
 }
 
-async fn carry_out(context: &TransferContext, plan: Plan, sweep: &mut Sweep) {
+async fn carry_out(context: &TransferContext, plan: SweepPlan, sweep: &mut Sweep) {
     for item in plan.free {
         if context.shutdown.is_cancelled() {
             return;
         }
         let done = remove(context, &item.target).await;
-        sweep.take(item, done);
+        sweep.record(item, done);
     }
     let windows = plan.owned.into_iter();
     let swept = windows.map(|((dataset, window), items)| async move {
@@ -146,12 +149,12 @@ async fn carry_out(context: &TransferContext, plan: Plan, sweep: &mut Sweep) {
         match done {
             Ok(items) => {
                 for (item, done) in items {
-                    sweep.take(item, done);
+                    sweep.record(item, done);
                 }
             }
-            Err(e) if matches!(e.cause(), Cause::Busy(_)) => sweep.kept.push(Kept {
+            Err(e) if matches!(e.cause(), Cause::Busy(_)) => sweep.kept.push(KeptItem {
                 name: format!("{dataset} {window}"),
-                reason: e.what(),
+                reason: e.message(),
             }),
             Err(e) => sweep.failed.push(e.to_string()),
         }
@@ -159,18 +162,18 @@ async fn carry_out(context: &TransferContext, plan: Plan, sweep: &mut Sweep) {
 }
 
 impl Sweep {
-    fn take(&mut self, item: Item, done: Result<bool>) {
+    fn record(&mut self, item: SweepItem, done: Result<bool>) {
         match done {
             Ok(true) => {
                 tracing::debug!(kind = %item.kind, name = item.name, age_seconds = item.age_seconds, "swept");
                 self.swept.push(item);
             }
-            Ok(false) => self.kept.push(Kept {
+            Ok(false) => self.kept.push(KeptItem {
                 name: item.name,
                 reason: "a manifest names it now".to_owned(),
             }),
             Err(e) => {
-                let e = e.doing(format!("sweeping {}", item.name));
+                let e = e.context(format!("sweeping {}", item.name));
                 self.failed.push(e.to_string());
             }
         }
@@ -182,11 +185,11 @@ async fn under_lease(
     context: &TransferContext,
     dataset: &DatasetName,
     window: Window,
-    items: Vec<Item>,
-) -> Result<Vec<(Item, Result<bool>)>> {
-    let (archive, observer) = (&context.archive, &context.observer);
+    items: Vec<SweepItem>,
+) -> Result<Vec<(SweepItem, Result<bool>)>> {
+    let (archive, watcher) = (&context.archive, &context.watcher);
     let holder = super::holder();
-    let acquired = Lease::acquire_watching(archive, dataset, window, &holder, observer);
+    let acquired = Lease::acquire_watching(archive, dataset, window, &holder, watcher);
     let lease = context
         .shutdown
         .run_until_cancelled(acquired)
@@ -202,7 +205,7 @@ async fn under_lease(
         done.push((item, removed));
     }
     // The next attempt need not shut this one out.
-    let entry = Entry {
+    let entry = JournalEntry {
         attempt: lease.attempt,
         at: Timestamp::now(),
         holder,
@@ -218,17 +221,17 @@ async fn under_lease(
 }
 
 /// Takes one thing away; `false` where it turned out to be in use.
-async fn remove(context: &TransferContext, target: &Target) -> Result<bool> {
+async fn remove(context: &TransferContext, target: &Removal) -> Result<bool> {
     let archive = &context.archive;
     match target {
-        Target::Leftover(leftover) => archive.remove_leftover(leftover).await,
-        Target::Object(path) => archive.remove(path).await.map(|()| true),
-        Target::Temporary(path) => archive
+        Removal::Leftover(leftover) => archive.remove_leftover(leftover).await,
+        Removal::Object(path) => archive.remove(path).await.map(|()| true),
+        Removal::Temporary(path) => archive
             .remove_temporaries(vec![path.clone()])
             .await
             .map(|()| true),
-        Target::Upload(upload) => archive.abort_upload(upload).await.map(|()| true),
-        Target::Table(role, name) => {
+        Removal::Upload(upload) => archive.abort_upload(upload).await.map(|()| true),
+        Removal::Table(role, name) => {
             let tier = match role {
                 TierRole::Hot => &context.hot,
                 TierRole::Cold => &context.cold,

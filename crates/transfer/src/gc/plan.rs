@@ -17,7 +17,7 @@ const UNOWNED_AGE: Duration = Duration::from_hours(1);
 /// What kind of thing is swept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum SweepKind {
     /// A file that no manifest names: a chunk of an attempt that did not come to its end.
     Orphan,
     /// A chunk in whose place a repair has put another: it goes to quarantine.
@@ -31,7 +31,8 @@ pub enum Kind {
     /// A staging table, a comparison table, or a table that keeps an earlier attempt out.
     Table,
     /// A door through which a replay inserted.
-    Door,
+    #[serde(rename = "door")]
+    InsertGate,
     /// An entry of a journal that later ones have superseded.
     JournalEntry,
     /// A lease below a window's highest.
@@ -40,7 +41,7 @@ pub enum Kind {
     Request,
 }
 
-impl std::fmt::Display for Kind {
+impl std::fmt::Display for SweepKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Orphan => "orphan",
@@ -49,7 +50,7 @@ impl std::fmt::Display for Kind {
             Self::Temporary => "temporary",
             Self::Upload => "unfinished upload",
             Self::Table => "table",
-            Self::Door => "door",
+            Self::InsertGate => "door",
             Self::JournalEntry => "journal entry",
             Self::Lease => "lease",
             Self::Request => "request",
@@ -59,9 +60,9 @@ impl std::fmt::Display for Kind {
 
 /// One thing that is swept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Item {
+pub struct SweepItem {
     /// What kind of thing it is.
-    pub kind: Kind,
+    pub kind: SweepKind,
     /// Where it is: a path in the archive, or `hot.trades_stage_…`.
     pub name: String,
     /// How old it is.
@@ -71,12 +72,12 @@ pub struct Item {
     pub bytes: Option<u64>,
     /// The thing itself.
     #[serde(skip)]
-    pub(super) target: Target,
+    pub(super) target: Removal,
 }
 
 /// How an item is taken away.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum Removal {
     Leftover(Box<Leftover>),
     Object(Path),
     Temporary(PathBuf),
@@ -84,8 +85,8 @@ pub(super) enum Target {
     Table(TierRole, String),
 }
 
-impl Item {
-    pub(super) fn new(kind: Kind, name: String, age: Duration, target: Target) -> Self {
+impl SweepItem {
+    pub(super) fn new(kind: SweepKind, name: String, age: Duration, target: Removal) -> Self {
         Self {
             kind,
             name,
@@ -96,9 +97,9 @@ impl Item {
     }
 
     /// The door of a replay, which replays sweep themselves.
-    pub(super) fn door(role: TierRole, name: &str, age: Duration) -> Self {
-        let target = Target::Table(role, name.to_owned());
-        Self::new(Kind::Door, format!("{role}.{name}"), age, target)
+    pub(super) fn insert_gate(role: TierRole, name: &str, age: Duration) -> Self {
+        let target = Removal::Table(role, name.to_owned());
+        Self::new(SweepKind::InsertGate, format!("{role}.{name}"), age, target)
     }
 
     pub(super) fn of_bytes(self, bytes: u64) -> Self {
@@ -111,7 +112,7 @@ impl Item {
 
 /// Something that stays though it looks like rubbish.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Kept {
+pub struct KeptItem {
     /// What.
     pub name: String,
     /// Why.
@@ -120,27 +121,27 @@ pub struct Kept {
 
 /// What a sweep takes away.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
+pub(super) struct SweepPlan {
     /// What an attempt at a window may own: taken away under the window's lease.
-    pub(super) owned: BTreeMap<(DatasetName, Window), Vec<Item>>,
+    pub(super) owned: BTreeMap<(DatasetName, Window), Vec<SweepItem>>,
     /// What is superseded by what is there, or nobody's.
-    pub(super) free: Vec<Item>,
+    pub(super) free: Vec<SweepItem>,
     /// What stays.
-    pub(super) kept: Vec<Kept>,
+    pub(super) kept: Vec<KeptItem>,
     /// What could not be looked at.
     pub(super) failed: Vec<String>,
 }
 
-impl Plan {
-    pub(super) fn keep(&mut self, name: impl Into<String>, reason: impl Into<String>) {
-        self.kept.push(Kept {
+impl SweepPlan {
+    pub(super) fn record_kept(&mut self, name: impl Into<String>, reason: impl Into<String>) {
+        self.kept.push(KeptItem {
             name: name.into(),
             reason: reason.into(),
         });
     }
 
     /// What lies in a generation's folder is owned by attempts at its window; what is elsewhere, only its age can tell.
-    pub(super) fn of_whoever(&mut self, item: Item) {
+    pub(super) fn of_whoever(&mut self, item: SweepItem) {
         match generation_of(&Path::from(item.name.as_str())) {
             Some(id) => self.own(&id.dataset, id.window, item),
             None if item.age_seconds >= UNOWNED_AGE.as_secs() => self.free.push(item),
@@ -148,7 +149,7 @@ impl Plan {
         }
     }
 
-    pub(super) fn own(&mut self, dataset: &DatasetName, window: Window, item: Item) {
+    pub(super) fn own(&mut self, dataset: &DatasetName, window: Window, item: SweepItem) {
         let key = (dataset.clone(), window);
         self.owned.entry(key).or_default().push(item);
     }

@@ -2,22 +2,22 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::Range;
-use super::super::road::{Road, total};
-use super::super::seal::{Aside, set_aside};
+use super::super::TimeRange;
+use super::super::dataset_run::{DatasetRun, total};
+use super::super::seal::{SetAsideReason, set_aside};
 use super::super::task::Event;
-use super::super::turn::Turn;
+use super::super::window_attempt::WindowAttempt;
 use super::is_due;
-use super::plan::Left;
-use mpsync_archive::{Manifest, Observer};
+use super::plan::Expiry;
+use mpsync_archive::{LeaseWatcher, Manifest};
 use mpsync_core::dataset::Window;
 use mpsync_core::error::Result;
 use mpsync_core::progress::Work;
 
 /// The windows that are past their retention, oldest first.
 pub(super) async fn due(
-    road: &Road,
-    range: Range,
+    run: &DatasetRun,
+    range: TimeRange,
     stays: SignedDuration,
     now: Timestamp,
 ) -> Result<Vec<Window>> {
@@ -29,49 +29,55 @@ pub(super) async fn due(
         return Ok(Vec::new());
     };
     // Those too of which an interrupted removal left only files that no manifest names.
-    let name = &road.dataset.name;
-    let mut windows = road.archive.touched_windows(name, Some(before)).await?;
+    let name = &run.dataset.name;
+    let mut windows = run.archive.touched_windows(name, Some(before)).await?;
     windows.retain(|window| is_due(*window, range, stays, now));
     Ok(windows)
 }
 
 /// Removes a window, unless rows of it are still elsewhere: what is in hot would be archived anew, and cold could never be proven
 /// again.
-pub(super) async fn leave(
-    road: &Road,
-    observer: &Observer,
+pub(super) async fn expire(
+    run: &DatasetRun,
+    watcher: &LeaseWatcher,
     window: Window,
-    cold_leaves: bool,
+    cold_expires: bool,
     work: &Work,
-) -> Result<Left> {
+) -> Result<Expiry> {
     work.step("asking hot and cold", 0);
     // Before any lease: what stays may stay for months.
-    if let Some(why) = still_held(road, window, cold_leaves).await? {
-        return Ok(Left::Kept(why));
+    if let Some(why) = still_held(run, window, cold_expires).await? {
+        return Ok(Expiry::Kept(why));
     }
-    let mut turn = Turn::new(road, window, observer);
-    let removed = remove(road, window, cold_leaves, &mut turn, work).await;
-    turn.end(removed).await
+    let mut window_attempt = WindowAttempt::new(run, window, watcher);
+    let removed = remove(run, window, cold_expires, &mut window_attempt, work).await;
+    window_attempt.end(removed).await
 }
 
 /// Where rows of a window still are: in a tier that is cleaned by itself, or set aside from one. Those come back where whoever set
 /// them aside was broken off.
-async fn still_held(road: &Road, window: Window, cold_leaves: bool) -> Result<Option<String>> {
-    let sides = [
-        (road.hot()?, Aside::Sealed, true),
-        (road.cold()?, Aside::Retired, cold_leaves),
+async fn still_held(
+    run: &DatasetRun,
+    window: Window,
+    cold_expires: bool,
+) -> Result<Option<String>> {
+    let tier_tables = [
+        (run.hot()?, SetAsideReason::Cleanup, true),
+        (run.cold()?, SetAsideReason::Expiry, cold_expires),
     ];
-    for (side, why, is_asked) in sides {
-        let role = side.tier.role();
+    for (tier_table, why, is_asked) in tier_tables {
+        let role = tier_table.tier.role();
         if is_asked {
-            let rows = road.window_rows(side, window).count().await?;
+            let rows = run.window_rows(tier_table, window).count().await?;
             if rows > 0 {
                 return Ok(Some(format!("{role} still holds {rows} rows of it")));
             }
         }
-        let mut aside = set_aside(side, why).await?.into_iter();
-        if let Some(aside) = aside.find(|aside| aside.span.intersection(&window).is_some()) {
-            let table = aside.table;
+        let mut aside_table = set_aside(tier_table, why).await?.into_iter();
+        if let Some(aside_table) =
+            aside_table.find(|aside_table| aside_table.span.intersection(&window).is_some())
+        {
+            let table = aside_table.table;
             return Ok(Some(format!(
                 "rows of it may be in {table}, set aside from {role}"
             )));
@@ -81,25 +87,23 @@ async fn still_held(road: &Road, window: Window, cold_leaves: bool) -> Result<Op
 }
 
 async fn remove(
-    road: &Road,
+    run: &DatasetRun,
     window: Window,
-    cold_leaves: bool,
-    turn: &mut Turn<'_>,
+    cold_expires: bool,
+    window_attempt: &mut WindowAttempt<'_>,
     work: &Work,
-) -> Result<Left> {
+) -> Result<Expiry> {
     // From here on nobody else adds to it, or sets rows of it aside.
-    turn.attempt().await?;
-    if let Some(why) = still_held(road, window, cold_leaves).await? {
-        return Ok(Left::Kept(why));
+    window_attempt.attempt().await?;
+    if let Some(why) = still_held(run, window, cold_expires).await? {
+        return Ok(Expiry::Kept(why));
     }
-    let generations = road.archive.generations(&road.dataset.name, window).await?;
+    let generations = run.archive.generations(&run.dataset.name, window).await?;
     let rows = total(&generations).rows;
     let bytes = generations.iter().map(Manifest::bytes).sum();
-    turn.note(Event::Expired).await?;
+    window_attempt.record(Event::Expired).await?;
     work.step("removing", rows);
-    road.archive
-        .remove_window(&road.dataset.name, window)
-        .await?;
+    run.archive.remove_window(&run.dataset.name, window).await?;
     work.moved(rows, bytes);
-    Ok(Left::Gone { rows, bytes })
+    Ok(Expiry::Removed { rows, bytes })
 }

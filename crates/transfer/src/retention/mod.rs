@@ -12,36 +12,39 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tracing::Instrument as _;
 
-pub use plan::{LeavingReport, Place, PlannedLeaving, Retention};
+pub use plan::{ExpiryReport, ExpiryTier, PlannedExpiry, Retention};
 
-use super::road::Road;
-use super::{Goal, Range, Request};
-use mpsync_archive::{Manifest, Observer};
+use super::dataset_run::DatasetRun;
+use super::{Goal, TimeRange, TransferRequest};
+use mpsync_archive::{LeaseWatcher, Manifest};
 use mpsync_core::dataset::Window;
 use mpsync_core::error::{Cause, Error, Result};
 use mpsync_core::progress::Work;
-use plan::Left;
+use plan::Expiry;
 
 /// What is past its retention, oldest first: what leaves if nothing speaks against it.
-pub(super) async fn plan(road: &Road, request: &Request) -> Result<Vec<PlannedLeaving>> {
+pub(super) async fn plan(
+    run: &DatasetRun,
+    request: &TransferRequest,
+) -> Result<Vec<PlannedExpiry>> {
     let retention = request.retention();
     let mut planned = Vec::new();
     if let Some(days) = retention.cold {
-        let partitions = cold::due(road, request.range, days, request.now).await?;
-        planned.extend(partitions.iter().map(|(partition, span)| PlannedLeaving {
-            place: Place::InCold,
+        let partitions = cold::due(run, request.range, days, request.now).await?;
+        planned.extend(partitions.iter().map(|(partition, span)| PlannedExpiry {
+            place: ExpiryTier::InCold,
             span: *span,
             rows: partition.rows,
             bytes: partition.bytes,
         }));
     }
     if let Some(days) = retention.archive {
-        for window in archive::due(road, request.range, days, request.now).await? {
-            let generations = road.archive.generations(&road.dataset.name, window).await?;
-            planned.push(PlannedLeaving {
-                place: Place::InArchive,
+        for window in archive::due(run, request.range, days, request.now).await? {
+            let generations = run.archive.generations(&run.dataset.name, window).await?;
+            planned.push(PlannedExpiry {
+                place: ExpiryTier::InArchive,
                 span: window,
-                rows: super::road::total(&generations).rows,
+                rows: super::dataset_run::total(&generations).rows,
                 bytes: generations.iter().map(Manifest::bytes).sum(),
             });
         }
@@ -53,47 +56,47 @@ pub(super) async fn plan(road: &Road, request: &Request) -> Result<Vec<PlannedLe
 ///
 /// Can be cut off anywhere: the next run finds what was left half done.
 pub(super) async fn run(
-    road: &Arc<Road>,
-    observer: &Observer,
-    request: &Request,
-    reports: &mut Vec<LeavingReport>,
+    run: &Arc<DatasetRun>,
+    watcher: &LeaseWatcher,
+    request: &TransferRequest,
+    reports: &mut Vec<ExpiryReport>,
 ) -> Result<()> {
     if request.goal != Goal::Sync || request.filter.is_some() {
         return Ok(());
     }
     let retention = request.retention;
     // Whatever is configured now, what is aside belongs somewhere.
-    cold::recover(road, observer).await?;
+    cold::recover(run, watcher).await?;
     if let Some(days) = retention.cold {
-        for (partition, span) in cold::due(road, request.range, days, request.now).await? {
-            let work = begin(road, Place::InCold, span);
-            let leaving = cold::leave(road, observer, &partition, span, &work);
-            let done = leaving.instrument(road.task(span)).await;
-            take(reports, Place::InCold, span, done);
+        for (partition, span) in cold::due(run, request.range, days, request.now).await? {
+            let work = begin(run, ExpiryTier::InCold, span);
+            let expiry = cold::expire(run, watcher, &partition, span, &work);
+            let done = expiry.instrument(run.task(span)).await;
+            record(reports, ExpiryTier::InCold, span, done);
         }
     }
     if let Some(days) = retention.archive {
-        for window in archive::due(road, request.range, days, request.now).await? {
-            let work = begin(road, Place::InArchive, window);
-            let leaving = archive::leave(road, observer, window, retention.cold.is_some(), &work);
-            let done = leaving.instrument(road.task(window)).await;
-            take(reports, Place::InArchive, window, done);
+        for window in archive::due(run, request.range, days, request.now).await? {
+            let work = begin(run, ExpiryTier::InArchive, window);
+            let expiry = archive::expire(run, watcher, window, retention.cold.is_some(), &work);
+            let done = expiry.instrument(run.task(window)).await;
+            record(reports, ExpiryTier::InArchive, window, done);
         }
     }
     Ok(())
 }
 
-fn begin(road: &Road, place: Place, span: Window) -> Work {
-    let what = format!("{} leaving {place} {span}", road.dataset.name);
-    road.progress.expect(1);
-    road.progress.begin_task(what, road.task(span))
+fn begin(run: &DatasetRun, place: ExpiryTier, span: Window) -> Work {
+    let what = format!("{} leaving {place} {span}", run.dataset.name);
+    run.progress.expect(1);
+    run.progress.begin_task(what, run.task(span))
 }
 
-fn take(reports: &mut Vec<LeavingReport>, place: Place, span: Window, done: Result<Left>) {
-    let mut report = LeavingReport::new(place, span);
+fn record(reports: &mut Vec<ExpiryReport>, place: ExpiryTier, span: Window, done: Result<Expiry>) {
+    let mut report = ExpiryReport::new(place, span);
     match done {
-        Ok(Left::Gone { rows, bytes }) => (report.rows, report.bytes) = (rows, bytes),
-        Ok(Left::Kept(why)) => report.kept = Some(why),
+        Ok(Expiry::Removed { rows, bytes }) => (report.rows, report.bytes) = (rows, bytes),
+        Ok(Expiry::Kept(why)) => report.kept = Some(why),
         Err(e) if matches!(e.cause(), Cause::Busy(_)) => {
             report.kept = Some(format!("another worker has it: {e}"));
         }
@@ -111,12 +114,12 @@ fn take(reports: &mut Vec<LeavingReport>, place: Place, span: Window, done: Resu
 }
 
 /// Whether a span ended long enough ago, in a range that a person may have named.
-fn is_due(span: Window, range: Range, stays: jiff::SignedDuration, now: Timestamp) -> bool {
+fn is_due(span: Window, range: TimeRange, stays: jiff::SignedDuration, now: Timestamp) -> bool {
     range.touches(span) && plan::is_past(span.end(), stays, now)
 }
 
 /// An error for a table that this run has set aside and cannot settle.
 fn stuck(table: &str, why: &str) -> Error {
     Error::integrity(format!("{table} holds rows of cold that were set aside, and {why}"))
-        .hint("nothing of it was deleted; compare it with cold and the archive, and move its rows back or drop it by hand")
+        .with_hint("nothing of it was deleted; compare it with cold and the archive, and move its rows back or drop it by hand")
 }

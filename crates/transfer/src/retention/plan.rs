@@ -33,7 +33,7 @@ impl Retention {
 
 /// Where something leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum Place {
+pub enum ExpiryTier {
     /// Cold: a partition.
     #[serde(rename = "cold")]
     InCold,
@@ -42,7 +42,7 @@ pub enum Place {
     InArchive,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ExpiryTier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::InCold => "cold",
@@ -53,9 +53,9 @@ impl fmt::Display for Place {
 
 /// What is past its retention.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PlannedLeaving {
+pub struct PlannedExpiry {
     /// Where it is.
-    pub place: Place,
+    pub place: ExpiryTier,
     /// A partition of cold, or a window of the archive.
     pub span: Window,
     /// Its rows.
@@ -64,12 +64,12 @@ pub struct PlannedLeaving {
     pub bytes: u64,
 }
 
-impl fmt::Display for PlannedLeaving {
+impl fmt::Display for PlannedExpiry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (place, span, rows) = (self.place, self.span, self.rows);
         let provided = match place {
-            Place::InCold => "if the archive proves to hold every row of it",
-            Place::InArchive => {
+            ExpiryTier::InCold => "if the archive proves to hold every row of it",
+            ExpiryTier::InArchive => {
                 "once hot holds none of it, and cold neither where cold has a retention"
             }
         };
@@ -79,9 +79,9 @@ impl fmt::Display for PlannedLeaving {
 
 /// What became of something past its retention.
 #[derive(Debug, Serialize)]
-pub struct LeavingReport {
+pub struct ExpiryReport {
     /// Where it was.
-    pub place: Place,
+    pub place: ExpiryTier,
     /// A partition of cold, or a window of the archive.
     pub span: Window,
     /// Rows that left.
@@ -96,8 +96,8 @@ pub struct LeavingReport {
     pub error: Option<Error>,
 }
 
-impl LeavingReport {
-    pub(super) fn new(place: Place, span: Window) -> Self {
+impl ExpiryReport {
+    pub(super) fn new(place: ExpiryTier, span: Window) -> Self {
         Self {
             place,
             span,
@@ -116,9 +116,9 @@ fn text<S: Serializer>(error: &Option<Error>, serializer: S) -> Result<S::Ok, S:
 
 /// How it ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Left {
+pub(super) enum Expiry {
     /// It is gone.
-    Gone { rows: u64, bytes: u64 },
+    Removed { rows: u64, bytes: u64 },
     /// It stays, for this reason.
     Kept(String),
 }

@@ -47,7 +47,7 @@ impl FromStr for TaskId {
     fn from_str(text: &str) -> Result<Self> {
         let bad = || {
             Error::usage(format!("`{}` is no task", text.escape_debug()))
-                .hint("tasks are called as `mpsync tasks list` shows them: trades@20260101T000000Z-20260101T010000Z")
+                .with_hint("tasks are called as `mpsync tasks list` shows them: trades@20260101T000000Z-20260101T010000Z")
         };
         let moment = |plain: &str| -> Option<Timestamp> {
             let (day, time) = plain.split_once('T')?;

@@ -22,9 +22,9 @@ pub(super) use state::Enough;
 pub use state::{HistoryEntry, Task};
 
 use super::journal::Journal;
-use super::moment::Range;
 use super::requests::{Wish, submit};
-use super::task::{Entry, Event, Stage, Status};
+use super::task::{Event, JournalEntry, Stage, Status};
+use super::time_range::TimeRange;
 use mpsync_archive::Archive;
 use mpsync_archive::layout::{leases_root, parse_internal_window, tasks_root};
 use mpsync_core::dataset::DatasetName;
@@ -37,11 +37,11 @@ const READ_AT_MOST: usize = 2_000;
 
 /// Which tasks are wanted.
 #[derive(Debug, Clone, Default)]
-pub struct Query {
+pub struct TaskFilter {
     /// Of these datasets; of all where empty.
     pub datasets: Vec<DatasetName>,
     /// Whose windows have any moment of it.
-    pub range: Range,
+    pub range: TimeRange,
     /// Only at this stage.
     pub stage: Option<Stage>,
     /// Only in these states; in all where empty.
@@ -73,7 +73,7 @@ pub struct TaskHistory {
 
 /// A page of tasks. The names of all are listed; of the journals only the newest entries of those that are looked at are
 /// read.
-pub async fn list(archive: &Archive, now: Timestamp, query: &Query) -> Result<Page> {
+pub async fn list(archive: &Archive, now: Timestamp, query: &TaskFilter) -> Result<Page> {
     let mut ids = ids(archive, &query.datasets).await?;
     ids.retain(|id| query.range.touches(id.window));
     ids.sort_by(|a, b| a.rank().cmp(&b.rank()));
@@ -86,7 +86,7 @@ pub async fn list(archive: &Archive, now: Timestamp, query: &Query) -> Result<Pa
     let looks = ids
         .into_iter()
         .take(reads)
-        .map(|id| async move { look(archive, &id, now).await });
+        .map(|id| async move { read_task(archive, &id, now).await });
     let mut looks = futures_util::stream::iter(looks).buffered(AT_A_TIME);
     let (mut page, mut looked) = (Vec::new(), 0);
     let mut last = None;
@@ -110,7 +110,7 @@ pub async fn list(archive: &Archive, now: Timestamp, query: &Query) -> Result<Pa
 /// One task with its history; `None` where there is none of that name.
 pub async fn show(archive: &Archive, now: Timestamp, id: &TaskId) -> Result<Option<TaskHistory>> {
     let all = Journal::of(archive, &id.dataset, id.window).all().await?;
-    let lease = archive.look_at_lease(&id.dataset, id.window, now).await?;
+    let lease = archive.view_lease(&id.dataset, id.window, now).await?;
     if all.is_empty() && lease.is_none() {
         return Ok(None);
     }
@@ -140,9 +140,9 @@ pub async fn retry(
     };
     if task.status == Status::Running {
         return Err(Error::busy(format!("{id} is being worked on"))
-            .hint("`mpsync tasks cancel` ends it at its next step"));
+            .with_hint("`mpsync tasks cancel` ends it at its next step"));
     }
-    note(archive, now, by, &task, Event::Retried).await?;
+    record(archive, now, by, &task, Event::Retried).await?;
     let wish = Wish {
         dataset: id.dataset.clone(),
         window: id.window,
@@ -171,21 +171,21 @@ pub async fn cancel(
     if task.status == Status::Cancelled {
         return Ok(Some(Status::Cancelled));
     }
-    note(archive, now, by, &task, Event::Cancelled).await?;
+    record(archive, now, by, &task, Event::Cancelled).await?;
     Ok(Some(match task.status {
         Status::Running => Status::Running,
         _ => Status::Cancelled,
     }))
 }
 
-async fn note(
+async fn record(
     archive: &Archive,
     now: Timestamp,
     by: &str,
     task: &Task,
     event: Event,
 ) -> Result<()> {
-    let entry = Entry {
+    let entry = JournalEntry {
         attempt: task.attempt,
         at: now,
         holder: by.to_owned(),
@@ -205,18 +205,18 @@ async fn undone(
     match show(archive, now, id).await?.map(|found| found.task) {
         Some(task) if task.status == Status::Done => {
             let done = format!("{id} is done, as far as {}", task.stage);
-            Err(Error::busy(done).hint(nothing))
+            Err(Error::busy(done).with_hint(nothing))
         }
         other => Ok(other),
     }
 }
 
 /// How a task stands, from the newest entries of its journal alone.
-async fn look(archive: &Archive, id: &TaskId, now: Timestamp) -> Result<Task> {
+async fn read_task(archive: &Archive, id: &TaskId, now: Timestamp) -> Result<Task> {
     let mut enough = state::Enough::default();
     let journal = Journal::of(archive, &id.dataset, id.window);
     let newest = journal.newest(|_, entry| enough.with(entry)).await?;
-    let lease = archive.look_at_lease(&id.dataset, id.window, now).await?;
+    let lease = archive.view_lease(&id.dataset, id.window, now).await?;
     Ok(state::task(id, &newest.entries, lease.as_ref()))
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::id::TaskId;
-use crate::task::{Entry, Event, Stage, Standing, Status};
+use crate::task::{Event, JournalEntry, JournalVerdict, Stage, Status};
 use mpsync_archive::{LeaseView, Liveness};
 use mpsync_core::dataset::DatasetName;
 
@@ -44,7 +44,7 @@ pub struct HistoryEntry {
     pub number: u64,
     /// The entry.
     #[serde(flatten)]
-    pub entry: Entry,
+    pub entry: JournalEntry,
 }
 
 /// Whether the entries before this one say nothing more of how the task stands, given what was seen of them so far.
@@ -55,15 +55,15 @@ pub(crate) struct Enough {
 }
 
 impl Enough {
-    pub(crate) fn with(&mut self, entry: &Entry) -> bool {
+    pub(crate) fn with(&mut self, entry: &JournalEntry) -> bool {
         self.stage |= matches!(entry.event, Event::Reached { .. });
-        self.standing |= Standing::said_by(&entry.event).is_some();
+        self.standing |= JournalVerdict::said_by(&entry.event).is_some();
         self.stage && self.standing
     }
 }
 
 /// How a task stands, from the newest entries of its journal, the newest first.
-pub(super) fn task(id: &TaskId, newest: &[(u64, Entry)], lease: Option<&LeaseView>) -> Task {
+pub(super) fn task(id: &TaskId, newest: &[(u64, JournalEntry)], lease: Option<&LeaseView>) -> Task {
     let held = lease.filter(|lease| lease.liveness != Liveness::Released);
     let alive = held.is_some_and(|lease| lease.liveness == Liveness::Beating);
     let stage = newest.iter().find_map(|(_, entry)| match entry.event {
@@ -95,11 +95,14 @@ pub(super) fn task(id: &TaskId, newest: &[(u64, Entry)], lease: Option<&LeaseVie
     }
 }
 
-fn standing(id: &TaskId, newest: &[(u64, Entry)]) -> (Status, Option<String>, Option<String>) {
+fn standing(
+    id: &TaskId,
+    newest: &[(u64, JournalEntry)],
+) -> (Status, Option<String>, Option<String>) {
     let decisive = newest
         .iter()
         .map(|(_, entry)| &entry.event)
-        .find(|event| Standing::said_by(event).is_some());
+        .find(|event| JournalVerdict::said_by(event).is_some());
     match decisive {
         // An attempt that was broken off, or a person who wants it tried again: the next run takes it.
         None
@@ -137,8 +140,8 @@ fn retry(id: &TaskId) -> String {
 mod tests {
     use super::*;
 
-    fn entry(event: Event) -> Entry {
-        Entry {
+    fn entry(event: Event) -> JournalEntry {
+        JournalEntry {
             attempt: 3,
             at: Timestamp::UNIX_EPOCH,
             holder: "h:1".into(),
@@ -154,7 +157,7 @@ mod tests {
         }
     }
 
-    fn told(events: &[Event], liveness: Option<Liveness>) -> Task {
+    fn task_of(events: &[Event], liveness: Option<Liveness>) -> Task {
         let id = TaskId::new("trades".parse().unwrap(), "2026-01-01T05".parse().unwrap());
         let newest: Vec<_> = (1..)
             .zip(events.iter().cloned().map(entry))
@@ -175,9 +178,9 @@ mod tests {
             stage: Stage::Loaded,
         };
         let halted = ended(Status::Halted, Some("rows differ"));
-        let done = told(&[loaded.clone(), ended(Status::Done, None)], None);
+        let done = task_of(&[loaded.clone(), ended(Status::Done, None)], None);
         assert_eq!((done.stage, done.status), (Stage::Loaded, Status::Done));
-        let stuck = told(&[loaded.clone(), halted.clone()], Some(Liveness::Released));
+        let stuck = task_of(&[loaded.clone(), halted.clone()], Some(Liveness::Released));
         assert_eq!((stuck.stage, stuck.status), (Stage::Loaded, Status::Halted));
         assert_eq!((stuck.attempt, &stuck.holder), (4, &None));
         assert_eq!(stuck.error.as_deref(), Some("rows differ"));
@@ -187,17 +190,17 @@ mod tests {
                 .unwrap()
                 .starts_with("look; then `mpsync tasks retry trades@")
         );
-        let again = told(&[halted.clone(), Event::Retried], None);
+        let again = task_of(&[halted.clone(), Event::Retried], None);
         assert_eq!((again.status, again.error), (Status::Queued, None));
         // What was under way when it was cancelled does not undo that.
-        let cancelled = told(&[Event::Cancelled, loaded.clone()], Some(Liveness::Gone));
+        let cancelled = task_of(&[Event::Cancelled, loaded.clone()], Some(Liveness::Gone));
         assert_eq!(cancelled.status, Status::Cancelled);
         assert_eq!(cancelled.holder.as_deref(), Some("h:2"));
-        let running = told(&[halted, loaded], Some(Liveness::Beating));
+        let running = task_of(&[halted, loaded], Some(Liveness::Beating));
         assert_eq!(
             (running.status, running.holder_alive),
             (Status::Running, true)
         );
-        assert_eq!(told(&[], Some(Liveness::Silent)).status, Status::Queued);
+        assert_eq!(task_of(&[], Some(Liveness::Silent)).status, Status::Queued);
     }
 }

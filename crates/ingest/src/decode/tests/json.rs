@@ -5,11 +5,11 @@ use serde_json::Value as Tree;
 use serde_json::value::RawValue;
 
 use super::super::json::{Flaw, JsonError, MAX_DEPTH, Scanner};
-use super::super::value::{Item, Kind};
+use super::super::value::{JsonItem, JsonKind};
 use super::cases;
 
 /// All members of an object.
-fn scan(text: &str) -> Result<Vec<(String, Item<'_>)>, JsonError> {
+fn scan(text: &str) -> Result<Vec<(String, JsonItem<'_>)>, JsonError> {
     let mut scanner = Scanner::new(text);
     let mut members = Vec::new();
     let mut scratch = String::new();
@@ -25,14 +25,14 @@ fn scan(text: &str) -> Result<Vec<(String, Item<'_>)>, JsonError> {
 }
 
 /// A value that the scanner found, read by `serde_json` from the scanner's slice.
-fn tree(item: Item<'_>) -> serde_json::Result<Tree> {
+fn tree(item: JsonItem<'_>) -> serde_json::Result<Tree> {
     match item.kind {
-        Kind::Text | Kind::EscapedText => {
+        JsonKind::Text | JsonKind::EscapedText => {
             let mut scratch = String::new();
             let own = item.string(&mut scratch).unwrap().to_owned();
             let theirs: String = serde_json::from_str(&format!("\"{}\"", item.raw))?;
             assert_eq!(own, theirs);
-            assert_eq!(item.kind == Kind::EscapedText, item.raw.contains('\\'));
+            assert_eq!(item.kind == JsonKind::EscapedText, item.raw.contains('\\'));
             Ok(Tree::String(own))
         }
         _ => serde_json::from_str(item.raw),

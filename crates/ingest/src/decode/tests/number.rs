@@ -3,7 +3,7 @@
 use arrow::datatypes::i256;
 use proptest::prelude::*;
 
-use super::super::number::{self, NumberFault, Parts, Plain, Scaled};
+use super::super::number::{self, NumberFault, NumberParts, Plain, Scaled};
 use super::reference::{decimal_text, normal};
 use super::{cases, value};
 
@@ -259,7 +259,7 @@ proptest! {
 
     #[test]
     fn no_text_makes_it_panic(text in any::<String>(), digits in proptest::collection::vec(proptest::sample::select(b"0159.-+eE".to_vec()), 0..60)) {
-        let _ = Parts::parse(&text).map(|p| p.at_scale::<i128>(38, 18, true));
+        let _ = NumberParts::parse(&text).map(|p| p.at_scale::<i128>(38, 18, true));
         let digits = String::from_utf8(digits).unwrap();
         let _ = decimal(&digits, 38, 18, true);
         let _ = decimal(&digits, 38, 0, false);
