@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import uuid
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, IncompleteRead
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -126,7 +126,13 @@ class Node:
         try:
             connection.request("POST", path, body)
             response = connection.getresponse()
-            return response.status, response.read()
+            try:
+                return response.status, response.read()
+            except IncompleteRead as e:
+                # A query that fails while its result is sent ends in the exception's text and a broken connection.
+                if b"\r\n__exception__\r\n" in e.partial:
+                    return response.status, e.partial
+                raise
         except (OSError, HTTPException) as e:
             raise ConnectionError(f"{self.name}: {e}") from e
         finally:

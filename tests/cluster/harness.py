@@ -1,0 +1,177 @@
+"""What the tests share: a cluster a class, and `mpsync` with a configuration for it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+from collections.abc import Callable
+from pathlib import Path
+
+from bed.cluster import NAME, Cluster, Node, free_ports
+
+MPSYNC = Path(os.environ["MPSYNC"])
+LIBRARY = Path(os.environ["MPSYNC_LIBCHDB"]).resolve()
+# It only ends what hangs: a busy machine must never come near it.
+PATIENCE = 300
+# What every row has: where it was in the stream. The values follow from the sequence, so that one sequence always makes one row.
+TRADES = (
+    "SELECT toDateTime64('{hour}:00:00', 3, 'UTC') + (number % 3600), ['binance', 'okx'][1 + number % 2], 'spot', "
+    "concat('S', toString(number % 5)), 'ws', toString(seq), toDecimal128(seq, 18) / 1000, 1.5, 'buy', if(number % 3 = 0, NULL, true), "
+    "NULL, NULL, fromUnixTimestamp64Nano(toInt64(1700000000000000000 + seq), 'UTC'), 77, seq "
+    "FROM (SELECT number, number + {first} AS seq FROM numbers({count}))"
+)
+STATE = "SELECT count(), uniqExact(stream_epoch, stream_seq), sum(cityHash64(tuple(*))) FROM {}"
+
+
+def until(what: str, condition: Callable[[], bool]) -> None:
+    """Waits until something is so."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited in vain: {what}")
+        time.sleep(0.05)
+
+
+class ClusterCase(unittest.TestCase):
+    """Tests on one cluster; each has databases of its own."""
+
+    cluster: Cluster
+    number = 0
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        """Starts the servers."""
+        cls.cluster = Cluster(LIBRARY)
+        cls.addClassCleanup(cls.cluster.stop)
+        cls.cluster.start()
+        cls.r1, cls.r2 = cls.cluster.nodes
+
+    def setUp(self):
+        """Everything runs, whatever the test before did."""
+        ClusterCase.number += 1
+        self.cluster.heal()
+        self.addCleanup(self.cluster.heal)
+
+
+class Mpsync:
+    """The program under test, with hot and cold on given servers and an archive of its own."""
+
+    def __init__(self, number: int, hot: Node, cold: Node, cluster: str | None = NAME, more: str = ""):
+        self._folder = tempfile.TemporaryDirectory(prefix="mpsync-road-")
+        self.folder = Path(self._folder.name)
+        self.archive = self.folder / "archive"
+        self.hot_database, self.cold_database = f"hot_{number}", f"cold_{number}"
+        self.more = more
+        self.cluster = cluster
+        self.use(hot, cold)
+
+    def use(self, hot: Node, cold: Node) -> None:
+        """Points it at these servers from now on."""
+        clustered = f", clickhouse_cluster: {self.cluster}" if self.cluster else ""
+        common = f"request_timeout_seconds: 20{clustered}"
+        (self.folder / "mpsync.yaml").write_text(
+            f"hot_storage: {{clickhouse_http_port: {hot.port}, clickhouse_database: {self.hot_database}, {common}}}\n"
+            f"cold_storage: {{clickhouse_http_port: {cold.port}, clickhouse_database: {self.cold_database}, retention_days: 0, {common}}}\n"
+            f"archive: {{path: {self.archive}}}\nsync: {{lease_seconds: 2}}\n{self.more}\n"
+        )
+
+    def close(self) -> None:
+        """Removes its folder."""
+        self._folder.cleanup()
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
+        """Starts it; its output is text."""
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("MPSYNC", "AWS_")) and k not in ("LOG_LEVEL", "ENVIRONMENT", "STORAGE_MODE")}
+        clean["MPSYNC_LIBCHDB"] = str(LIBRARY)
+        return subprocess.Popen(
+            [MPSYNC, "--config", self.folder / "mpsync.yaml", *arguments],
+            cwd=self.folder,
+            env=clean | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        """Runs it to its end."""
+        process = self.start(*arguments, **environment)
+        try:
+            out, err = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def succeed(self, *arguments: str, **environment: str) -> str:
+        """Runs it; it must end with 0. Returns its output."""
+        done = self.run(*arguments, **environment)
+        if done.returncode != 0:
+            raise AssertionError(f"{arguments} ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+        return done.stdout
+
+    def report(self, *arguments: str, **environment: str) -> dict:
+        """Runs it with JSON output; it must end with 0."""
+        return json.loads(self.succeed(*arguments, "--output", "json", **environment))
+
+
+class RoadCase(ClusterCase):
+    """Tests of `mpsync` on a cluster that holds hot and cold, both Replicated."""
+
+    def road(self, hot: Node | None = None, cold: Node | None = None, more: str = "") -> Mpsync:
+        """A program and its tables, made on all replicas."""
+        mpsync = Mpsync(self.number, hot or self.r1, cold or self.r2, more=more)
+        self.addCleanup(mpsync.close)
+        self.mpsync = mpsync
+        for database in (mpsync.hot_database, mpsync.cold_database):
+            self.r1.query(f"CREATE DATABASE {database} ON CLUSTER {NAME}")
+        self.addCleanup(self.drop_databases, mpsync)
+        for tier in ("hot", "cold"):
+            mpsync.succeed("schema", "apply", "--tier", tier, "--dataset", "trades")
+        return mpsync
+
+    def drop_databases(self, mpsync: Mpsync) -> None:
+        """Leaves nothing for the next test to merge, fetch or wait for."""
+        self.cluster.heal()
+        for database in (mpsync.hot_database, mpsync.cold_database):
+            for node in self.cluster.nodes:
+                node.query(f"DROP DATABASE IF EXISTS {database}")
+
+    def hot(self, table: str = "trades") -> str:
+        """A table of hot, qualified."""
+        return f"{self.mpsync.hot_database}.{table}"
+
+    def cold(self, table: str = "trades") -> str:
+        """A table of cold, qualified."""
+        return f"{self.mpsync.cold_database}.{table}"
+
+    def insert(self, node: Node, hour: str, first: int, count: int, **settings: str) -> None:
+        """Inserts trades into hot through a replica: `count` rows over the hour, with sequences from `first`."""
+        node.query(f"INSERT INTO {self.hot()} " + TRADES.format(hour=hour, first=first, count=count), **settings)
+
+    def count(self, node: Node, table: str) -> int:
+        """The rows that a replica has of a table."""
+        return int(node.query(f"SELECT count() FROM {table}"))
+
+    def check(self, table: str, rows: int) -> str:
+        """Both replicas have so many rows of a table, each position once, and the same; returns the table's state."""
+        self.cluster.sync(table)
+        states = {node.name: node.query(STATE.format(table)) for node in self.cluster.nodes}
+        self.assertEqual(states["r1"], states["r2"])
+        self.assertEqual(states["r1"].split("\t")[:2], [str(rows), str(rows)], f"{table}: {states}")
+        return states["r1"]
+
+    def check_no_helpers(self) -> None:
+        """Neither replica has a table beside the datasets' own, but those that keep an earlier attempt out."""
+        for node in self.cluster.nodes:
+            left = node.query(
+                "SELECT concat(database, '.', name), total_rows FROM system.tables WHERE engine != 'Null' AND match(name, '_(stage|sealed|check|retired|in)_') "
+                f"AND database IN ('{self.mpsync.hot_database}', '{self.mpsync.cold_database}') ORDER BY 1"
+            )
+            self.assertEqual(left, "", f"left on {node.name}")
