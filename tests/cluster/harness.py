@@ -2,8 +2,6 @@
 
 import json
 import os
-import re
-import signal
 import subprocess
 import tempfile
 import time
@@ -175,3 +173,37 @@ class RoadCase(ClusterCase):
                 f"AND database IN ('{self.mpsync.hot_database}', '{self.mpsync.cold_database}') ORDER BY 1"
             )
             self.assertEqual(left, "", f"left on {node.name}")
+
+
+class Plain:
+    """The same on `mpsync engine`: one server, plain tables."""
+
+    def __init__(self, case: ClusterCase):
+        folder = tempfile.TemporaryDirectory(prefix="mpsync-plain-")
+        case.addCleanup(folder.cleanup)
+        (port,) = free_ports(1)
+        process = subprocess.Popen(
+            [MPSYNC, "engine", "--data", folder.name, "--listen", f"127.0.0.1:{port}", "--no-auth"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        for cleanup in (process.stdout.close, process.wait, process.kill):
+            case.addCleanup(cleanup)
+        # One line when it is ready.
+        if not process.stdout.readline():
+            raise AssertionError("mpsync engine did not start")
+        self.node = Node("plain", Path(folder.name), port, 0)
+        self.mpsync = Mpsync(case.number, self.node, self.node, cluster=None)
+        case.addCleanup(self.mpsync.close)
+        for tier in ("hot", "cold"):
+            self.mpsync.succeed("schema", "apply", "--tier", tier, "--dataset", "trades")
+
+    def insert(self, hour: str, first: int, count: int) -> None:
+        """As `RoadCase.insert`."""
+        self.node.query(f"INSERT INTO {self.mpsync.hot_database}.trades " + TRADES.format(hour=hour, first=first, count=count))
+
+    def state(self, tier: str) -> str:
+        """Count, positions and fingerprint of a tier's rows."""
+        database = self.mpsync.hot_database if tier == "hot" else self.mpsync.cold_database
+        return self.node.query(STATE.format(f"{database}.trades"))

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 _NAME = r"(?:`(?:[^`\\]|\\.)+`|\"(?:[^\"\\]|\\.)+\"|'(?:[^'\\]|\\.)+'|\w+)"
-_FIRST_WORD = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*(\w+)", re.S)
+_BLANK = r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
+_FIRST_WORD = re.compile(rf"{_BLANK}(?:\({_BLANK})*(\w+)", re.S)
 _INSERT_FORMAT = re.compile(r"\sFORMAT\s+(\w+)\s*;?\s*$", re.I)
 _FORMAT = re.compile(r"\sFORMAT\s+(\w+)(\s+SETTINGS\s.*)?\s*;?\s*$", re.I | re.S)
 _ON_CLUSTER = re.compile(rf"\s+ON\s+CLUSTER\s+({_NAME})", re.I)
 _ALL_REPLICAS = re.compile(rf"\bclusterAllReplicas\s*\(\s*({_NAME})\s*,\s*((?:{_NAME}\s*\.\s*)?{_NAME})\s*\)", re.I)
-_CREATE = re.compile(r"\s*(?:CREATE|ATTACH)\s+(?:OR\s+REPLACE\s+)?(?:TABLE|MATERIALIZED\s+VIEW)\b", re.I)
+_CREATE = re.compile(rf"{_BLANK}(?:CREATE|ATTACH)\s+(?:OR\s+REPLACE\s+)?(?:TABLE|MATERIALIZED\s+VIEW)\b", re.I | re.S)
 _DDL = {"CREATE", "ATTACH", "DROP", "DETACH", "ALTER", "TRUNCATE", "RENAME", "EXCHANGE", "OPTIMIZE", "KILL", "SYSTEM", "GRANT", "REVOKE"}
 
 
