@@ -14,7 +14,7 @@ from bed.cluster import NAME, Cluster, Node, free_ports
 MPSYNC = Path(os.environ["MPSYNC"])
 LIBRARY = Path(os.environ["MPSYNC_LIBCHDB"]).resolve()
 # It only ends what hangs: a busy machine must never come near it.
-PATIENCE = 300
+PATIENCE = 180
 # What every row has: where it was in the stream. The values follow from the sequence, so that one sequence always makes one row.
 TRADES = (
     "SELECT toDateTime64('{hour}:00:00', 3, 'UTC') + (number % 3600), ['binance', 'okx'][1 + number % 2], 'spot', "
@@ -25,10 +25,12 @@ TRADES = (
 STATE = "SELECT count(), uniqExact(stream_epoch, stream_seq), sum(cityHash64(tuple(*))) FROM {}"
 
 
-def until(what: str, condition: Callable[[], bool]) -> None:
-    """Waits until something is so."""
+def until(what: str, condition: Callable[[], bool], while_runs: subprocess.Popen | None = None) -> None:
+    """Waits until something is so, or until the process that is to bring it about has ended."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
+        if while_runs is not None and while_runs.poll() is not None:
+            raise AssertionError(f"ended with {while_runs.returncode} before {what}: {while_runs.stderr.read()[-3000:]}")
         if time.monotonic() > deadline:
             raise AssertionError(f"waited in vain: {what}")
         time.sleep(0.05)

@@ -1,0 +1,141 @@
+"""Ingest into Replicated hot, through either replica: every message is one row on both, once."""
+
+import random
+import signal
+import time
+
+from harness import Mpsync, RoadCase, until
+from nats import Nats
+
+STREAM = "MARKET_DATA"
+RUN = ("run", "--mode", "hot", "--dataset", "trades", "--hot-listen", "127.0.0.1:0")
+DRAIN = (*RUN, "--drain")
+
+
+class Ingest(RoadCase):
+    """`mpsync run` with a stream of generated trades."""
+
+    @classmethod
+    def setUpClass(cls):
+        """The servers, and a nats-server."""
+        super().setUpClass()
+        cls.nats = Nats()
+        cls.addClassCleanup(cls.nats.stop)
+
+    def setUp(self):
+        """A road with an empty stream of its own."""
+        super().setUp()
+        self.nats.request(f"$JS.API.STREAM.DELETE.{STREAM}")
+        self.road(more=f"nats: {{url: 'nats://127.0.0.1:{self.nats.port}'}}\ningest: {{ack_wait_seconds: 5}}")
+        # Makes the stream, for all datasets' subjects.
+        self.mpsync.succeed(*DRAIN)
+
+    def publish(self, count: int, seed: int, *more: str) -> None:
+        """Publishes generated trades of one past hour."""
+        self.mpsync.succeed("generate", "--dataset", "trades", "--count", str(count), "--seed", str(seed), "--start", "2026-01-01T05:00:00Z", *more)
+
+    def check_all(self) -> None:
+        """Both replicas have every message of the stream, once."""
+        self.check(self.hot(), self.nats.messages(STREAM))
+
+    def test_messages_ingested_through_either_replica_are_on_both(self):
+        """First through the one, then through the other."""
+        self.publish(5000, 1)
+        self.mpsync.succeed(*DRAIN)
+        self.mpsync.use(self.r2, self.r1)
+        self.publish(5000, 2)
+        self.mpsync.succeed(*DRAIN)
+        self.assertEqual(self.nats.messages(STREAM), 10000)
+        self.check_all()
+        self.check_no_helpers()
+
+    def test_recovery_through_a_replica_that_lags_doubles_nothing(self):
+        """Replica 2, through which ingest goes on from the first message, has not fetched what replica 1 took."""
+        self.publish(2000, 1)
+        self.cluster.lag(self.r2)
+        first = self.mpsync.start(*RUN)
+        until("rows", lambda: self.count(self.r1, self.hot()) == 2000, first)
+        first.kill()
+        first.communicate()
+        self.assertEqual(self.count(self.r2, self.hot()), 0)
+        self.assertGreater(self.nats.delete_consumers(STREAM), 0)
+        self.mpsync.use(self.r2, self.r1)
+        second = self.mpsync.start(*DRAIN)
+        # It may wait for the rows, or end with an error; whatever it does, it does while they are missing.
+        time.sleep(3)
+        self.cluster.lag(self.r2, False)
+        second.communicate()
+        self.mpsync.succeed(*DRAIN)
+        self.check_all()
+
+    def test_nothing_is_acknowledged_that_only_one_replica_has(self):
+        """A machine that is lost takes its disks with it: an acknowledged message is a row on both."""
+        self.publish(2000, 1)
+        self.cluster.lag(self.r2)
+        running = self.mpsync.start(*RUN)
+        until("rows", lambda: self.count(self.r1, self.hot()) > 0, running)
+        time.sleep(3)
+        acknowledged = [c["ack_floor"]["stream_seq"] for c in self.consumers()]
+        self.cluster.lag(self.r2, False)
+        until("everything is in hot", self.drained, running)
+        running.send_signal(signal.SIGTERM)
+        running.communicate()
+        self.check_all()
+        self.assertEqual(max(acknowledged), 0, "acknowledged, and only on one replica")
+
+    def test_a_second_ingest_through_the_other_replica_shuts_the_first_one_out(self):
+        """The older one may sleep for as long as it likes: what it sends when it wakes up lands nowhere."""
+        self.publish(20000, 1, "--in-flight", "1000")
+        sleeper = self.mpsync.start(*RUN)
+        until("rows", lambda: self.count(self.r1, self.hot()) > 0, sleeper)
+        sleeper.send_signal(signal.SIGSTOP)
+        self.mpsync.use(self.r2, self.r1)
+        self.mpsync.succeed(*DRAIN)
+        sleeper.send_signal(signal.SIGCONT)
+        time.sleep(1)
+        sleeper.send_signal(signal.SIGTERM)
+        sleeper.communicate()
+        self.check_all()
+
+    def test_ingest_goes_on_through_kills_of_replicas_and_keeper(self):
+        """Its own replica, the other one and Keeper are killed while messages come; all of them are there once in the end."""
+        seed = random.Random(1)
+        running = self.mpsync.start(*RUN)
+        for n, victim in enumerate([self.r1, self.cluster.keeper, self.r2]):
+            self.publish(2000, n + 1)
+            time.sleep(seed.uniform(0.2, 1.5))
+            victim.kill()
+            self.publish(2000, n + 101)
+            time.sleep(seed.uniform(0.2, 1.5))
+            self.cluster.heal()
+        running.send_signal(signal.SIGTERM)
+        running.communicate()
+        self.mpsync.succeed(*DRAIN)
+        self.assertEqual(self.nats.messages(STREAM), 12000)
+        self.check_all()
+
+    def test_a_row_of_ingest_and_of_the_road_is_in_cold_once(self):
+        """Ingest through replica 2 goes on while hot is cleaned through replica 1."""
+        mpsync, ingest = self.mpsync, Mpsync(self.number, self.r2, self.r1, more=self.mpsync.more)
+        self.addCleanup(ingest.close)
+        running = ingest.start(*RUN)
+        for n in range(4):
+            self.publish(1500, n + 1)
+            mpsync.run("sync", "--dataset", "trades", "--cleanup")
+        until("everything is in hot", self.drained, running)
+        running.send_signal(signal.SIGTERM)
+        running.communicate()
+        ingest.succeed(*DRAIN)
+        self.cluster.sync(self.hot())
+        mpsync.succeed("sync", "--dataset", "trades", "--cleanup")
+        self.check(self.cold(), 6000)
+        self.check(self.hot(), 0)
+
+    def consumers(self) -> list[dict]:
+        """What JetStream says of the stream's consumers."""
+        return self.nats.request(f"$JS.API.CONSUMER.LIST.{STREAM}")["consumers"] or []
+
+    def drained(self) -> bool:
+        """Whether everything in the stream is acknowledged."""
+        consumers = self.consumers()
+        return bool(consumers) and all(c["num_pending"] == 0 and c["num_ack_pending"] == 0 for c in consumers)
