@@ -25,12 +25,12 @@ TRADES = (
 STATE = "SELECT count(), uniqExact(stream_epoch, stream_seq), sum(cityHash64(tuple(*))) FROM {}"
 
 
-def until(what: str, condition: Callable[[], bool], while_runs: subprocess.Popen | None = None) -> None:
+def until(what: str, condition: Callable[[], bool], while_runs: "Run | None" = None) -> None:
     """Waits until something is so, or until the process that is to bring it about has ended."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         if while_runs is not None and while_runs.poll() is not None:
-            raise AssertionError(f"ended with {while_runs.returncode} before {what}: {while_runs.stderr.read()[-3000:]}")
+            raise AssertionError(f"ended with {while_runs.returncode} before {what}: {while_runs.log}")
         if time.monotonic() > deadline:
             raise AssertionError(f"waited in vain: {what}")
         time.sleep(0.05)
@@ -58,13 +58,43 @@ class ClusterCase(unittest.TestCase):
         self.addCleanup(self.cluster.heal)
 
 
-class Mpsync:
-    """The program under test, with hot and cold on given servers and an archive of its own."""
+class Run(subprocess.Popen):
+    """A run of the program whose output goes into files: a full pipe would stop it where nobody reads meanwhile."""
 
-    def __init__(self, number: int, hot: Node, cold: Node, cluster: str | None = NAME, more: str = ""):
+    def __init__(self, folder: Path, arguments: list, environment: dict[str, str]):
+        self._files = [tempfile.TemporaryFile("w+", dir=folder, errors="replace") for _ in range(2)]
+        out, err = self._files
+        super().__init__(arguments, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+
+    @property
+    def log(self) -> str:
+        """What it has written to standard error, or the end of it."""
+        self._files[1].seek(0)
+        return self._files[1].read()[-4000:]
+
+    def finish(self) -> subprocess.CompletedProcess:
+        """Waits for its end."""
+        try:
+            self.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self.wait()
+            raise AssertionError(f"{self.args} did not end within {PATIENCE} s:\n{self.log}") from None
+        texts = []
+        for file in self._files:
+            file.seek(0)
+            texts.append(file.read())
+            file.close()
+        return subprocess.CompletedProcess(self.args, self.returncode, *texts)
+
+
+class Mpsync:
+    """The program under test, with hot and cold on given servers and an archive of its own, or that of another worker."""
+
+    def __init__(self, number: int, hot: Node, cold: Node, cluster: str | None = NAME, more: str = "", archive: Path | None = None):
         self._folder = tempfile.TemporaryDirectory(prefix="mpsync-road-")
         self.folder = Path(self._folder.name)
-        self.archive = self.folder / "archive"
+        self.archive = archive or self.folder / "archive"
         self.hot_database, self.cold_database = f"hot_{number}", f"cold_{number}"
         self.more = more
         self.cluster = cluster
@@ -84,30 +114,15 @@ class Mpsync:
         """Removes its folder."""
         self._folder.cleanup()
 
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
-        """Starts it; its output is text."""
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("MPSYNC", "AWS_")) and k not in ("LOG_LEVEL", "ENVIRONMENT", "STORAGE_MODE")}
-        clean["MPSYNC_LIBCHDB"] = str(LIBRARY)
-        return subprocess.Popen(
-            [MPSYNC, "--config", self.folder / "mpsync.yaml", *arguments],
-            cwd=self.folder,
-            env=clean | environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(self, *arguments: str, **environment: str) -> Run:
+        """Starts it."""
+        own = ("LOG_LEVEL", "ENVIRONMENT", "STORAGE_MODE")
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("MPSYNC_", "AWS_")) and k not in own}
+        return Run(self.folder, [MPSYNC, "--config", self.folder / "mpsync.yaml", *arguments], clean | environment)
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
         """Runs it to its end."""
-        process = self.start(*arguments, **environment)
-        try:
-            out, err = process.communicate(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            raise
-        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+        return self.start(*arguments, **environment).finish()
 
     def succeed(self, *arguments: str, **environment: str) -> str:
         """Runs it; it must end with 0. Returns its output."""

@@ -56,7 +56,7 @@ class Ingest(RoadCase):
         first = self.mpsync.start(*RUN)
         until("rows", lambda: self.count(self.r1, self.hot()) == 2000, first)
         first.kill()
-        first.communicate()
+        first.finish()
         self.assertEqual(self.count(self.r2, self.hot()), 0)
         self.assertGreater(self.nats.delete_consumers(STREAM), 0)
         self.mpsync.use(self.r2, self.r1)
@@ -64,7 +64,7 @@ class Ingest(RoadCase):
         # It may wait for the rows, or end with an error; whatever it does, it does while they are missing.
         time.sleep(3)
         self.cluster.lag(self.r2, False)
-        second.communicate()
+        second.finish()
         self.mpsync.succeed(*DRAIN)
         self.check_all()
 
@@ -79,7 +79,7 @@ class Ingest(RoadCase):
         self.cluster.lag(self.r2, False)
         until("everything is in hot", self.drained, running)
         running.send_signal(signal.SIGTERM)
-        running.communicate()
+        running.finish()
         self.check_all()
         self.assertEqual(max(acknowledged), 0, "acknowledged, and only on one replica")
 
@@ -94,7 +94,7 @@ class Ingest(RoadCase):
         sleeper.send_signal(signal.SIGCONT)
         time.sleep(1)
         sleeper.send_signal(signal.SIGTERM)
-        sleeper.communicate()
+        sleeper.finish()
         self.check_all()
 
     def test_ingest_goes_on_through_kills_of_replicas_and_keeper(self):
@@ -109,7 +109,7 @@ class Ingest(RoadCase):
             time.sleep(seed.uniform(0.2, 1.5))
             self.cluster.heal()
         running.send_signal(signal.SIGTERM)
-        running.communicate()
+        running.finish()
         self.mpsync.succeed(*DRAIN)
         self.assertEqual(self.nats.messages(STREAM), 12000)
         self.check_all()
@@ -124,7 +124,7 @@ class Ingest(RoadCase):
             mpsync.run("sync", "--dataset", "trades", "--cleanup")
         until("everything is in hot", self.drained, running)
         running.send_signal(signal.SIGTERM)
-        running.communicate()
+        running.finish()
         ingest.succeed(*DRAIN)
         self.cluster.sync(self.hot())
         mpsync.succeed("sync", "--dataset", "trades", "--cleanup")

@@ -47,7 +47,7 @@ class Kills(RoadCase):
                 insert(self.cluster.other(victim), hour, count)
             self.wait(running, down)
             self.cluster.heal()
-            _, errors = running.communicate()
+            errors = running.finish().stderr
             name = "keeper" if victim is self.cluster.keeper else victim.name
             print(f"      kill {n + 1} of {KILLS} (seed {SEED}): {name} after {before:.2f} s, exit {running.returncode}", flush=True)
             # 1: it failed, and the next run goes on; 3 would be a difference that nobody may see.

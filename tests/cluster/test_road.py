@@ -3,6 +3,7 @@
 import signal
 import time
 
+from bed.cluster import NAME
 from bed.engine import DatabaseError
 from harness import Mpsync, Plain, RoadCase, until
 
@@ -94,7 +95,7 @@ class Road(RoadCase):
                 late += 10
                 if late % 50 == 0:
                     self.cluster.lag(self.r1, late % 100 != 0)
-            running.communicate()
+            running.finish()
             rows += late
             self.cluster.lag(self.r1, False)
         self.check_nothing_lost(rows)
@@ -209,13 +210,45 @@ class Road(RoadCase):
             running = self.mpsync.start(*CLEAN, "--jobs", "1")
             until("a helper table", lambda: self.r1.query(helpers) != "0" or running.poll() is not None)
             running.send_signal(signal.SIGKILL)
-            running.communicate()
+            running.finish()
         time.sleep(3)
         self.mpsync.succeed(*CLEAN)
         self.mpsync.succeed("gc", "--older-than", "0s")
         self.check_nothing_lost(6000)
         for node in self.cluster.nodes:
             self.assertEqual(node.query(helpers), "0", node.name)
+
+    def test_import_makes_cold_again_on_both_replicas(self):
+        """Cold was lost, table and all."""
+        self.road()
+        for n, hour in enumerate(HOURS):
+            self.insert(self.r1, hour, n * 100_000, 1000)
+        self.cluster.sync(self.hot())
+        self.mpsync.succeed(*CLEAN)
+        self.r1.query(f"DROP TABLE {self.cold()} ON CLUSTER {NAME} SYNC")
+        self.mpsync.use(self.r2, self.r1)
+        self.mpsync.succeed("schema", "apply", "--tier", "cold", "--dataset", "trades")
+        self.mpsync.succeed("import", "--dataset", "trades")
+        self.check(self.cold(), 3000)
+        self.mpsync.succeed("verify", "--deep", "--against", "cold")
+
+    def test_two_workers_each_through_a_replica_of_its_own_lose_and_double_nothing(self):
+        """They share the archive, and with it the windows; rows arrive through both replicas meanwhile."""
+        self.road(hot=self.r1, cold=self.r1)
+        second = Mpsync(self.number, self.r2, self.r2, archive=self.mpsync.archive)
+        self.addCleanup(second.close)
+        rows = 0
+        for n, hour in enumerate(HOURS * 2):
+            self.insert(self.cluster.nodes[n % 2], hour, 1 + rows, 500)
+            rows += 500
+        for _ in range(3):
+            running = [worker.start(*CLEAN) for worker in (self.mpsync, second)]
+            for n, hour in enumerate(HOURS):
+                self.insert(self.cluster.nodes[n % 2], hour, 1 + rows, 20)
+                rows += 20
+            for run in running:
+                run.finish()
+        self.check_nothing_lost(rows)
 
     def test_a_damaged_chunk_is_repaired_from_the_cluster(self):
         """Cold's other replica serves for it."""
