@@ -1,4 +1,4 @@
-"""What the tests share: a cluster a class, and `mpsync` with a configuration for it."""
+"""Shared by the tests: one cluster for each class, and `mpsync` with a configuration for it."""
 
 import json
 import os
@@ -15,7 +15,7 @@ MPSYNC = Path(os.environ["MPSYNC"])
 LIBRARY = Path(os.environ["MPSYNC_LIBCHDB"]).resolve()
 # It only ends what hangs: a busy machine must never come near it.
 PATIENCE = 180
-# What every row has: where it was in the stream. The values follow from the sequence, so that one sequence always makes one row.
+# Rows with the position that they had in the stream. All values follow from the sequence: one sequence always makes the same row.
 TRADES = (
     "SELECT toDateTime64('{hour}:00:00', 3, 'UTC') + (number % 3600), ['binance', 'okx'][1 + number % 2], 'spot', "
     "concat('S', toString(number % 5)), 'ws', toString(seq), toDecimal128(seq, 18) / 1000, 1.5, 'buy', if(number % 3 = 0, NULL, true), "
@@ -26,7 +26,7 @@ STATE = "SELECT count(), uniqExact(stream_epoch, stream_seq), sum(cityHash64(tup
 
 
 def until(what: str, condition: Callable[[], bool], while_runs: "Run | None" = None) -> None:
-    """Waits until something is so, or until the process that is to bring it about has ended."""
+    """Waits for a condition; fails if the process that is to fulfil it has ended."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         if while_runs is not None and while_runs.poll() is not None:
@@ -37,7 +37,7 @@ def until(what: str, condition: Callable[[], bool], while_runs: "Run | None" = N
 
 
 class ClusterCase(unittest.TestCase):
-    """Tests on one cluster; each has databases of its own."""
+    """Tests on one cluster, each with its own databases."""
 
     cluster: Cluster
     number = 0
@@ -52,14 +52,14 @@ class ClusterCase(unittest.TestCase):
         cls.r1, cls.r2 = cls.cluster.nodes
 
     def setUp(self):
-        """Everything runs, whatever the test before did."""
+        """Restarts the servers that an earlier test left down."""
         ClusterCase.number += 1
         self.cluster.heal()
         self.addCleanup(self.cluster.heal)
 
 
 class Run(subprocess.Popen):
-    """A run of the program whose output goes into files: a full pipe would stop it where nobody reads meanwhile."""
+    """A run of the program. Its output goes into files: a full pipe would stop the program until a test reads it."""
 
     def __init__(self, folder: Path, arguments: list, environment: dict[str, str]):
         self._files = [tempfile.TemporaryFile("w+", dir=folder, errors="replace") for _ in range(2)]
@@ -68,12 +68,12 @@ class Run(subprocess.Popen):
 
     @property
     def log(self) -> str:
-        """What it has written to standard error, or the end of it."""
+        """The end of its standard error so far."""
         self._files[1].seek(0)
         return self._files[1].read()[-4000:]
 
     def finish(self) -> subprocess.CompletedProcess:
-        """Waits for its end."""
+        """Waits for its end; returns exit code and output."""
         try:
             self.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -89,10 +89,10 @@ class Run(subprocess.Popen):
 
 
 class Mpsync:
-    """The program under test, with hot and cold on given servers and an archive of its own, or that of another worker."""
+    """The program under test, with hot and cold on given servers, and with its own archive or that of another worker."""
 
     def __init__(self, number: int, hot: Node, cold: Node, cluster: str | None = NAME, more: str = "", archive: Path | None = None):
-        self._folder = tempfile.TemporaryDirectory(prefix="mpsync-road-")
+        self._folder = tempfile.TemporaryDirectory(prefix="mpsync-run-")
         self.folder = Path(self._folder.name)
         self.archive = archive or self.folder / "archive"
         self.hot_database, self.cold_database = f"hot_{number}", f"cold_{number}"
@@ -115,7 +115,7 @@ class Mpsync:
         self._folder.cleanup()
 
     def start(self, *arguments: str, **environment: str) -> Run:
-        """Starts it."""
+        """Starts the program, without the settings of this process' environment."""
         own = ("LOG_LEVEL", "ENVIRONMENT", "STORAGE_MODE")
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("MPSYNC_", "AWS_")) and k not in own}
         return Run(self.folder, [MPSYNC, "--config", self.folder / "mpsync.yaml", *arguments], clean | environment)
@@ -125,22 +125,22 @@ class Mpsync:
         return self.start(*arguments, **environment).finish()
 
     def succeed(self, *arguments: str, **environment: str) -> str:
-        """Runs it; it must end with 0. Returns its output."""
+        """Runs it; returns its output. Fails unless it ends with 0."""
         done = self.run(*arguments, **environment)
         if done.returncode != 0:
             raise AssertionError(f"{arguments} ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
         return done.stdout
 
     def report(self, *arguments: str, **environment: str) -> dict:
-        """Runs it with JSON output; it must end with 0."""
+        """Runs it with JSON output; returns the document. Fails unless it ends with 0."""
         return json.loads(self.succeed(*arguments, "--output", "json", **environment))
 
 
-class RoadCase(ClusterCase):
-    """Tests of `mpsync` on a cluster that holds hot and cold, both Replicated."""
+class TierCase(ClusterCase):
+    """Tests of `mpsync` with hot and cold in one cluster, both Replicated."""
 
-    def road(self, hot: Node | None = None, cold: Node | None = None, more: str = "") -> Mpsync:
-        """A program and its tables, made on all replicas."""
+    def tiers(self, hot: Node | None = None, cold: Node | None = None, more: str = "") -> Mpsync:
+        """Creates databases and tables on all replicas; returns the program that works on them."""
         mpsync = Mpsync(self.number, hot or self.r1, cold or self.r2, more=more)
         self.addCleanup(mpsync.close)
         self.mpsync = mpsync
@@ -152,30 +152,30 @@ class RoadCase(ClusterCase):
         return mpsync
 
     def drop_databases(self, mpsync: Mpsync) -> None:
-        """Leaves nothing for the next test to merge, fetch or wait for."""
+        """Drops the databases, so that the next test does not wait for their merges and fetches."""
         self.cluster.heal()
         for database in (mpsync.hot_database, mpsync.cold_database):
             for node in self.cluster.nodes:
                 node.query(f"DROP DATABASE IF EXISTS {database}")
 
     def hot(self, table: str = "trades") -> str:
-        """A table of hot, qualified."""
+        """Returns the qualified name of a table of hot."""
         return f"{self.mpsync.hot_database}.{table}"
 
     def cold(self, table: str = "trades") -> str:
-        """A table of cold, qualified."""
+        """Returns the qualified name of a table of cold."""
         return f"{self.mpsync.cold_database}.{table}"
 
     def insert(self, node: Node, hour: str, first: int, count: int, **settings: str) -> None:
-        """Inserts trades into hot through a replica: `count` rows over the hour, with sequences from `first`."""
+        """Inserts `count` trades of an hour into hot through a replica, with sequences from `first`."""
         node.query(f"INSERT INTO {self.hot()} " + TRADES.format(hour=hour, first=first, count=count), **settings)
 
     def count(self, node: Node, table: str) -> int:
-        """The rows that a replica has of a table."""
+        """Returns the number of rows that a replica has of a table."""
         return int(node.query(f"SELECT count() FROM {table}"))
 
     def check(self, table: str, rows: int) -> str:
-        """Both replicas have so many rows of a table, each position once, and the same; returns the table's state."""
+        """Checks that both replicas have the same `rows` rows, each position once; returns count, positions and fingerprint."""
         self.cluster.sync(table)
         states = {node.name: node.query(STATE.format(table)) for node in self.cluster.nodes}
         self.assertEqual(states["r1"], states["r2"])
@@ -183,7 +183,7 @@ class RoadCase(ClusterCase):
         return states["r1"]
 
     def check_no_helpers(self) -> None:
-        """Neither replica has a table beside the datasets' own, but those that keep an earlier attempt out."""
+        """Checks that neither replica has a helper table, except the empty ones that fence an earlier attempt."""
         for node in self.cluster.nodes:
             left = node.query(
                 "SELECT concat(database, '.', name), total_rows FROM system.tables WHERE engine != 'Null' AND match(name, '_(stage|sealed|check|retired|in)_') "
@@ -193,7 +193,7 @@ class RoadCase(ClusterCase):
 
 
 class Plain:
-    """The same on `mpsync engine`: one server, plain tables."""
+    """One server, `mpsync engine`, with plain tables: the reference that a cluster is compared with."""
 
     def __init__(self, case: ClusterCase):
         folder = tempfile.TemporaryDirectory(prefix="mpsync-plain-")
@@ -217,10 +217,10 @@ class Plain:
             self.mpsync.succeed("schema", "apply", "--tier", tier, "--dataset", "trades")
 
     def insert(self, hour: str, first: int, count: int) -> None:
-        """As `RoadCase.insert`."""
+        """Inserts the same rows as `TierCase.insert`."""
         self.node.query(f"INSERT INTO {self.mpsync.hot_database}.trades " + TRADES.format(hour=hour, first=first, count=count))
 
     def state(self, tier: str) -> str:
-        """Count, positions and fingerprint of a tier's rows."""
+        """Returns count, positions and fingerprint of a tier's rows."""
         database = self.mpsync.hot_database if tier == "hot" else self.mpsync.cold_database
         return self.node.query(STATE.format(f"{database}.trades"))

@@ -4,19 +4,19 @@ import sys
 import time
 import unittest
 
-MODULES = ["test_bed", "test_road", "test_ingest", "test_kills"]
+MODULES = ["test_bed", "test_transfer", "test_ingest", "test_kills"]
 
 
 class Result(unittest.TextTestResult):
     """One line a test."""
 
     def startTest(self, test):
-        """Notes when it began."""
+        """Stores the time of the start."""
         self._began = time.monotonic()
         unittest.TestResult.startTest(self, test)
 
     def stopTest(self, test):
-        """Says what became of it."""
+        """Prints the outcome, and the reason of a failure."""
         super().stopTest(test)
         lists = {"ERROR": self.errors, "FAIL": self.failures}
         outcome = next((name for name, tests in lists.items() if tests and tests[-1][0] is test), "ok")
@@ -26,7 +26,7 @@ class Result(unittest.TextTestResult):
 
 
 def main() -> int:
-    """Runs what the arguments name, or everything."""
+    """Runs the tests that the arguments name, or all."""
     suite = unittest.defaultTestLoader.loadTestsFromNames(sys.argv[1:] or MODULES)
     began = time.monotonic()
     runner = unittest.TextTestRunner(stream=open("/dev/null", "w", encoding="utf-8"), verbosity=0, resultclass=Result)

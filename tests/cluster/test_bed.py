@@ -1,4 +1,4 @@
-"""The bed itself: it replicates, lags, loses servers and finds them again as a cluster of servers does."""
+"""The bed itself: replication, lag, servers that are down, and the behaviour of Replicated tables that `mpsync` relies on."""
 
 import time
 import unittest
@@ -8,10 +8,11 @@ from tempfile import TemporaryDirectory
 from bed import cityhash, patch
 from bed.cluster import NAME
 from bed.engine import DatabaseError
-from harness import ClusterCase
+from harness import ClusterCase, until
 
 ENGINE = "ReplicatedMergeTree('/clickhouse/tables/{uuid}/{shard}', '{replica}')"
-UNKNOWN_STATUS_OF_INSERT, TIMEOUT_EXCEEDED, TABLE_ALREADY_EXISTS = 319, 159, 57
+# Codes of ClickHouse.
+BAD_ARGUMENTS, TABLE_ALREADY_EXISTS, TIMEOUT_EXCEEDED, UNKNOWN_STATUS_OF_INSERT, PART_IS_TEMPORARILY_LOCKED = 36, 57, 159, 319, 384
 
 # The hash of bytes N*N to N*N+N of the generated data.
 VECTORS = {
@@ -39,10 +40,10 @@ VECTORS = {
 
 
 class Hash(unittest.TestCase):
-    """What the other replica checks of every small file that it fetches."""
+    """The hash of every small file, which the replica that fetches it checks."""
 
     def test_cityhash_is_that_of_version_1_0_2(self):
-        """Vectors of the original tests: lengths of each branch, with the seed that they use."""
+        """Compares with vectors of the original tests: lengths for each branch, and their seed."""
         k0, mask = 0xC3A5C85C97CB3127, (1 << 64) - 1
         a, b, data = 9, 777, bytearray()
         for i in range(300 * 300):
@@ -53,7 +54,7 @@ class Hash(unittest.TestCase):
             self.assertEqual(cityhash._with_seed(bytes(data[n * n : n * n + n]), (1234567, k0)), expected, n)
 
     def test_another_library_is_refused(self):
-        """The patch is for one build."""
+        """The patch is valid for one build only."""
         with TemporaryDirectory() as folder:
             other = Path(folder) / "libchdb.so"
             other.write_bytes(b"another build")
@@ -62,27 +63,27 @@ class Hash(unittest.TestCase):
 
 
 class Bed(ClusterCase):
-    """Two replicas of a table."""
+    """Tests on one table with two replicas."""
 
     def setUp(self):
-        """A table on both."""
+        """Creates the table on both replicas."""
         super().setUp()
         self.table = f"bed_{self.number}.t"
         self.r1.query(f"CREATE DATABASE bed_{self.number} ON CLUSTER {NAME}")
         self.r1.query(f"CREATE TABLE {self.table} ON CLUSTER {NAME} (p UInt64, v String) ENGINE = {ENGINE} PARTITION BY p % 2 ORDER BY p")
 
     def state(self, node, table=None):
-        """What a replica has."""
+        """Returns count, sum and fingerprint of a replica's rows."""
         return node.query(f"SELECT count(), sum(p), groupBitXor(cityHash64(p, v)) FROM {table or self.table}")
 
     def check_same(self, rows):
-        """Both replicas have the same so many rows."""
+        """Checks that both replicas have the same `rows` rows."""
         self.cluster.sync(self.table)
         first, second = self.state(self.r1), self.state(self.r2)
         self.assertEqual(first, second)
         self.assertEqual(first.split("\t")[0], str(rows))
 
-    def test_parts_of_either_form_and_any_size_go_both_ways(self):
+    def test_parts_are_fetched_in_both_directions(self):
         """Compact and wide parts, an insert with its data in the body, and a part of several MB."""
         self.r1.query(f"INSERT INTO {self.table} SELECT number, toString(number) FROM numbers(1000)")
         self.r2.query(f"INSERT INTO {self.table} SELECT number + 1000, toString(number) FROM numbers(1000)")
@@ -94,8 +95,8 @@ class Bed(ClusterCase):
         forms = self.r2.query(f"SELECT DISTINCT part_type FROM system.parts WHERE database || '.' || table = '{self.table}' AND active ORDER BY 1")
         self.assertEqual(forms, "Compact\nWide")
 
-    def test_a_replica_lags_and_catches_up(self):
-        """The one that lags knows of the rows and does not have them."""
+    def test_replica_lags_and_catches_up(self):
+        """A lagging replica has the log entry and not the part."""
         self.cluster.lag(self.r1)
         self.r2.query(f"INSERT INTO {self.table} VALUES (1, 'x')")
         time.sleep(0.5)
@@ -106,8 +107,8 @@ class Bed(ClusterCase):
         self.cluster.lag(self.r1, False)
         self.check_same(1)
 
-    def test_an_insert_with_a_quorum_waits_for_the_other_replica(self):
-        """Without it within the time-out, whether the rows are there is unknown."""
+    def test_quorum_insert_waits_for_the_other_replica(self):
+        """After the time-out the outcome is unknown: the rows are on one replica."""
         self.r1.query(f"INSERT INTO {self.table} VALUES (1, 'x')", insert_quorum="2")
         self.assertEqual(self.state(self.r2)[0], "1")
         self.cluster.lag(self.r2)
@@ -117,8 +118,8 @@ class Bed(ClusterCase):
         self.cluster.lag(self.r2, False)
         self.check_same(2)
 
-    def test_a_replica_that_was_down_has_everything_again(self):
-        """Killed, then started: rows, a mutation and a statement on the cluster that it missed."""
+    def test_restarted_replica_catches_up(self):
+        """Rows, a mutation and statements ON CLUSTER that it missed while it was killed."""
         self.r1.query(f"INSERT INTO {self.table} SELECT number, '' FROM numbers(100)")
         self.check_same(100)
         self.r2.kill()
@@ -135,8 +136,8 @@ class Bed(ClusterCase):
             self.cluster.sync(f"{self.table}{n}")
             self.assertEqual(self.state(self.r1, f"{self.table}{n}")[0], "1")
 
-    def test_without_keeper_nothing_is_inserted_and_with_it_everything_goes_on(self):
-        """Both replicas can still be read meanwhile."""
+    def test_keeper_outage_stops_inserts_and_not_reads(self):
+        """After the restart of Keeper inserts work again."""
         self.r1.query(f"INSERT INTO {self.table} SELECT number, '' FROM numbers(100)")
         self.check_same(100)
         self.cluster.keeper.kill()
@@ -149,8 +150,8 @@ class Bed(ClusterCase):
         self.r1.query(f"INSERT INTO {self.table} SELECT number + 1000, '' FROM numbers(100)")
         self.check_same(200)
 
-    def test_statements_on_the_cluster_reach_both_and_questions_ask_both(self):
-        """An error on the other replica is the answer; a replica that is down is an error for a question to all."""
+    def test_on_cluster_and_cluster_all_replicas_reach_both(self):
+        """The error of the other replica is returned; clusterAllReplicas fails if a replica is down."""
         self.r2.query(f"CREATE TABLE bed_{self.number}.only (n UInt8) ENGINE = Memory")
         with self.assertRaises(DatabaseError) as raised:
             self.r1.query(f"CREATE TABLE bed_{self.number}.only ON CLUSTER {NAME} (n UInt8) ENGINE = Memory")
@@ -163,8 +164,8 @@ class Bed(ClusterCase):
         with self.assertRaises(DatabaseError):
             self.r1.query(tables)
 
-    def test_a_partition_leaves_both_replicas(self):
-        """DROP and MOVE PARTITION go through the log, as everything that replicates."""
+    def test_partition_operations_replicate(self):
+        """DROP PARTITION and MOVE PARTITION take effect on both replicas."""
         self.r1.query(f"INSERT INTO {self.table} SELECT number, '' FROM numbers(100)")
         self.r1.query(f"CREATE TABLE {self.table}2 ON CLUSTER {NAME} AS {self.table}")
         self.cluster.sync(self.table)
@@ -175,8 +176,49 @@ class Bed(ClusterCase):
         self.assertEqual(self.state(self.r1, f"{self.table}2").split("\t")[0], "50")
         self.assertEqual(self.state(self.r1, f"{self.table}2"), self.state(self.r2, f"{self.table}2"))
 
-    def test_a_result_of_any_size_is_whole_or_an_error(self):
-        """Also where the query fails after a megabyte of it was sent."""
+    def test_drop_part_keeps_unfetched_rows(self):
+        """The unfetched part stays; DROP PART of a part that the other replica has merged is refused."""
+        self.r1.query(f"INSERT INTO {self.table} SELECT number * 2, '' FROM numbers(10)")
+        self.cluster.sync(self.table)
+        self.cluster.lag(self.r1)
+        self.r2.query(f"INSERT INTO {self.table} VALUES (100, '')")
+        self.r1.query(f"ALTER TABLE {self.table} DROP PART '0_0_0_0'")
+        self.cluster.lag(self.r1, False)
+        self.check_same(1)
+        self.cluster.lag(self.r1)
+        self.r2.query(f"INSERT INTO {self.table} VALUES (102, '')")
+        self.r2.query(f"OPTIMIZE TABLE {self.table} FINAL", alter_sync="1")
+        with self.assertRaises(DatabaseError) as raised:
+            self.r1.query(f"ALTER TABLE {self.table} DROP PART '0_1_1_0'")
+        self.assertEqual(raised.exception.code, PART_IS_TEMPORARILY_LOCKED)
+        self.cluster.lag(self.r1, False)
+        self.check_same(2)
+
+    def test_delete_with_subquery_is_refused(self):
+        """Each replica would read its own table of that name."""
+        self.r1.query(f"CREATE TABLE {self.table}2 (p UInt64) ENGINE = MergeTree ORDER BY p")
+        with self.assertRaises(DatabaseError) as raised:
+            self.r1.query(f"ALTER TABLE {self.table} DELETE WHERE p IN (SELECT p FROM {self.table}2)")
+        self.assertEqual(raised.exception.code, BAD_ARGUMENTS)
+
+    def test_attach_partition_from_plain_table_replicates(self):
+        """The plain table exists on one replica only."""
+        self.r1.query(f"CREATE TABLE {self.table}2 (p UInt64, v String) ENGINE = MergeTree PARTITION BY p % 2 ORDER BY p")
+        self.r1.query(f"INSERT INTO {self.table}2 SELECT number, '' FROM numbers(100)")
+        self.r1.query(f"ALTER TABLE {self.table} ATTACH PARTITION ID '1' FROM {self.table}2")
+        self.check_same(50)
+
+    def test_system_replicas_shows_lag(self):
+        """`system.replicas` and `system.replication_queue` have the same content as on a server."""
+        self.cluster.lag(self.r1)
+        self.r2.query(f"INSERT INTO {self.table} VALUES (1, '')")
+        where = f"WHERE database || '.' || table = '{self.table}'"
+        until("the part is in the queue", lambda: self.r1.query(f"SELECT inserts_in_queue FROM system.replicas {where}") == "1")
+        self.assertEqual(self.r1.query(f"SELECT type FROM system.replication_queue {where}"), "GET_PART")
+        self.assertEqual(self.r1.query(f"SELECT is_readonly, total_replicas, active_replicas FROM system.replicas {where}"), "0\t2\t2")
+
+    def test_large_result_is_complete_or_an_error(self):
+        """The second query fails after more than a megabyte was sent."""
         self.assertEqual(len(self.r1.query("SELECT number FROM numbers(1000000)")), 6888889)
         with self.assertRaises(DatabaseError):
             self.r1.query("SELECT number, throwIf(number = 900000) FROM numbers(1000000)", max_block_size="10000")

@@ -1,10 +1,10 @@
-"""Ingest into Replicated hot, through either replica: every message is one row on both, once."""
+"""Ingest into Replicated hot: every message is one row on both replicas, whichever replica it was inserted through."""
 
 import random
 import signal
 import time
 
-from harness import Mpsync, RoadCase, until
+from harness import Mpsync, TierCase, until
 from nats import Nats
 
 STREAM = "MARKET_DATA"
@@ -12,22 +12,23 @@ RUN = ("run", "--mode", "hot", "--dataset", "trades", "--hot-listen", "127.0.0.1
 DRAIN = (*RUN, "--drain")
 
 
-class Ingest(RoadCase):
-    """`mpsync run` with a stream of generated trades."""
+class Ingest(TierCase):
+    """Tests of `mpsync run` with a stream of generated trades."""
 
     @classmethod
     def setUpClass(cls):
-        """The servers, and a nats-server."""
+        """Starts the cluster and a nats-server."""
         super().setUpClass()
         cls.nats = Nats()
         cls.addClassCleanup(cls.nats.stop)
 
     def setUp(self):
-        """A road with an empty stream of its own."""
+        """Creates the tables and an empty stream."""
         super().setUp()
         self.nats.request(f"$JS.API.STREAM.DELETE.{STREAM}")
-        self.road(more=f"nats: {{url: 'nats://127.0.0.1:{self.nats.port}'}}\ningest: {{ack_wait_seconds: 5}}")
-        # Makes the stream, for all datasets' subjects.
+        self.tiers(more=f"nats: {{url: 'nats://127.0.0.1:{self.nats.port}'}}\ningest: {{ack_wait_seconds: 5}}")
+        # Creates the stream with the subjects of all datasets: `generate --dataset trades` would create one for trades only, which
+        # `run` refuses.
         self.mpsync.succeed(*DRAIN)
 
     def publish(self, count: int, seed: int, *more: str) -> None:
@@ -35,11 +36,11 @@ class Ingest(RoadCase):
         self.mpsync.succeed("generate", "--dataset", "trades", "--count", str(count), "--seed", str(seed), "--start", "2026-01-01T05:00:00Z", *more)
 
     def check_all(self) -> None:
-        """Both replicas have every message of the stream, once."""
+        """Checks that both replicas have every message of the stream once."""
         self.check(self.hot(), self.nats.messages(STREAM))
 
-    def test_messages_ingested_through_either_replica_are_on_both(self):
-        """First through the one, then through the other."""
+    def test_ingest_through_either_replica_reaches_both(self):
+        """Ingests through replica 1, then through replica 2."""
         self.publish(5000, 1)
         self.mpsync.succeed(*DRAIN)
         self.mpsync.use(self.r2, self.r1)
@@ -49,8 +50,8 @@ class Ingest(RoadCase):
         self.check_all()
         self.check_no_helpers()
 
-    def test_recovery_through_a_replica_that_lags_doubles_nothing(self):
-        """Replica 2, through which ingest goes on from the first message, has not fetched what replica 1 took."""
+    def test_failover_to_lagging_replica_duplicates_no_row(self):
+        """Ingest restarts from the first message through replica 2, which has not fetched the rows of replica 1."""
         self.publish(2000, 1)
         self.cluster.lag(self.r2)
         first = self.mpsync.start(*RUN)
@@ -61,15 +62,15 @@ class Ingest(RoadCase):
         self.assertGreater(self.nats.delete_consumers(STREAM), 0)
         self.mpsync.use(self.r2, self.r1)
         second = self.mpsync.start(*DRAIN)
-        # It may wait for the rows, or end with an error; whatever it does, it does while they are missing.
+        # It may wait for the rows, or end with an error. It runs for three seconds while they are missing.
         time.sleep(3)
         self.cluster.lag(self.r2, False)
         second.finish()
         self.mpsync.succeed(*DRAIN)
         self.check_all()
 
-    def test_nothing_is_acknowledged_that_only_one_replica_has(self):
-        """A machine that is lost takes its disks with it: an acknowledged message is a row on both."""
+    def test_messages_are_acknowledged_after_both_replicas_have_them(self):
+        """A message that is acknowledged with its row on one replica is lost together with that machine."""
         self.publish(2000, 1)
         self.cluster.lag(self.r2)
         running = self.mpsync.start(*RUN)
@@ -81,10 +82,10 @@ class Ingest(RoadCase):
         running.send_signal(signal.SIGTERM)
         running.finish()
         self.check_all()
-        self.assertEqual(max(acknowledged), 0, "acknowledged, and only on one replica")
+        self.assertEqual(max(acknowledged), 0, "acknowledged while the rows were on one replica only")
 
-    def test_a_second_ingest_through_the_other_replica_shuts_the_first_one_out(self):
-        """The older one may sleep for as long as it likes: what it sends when it wakes up lands nowhere."""
+    def test_session_through_other_replica_fences_a_sleeping_one(self):
+        """A process that is stopped and continued later cannot insert after a newer session has begun through the other replica."""
         self.publish(20000, 1, "--in-flight", "1000")
         sleeper = self.mpsync.start(*RUN)
         until("rows", lambda: self.count(self.r1, self.hot()) > 0, sleeper)
@@ -97,8 +98,8 @@ class Ingest(RoadCase):
         sleeper.finish()
         self.check_all()
 
-    def test_ingest_goes_on_through_kills_of_replicas_and_keeper(self):
-        """Its own replica, the other one and Keeper are killed while messages come; all of them are there once in the end."""
+    def test_ingest_survives_kills_of_replicas_and_keeper(self):
+        """Kills each server in turn while messages arrive."""
         seed = random.Random(1)
         running = self.mpsync.start(*RUN)
         for n, victim in enumerate([self.r1, self.cluster.keeper, self.r2]):
@@ -114,8 +115,8 @@ class Ingest(RoadCase):
         self.assertEqual(self.nats.messages(STREAM), 12000)
         self.check_all()
 
-    def test_a_row_of_ingest_and_of_the_road_is_in_cold_once(self):
-        """Ingest through replica 2 goes on while hot is cleaned through replica 1."""
+    def test_cleanup_beside_ingest_through_the_other_replica_loses_no_row(self):
+        """Ingest through replica 2 continues while hot is cleaned through replica 1."""
         mpsync, ingest = self.mpsync, Mpsync(self.number, self.r2, self.r1, more=self.mpsync.more)
         self.addCleanup(ingest.close)
         running = ingest.start(*RUN)
@@ -132,10 +133,10 @@ class Ingest(RoadCase):
         self.check(self.hot(), 0)
 
     def consumers(self) -> list[dict]:
-        """What JetStream says of the stream's consumers."""
+        """Returns the state of the stream's consumers."""
         return self.nats.request(f"$JS.API.CONSUMER.LIST.{STREAM}")["consumers"] or []
 
     def drained(self) -> bool:
-        """Whether everything in the stream is acknowledged."""
+        """Returns whether every message of the stream is acknowledged."""
         consumers = self.consumers()
         return bool(consumers) and all(c["num_pending"] == 0 and c["num_ack_pending"] == 0 for c in consumers)

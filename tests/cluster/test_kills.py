@@ -1,6 +1,6 @@
-"""Either engine or Keeper is killed at any time of a run of the road, again and again: in the end the tables are those of a plain server.
+"""Kills an engine or Keeper at random moments of `sync --cleanup`; at the end the tables are equal to those of a plain server.
 
-MPSYNC_CLUSTER_KILLS says how many kills (default 5), MPSYNC_SEED which: a run prints its seed, and the same seed draws the same.
+MPSYNC_CLUSTER_KILLS is the number of kills (default 5), MPSYNC_SEED the seed (default 1); each kill is printed with it.
 """
 
 import contextlib
@@ -8,7 +8,7 @@ import os
 import random
 import subprocess
 
-from harness import Plain, RoadCase
+from harness import Plain, TierCase
 
 KILLS = int(os.environ.get("MPSYNC_CLUSTER_KILLS", "5"))
 SEED = int(os.environ.get("MPSYNC_SEED", "1"))
@@ -16,13 +16,13 @@ HOURS = [f"2026-01-01 {hour:02}" for hour in range(4, 8)]
 CLEAN = ("sync", "--dataset", "trades", "--cleanup")
 
 
-class Kills(RoadCase):
-    """One road over all kills."""
+class Kills(TierCase):
+    """One archive and one pair of tables over all kills."""
 
-    def test_whatever_is_killed_the_tables_are_those_of_a_plain_server(self):
-        """Each round: rows through either replica, a run, a kill in its midst, rows through the survivor, and the victim again."""
+    def test_tables_after_kills_equal_those_of_a_plain_server(self):
+        """Each round inserts through either replica, starts a run, kills a server, inserts through the survivor, restarts the server."""
         drawn = random.Random(SEED)
-        self.road()
+        self.tiers()
         plain = Plain(self)
         rows = 0
 
@@ -50,9 +50,9 @@ class Kills(RoadCase):
             errors = running.finish().stderr
             name = "keeper" if victim is self.cluster.keeper else victim.name
             print(f"      kill {n + 1} of {KILLS} (seed {SEED}): {name} after {before:.2f} s, exit {running.returncode}", flush=True)
-            # 1: it failed, and the next run goes on; 3 would be a difference that nobody may see.
+            # 1 is a failure that the next run repairs; 3 would be an integrity error.
             self.assertIn(running.returncode, (0, 1), errors[-3000:])
-            # A lost session leaves a table read-only until there is a new one: the writers of this test wait for it.
+            # After a lost session a table is read-only until the replica has a new one.
             for table in (self.hot(), self.cold()):
                 self.cluster.sync(table)
         self.mpsync.use(self.r1, self.r2)
@@ -65,6 +65,6 @@ class Kills(RoadCase):
         self.check_no_helpers()
 
     def wait(self, running, seconds: float) -> None:
-        """Waits, but no longer than the run."""
+        """Waits, at most until the run ends."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             running.wait(seconds)

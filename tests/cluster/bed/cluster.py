@@ -1,4 +1,4 @@
-"""The bed as a whole: a ZooKeeper, and two replicas over it, each a process that can be killed and started again."""
+"""The whole bed: a ZooKeeper and two replicas, each a process that can be killed and restarted."""
 
 import json
 import os
@@ -25,7 +25,7 @@ START_SECONDS = 60
 # Below Linux' range for outgoing connections, so that no client's socket takes the port of a process that is being restarted.
 PORTS = range(15000, 32000)
 
-# What a server of this cluster has in its config.xml. The intervals are short, so that a test waits for the road and not for a timer.
+# The config.xml of a server. The intervals are short, so that tests do not wait for timers.
 CONFIG = """<clickhouse>
   <logger><level>warning</level><log>{folder}/engine.log</log><errorlog>{folder}/engine.err.log</errorlog></logger>
   <zookeeper>
@@ -49,7 +49,7 @@ CONFIG = """<clickhouse>
 
 
 def free_ports(count: int) -> list[int]:
-    """Returns ports that nobody listens on."""
+    """Returns free ports."""
     found: list[int] = []
     while len(found) < count:
         port = random.SystemRandom().choice(PORTS)
@@ -78,7 +78,7 @@ class Node:
 
     @property
     def runs(self) -> bool:
-        """Whether its process runs."""
+        """Returns whether its process runs."""
         return self._process is not None and self._process.poll() is None
 
     def start(self, wait: bool = True) -> None:
@@ -102,7 +102,7 @@ class Node:
             raise RuntimeError(f"{self.name} did not start:\n{(self.folder / 'log').read_text()[-4000:]}")
 
     def kill(self) -> None:
-        """Ends it at once, whatever it is doing."""
+        """Ends it at once with SIGKILL."""
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
@@ -139,7 +139,7 @@ class Node:
             connection.close()
 
     def serve_parts(self, serve: bool) -> None:
-        """Whether the other replica may fetch parts from this one."""
+        """Sets whether the other replica can fetch parts from this one."""
         self._post(f"/bed/serve?parts={int(serve)}", b"", 10)
 
 
@@ -204,11 +204,11 @@ class Cluster:
         return self.nodes[1 - self.nodes.index(node)]
 
     def lag(self, node: Node, lagging: bool = True) -> None:
-        """Lets a replica fall behind: it learns of new parts and cannot fetch them. The end of it lets it catch up."""
+        """Begins or ends lag: a lagging replica reads the log and cannot fetch parts."""
         self.other(node).serve_parts(not lagging)
 
     def heal(self) -> None:
-        """Starts what is down, and ends all lag."""
+        """Starts the servers that are down, and ends lag."""
         if self.keeper.pid is None:
             self.keeper.start()
         for node in self.nodes:
@@ -218,7 +218,7 @@ class Cluster:
             node.serve_parts(True)
 
     def sync(self, table: str, seconds: float = 60) -> None:
-        """Waits until both replicas have everything that either has of a table."""
+        """Waits until both replicas of a table have executed the whole log."""
         deadline = time.monotonic() + seconds
         for node in self.nodes:
             while True:

@@ -1,6 +1,6 @@
 """Statements ON CLUSTER: a queue in a folder that all replicas share, as a server keeps one in Keeper.
 
-Each replica runs the queue's entries in their order, once; one that was down runs what it missed when it starts. The replica that was
+Each replica runs the entries in their order, once; a replica that was down runs the entries that it missed when it starts. The replica that was
 asked waits for the others as `distributed_ddl_output_mode` and `distributed_ddl_task_timeout` say.
 """
 
@@ -23,7 +23,7 @@ OWN_SETTINGS = ("distributed_ddl_output_mode", "distributed_ddl_task_timeout")
 
 @dataclass
 class Wait:
-    """How long the others are waited for, and what is made of one that does not answer."""
+    """How long to wait for the other replicas, and whether an inactive one is an error."""
 
     seconds: float
     only_active: bool
@@ -43,7 +43,7 @@ class Queue:
         self._shared, self._engine = shared, engine
         self._done_file = own / "ddl-done"
         self._running = threading.Lock()
-        # What became of the entries that this process ran: None, or the exception's text.
+        # The outcome of each entry that this process ran: None, or the exception's text.
         self._outcomes: dict[int, str | None] = {}
         shared.mkdir(exist_ok=True)
 
@@ -62,7 +62,7 @@ class Queue:
         return max((int(path.stem) for path in self._shared.glob("*.json")), default=0)
 
     def run(self, through: int | None = None) -> None:
-        """Runs what this replica has not run yet."""
+        """Runs the entries that this replica has not run yet."""
         with self._running:
             done = int(self._done_file.read_text()) if self._done_file.is_file() else 0
             for number in range(done + 1, (through or self._last()) + 1):
@@ -82,7 +82,7 @@ class Queue:
             return e.text
 
     def outcome(self, number: int) -> str | None:
-        """What became of an entry here."""
+        """Returns the exception's text of an entry that this replica has run, or nothing."""
         return self._outcomes.get(number)
 
 

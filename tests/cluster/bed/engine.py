@@ -24,7 +24,7 @@ class DatabaseError(Exception):
 
 @dataclass
 class Answer:
-    """What a statement returned, and how much it read and wrote."""
+    """The result of a statement, and how much it read and wrote."""
 
     body: bytes = b""
     counts: dict[str, int] = field(default_factory=dict)

@@ -49,7 +49,7 @@ def apply(library: Path, host: str, port: int, server_uuid: bytes) -> None:
     address = _keep(_string(host) + struct.pack("<H", port) + bytes(6))
     scheme = _keep(_string("http"))
     credentials = _keep(bytes(4096))
-    # rdi is where the result goes, and the result itself.
+    # rdi points to the result, and is returned.
     # mov rax, …; movups xmm0, [rax]; movups [rdi], xmm0; movups xmm0, [rax+16]; movups [rdi+16], xmm0; mov rax, rdi; ret
     _write(base, *ADDRESS, b"\x48\xb8" + struct.pack("<Q", address) + bytes.fromhex("0f10000f11070f1040100f1147104889f8c3"))
     # mov rax, …; movups xmm0, [rax]; movups [rdi], xmm0; mov rcx, [rax+16]; mov [rdi+16], rcx; mov rax, rdi; ret

@@ -3,7 +3,7 @@
     python -m bed.replica CONFIGURATION.json
 
 Prints one line when it is ready. The front speaks as much of ClickHouse's HTTP interface as `mpsync` uses, uncompressed. Beside it,
-for the tests: `POST /bed/serve?parts=0` lets the other replica ask in vain for parts (lag), `/bed/serve?parts=1` ends that.
+for the tests: `POST /bed/serve?parts=0` refuses parts to the other replica, which lags from then on; `parts=1` ends that.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ OF_THE_INTERFACE = {
 
 
 class Replica:
-    """What the handlers share."""
+    """The state that the handlers share."""
 
     def __init__(self, configuration: dict):
         self.name: str = configuration["name"]
@@ -102,14 +102,14 @@ def ask_other(port: int, number: int, seconds: float) -> str | None:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """What front and interserver endpoint have in common."""
+    """The base of the front and of the interserver endpoint."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     replica: Replica
 
     def log_message(self, *_):
-        """Nothing: the engine's log is enough."""
+        """Logs nothing."""
 
     def body(self) -> bytes:
         """Reads the whole request body. A body that breaks off is a ConnectionError, and nothing of it was used."""
@@ -232,7 +232,7 @@ class Front(Handler):
         self.answer(200, answer.body, self.heading(output_format, answer.counts))
 
     def stream(self, session, selected: statement.Select, output_format: str, parameters: dict[str, str]) -> None:
-        """Answers a SELECT of any size: the engine writes one document into a pipe, and the connection gets what comes out."""
+        """Answers a SELECT of any size: the engine writes one document into a pipe, which is relayed to the connection."""
         pipe = self.replica.pipes / uuid.uuid4().hex
         os.mkfifo(pipe)
         reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -256,7 +256,7 @@ class Front(Handler):
         try:
             self.relay(reader, thread, outcome, output_format)
         finally:
-            # A client that has gone leaves a query that runs to its end, as on a server: what it still writes is read and dropped.
+            # If the client has disconnected, the query runs to its end, as on a server; its output is discarded.
             while read(reader):
                 pass
             thread.join()
@@ -357,7 +357,7 @@ def main() -> None:
     configuration = json.loads(Path(sys.argv[1]).read_text())
     replica = Replica(configuration)
     server(configuration["interserver_port"], Interserver, replica)
-    # What was missed while this replica was down is run before it takes requests.
+    # The entries that this replica missed while it was down, before it accepts requests.
     replica.queue.run()
     server(configuration["port"], Front, replica)
     print("ready", flush=True)

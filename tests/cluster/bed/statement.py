@@ -1,4 +1,4 @@
-"""As much of ClickHouse's statements as the HTTP front has to know: what is an INSERT with data, what has a result, what a cluster runs."""
+"""The parts of ClickHouse's syntax that the HTTP front needs: INSERT with data, SELECT, ON CLUSTER, clusterAllReplicas."""
 
 import re
 import uuid
@@ -75,5 +75,5 @@ def all_replicas(sql: str, others: list[str]) -> str:
 
 
 def names_all_replicas(sql: str) -> bool:
-    """Whether a statement asks every replica of a cluster."""
+    """Returns whether a statement contains clusterAllReplicas."""
     return bool(_ALL_REPLICAS.search(sql))

@@ -1,22 +1,23 @@
-"""The road on a cluster: hot and cold are Replicated, `mpsync` talks to one replica of each, and no row is lost or doubled."""
+"""Transfer on a cluster: hot and cold are Replicated, `mpsync` uses one replica of each, and no row is lost or duplicated."""
 
+import re
 import signal
 import time
 
 from bed.cluster import NAME
 from bed.engine import DatabaseError
-from harness import Mpsync, Plain, RoadCase, until
+from harness import Mpsync, Plain, TierCase, until
 
 HOURS = [f"2026-01-01 {hour:02}" for hour in (5, 6, 7)]
 SYNC = ("sync", "--dataset", "trades")
 CLEAN = (*SYNC, "--cleanup")
 
 
-class Road(RoadCase):
-    """`mpsync` with hot on replica 1 and cold on replica 2."""
+class Transfer(TierCase):
+    """Tests with hot on replica 1 and cold on replica 2, if a test does not choose otherwise."""
 
-    def test_schema_apply_makes_database_and_tables_on_every_replica(self):
-        """Nothing was made by hand before."""
+    def test_schema_apply_creates_database_and_tables_on_every_replica(self):
+        """Begins with a cluster that has no database."""
         mpsync = Mpsync(self.number, self.r1, self.r2)
         self.addCleanup(mpsync.close)
         self.addCleanup(self.drop_databases, mpsync)
@@ -24,9 +25,9 @@ class Road(RoadCase):
         for node in self.cluster.nodes:
             self.assertEqual(node.query(f"SELECT engine FROM system.tables WHERE database = '{mpsync.hot_database}'"), "ReplicatedMergeTree")
 
-    def test_sync_gives_the_same_tables_as_on_a_plain_server(self):
-        """Rows inserted through either replica; cold and archive as a plain server's."""
-        self.road()
+    def test_sync_and_cleanup_give_the_tables_of_a_plain_server(self):
+        """Inserts the same rows through either replica and into a plain server."""
+        self.tiers()
         plain = Plain(self)
         for n, hour in enumerate(HOURS):
             self.insert(self.cluster.nodes[n % 2], hour, n * 100_000, 2000)
@@ -40,18 +41,18 @@ class Road(RoadCase):
         for mpsync in (self.mpsync, plain.mpsync):
             mpsync.succeed("verify", "--deep", "--against", "cold")
 
-    def test_no_helper_table_is_left_on_either_replica(self):
-        """Made for a load, a comparison or a cleanup, and dropped where it was made."""
-        self.road()
+    def test_no_helper_table_remains_on_either_replica(self):
+        """Looks for staging, check and set-aside tables after a sync and after a cleanup."""
+        self.tiers()
         self.insert(self.r1, HOURS[0], 1, 1000)
         self.cluster.sync(self.hot())
         for step in (SYNC, CLEAN):
             self.mpsync.succeed(*step)
             self.check_no_helpers()
 
-    def test_late_rows_through_either_replica_are_a_further_generation(self):
-        """Cleaned hours get rows again, from both sides."""
-        self.road()
+    def test_late_rows_through_either_replica_are_archived(self):
+        """Inserts into an hour that is cleaned already, through both replicas."""
+        self.tiers()
         self.insert(self.r1, HOURS[0], 1, 500)
         self.mpsync.succeed(*CLEAN)
         self.insert(self.r2, HOURS[0], 1001, 20)
@@ -60,7 +61,7 @@ class Road(RoadCase):
         self.check_nothing_lost(540)
 
     def check_nothing_lost(self, rows: int) -> None:
-        """After what a test did: all is healed, one more cleanup, and every row is in cold, once, and proven in the archive."""
+        """Restarts what is down, ends lag, and cleans once more: every row is in cold once, and in the archive, and hot is empty."""
         self.cluster.heal()
         self.cluster.sync(self.hot())
         self.mpsync.succeed(*CLEAN)
@@ -68,9 +69,9 @@ class Road(RoadCase):
         self.check(self.hot(), 0)
         self.mpsync.succeed("verify", "--deep", "--against", "cold")
 
-    def test_cleanup_through_a_replica_that_lags_loses_no_row(self):
-        """Replica 2 takes a row that replica 1, through which hot is cleaned, has not fetched."""
-        self.road()
+    def test_cleanup_through_lagging_replica_loses_no_row(self):
+        """Replica 2 has a row that replica 1, through which hot is cleaned, has not fetched."""
+        self.tiers()
         self.insert(self.r1, HOURS[0], 1, 1000)
         self.cluster.sync(self.hot())
         self.cluster.lag(self.r1)
@@ -78,9 +79,9 @@ class Road(RoadCase):
         self.mpsync.run(*CLEAN)
         self.check_nothing_lost(1001)
 
-    def test_cleanup_loses_no_row_that_arrives_through_the_other_replica_meanwhile(self):
-        """Replica 1 lags for a moment again and again while rows arrive through replica 2 and hot is cleaned through replica 1."""
-        self.road()
+    def test_cleanup_loses_no_row_that_arrives_through_the_other_replica(self):
+        """Rows arrive through replica 2 during each cleanup through replica 1, which lags for moments."""
+        self.tiers()
         rows = 0
         for hour in HOURS:
             self.insert(self.r1, hour, 1 + rows, 500)
@@ -100,18 +101,18 @@ class Road(RoadCase):
             self.cluster.lag(self.r1, False)
         self.check_nothing_lost(rows)
 
-    def test_cleanup_through_one_replica_while_the_other_lags_loses_no_row(self):
-        """Replica 2 has not fetched what is cleaned through replica 1."""
-        self.road(cold=self.r1)
+    def test_cleanup_while_the_other_replica_lags_loses_no_row(self):
+        """Replica 2 has not fetched the rows that are cleaned through replica 1."""
+        self.tiers(cold=self.r1)
         self.cluster.lag(self.r2)
         self.insert(self.r1, HOURS[0], 1, 1000)
         self.mpsync.run(*CLEAN)
         self.insert(self.r2, HOURS[0], 5001, 10)
         self.check_nothing_lost(1010)
 
-    def test_a_load_into_cold_through_a_replica_that_lags_loses_and_doubles_nothing(self):
-        """Cold's replica has not fetched what an earlier load through the other replica put there."""
-        self.road(cold=self.r1)
+    def test_load_into_lagging_replica_of_cold_duplicates_no_row(self):
+        """Cold's replica has not fetched the rows that an earlier load put there through the other replica."""
+        self.tiers(cold=self.r1)
         self.insert(self.r1, HOURS[0], 1, 1000)
         self.mpsync.succeed(*SYNC)
         self.insert(self.r1, HOURS[0], 5001, 10)
@@ -123,9 +124,9 @@ class Road(RoadCase):
         self.mpsync.run(*CLEAN)
         self.check_nothing_lost(1010)
 
-    def test_sync_goes_on_while_the_other_replica_is_down(self):
-        """That is what replicas are for; and nothing is left once it is there again."""
-        self.road(cold=self.r1)
+    def test_sync_works_while_the_other_replica_is_down(self):
+        """No helper table remains when the replica is back."""
+        self.tiers(cold=self.r1)
         self.insert(self.r1, HOURS[0], 1, 1000)
         self.cluster.sync(self.hot())
         self.r2.kill()
@@ -135,9 +136,9 @@ class Road(RoadCase):
         self.check_nothing_lost(1000)
         self.check_no_helpers()
 
-    def test_cleanup_while_the_other_replica_is_down_loses_nothing_that_only_it_has(self):
-        """Replica 2 took rows, and was down before replica 1 had them."""
-        self.road(cold=self.r1)
+    def test_cleanup_while_the_other_replica_is_down_loses_no_row(self):
+        """Replica 2 takes rows and is killed before replica 1 has fetched them."""
+        self.tiers(cold=self.r1)
         self.insert(self.r1, HOURS[0], 1, 1000)
         self.cluster.sync(self.hot())
         self.cluster.lag(self.r1)
@@ -146,9 +147,9 @@ class Road(RoadCase):
         self.mpsync.run(*CLEAN)
         self.check_nothing_lost(1010)
 
-    def test_a_run_without_keeper_fails_and_the_next_one_with_it_goes_on(self):
-        """Nothing is lost, and nothing is left."""
-        self.road()
+    def test_run_without_keeper_fails_and_the_next_one_completes(self):
+        """The first run ends with 1."""
+        self.tiers()
         self.insert(self.r1, HOURS[0], 1, 1000)
         self.cluster.sync(self.hot())
         self.cluster.keeper.kill()
@@ -157,9 +158,9 @@ class Road(RoadCase):
         self.cluster.keeper.start()
         self.check_nothing_lost(1000)
 
-    def test_rows_inserted_with_a_quorum_that_was_not_reached_are_in_cold_once_if_they_stay(self):
-        """Replica 2 takes rows and fails to pass them on in time: the writer does not know, and repeats them."""
-        self.road()
+    def test_rows_of_a_failed_quorum_insert_are_not_lost(self):
+        """An insert through replica 2 ends with an unknown outcome; its rows are on replica 2 only when hot is cleaned through replica 1."""
+        self.tiers()
         self.insert(self.r1, HOURS[0], 1, 1000)
         self.cluster.sync(self.hot())
         self.cluster.lag(self.r1)
@@ -169,9 +170,9 @@ class Road(RoadCase):
         self.mpsync.run(*CLEAN)
         self.check_nothing_lost(1010)
 
-    def test_retention_takes_old_partitions_off_both_replicas_of_cold(self):
-        """What the archive proves to hold leaves cold; a row that cold's replica has not fetched does not vanish with it."""
-        self.road()
+    def test_retention_removes_old_partitions_from_both_replicas(self):
+        """Recent partitions stay in cold, and the archive keeps all."""
+        self.tiers()
         self.insert(self.r1, "2024-01-01 05", 1, 1000)
         self.insert(self.r1, HOURS[0], 5001, 1000)
         self.cluster.sync(self.hot())
@@ -181,9 +182,9 @@ class Road(RoadCase):
         self.check(self.cold(), 1000)
         self.mpsync.succeed("verify", "--deep")
 
-    def test_retention_through_a_replica_that_lags_takes_nothing_that_is_not_archived(self):
-        """A row that only the other replica of cold has, and the archive has not, stays."""
-        self.road()
+    def test_retention_through_lagging_replica_keeps_unarchived_rows(self):
+        """A row that is on the other replica of cold only, and not in the archive, stays in cold."""
+        self.tiers()
         self.insert(self.r1, "2024-01-01 05", 1, 1000)
         self.cluster.sync(self.hot())
         self.mpsync.succeed(*CLEAN)
@@ -198,9 +199,9 @@ class Road(RoadCase):
             found = node.query(f"SELECT count() FROM {self.cold()} WHERE stream_seq = 500001")
             self.assertEqual(found, "1", f"the row is not on {node.name}")
 
-    def test_gc_sweeps_what_a_killed_run_left_on_both_replicas(self):
-        """Killed while it works; the next cleanup finishes it, and gc leaves no helper table on either replica."""
-        self.road()
+    def test_gc_removes_leftovers_of_killed_runs_from_both_replicas(self):
+        """Kills two runs while they have a helper table; a further cleanup and gc remove it."""
+        self.tiers()
         for n, hour in enumerate(HOURS):
             self.insert(self.r1, hour, n * 100_000, 2000)
         self.cluster.sync(self.hot())
@@ -218,9 +219,25 @@ class Road(RoadCase):
         for node in self.cluster.nodes:
             self.assertEqual(node.query(helpers), "0", node.name)
 
-    def test_import_makes_cold_again_on_both_replicas(self):
-        """Cold was lost, table and all."""
-        self.road()
+    def test_cleanup_by_deletion_loses_no_unfetched_row(self):
+        """Hot has no partitions, so that a cleanup deletes the rows of a window."""
+        self.tiers()
+        create = self.r1.query(f"SELECT create_table_query FROM system.tables WHERE database = '{self.mpsync.hot_database}' AND name = 'trades'")
+        create = create.replace("\\'", "'").replace(f"{self.hot()} (", f"{self.hot()} ON CLUSTER {NAME} (", 1)
+        create = re.sub(r"PARTITION BY \S+\(timestamp\) ", "", create)
+        create = re.sub(r"'/clickhouse/tables/[^']*'", "'/clickhouse/tables/{uuid}/{shard}'", create)
+        self.r1.query(f"DROP TABLE {self.hot()} ON CLUSTER {NAME} SYNC")
+        self.r1.query(create)
+        self.insert(self.r1, HOURS[0], 1, 1000)
+        self.cluster.sync(self.hot())
+        self.cluster.lag(self.r1)
+        self.insert(self.r2, HOURS[0], 5001, 10)
+        self.mpsync.run(*CLEAN)
+        self.check_nothing_lost(1010)
+
+    def test_import_restores_cold_on_both_replicas(self):
+        """Drops the table of cold on both replicas first."""
+        self.tiers()
         for n, hour in enumerate(HOURS):
             self.insert(self.r1, hour, n * 100_000, 1000)
         self.cluster.sync(self.hot())
@@ -232,9 +249,9 @@ class Road(RoadCase):
         self.check(self.cold(), 3000)
         self.mpsync.succeed("verify", "--deep", "--against", "cold")
 
-    def test_two_workers_each_through_a_replica_of_its_own_lose_and_double_nothing(self):
-        """They share the archive, and with it the windows; rows arrive through both replicas meanwhile."""
-        self.road(hot=self.r1, cold=self.r1)
+    def test_two_workers_on_two_replicas_lose_and_duplicate_no_row(self):
+        """The workers share an archive and its leases; rows arrive through both replicas meanwhile."""
+        self.tiers(hot=self.r1, cold=self.r1)
         second = Mpsync(self.number, self.r2, self.r2, archive=self.mpsync.archive)
         self.addCleanup(second.close)
         rows = 0
@@ -250,9 +267,9 @@ class Road(RoadCase):
                 run.finish()
         self.check_nothing_lost(rows)
 
-    def test_a_damaged_chunk_is_repaired_from_the_cluster(self):
-        """Cold's other replica serves for it."""
-        self.road()
+    def test_repair_from_the_other_replica(self):
+        """Flips a bit of a chunk after cleanup; cold's other replica has the rows."""
+        self.tiers()
         self.insert(self.r1, HOURS[0], 1, 1000)
         self.cluster.sync(self.hot())
         self.mpsync.succeed(*CLEAN)
