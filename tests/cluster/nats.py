@@ -1,5 +1,6 @@
 """A nats-server with JetStream on disk, on a free loopback port."""
 
+import atexit
 import json
 import os
 import socket
@@ -22,6 +23,7 @@ class Nats:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        atexit.register(self.stop)
         deadline = time.monotonic() + 30
         while True:
             try:
@@ -34,6 +36,7 @@ class Nats:
 
     def stop(self) -> None:
         """Ends it."""
+        atexit.unregister(self.stop)
         self._process.kill()
         self._process.wait()
         self._folder.cleanup()

@@ -1,5 +1,6 @@
 """The whole bed: a ZooKeeper and two replicas, each a process that can be killed and restarted."""
 
+import atexit
 import json
 import os
 import random
@@ -149,6 +150,7 @@ class Cluster:
     def __init__(self, library: Path):
         patch.check_build(library)
         self.folder = Path(tempfile.mkdtemp(prefix="mpsync-cluster-"))
+        atexit.register(self.stop)
         keeper_port, *ports = free_ports(5)
         self.keeper = ZooKeeper(self.folder / "keeper", keeper_port)
         self.nodes = [Node(f"r{n + 1}", self.folder / f"r{n + 1}", *ports[2 * n : 2 * n + 2]) for n in range(2)]
@@ -186,6 +188,7 @@ class Cluster:
 
     def stop(self) -> None:
         """Ends everything and removes the folder; with MPSYNC_CLUSTER_KEEP=1 the folder stays."""
+        atexit.unregister(self.stop)
         for process in [*self.nodes, self.keeper]:
             process.kill()
         if os.environ.get("MPSYNC_CLUSTER_KEEP") == "1":
