@@ -29,7 +29,7 @@ class Result(unittest.TextTestResult):
 def main() -> int:
     """Runs the tests that the arguments name, or all."""
     # Ended by a signal, it still stops its servers.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     suite = unittest.defaultTestLoader.loadTestsFromNames(sys.argv[1:] or MODULES)
     began = time.monotonic()
     runner = unittest.TextTestRunner(stream=open("/dev/null", "w", encoding="utf-8"), verbosity=0, resultclass=Result)
