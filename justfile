@@ -58,6 +58,11 @@ check-packaging: tools build
     tests/packaging/run {{ mpsync }}
 
 
+# Run transfer, ingest and seeded kills on two ClickHouse replicas over a ZooKeeper (installs Debian's if it is missing and this is root)
+[group('test')]
+test-cluster *TESTS: tools build
+    tests/cluster/run {{ mpsync }} {{ TESTS }}
+
 # Open the page of a running daemon in headless Chromium (installs Debian's where it is missing and this is root)
 [group('test')]
 test-page: tools build
