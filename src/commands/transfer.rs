@@ -13,7 +13,7 @@ use mpsync_core::dataset::{TierRole, select};
 use mpsync_core::error::{Error, Result};
 use mpsync_core::progress::Progress;
 use mpsync_transfer::{
-    self, CleanupPolicy, DatasetTransferReport, Goal, Retention, RunTrigger, TimeRange,
+    self, CleanupPolicy, DatasetTransferReport, Goal, KeepReason, Retention, RunTrigger, TimeRange,
     TransferContext, TransferReport, TransferRequest, describe_plan, parse_time,
 };
 
@@ -220,8 +220,7 @@ fn print_remarks(dataset: &DatasetTransferReport) {
             println!("{e}");
         } else if let Some(why) = partition
             .kept
-            .as_deref()
-            .filter(|why| !why.contains("not asked for"))
+            .filter(|why| *why != KeepReason::CleanupOff)
         {
             println!("{name} {span} stays in hot: {why}");
         }

@@ -70,6 +70,9 @@ pub struct WorkSnapshot {
     /// What else there is to say of it, such as the event time reached; empty where there is nothing.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub note: String,
+    /// Whether the work waits: for its turn, or for another worker.
+    #[serde(skip)]
+    pub waits: bool,
     #[serde(skip)]
     since: Instant,
 }
@@ -154,6 +157,7 @@ impl Progress {
             expected: 0,
             seconds: 0.0,
             note: String::new(),
+            waits: true,
             since: Instant::now(),
         };
         active.work.insert(id, snapshot);
@@ -196,6 +200,15 @@ pub struct Work {
 impl Work {
     /// Ends the step before, and begins one that will move about so many rows.
     pub fn step(&self, step: &'static str, expected: u64) {
+        self.begin_step(step, expected, false);
+    }
+
+    /// Ends the step before, and begins one that only waits.
+    pub fn wait(&self, step: &'static str) {
+        self.begin_step(step, 0, true);
+    }
+
+    fn begin_step(&self, step: &'static str, expected: u64, waits: bool) {
         let mut ended = None;
         self.change(|work| {
             let next = WorkSnapshot {
@@ -206,6 +219,7 @@ impl Work {
                 expected,
                 seconds: 0.0,
                 note: String::new(),
+                waits,
                 since: Instant::now(),
             };
             ended = Some(std::mem::replace(work, next));

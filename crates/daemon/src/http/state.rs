@@ -381,7 +381,7 @@ impl SyncControlState {
             return (0, 0);
         };
         let now = progress.snapshot();
-        let waits = |work: &&WorkSnapshot| work.step.starts_with("waiting");
+        let waits = |work: &&WorkSnapshot| work.waits;
         let running = (now.active.len() - now.active.iter().filter(waits).count()) as u64;
         (now.total.saturating_sub(now.done + running), running)
     }
