@@ -1,21 +1,26 @@
-//! Decimals in the forms in which exchanges write them. Pure; no floats anywhere.
+//! Decimals in the forms that exchanges use on the wire.
 
 use std::fmt::Write as _;
 
-/// `units / 10^scale`
+/// A decimal of 38 digits: `units / 10^scale`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Decimal {
-    pub(super) units: i128,
-    pub(super) scale: u32,
+pub struct Decimal {
+    /// The digits, as an integer.
+    pub units: i128,
+    /// How many of the digits are after the point.
+    pub scale: u32,
 }
 
 impl Decimal {
-    pub(super) const fn new(units: i128, scale: u32) -> Self {
+    /// Returns `units / 10^scale`.
+    #[must_use]
+    pub const fn new(units: i128, scale: u32) -> Self {
         Self { units, scale }
     }
 
     /// The exact product.
-    pub(super) fn times(self, other: Self) -> Self {
+    #[must_use]
+    pub fn times(self, other: Self) -> Self {
         Self::new(self.units * other.units, self.scale + other.scale)
     }
 
@@ -29,7 +34,8 @@ impl Decimal {
     }
 
     /// All digits of the scale, and zeros up to `padding` digits after the point: `0.00000638`.
-    pub(super) fn plain(self, padding: u32) -> String {
+    #[must_use]
+    pub fn plain(self, padding: u32) -> String {
         let scale = self.scale as usize;
         let sign = if self.units < 0 { "-" } else { "" };
         let digits = format!("{:0width$}", self.units.unsigned_abs(), width = scale + 1);
@@ -41,8 +47,9 @@ impl Decimal {
         format!("{sign}{whole}.{fraction:0<width$}")
     }
 
-    /// Normalized, with an exponent where the value is below 1e-6: `9.2E-7`, as Python's `Decimal` writes itself.
-    pub(super) fn scientific(self) -> String {
+    /// Returns the value normalized, with an exponent if it is below 1e-6: `9.2E-7`, as Python's `Decimal` writes itself.
+    #[must_use]
+    pub fn scientific(self) -> String {
         match self.exponent() {
             Some((mantissa, exponent)) if exponent < -6 => format!("{mantissa}E{exponent}"),
             _ => self.trimmed().plain(0),
@@ -50,7 +57,8 @@ impl Decimal {
     }
 
     /// As a JSON number the way that Python writes a float: at least one digit after the point, an exponent below 1e-4.
-    pub(super) fn number(self) -> String {
+    #[must_use]
+    pub fn number(self) -> String {
         match self.exponent() {
             Some((mantissa, exponent)) if exponent < -4 => {
                 format!("{mantissa}e-{:02}", exponent.unsigned_abs())
