@@ -5,7 +5,7 @@ use std::fmt;
 use hyper::StatusCode;
 
 /// Codes that this surface raises itself; see `system.errors`.
-pub(super) mod code {
+pub(crate) mod code {
     pub(crate) const BAD_ARGUMENTS: u32 = 36;
     pub(crate) const SYNTAX_ERROR: u32 = 62;
     pub(crate) const LOGICAL_ERROR: u32 = 49;
@@ -26,40 +26,40 @@ pub(super) mod code {
 
 /// An exception as ClickHouse words it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Exception {
+pub(crate) struct Exception {
     /// ClickHouse's error code.
-    pub(super) code: u32,
+    pub(crate) code: u32,
     /// `Code: N. DB::Exception: …`, without a stack trace.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 impl Exception {
     /// One that this surface raises itself.
-    pub(super) fn new(code: u32, name: &str, message: impl fmt::Display) -> Self {
+    pub(crate) fn new(code: u32, name: &str, message: impl fmt::Display) -> Self {
         Self {
             code,
             text: format!("Code: {code}. DB::Exception: {message}. ({name})"),
         }
     }
 
-    pub(super) fn bad_arguments(message: impl fmt::Display) -> Self {
+    pub(crate) fn bad_arguments(message: impl fmt::Display) -> Self {
         Self::new(code::BAD_ARGUMENTS, "BAD_ARGUMENTS", message)
     }
 
-    pub(super) fn syntax(message: impl fmt::Display) -> Self {
+    pub(crate) fn syntax(message: impl fmt::Display) -> Self {
         Self::new(code::SYNTAX_ERROR, "SYNTAX_ERROR", message)
     }
 
-    pub(super) fn denied(message: impl fmt::Display) -> Self {
+    pub(crate) fn denied(message: impl fmt::Display) -> Self {
         Self::new(code::ACCESS_DENIED, "ACCESS_DENIED", message)
     }
 
-    pub(super) fn internal(message: impl fmt::Display) -> Self {
+    pub(crate) fn internal(message: impl fmt::Display) -> Self {
         Self::new(code::LOGICAL_ERROR, "LOGICAL_ERROR", message)
     }
 
     /// Reads what the engine said. A text without a code counts as code 1001 (`STD_EXCEPTION`).
-    pub(super) fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let text = tidy(text);
         let code = text
             .trim_start()
@@ -76,7 +76,7 @@ impl Exception {
     }
 
     /// Without what this program added to a statement: nobody who wrote the statement knows it.
-    pub(super) fn without(mut self, added: &str) -> Self {
+    pub(crate) fn without(mut self, added: &str) -> Self {
         if !added.is_empty() {
             self.text = self.text.replace(added, "");
         }
@@ -84,7 +84,7 @@ impl Exception {
     }
 
     /// The status that ClickHouse's HTTP handler answers this code with.
-    pub(super) fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self.code {
             194 => StatusCode::UNAUTHORIZED,
             192 | 193 | 497 | 512 | 516 => StatusCode::FORBIDDEN,

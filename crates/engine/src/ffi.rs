@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 
 use mpsync_core::error::{Error, Result};
 
-use super::exception::Exception;
+use crate::exception::Exception;
 
 type RawConnection = *mut c_void;
 type RawResult = *mut c_void;
@@ -30,7 +30,7 @@ type RunStatement<T> = unsafe extern "C" fn(
 ) -> T;
 
 /// The functions of `libchdb` that are used, resolved once. The library is never unloaded: its threads outlive any handle.
-pub(super) struct Library {
+pub(crate) struct Library {
     connect: unsafe extern "C" fn(c_int, *mut *mut c_char) -> *mut RawConnection,
     close: unsafe extern "C" fn(*mut RawConnection),
     query: RunStatement<RawResult>,
@@ -65,7 +65,7 @@ macro_rules! symbol {
 
 impl Library {
     /// Loads the library and forbids it to take over the process's signals.
-    pub(super) fn load(path: &Path) -> Result<&'static Self> {
+    pub(crate) fn load(path: &Path) -> Result<&'static Self> {
         // SAFETY: loading runs the library's initializers. They are those of ClickHouse, which are made to be loaded into a
         // foreign process; the caller chose the file, as it chooses the program itself.
         let library = unsafe { libloading::Library::new(path) }.map_err(|e| {
@@ -103,7 +103,7 @@ impl Library {
 
     /// Opens a connection. The first one of a process starts the engine on the data path that the arguments name; `None` when
     /// the engine refuses, which it explains on stderr only.
-    pub(super) fn connect(&'static self, arguments: &[CString]) -> Option<Connection> {
+    pub(crate) fn connect(&'static self, arguments: &[CString]) -> Option<Connection> {
         let mut pointers: Vec<*mut c_char> =
             arguments.iter().map(|a| a.as_ptr().cast_mut()).collect();
         let count = c_int::try_from(pointers.len()).ok()?;
@@ -121,33 +121,33 @@ impl Library {
 
     /// Ends the engine: merges stop, threads are joined. Refused (false) while a connection is open. There is no way back in
     /// this process.
-    pub(super) fn shutdown(&self) -> bool {
+    pub(crate) fn shutdown(&self) -> bool {
         // SAFETY: takes no arguments, is serialized by the library against `connect`, and refuses while handles are open.
         unsafe { (self.shutdown)() == 0 }
     }
 }
 
 /// What a statement did, with the bytes it answered.
-pub(super) struct StatementAnswer {
+pub(crate) struct StatementAnswer {
     /// The result in the format asked for.
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     /// What was read and written.
-    pub(super) counts: StatementCounts,
+    pub(crate) counts: StatementCounts,
 }
 
 /// What a statement read and wrote.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct StatementCounts {
-    pub(super) rows_read: u64,
-    pub(super) bytes_read: u64,
-    pub(super) result_rows: u64,
-    pub(super) result_bytes: u64,
-    pub(super) rows_written: u64,
-    pub(super) bytes_written: u64,
+pub(crate) struct StatementCounts {
+    pub(crate) rows_read: u64,
+    pub(crate) bytes_read: u64,
+    pub(crate) result_rows: u64,
+    pub(crate) result_bytes: u64,
+    pub(crate) rows_written: u64,
+    pub(crate) bytes_written: u64,
 }
 
 /// A connection: its own settings, current database and temporary tables.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     library: &'static Library,
     handle: NonNull<RawConnection>,
 }
@@ -214,7 +214,7 @@ impl Connection {
     }
 
     /// Runs a statement to its end. Blocks the thread.
-    pub(super) fn query(
+    pub(crate) fn query(
         &mut self,
         sql: &[u8],
         format: &str,
@@ -225,7 +225,7 @@ impl Connection {
     }
 
     /// Opens an insert whose rows are appended as bytes of `format`. `sql` names table and columns, without FORMAT or VALUES.
-    pub(super) fn insert(
+    pub(crate) fn insert(
         &mut self,
         sql: &[u8],
         format: &str,
@@ -310,7 +310,7 @@ impl Drop for QueryResult {
 }
 
 /// An open insert. Dropped before [`InsertStream::finish`], it is cancelled.
-pub(super) struct InsertStream<'a> {
+pub(crate) struct InsertStream<'a> {
     connection: &'a mut Connection,
     handle: RawInsert,
     finished: bool,
@@ -324,7 +324,7 @@ impl InsertStream<'_> {
     }
 
     /// Hands over bytes, cut anywhere. Blocks while the engine is behind.
-    pub(super) fn append(&mut self, data: &[u8]) -> Result<(), Exception> {
+    pub(crate) fn append(&mut self, data: &[u8]) -> Result<(), Exception> {
         // SAFETY: pointer and length belong together, and the engine copies before it returns.
         let state = unsafe {
             (self.connection.library.insert_append)(self.handle, data.as_ptr().cast(), data.len())
@@ -343,7 +343,7 @@ impl InsertStream<'_> {
     }
 
     /// Ends the insert: when this returns counts, the rows are in the table.
-    pub(super) fn finish(mut self) -> Result<StatementCounts, Exception> {
+    pub(crate) fn finish(mut self) -> Result<StatementCounts, Exception> {
         self.end()
     }
 
@@ -370,7 +370,7 @@ impl Drop for InsertStream<'_> {
 }
 
 /// Ends the process here and now, without the destructors of the library, which would race the threads that it still runs.
-pub(super) fn end_process(code: i32) -> ! {
+pub(crate) fn end_process(code: i32) -> ! {
     unsafe extern "C" {
         fn _exit(code: c_int) -> !;
     }

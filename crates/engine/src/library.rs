@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use mpsync_core::error::{Error, Result};
 
-use super::ffi::Library;
+use crate::ffi::Library;
 
 /// The release of the library that this program is made for and tested with.
 pub const LIBRARY_RELEASE: &str = "26.7.3-stable.1";
@@ -58,7 +58,7 @@ fn cached_path() -> Result<PathBuf> {
 }
 
 /// Loads the library once a process; the first path wins.
-pub(super) fn load(path: &Path) -> Result<&'static Library> {
+pub(crate) fn load(path: &Path) -> Result<&'static Library> {
     static LOADED: Mutex<Option<&'static Library>> = Mutex::new(None);
     let mut loaded = LOADED
         .lock()

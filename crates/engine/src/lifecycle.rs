@@ -13,11 +13,11 @@ use tokio::time::timeout;
 
 use mpsync_core::error::{Context, Error, Result};
 
-use super::exception::Exception;
-use super::ffi::{Connection, Library};
-use super::files::FileRoots;
-use super::running::RunningQueries;
-use super::session::Sessions;
+use crate::exception::Exception;
+use crate::ffi::{Connection, Library};
+use crate::files::roots::FileRoots;
+use crate::query::running::RunningQueries;
+use crate::query::session::Sessions;
 
 /// Requests that run at once, unless told otherwise; further ones wait.
 const REQUESTS_MAX: u32 = 64;
@@ -81,20 +81,20 @@ impl EngineOptions {
 /// An open engine. Clones share it; [`Engine::close`] ends it.
 #[derive(Clone)]
 pub struct Engine {
-    pub(super) inner: Arc<EngineInner>,
+    pub(crate) inner: Arc<EngineInner>,
 }
 
-pub(super) struct EngineInner {
+pub(crate) struct EngineInner {
     library: &'static Library,
     arguments: Vec<CString>,
     /// Pipes through which results come.
-    pub(super) pipes: PathBuf,
+    pub(crate) pipes: PathBuf,
     /// Where answers are kept that wait for the end of their query.
-    pub(super) temporary: PathBuf,
-    pub(super) identity: Identity,
-    pub(super) files: FileRoots,
-    pub(super) sessions: Sessions,
-    pub(super) running: RunningQueries,
+    pub(crate) temporary: PathBuf,
+    pub(crate) identity: Identity,
+    pub(crate) files: FileRoots,
+    pub(crate) sessions: Sessions,
+    pub(crate) running: RunningQueries,
     permits: Arc<Semaphore>,
     requests_max: u32,
     /// Keeps the engine up while no request runs.
@@ -103,10 +103,10 @@ pub(super) struct EngineInner {
 }
 
 /// What the engine says of itself, for the answer's headers.
-pub(super) struct Identity {
-    pub(super) version: String,
-    pub(super) timezone: String,
-    pub(super) display_name: String,
+pub(crate) struct Identity {
+    pub(crate) version: String,
+    pub(crate) timezone: String,
+    pub(crate) display_name: String,
 }
 
 impl Engine {
@@ -119,7 +119,7 @@ impl Engine {
 
     /// Opens a data folder.
     pub fn open_with(options: &EngineOptions) -> Result<Self> {
-        let library = super::library::load(&super::library::library_path()?)?;
+        let library = crate::library::load(&crate::library::library_path()?)?;
         let folder = &options.data_dir;
         let context = || format!("opening the data folder {}", folder.display());
         let slot = Slot::acquire().context(context)?;
@@ -190,7 +190,7 @@ impl Engine {
 
     /// Ends the process at once, whatever the engine is doing. What was acknowledged is on disk; what runs is lost.
     pub fn end_process(code: i32) -> ! {
-        super::ffi::end_process(code)
+        crate::ffi::end_process(code)
     }
 
     /// The version of ClickHouse that this engine is.
@@ -238,13 +238,13 @@ impl Engine {
 
 impl EngineInner {
     /// A new connection.
-    pub(super) fn connect(&self) -> Result<Connection, Exception> {
+    pub(crate) fn connect(&self) -> Result<Connection, Exception> {
         let refused = || Exception::internal("the engine takes no more connections");
         self.library.connect(&self.arguments).ok_or_else(refused)
     }
 
     /// Waits for leave to run. Cancel-safe: dropped, it leaves the queue.
-    pub(super) async fn permit(&self) -> Result<OwnedSemaphorePermit, Exception> {
+    pub(crate) async fn permit(&self) -> Result<OwnedSemaphorePermit, Exception> {
         let closed = |_| Exception::internal("the engine is going away");
         Arc::clone(&self.permits)
             .acquire_owned()
@@ -259,10 +259,10 @@ impl EngineInner {
     /// Cancels the queries whose text is like `pattern`. Blocks.
     ///
     /// Without SYNC, which hangs: the query ends at its next block.
-    pub(super) fn kill(&self, pattern: &str) {
+    pub(crate) fn kill(&self, pattern: &str) {
         let sql = format!(
             "KILL QUERY WHERE query LIKE {} ASYNC",
-            super::execute::quoted(pattern)
+            crate::statement::lexer::quoted(pattern)
         );
         let killed = self
             .connect()

@@ -1,0 +1,125 @@
+//! Who may ask: one user with one password, and no page of a foreign origin.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use hyper::HeaderMap;
+use subtle::ConstantTimeEq as _;
+
+use mpsync_core::error::Result;
+use mpsync_net::Secret;
+use mpsync_net::access::{foreign_header, own_secret, secret_in};
+
+use crate::exception::{Exception, code};
+use crate::http::request::Credentials;
+
+/// What a client must present. Never shows the password.
+#[derive(Debug, Clone)]
+pub enum Auth {
+    /// Nothing: for loopback listeners that a test holds.
+    Open,
+    /// This user with this password.
+    Password {
+        /// The user's name.
+        user: String,
+        /// The secret.
+        password: Secret,
+    },
+}
+
+impl Auth {
+    /// The password in this file, without the line end.
+    pub fn from_file(user: &str, file: &Path) -> Result<Self> {
+        Ok(Self::with(user, secret_in(file)?))
+    }
+
+    /// The password in `file`, which is made at the first start: from the operating system's randomness, readable by its
+    /// owner only.
+    pub fn from_own_file(user: &str, file: &Path) -> Result<Self> {
+        Ok(Self::with(user, own_secret(file)?))
+    }
+
+    fn with(user: &str, password: Secret) -> Self {
+        Self::Password {
+            user: user.to_owned(),
+            password,
+        }
+    }
+
+    /// What no answer may hold.
+    pub(crate) fn secret(&self) -> Option<&str> {
+        match self {
+            Self::Open => None,
+            Self::Password { password, .. } => Some(password.reveal()),
+        }
+    }
+
+    /// Whether these credentials are the right ones. Takes the same time for every wrong password of one length.
+    pub(crate) fn check(&self, given: &Credentials) -> Result<(), Exception> {
+        let Self::Password { user, password } = self else {
+            return Ok(());
+        };
+        let given_user = given.user.as_deref().unwrap_or("default");
+        let given_password = given.password.as_deref().unwrap_or_default();
+        let same_user = user.as_bytes().ct_eq(given_user.as_bytes());
+        let same_password = password
+            .reveal()
+            .as_bytes()
+            .ct_eq(given_password.as_bytes());
+        if bool::from(same_user & same_password) {
+            return Ok(());
+        }
+        Err(Exception::new(
+            code::AUTHENTICATION_FAILED,
+            "AUTHENTICATION_FAILED",
+            format!(
+                "{}: Authentication failed: password is incorrect, or there is no user with such name",
+                given_user.escape_default()
+            ),
+        ))
+    }
+}
+
+/// Refuses what a browser sends for a page of somebody else's, see [`foreign_header`].
+pub(crate) fn check_origin(
+    headers: &HeaderMap,
+    bound: SocketAddr,
+    hosts: &[String],
+) -> Result<(), Exception> {
+    match foreign_header(headers, bound, hosts) {
+        None => Ok(()),
+        Some(name) => Err(Exception::denied(format!(
+            "the {name} header names a foreign host"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_right_user_with_the_right_password_gets_in() {
+        let auth = Auth::Password {
+            user: "default".into(),
+            password: Secret::new("secret"),
+        };
+        let given = |user: Option<&str>, password: Option<&str>| Credentials {
+            user: user.map(str::to_owned),
+            password: password.map(str::to_owned),
+        };
+        assert!(auth.check(&given(None, Some("secret"))).is_ok());
+        assert!(auth.check(&given(Some("default"), Some("secret"))).is_ok());
+        for (user, password) in [
+            (None, None),
+            (None, Some("secre")),
+            (Some("admin"), Some("secret")),
+            (Some(""), Some("")),
+        ] {
+            let e = auth.check(&given(user, password)).expect_err("refused");
+            assert_eq!(e.code, 516);
+            assert!(!e.text.contains("secret"));
+        }
+        assert!(!format!("{auth:?}").contains("secret"));
+    }
+}
