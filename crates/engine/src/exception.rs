@@ -1,10 +1,10 @@
-//! What went wrong in the engine, in ClickHouse's own terms: code, text, and the HTTP status that a server would answer with.
+//! Errors of the engine in ClickHouse's terms: code, text, and the HTTP status that a server answers with.
 
 use std::fmt;
 
 use hyper::StatusCode;
 
-/// Codes that this surface raises itself; see `system.errors`.
+/// Codes that this crate raises itself; see `system.errors`.
 pub(crate) mod code {
     pub(crate) const BAD_ARGUMENTS: u32 = 36;
     pub(crate) const SYNTAX_ERROR: u32 = 62;
@@ -34,7 +34,7 @@ pub(crate) struct Exception {
 }
 
 impl Exception {
-    /// One that this surface raises itself.
+    /// Returns an exception that this crate raises itself.
     pub(crate) fn new(code: u32, name: &str, message: impl fmt::Display) -> Self {
         Self {
             code,
@@ -58,7 +58,7 @@ impl Exception {
         Self::new(code::LOGICAL_ERROR, "LOGICAL_ERROR", message)
     }
 
-    /// Reads what the engine said. A text without a code counts as code 1001 (`STD_EXCEPTION`).
+    /// Parses a message of the engine. A text without a code has code 1001 (`STD_EXCEPTION`).
     pub(crate) fn parse(text: &str) -> Self {
         let text = tidy(text);
         let code = text
@@ -75,7 +75,7 @@ impl Exception {
         }
     }
 
-    /// Without what this program added to a statement: nobody who wrote the statement knows it.
+    /// Removes text that this program added to the statement.
     pub(crate) fn without(mut self, added: &str) -> Self {
         if !added.is_empty() {
             self.text = self.text.replace(added, "");
@@ -83,7 +83,7 @@ impl Exception {
         self
     }
 
-    /// The status that ClickHouse's HTTP handler answers this code with.
+    /// Returns the status with which ClickHouse's HTTP handler answers this code.
     pub(crate) fn status(&self) -> StatusCode {
         match self.code {
             194 => StatusCode::UNAUTHORIZED,
@@ -104,8 +104,8 @@ impl Exception {
     }
 }
 
-/// The engine's text as a server would word it: without a stack trace, and said once where the engine wraps one exception into
-/// another of the same text.
+/// Returns the engine's text as a server words it: without a stack trace, and once if the engine wraps an
+/// exception into another of the same text.
 fn tidy(text: &str) -> String {
     let mut text = text.trim().to_owned();
     if let Some((message, trace)) = text.split_once(", Stack trace (when copying this message") {
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_is_read_from_the_text_and_decides_the_status() {
+    fn code_is_parsed_and_decides_the_status() {
         let e = Exception::parse(
             "Code: 60. DB::Exception: Table default.x does not exist. (UNKNOWN_TABLE)",
         );
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_said_once_and_without_a_stack_trace() {
+    fn text_is_not_repeated_and_has_no_stack_trace() {
         let twice = "Code: 452. DB::Exception: Code: 452. DB::Exception: No. (X_Y) (version 26.7.2.1). (X_Y)";
         assert_eq!(
             Exception::parse(twice).text,

@@ -1,23 +1,22 @@
-//! Patterns of paths, as ClickHouse's `file()` takes them. Pure.
+//! Path patterns of ClickHouse's `file()`. Pure.
 
 use globset::{GlobBuilder, GlobMatcher};
 
 use crate::exception::Exception;
 
-/// The numbers that a `{1..9}` may stand for.
+/// The most numbers of a range such as `{1..9}`.
 const RANGE_MAX: u64 = 1000;
 
-/// Whether a path stands for more than itself.
+/// Whether a path is a pattern.
 pub(crate) fn is_pattern(path: &str) -> bool {
     path.contains(['*', '?', '{'])
 }
 
-/// ClickHouse's patterns: `*` and `?` within a name, `**` across folders, `{a,b}`, `{1..9}`. Brackets are themselves.
+/// Compiles a pattern of ClickHouse: `*` and `?` within a name, `**` across folders, `{a,b}`, `{1..9}`. Brackets are
+/// literal.
 pub(crate) fn matcher(pattern: &str) -> Result<GlobMatcher, Exception> {
     let invalid = |e: &dyn std::fmt::Display| {
-        Exception::bad_arguments(format!(
-            "file(): the pattern {pattern} is not understood: {e}"
-        ))
+        Exception::bad_arguments(format!("file(): invalid pattern {pattern}: {e}"))
     };
     let mut text = String::new();
     let mut rest = pattern;
@@ -46,7 +45,7 @@ pub(crate) fn matcher(pattern: &str) -> Result<GlobMatcher, Exception> {
     Ok(glob.compile_matcher())
 }
 
-/// The numbers of `1..9` or `01..09`, with as many digits as the first has.
+/// Returns the numbers of `1..9` or `01..09`, with as many digits as the first.
 fn numbers(range: &str) -> Option<Vec<String>> {
     let (from, to) = range.split_once("..")?;
     let (first, last): (u64, u64) = (from.parse().ok()?, to.parse().ok()?);
@@ -60,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_are_clickhouse_s() {
+    fn patterns_match_as_in_clickhouse() {
         let is = |pattern: &str, path: &str| matcher(pattern).expect(pattern).is_match(path);
         assert!(is("d={01..12}/*.parquet", "d=07/a.parquet"));
         assert!(!is("d={01..12}/*.parquet", "d=7/a.parquet"));

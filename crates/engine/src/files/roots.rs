@@ -1,9 +1,9 @@
-//! `file()`, kept within the engine's own folder.
+//! Resolves the paths of `file()` below the engine's own folder and the readable folders.
 //!
-//! The library does not honour `user_files_path`, and granting it the source FILE would open more than `file()`: any table name
-//! that is a path, `filesystem()`, `url('file://…')`. So it never gets that grant. A `file('…')` that stands where a table does is
-//! turned into a `url()` of this very process, under which the file is served to that one query; which file it is, is decided
-//! here, component by component and without following a symbolic link.
+//! The library ignores `user_files_path`, and a grant for the source FILE would allow more than `file()`: any table name
+//! that is a path, `filesystem()`, `url('file://…')`. So it never gets that grant. A `file('…')` in the place of a table
+//! becomes a `url()` of this process, below which the file is served to that query alone. The file is resolved here,
+//! component by component and without following symbolic links.
 
 use std::fs::File;
 use std::io;
@@ -21,11 +21,11 @@ use crate::files::sandbox_dir::{self, NewFile};
 use crate::statement::lexer::quoted;
 use crate::statement::policy::FileUse;
 
-/// Where files are served to the engine's own queries.
+/// The route below which files are served to the engine's own queries.
 pub(crate) const ROUTE: &str = "/_files/";
-/// The files that one pattern may stand for.
+/// The most files that one pattern may match.
 const FILES_MAX: usize = 10_000;
-/// What stays as it is in a URL's path: nothing that `url()` takes for a pattern or for the end of the path.
+/// Characters that are not escaped in a URL's path: none that `url()` interprets as a pattern or as the end of the path.
 const KEPT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -33,15 +33,15 @@ const KEPT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~')
     .remove(b'=');
 
-/// A folder that `file()` reaches.
+/// A folder of `file()`.
 struct Root {
-    /// What it is called in URLs and messages.
+    /// Its name in URLs and messages.
     name: String,
     path: PathBuf,
     writable: bool,
 }
 
-/// The folders that `file()` reaches: the engine's own first, to read and to write; the others to read.
+/// The folders of `file()`: the engine's own first, readable and writable; the others readable.
 pub(crate) struct FileRoots {
     roots: Vec<Root>,
 }
@@ -54,12 +54,12 @@ pub(crate) struct FileLocation {
 }
 
 impl FileRoots {
-    /// Fails where a folder is not there.
+    /// Opens the folders; fails if one does not exist.
     pub(crate) fn new(own: &Path, readable: &[PathBuf]) -> Result<Self> {
         let root = |name: String, path: &Path, writable| -> Result<Root> {
             let path = path
                 .canonicalize()
-                .context(|| format!("looking at the folder {} for file()", path.display()))?;
+                .context(|| format!("resolving the folder {} for file()", path.display()))?;
             Ok(Root {
                 name,
                 path,
@@ -73,7 +73,7 @@ impl FileRoots {
         Ok(Self { roots })
     }
 
-    /// The place that a path names. A relative one is below the engine's own folder. Pure: looks at the text only.
+    /// Parses a path. A relative path is below the engine's own folder. Pure: the file system is not accessed.
     fn place(&self, path: &str) -> Result<FileLocation, Exception> {
         let text = Path::new(path);
         let (root, below) = if text.is_absolute() {
@@ -117,8 +117,7 @@ impl FileRoots {
         Ok(FileLocation { root, parts })
     }
 
-    /// Puts a `url()` of this process in the place of each `file()`. `base` is where [`ROUTE`] is served to this query.
-    /// Gives the number of files.
+    /// Replaces each `file()` by a `url()` of this process below `base`. Returns the number of files.
     pub(crate) fn replace(
         &self,
         text: &mut Vec<u8>,
@@ -126,7 +125,7 @@ impl FileRoots {
         base: &str,
     ) -> Result<usize, Exception> {
         let mut count = 0;
-        // From the end, so that what is replaced does not move what is still to be replaced.
+        // From the end, so that a replacement does not shift earlier ones.
         for found in uses.iter().rev() {
             let place = self.place(&found.path)?;
             let places = if found.writes {
@@ -151,26 +150,26 @@ impl FileRoots {
         let path = place.parts.join("/");
         if !self.roots[place.root].writable {
             return Err(Exception::denied(format!(
-                "file(): {path} is in a folder that is there to be read"
+                "file(): {path} is in a read-only folder"
             )));
         }
         if is_pattern(&path) {
             return Err(Exception::bad_arguments(format!(
-                "file(): {path} is a pattern, and writes need a name"
+                "file(): {path} is a pattern; a write needs the name of one file"
             )));
         }
         match self.open(place) {
             Ok(_) => Err(Exception::new(
                 code::FILE_ALREADY_EXISTS,
                 "FILE_ALREADY_EXISTS",
-                format!("file(): {path} is there already, and is not written over"),
+                format!("file(): {path} exists already and is not overwritten"),
             )),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(not_opened(&path, &e)),
         }
     }
 
-    /// The files that a place stands for: itself, or those that match it. Fails where there is none. Blocks.
+    /// Returns the files that a location matches. Fails if there is none. Blocks.
     fn expand(&self, place: FileLocation) -> Result<Vec<FileLocation>, Exception> {
         let pattern = place.parts.join("/");
         if !is_pattern(&pattern) {
@@ -203,7 +202,7 @@ impl FileRoots {
         }
         if found.len() > FILES_MAX {
             return Err(Exception::bad_arguments(format!(
-                "file(): more than {FILES_MAX} files match {pattern}: name fewer"
+                "file(): more than {FILES_MAX} files match {pattern}; use a narrower pattern"
             )));
         }
         found.sort();
@@ -225,7 +224,7 @@ impl FileRoots {
             .join("/")
     }
 
-    /// The place that a URL's path names, without [`ROUTE`] and the query's tag.
+    /// Parses a URL's path, without [`ROUTE`] and the query's tag.
     pub(crate) fn place_of_url(&self, path: &str) -> Option<FileLocation> {
         let mut parts = path
             .split('/')
@@ -238,12 +237,12 @@ impl FileRoots {
         (!parts.is_empty() && parts.iter().all(is_plain)).then_some(FileLocation { root, parts })
     }
 
-    /// Opens a file to be read. Blocks.
+    /// Opens a file for reading. Blocks.
     pub(crate) fn open(&self, place: &FileLocation) -> io::Result<File> {
         sandbox_dir::open(&self.roots[place.root].path, &place.parts)
     }
 
-    /// Begins a file that does not exist. Blocks.
+    /// Creates a file that does not exist yet. Blocks.
     pub(crate) fn create(&self, place: &FileLocation) -> io::Result<NewFile> {
         let root = &self.roots[place.root];
         if !root.writable {
@@ -253,7 +252,7 @@ impl FileRoots {
     }
 }
 
-/// A walk through folders, to find what matches. Symbolic links are passed over.
+/// A search for matching files. Symbolic links are skipped.
 struct Search<'a> {
     root: &'a Path,
     matcher: GlobMatcher,
@@ -263,7 +262,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn folder(&mut self, parts: &[String]) -> io::Result<()> {
-        // Shows that no component is a link.
+        // Checks that no component is a link.
         sandbox_dir::folder(self.root, parts, false)?;
         for entry in std::fs::read_dir(self.root.join(parts.join("/")))? {
             let entry = entry?;
@@ -286,7 +285,7 @@ impl Search<'_> {
     }
 }
 
-/// Where the files of this query are served.
+/// Returns the URL below which the files of this query are served.
 pub(crate) fn base(address: SocketAddr, tag: &str) -> String {
     format!("http://{address}{ROUTE}{tag}/")
 }
@@ -297,9 +296,9 @@ pub(crate) fn name(file: NewFile) -> Result<(), Exception> {
         io::ErrorKind::AlreadyExists => Exception::new(
             code::FILE_ALREADY_EXISTS,
             "FILE_ALREADY_EXISTS",
-            "file(): another query has written a file of that name meanwhile",
+            "file(): another query has written a file of that name in the meantime",
         ),
-        _ => Exception::internal(format!("file(): what was written could not be kept: {e}")),
+        _ => Exception::internal(format!("file(): cannot store the written file: {e}")),
     })
 }
 
@@ -307,7 +306,7 @@ fn missing(path: &str) -> Exception {
     Exception::new(
         code::FILE_DOESNT_EXIST,
         "FILE_DOESNT_EXIST",
-        format!("file(): there is no file {path}"),
+        format!("file(): {path} does not exist"),
     )
 }
 
@@ -315,7 +314,7 @@ fn not_opened(path: &str, error: &io::Error) -> Exception {
     match error.kind() {
         io::ErrorKind::NotFound => missing(path),
         _ => Exception::denied(format!(
-            "file(): {path} is not a file that can be opened, or a symbolic link is on the way to it: {error}"
+            "file(): cannot open {path}, or a symbolic link is on its path: {error}"
         )),
     }
 }
@@ -367,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_becomes_a_url_of_a_file_below_the_folder() {
+    fn path_becomes_a_url_below_the_folder() {
         let fixture = fixture();
         let root = fixture.folder.path().canonicalize().expect("a folder");
         let read = |path: &str| replaced(&fixture, path, false);
@@ -393,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn no_path_leads_out() {
+    fn no_path_escapes_the_folders() {
         let fixture = fixture();
         let root = fixture.folder.path().canonicalize().expect("a folder");
         let outside = root.join("outside.csv");
@@ -416,7 +415,7 @@ mod tests {
             let refused = replaced(&fixture, path, false).expect_err(path);
             assert!(matches!(refused, 497 | 107), "{path}: {refused}");
         }
-        // Links are passed over by patterns.
+        // Patterns skip links.
         assert_eq!(replaced(&fixture, "l*.csv", false), Err(107));
         assert_eq!(replaced(&fixture, "link*/x.csv", false), Err(107));
         for path in [
@@ -431,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_own_folder_is_written_to_and_nothing_is_written_over() {
+    fn only_the_own_folder_is_writable_and_nothing_is_overwritten() {
         let fixture = fixture();
         let root = fixture.folder.path().canonicalize().expect("a folder");
         assert_eq!(
@@ -459,7 +458,7 @@ mod tests {
                 .expect("a folder")
                 .count()
         };
-        assert_eq!(names(), 0, "what was not finished is gone");
+        assert_eq!(names(), 0, "an unfinished file is deleted");
         fixture
             .files
             .create(&place)

@@ -19,36 +19,37 @@ use crate::ffi::StatementCounts;
 use crate::http::compression::{Encoder, Encoding};
 use crate::lifecycle::Identity;
 
-/// An answer.
+/// An HTTP answer.
 pub(crate) type HttpAnswer = Response<AnswerBody>;
 
 /// A piece of a streamed body.
 pub(crate) enum AnswerPiece {
     Data(Bytes),
-    /// The exception in which the body ends: when it has left, the connection is broken.
+    /// The exception that ends the body: once it is sent, the connection is closed.
     LastWords(Bytes),
 }
 
-/// The answer ends in an exception, which was sent: the connection is broken so that nobody takes it for whole.
+/// The error of a body that ended in an exception: the connection is closed, so that no client mistakes the
+/// answer for complete.
 #[derive(Debug)]
 pub(crate) struct BrokenOff;
 
 impl std::fmt::Display for BrokenOff {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the query failed while its result was sent")
+        f.write_str("the query failed while its result was being sent")
     }
 }
 
 impl std::error::Error for BrokenOff {}
 
-/// A body that is there, or one that comes piece by piece.
+/// A complete body, or one that is streamed.
 pub(crate) enum AnswerBody {
     Whole(Option<Bytes>),
     Streamed {
         pieces: mpsc::Receiver<AnswerPiece>,
-        /// Told after each flush of the connection.
+        /// Notified after each flush of the connection.
         flushed: Arc<Notify>,
-        /// Set when the last words were handed over: done when they have left.
+        /// Set when the last words were queued: resolves when they are sent.
         breaking: Option<Pin<Box<OwnedNotified>>>,
     },
 }
@@ -106,12 +107,12 @@ impl Body for AnswerBody {
     }
 }
 
-/// What is read of a file at once.
+/// Bytes that are read of a file at once.
 const FILE_BYTES: usize = 256 << 10;
-/// Pieces between a file and the connection.
+/// Pieces buffered between a file and the connection.
 const PIECES_AHEAD: usize = 4;
 
-/// Sends so many bytes of a file, from where it stands. One that is shorter breaks the answer off.
+/// Streams `length` bytes of a file from its current offset. A shorter file aborts the answer.
 pub(crate) fn file_pieces(mut file: tokio::fs::File, length: u64) -> mpsc::Receiver<AnswerPiece> {
     let (pieces, receiver) = mpsc::channel(PIECES_AHEAD);
     tokio::spawn(async move {
@@ -136,7 +137,7 @@ pub(crate) fn file_pieces(mut file: tokio::fs::File, length: u64) -> mpsc::Recei
     receiver
 }
 
-/// What the headers of an answer tell, whatever becomes of it.
+/// The headers that all answers to a query share.
 #[derive(Clone)]
 pub(crate) struct Heading {
     pub(crate) query_id: String,
@@ -145,9 +146,9 @@ pub(crate) struct Heading {
     pub(crate) version: String,
     pub(crate) encoding: Option<Encoding>,
     pub(crate) blocks: bool,
-    /// Marks the exception in a body that breaks off, so that data cannot pass for it.
+    /// Marks the exception in an aborted body, so that data cannot imitate it.
     pub(crate) exception_tag: String,
-    /// What no exception's text may hold.
+    /// The secret that is removed from exceptions.
     secret: Option<String>,
 }
 
@@ -173,7 +174,7 @@ impl Heading {
         }
     }
 
-    /// Keeps a secret out of exceptions: the engine repeats URLs that it could not reach.
+    /// Removes a secret from exceptions: the engine repeats URLs that it could not reach.
     pub(crate) fn hiding(mut self, secret: Option<&str>) -> Self {
         self.secret = secret.map(str::to_owned);
         self
@@ -195,7 +196,7 @@ impl Heading {
         Ok(body)
     }
 
-    /// An answer with these headers; `summary` as far as it is known.
+    /// Returns an answer with these headers; `summary` as far as it is known.
     pub(crate) fn answer(&self, format: &str, body: AnswerBody, summary: &str) -> HttpAnswer {
         let mut answer = Response::new(body);
         let headers = answer.headers_mut();
@@ -220,9 +221,9 @@ impl Heading {
         answer
     }
 
-    /// An exception that is known before anything was answered.
+    /// Returns the answer for an exception that occurs before the answer has started.
     pub(crate) fn refusal(&self, exception: &Exception) -> HttpAnswer {
-        // As a server does, compressed as the client asked: clients decompress without looking at the status.
+        // Compressed as requested, like a server's: clients decompress whatever the status.
         let (text, encoded) = match self.encode(self.line(exception).as_bytes()) {
             Ok(body) => (body, true),
             Err(_) => (self.line(exception).into_bytes(), false),
@@ -240,7 +241,7 @@ impl Heading {
         answer
     }
 
-    /// An exception's line, in the form that clients look for.
+    /// Returns an exception as a line, in the form that clients parse.
     fn line(&self, exception: &Exception) -> String {
         let text = match &self.secret {
             Some(secret) => exception.text.replace(secret.as_str(), "[HIDDEN]"),
@@ -253,7 +254,7 @@ impl Heading {
         )
     }
 
-    /// The end of a body that breaks off: ClickHouse 25.11 and later word it so.
+    /// Returns the end of an aborted body, in the form of ClickHouse 25.11 and later.
     pub(crate) fn exception_block(&self, exception: &Exception) -> Vec<u8> {
         let (tag, message) = (&self.exception_tag, self.line(exception));
         format!(
@@ -264,7 +265,7 @@ impl Heading {
     }
 }
 
-/// A text whose `password=…` are hidden, whosesoever they are.
+/// Returns a text with the value of each `password=…` hidden.
 fn without_passwords(text: &str) -> String {
     const NAME: &str = "password=";
     let mut out = String::with_capacity(text.len());
@@ -282,7 +283,7 @@ fn without_passwords(text: &str) -> String {
     out
 }
 
-/// Status and code of a refusal.
+/// Sets status and code of a refusal.
 pub(crate) fn mark(answer: &mut HttpAnswer, exception: &Exception) {
     *answer.status_mut() = exception.status();
     let headers = answer.headers_mut();
@@ -296,7 +297,7 @@ pub(crate) fn mark(answer: &mut HttpAnswer, exception: &Exception) {
     );
 }
 
-/// A plain text, for `/ping` and for what is refused before there is a query.
+/// Returns plain text, for `/ping` and for refusals before there is a query.
 pub(crate) fn plain(status: StatusCode, text: impl Into<Bytes>) -> HttpAnswer {
     let mut answer = Response::new(AnswerBody::Whole(Some(text.into())));
     *answer.status_mut() = status;
@@ -307,14 +308,14 @@ pub(crate) fn plain(status: StatusCode, text: impl Into<Bytes>) -> HttpAnswer {
     answer
 }
 
-/// An exception before there is a query.
+/// Returns the answer for an exception before there is a query.
 pub(crate) fn plain_refusal(exception: &Exception) -> HttpAnswer {
     let mut answer = plain(exception.status(), format!("{}\n", exception.text));
     mark(&mut answer, exception);
     answer
 }
 
-/// `X-ClickHouse-Summary`: numbers as text, as ClickHouse has it.
+/// Returns the value of `X-ClickHouse-Summary`: numbers as text, like ClickHouse.
 pub(crate) fn summary(counts: &StatementCounts, elapsed: Duration) -> String {
     let fields = [
         ("read_rows", counts.rows_read),

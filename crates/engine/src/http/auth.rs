@@ -1,4 +1,4 @@
-//! Who may ask: one user with one password, and no page of a foreign origin.
+//! Authentication: one user with one password, and no page of a foreign origin.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,10 +13,10 @@ use mpsync_net::access::{foreign_header, own_secret, secret_in};
 use crate::exception::{Exception, code};
 use crate::http::request::Credentials;
 
-/// What a client must present. Never shows the password.
+/// The credentials that a client must present. `Debug` never shows the password.
 #[derive(Debug, Clone)]
 pub enum Auth {
-    /// Nothing: for loopback listeners that a test holds.
+    /// None: for loopback listeners of tests.
     Open,
     /// This user with this password.
     Password {
@@ -28,13 +28,13 @@ pub enum Auth {
 }
 
 impl Auth {
-    /// The password in this file, without the line end.
+    /// Reads the password from this file, without the line end.
     pub fn from_file(user: &str, file: &Path) -> Result<Self> {
         Ok(Self::with(user, secret_in(file)?))
     }
 
-    /// The password in `file`, which is made at the first start: from the operating system's randomness, readable by its
-    /// owner only.
+    /// Reads the password from `file`, which is created at the first start: random, and readable by its owner
+    /// only.
     pub fn from_own_file(user: &str, file: &Path) -> Result<Self> {
         Ok(Self::with(user, own_secret(file)?))
     }
@@ -46,7 +46,7 @@ impl Auth {
         }
     }
 
-    /// What no answer may hold.
+    /// Returns the secret that no answer may contain.
     pub(crate) fn secret(&self) -> Option<&str> {
         match self {
             Self::Open => None,
@@ -54,7 +54,7 @@ impl Auth {
         }
     }
 
-    /// Whether these credentials are the right ones. Takes the same time for every wrong password of one length.
+    /// Checks credentials. Takes the same time for every wrong password of one length.
     pub(crate) fn check(&self, given: &Credentials) -> Result<(), Exception> {
         let Self::Password { user, password } = self else {
             return Ok(());
@@ -80,7 +80,7 @@ impl Auth {
     }
 }
 
-/// Refuses what a browser sends for a page of somebody else's, see [`foreign_header`].
+/// Refuses requests that a browser sends for a foreign page, see [`foreign_header`].
 pub(crate) fn check_origin(
     headers: &HeaderMap,
     bound: SocketAddr,
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_right_user_with_the_right_password_gets_in() {
+    fn only_the_right_user_and_password_are_accepted() {
         let auth = Auth::Password {
             user: "default".into(),
             password: Secret::new("secret"),

@@ -1,4 +1,5 @@
-//! A request's body: taken from the connection by a task, read by a blocking thread, with back-pressure in between.
+//! A request's body: read off the connection by a task and consumed by a blocking thread, with
+//! back-pressure.
 
 use std::io::{self, Read};
 use std::time::Duration;
@@ -9,11 +10,11 @@ use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// Frames between the connection and the engine. hyper's frames have up to 400 KiB, mostly less.
+/// Frames buffered between the connection and the engine. hyper's frames have at most 400 KiB, mostly less.
 const FRAMES_AHEAD: usize = 4;
-/// A client that sends nothing for so long has gone.
+/// A client that sends nothing for this long is disconnected.
 const IDLE_MAX: Duration = Duration::from_mins(5);
-/// What is read of a body that nobody wants any more, so that its client comes to read the answer.
+/// Bytes that are read of an unneeded body, so that its client gets to read the answer.
 const DRAINED_BYTES_MAX: usize = 64 << 20;
 const DRAINED_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -23,7 +24,7 @@ enum RequestPiece {
     Broken(String),
 }
 
-/// Reads a body in a blocking thread. A body that breaks off is an error: an early end is never taken for the end.
+/// Reads a body in a blocking thread. A body that breaks off is an error, never an early end.
 pub(crate) struct BodyReader {
     pieces: mpsc::Receiver<RequestPiece>,
     current: Bytes,
@@ -31,7 +32,7 @@ pub(crate) struct BodyReader {
 }
 
 impl BodyReader {
-    /// Starts the task that takes the body off the connection.
+    /// Starts the task that reads the body off the connection.
     pub(crate) fn start(body: Incoming) -> Self {
         let (sender, pieces) = mpsc::channel(FRAMES_AHEAD);
         tokio::spawn(pump(body, sender));
@@ -42,7 +43,7 @@ impl BodyReader {
         }
     }
 
-    /// A body that is there already.
+    /// Returns a reader of a body in memory.
     pub(crate) fn of(bytes: Bytes) -> Self {
         let (_, pieces) = mpsc::channel(1);
         Self {
@@ -66,7 +67,7 @@ async fn pump(mut body: Incoming, sender: mpsc::Sender<RequestPiece>) {
         };
         let last = !matches!(piece, RequestPiece::Data(_));
         if sender.send(piece).await.is_err() {
-            // The answer is an error, and on its way. A client that is cut off while it sends might not get to see it.
+            // The answer, an error, is under way. A client that is disconnected while it sends might not read it.
             let _ = timeout(DRAINED_TIME_MAX, drain(body)).await;
             return;
         }
@@ -101,7 +102,7 @@ impl Read for BodyReader {
                 None => {
                     return Err(io::Error::new(
                         io::ErrorKind::ConnectionAborted,
-                        "the server is going away",
+                        "the server is shutting down",
                     ));
                 }
             }

@@ -1,7 +1,7 @@
-//! Bodies compressed by HTTP's encodings, or by ClickHouse's own blocks (`compress=1`, `decompress=1`).
+//! Bodies compressed by HTTP's encodings or in ClickHouse's own blocks (`compress=1`, `decompress=1`).
 //!
-//! A ClickHouse block is a CityHash128 (v1.0.2) of what follows, a method byte, the compressed size with these nine bytes
-//! counted, the plain size, and the data.
+//! A ClickHouse block is a CityHash128 (v1.0.2) of the rest, a method byte, the compressed size including
+//! these nine bytes, the plain size, and the data.
 
 use std::io::{self, Read, Write};
 
@@ -9,20 +9,20 @@ use flate2::Compression;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use flate2::write::{GzEncoder, ZlibEncoder};
 
-/// The largest block, plain or compressed, that a client may send, in bytes.
+/// The most bytes, plain or compressed, of a block from a client.
 const BLOCK_BYTES_MAX: usize = 1 << 30;
-/// Plain bytes in a block that is sent, as ClickHouse does it.
+/// Plain bytes in a block of an answer, as in ClickHouse.
 const BLOCK_BYTES: usize = 1 << 20;
 const CHECKSUM_BYTES: usize = 16;
 const HEADER_BYTES: usize = 9;
 const METHOD_NONE: u8 = 0x02;
 const METHOD_LZ4: u8 = 0x82;
 const METHOD_ZSTD: u8 = 0x90;
-/// Fast levels: a request waits for these.
+/// Fast levels: requests wait for them.
 const GZIP_LEVEL: u32 = 3;
 const ZSTD_LEVEL: i32 = 1;
 
-/// An encoding of HTTP.
+/// A content encoding of HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Encoding {
     Gzip,
@@ -32,7 +32,7 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    /// By its name in `Content-Encoding`.
+    /// Returns the encoding of a name in `Content-Encoding`.
     pub(crate) fn named(name: &str) -> Option<Self> {
         match name.trim().to_ascii_lowercase().as_str() {
             "gzip" | "x-gzip" => Some(Self::Gzip),
@@ -43,7 +43,7 @@ impl Encoding {
         }
     }
 
-    /// The one to answer with: of those that a client accepts, the cheapest.
+    /// Returns the cheapest encoding that a client accepts.
     pub(crate) fn accepted(header: &str) -> Option<Self> {
         let accepts = |name: &str| {
             header.split(',').any(|offer| {
@@ -67,7 +67,7 @@ impl Encoding {
     }
 }
 
-/// Reads a body as plain bytes. A body that is cut short is an error, never an early end.
+/// Returns a reader of the plain bytes. A truncated body is an error, never an early end.
 pub(crate) fn decoder<'a, R: Read + Send + 'a>(
     encoding: Option<Encoding>,
     blocks: bool,
@@ -87,13 +87,13 @@ pub(crate) fn decoder<'a, R: Read + Send + 'a>(
     })
 }
 
-/// An LZ4 frame that must end with its end mark: the decoder itself takes a body cut between blocks for complete.
+/// An LZ4 frame that must end with its end mark: the decoder itself accepts a body truncated between blocks.
 struct Lz4Reader<R: Read> {
     frames: lz4_flex::frame::FrameDecoder<WholeReads<R>>,
 }
 
-/// Gives the decoder each read in one piece, so that its last reads show whether the end mark (four zero bytes, and a checksum
-/// behind it in some frames) was among them.
+/// Passes each read of the decoder on in one piece, so that its last reads show whether they included the end
+/// mark (four zero bytes, followed by a checksum in some frames).
 struct WholeReads<R> {
     inner: R,
     begun: bool,
@@ -147,11 +147,11 @@ impl<R: Read> Read for Lz4Reader<R> {
 fn cut_short() -> io::Error {
     io::Error::new(
         io::ErrorKind::UnexpectedEof,
-        "the compressed body ends in the middle of a block",
+        "the compressed body ends within a block",
     )
 }
 
-/// Reads ClickHouse's blocks.
+/// A reader of ClickHouse's blocks.
 struct BlockReader<R> {
     inner: R,
     plain: Vec<u8>,
@@ -167,7 +167,7 @@ impl<R: Read> BlockReader<R> {
         }
     }
 
-    /// Reads the next block; false at the end of the body.
+    /// Reads the next block; returns false at the end of the body.
     fn next_block(&mut self) -> io::Result<bool> {
         let mut head = [0u8; CHECKSUM_BYTES + HEADER_BYTES];
         let mut filled = 0;
@@ -183,7 +183,7 @@ impl<R: Read> BlockReader<R> {
         };
         let (method, compressed, plain) = (head[CHECKSUM_BYTES], number(17), number(21));
         if !(HEADER_BYTES..=BLOCK_BYTES_MAX).contains(&compressed) || plain > BLOCK_BYTES_MAX {
-            return Err(invalid("a compressed block has an impossible size"));
+            return Err(invalid("a compressed block has an invalid size"));
         }
         let mut block = head[CHECKSUM_BYTES..].to_vec();
         let wanted = (compressed - HEADER_BYTES) as u64;
@@ -205,7 +205,9 @@ impl<R: Read> BlockReader<R> {
         };
         self.at = 0;
         if self.plain.len() != plain {
-            return Err(invalid("a compressed block is not as long as it says"));
+            return Err(invalid(
+                "a compressed block does not have the announced size",
+            ));
         }
         Ok(true)
     }
@@ -252,7 +254,7 @@ fn write_block(plain: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// Compresses an answer piece by piece.
+/// A streaming compressor of answers.
 pub(crate) enum Encoder {
     Plain,
     Gzip(GzEncoder<Vec<u8>>),
@@ -263,7 +265,7 @@ pub(crate) enum Encoder {
 }
 
 impl Encoder {
-    /// ClickHouse's blocks take precedence, as on a server.
+    /// Returns an encoder. ClickHouse's blocks take precedence, as on a server.
     pub(crate) fn new(encoding: Option<Encoding>, blocks: bool) -> io::Result<Self> {
         if blocks {
             return Ok(Self::Blocks);
@@ -285,7 +287,7 @@ impl Encoder {
         })
     }
 
-    /// Takes plain bytes and gives what can be sent; everything taken can be decoded from what was given so far.
+    /// Compresses plain bytes; the output so far can be decoded to all input so far.
     pub(crate) fn push(&mut self, plain: &[u8]) -> io::Result<Vec<u8>> {
         match self {
             Self::Plain => Ok(plain.to_vec()),
@@ -319,7 +321,7 @@ impl Encoder {
         }
     }
 
-    /// Ends the document.
+    /// Ends the stream.
     pub(crate) fn finish(self) -> io::Result<Vec<u8>> {
         match self {
             Self::Plain | Self::Blocks => Ok(Vec::new()),
@@ -361,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_decodes_to_itself() {
+    fn every_encoding_round_trips() {
         let big: Vec<u8> = (0..3_000_000u32)
             .map(|n| u8::try_from(n % 251).expect("small"))
             .collect();
@@ -376,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compressed_body_that_is_cut_short_is_an_error_wherever_it_is_cut() {
+    fn truncated_compressed_body_is_an_error() {
         for (encoding, blocks) in EVERY.into_iter().skip(1) {
             let body = encode(
                 encoding,
@@ -386,7 +388,7 @@ mod tests {
             let whole = decode(encoding, blocks, &body).expect("decodes");
             for cut in 1..body.len() {
                 if let Ok(plain) = decode(encoding, blocks, &body[..cut]) {
-                    // Between two blocks of ClickHouse's own there is no way to tell; HTTP's framing does.
+                    // A cut between two of ClickHouse's blocks is undetectable here; HTTP's framing detects it.
                     assert!(
                         blocks && plain.len() < whole.len(),
                         "{encoding:?} cut at {cut} of {}",
@@ -398,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flipped_bit_in_a_block_is_found() {
+    fn flipped_bit_in_a_block_is_detected() {
         let mut body = encode(None, true, &[b"some text that is long enough"]);
         let last = body.len() - 1;
         body[last] ^= 1;
@@ -406,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cheapest_encoding_that_a_client_accepts_is_taken() {
+    fn cheapest_accepted_encoding_is_chosen() {
         assert_eq!(
             Encoding::accepted("gzip, deflate, br"),
             Some(Encoding::Gzip)

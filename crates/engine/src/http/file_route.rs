@@ -1,4 +1,4 @@
-//! Serves files to the queries that named them by `file()`: see `files.rs`. Nobody else knows a running query's tag.
+//! Serves files to the queries that named them by `file()`, see `files/roots.rs`.
 
 use std::io::{self, SeekFrom};
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use crate::http::answer::{AnswerBody, HttpAnswer, file_pieces, plain};
 use crate::http::body::BodyReader;
 use crate::lifecycle::Engine;
 
-/// Answers GET and HEAD with the file, or a range of it; takes a new file by POST, which gets its name when its query has ended well.
+/// Answers GET and HEAD with the file or a range of it; accepts a new file by POST, which gets its name when its query
+/// has succeeded.
 pub(crate) async fn answer(
     engine: &Engine,
     parts: &Parts,
@@ -74,7 +75,7 @@ async fn send(
         Some(ranges.validate(bytes))
     });
     let (status, from, length) = match wanted {
-        // The reader asks for one at a time; of several, all is an answer too.
+        // The reader requests one range at a time; several are answered with the whole file.
         Some(Ok(ranges)) if ranges.len() == 1 => {
             let (first, last) = (*ranges[0].start(), *ranges[0].end());
             (StatusCode::PARTIAL_CONTENT, first, last - first + 1)
@@ -121,7 +122,7 @@ async fn receive(
         if engine.inner.running.store(&tag, file) {
             return Ok(());
         }
-        Err(io::Error::other("its query has ended"))
+        Err(io::Error::other("the query has ended"))
     })
     .await?;
     Ok(plain(StatusCode::OK, ""))

@@ -1,7 +1,7 @@
-//! Knowing when what was written has left for the client.
+//! A socket that signals when its output has been sent.
 //!
-//! An answer that fails half-way ends with the exception's text and a broken connection. hyper drops what it has buffered when a
-//! body fails, so the body waits, before it fails, until the socket has taken all of it.
+//! An answer that fails half-way ends with the exception's text and a closed connection. hyper drops its buffers when a
+//! body fails, so the body waits, before it fails, until the socket has accepted everything.
 
 use std::io;
 use std::pin::Pin;
@@ -12,14 +12,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-/// A socket that tells when it was flushed.
+/// A socket that signals each flush.
 pub(crate) struct FlushSignalling {
     socket: TcpStream,
     flushed: Arc<Notify>,
 }
 
 impl FlushSignalling {
-    /// The socket, and the signal that it gives after each flush that it completed.
+    /// Wraps a socket; returns it with the signal of completed flushes.
     pub(crate) fn new(socket: TcpStream) -> (Self, Arc<Notify>) {
         let flushed = Arc::new(Notify::new());
         (

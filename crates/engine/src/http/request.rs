@@ -1,4 +1,4 @@
-//! What a client asks for: the statement, its parameters and settings, and how the answer shall come.
+//! The fields of a request: the statement, its parameters and settings, and the form of the answer.
 
 use base64::Engine as _;
 use hyper::http::request::Parts;
@@ -7,7 +7,7 @@ use hyper::{HeaderMap, Method};
 use crate::exception::Exception;
 use crate::http::compression::Encoding;
 
-/// Names in the query string that are of the interface, not settings of the engine.
+/// Names in the query string that belong to the interface and are not settings.
 const OF_THE_INTERFACE: [&str; 12] = [
     "buffer_size",
     "client_protocol_version",
@@ -23,18 +23,18 @@ const OF_THE_INTERFACE: [&str; 12] = [
     "progress",
 ];
 
-/// User and password as a client gave them; either may be missing.
+/// User and password of a request; either may be missing.
 #[derive(Default, Clone, PartialEq, Eq)]
 pub(crate) struct Credentials {
     pub(crate) user: Option<String>,
     pub(crate) password: Option<String>,
 }
 
-/// A session that a request belongs to.
+/// The session that a request names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SessionWish {
     pub(crate) id: String,
-    /// How long it lives after its last request.
+    /// Seconds that it outlives its last request.
     pub(crate) timeout_seconds: u64,
     /// It must exist already.
     pub(crate) must_exist: bool,
@@ -49,7 +49,7 @@ pub(crate) struct SessionWish {
     reason = "each is a flag of ClickHouse's interface"
 )]
 pub(crate) struct EngineRequest {
-    /// `query` of the query string; the body follows it.
+    /// `query` of the query string; the body continues it.
     pub(crate) query: String,
     pub(crate) credentials: Credentials,
     pub(crate) database: Option<String>,
@@ -59,11 +59,11 @@ pub(crate) struct EngineRequest {
     /// Values of `{name:Type}`, without the prefix `param_`.
     pub(crate) parameters: Vec<(String, String)>,
     pub(crate) default_format: Option<String>,
-    /// The answer comes only when the query has ended, so that its status tells all.
+    /// The answer waits for the end of the query, so that the status covers all of it.
     pub(crate) wait_end_of_query: bool,
-    /// Nothing may be changed: GET.
+    /// Only reads are allowed: GET.
     pub(crate) read_only: bool,
-    /// The body is compressed by HTTP's means, by ClickHouse's, or both.
+    /// The compression of the body: by HTTP's encoding, in ClickHouse's blocks, or both.
     pub(crate) body_encoding: Option<Encoding>,
     pub(crate) body_blocks: bool,
     pub(crate) answer_encoding: Option<Encoding>,
@@ -73,7 +73,7 @@ pub(crate) struct EngineRequest {
 }
 
 impl EngineRequest {
-    /// Reads request line and headers.
+    /// Parses request line and headers.
     pub(crate) fn parse(parts: &Parts) -> Result<Self, Exception> {
         let mut request = Self {
             read_only: parts.method == Method::GET,
@@ -118,7 +118,7 @@ impl EngineRequest {
         Ok(request)
     }
 
-    /// A field that is a parameter or a setting, from the query string or from a form.
+    /// Accepts a parameter or a setting, from the query string or from a form.
     fn accept_field(&mut self, name: String, value: String) -> Result<(), Exception> {
         if let Some(parameter) = name.strip_prefix("param_") {
             self.parameters.push((parameter.to_owned(), value));
@@ -129,7 +129,7 @@ impl EngineRequest {
             return Err(Exception::new(
                 115,
                 "UNKNOWN_SETTING",
-                "The query string holds a name that no setting has",
+                "Invalid name of a setting in the query string",
             ));
         }
         self.settings.push((name, value));
@@ -162,7 +162,7 @@ impl EngineRequest {
         Ok(())
     }
 
-    /// Takes the parts of a form: `query`, `param_x` and settings.
+    /// Accepts the fields of a form: `query`, `param_x` and settings.
     pub(crate) fn accept_form(&mut self, form: Vec<(String, String)>) -> Result<(), Exception> {
         for (name, value) in form {
             match name.as_str() {
@@ -183,7 +183,7 @@ fn is_true(value: &str) -> bool {
     value == "1" || value.eq_ignore_ascii_case("true")
 }
 
-/// Headers first, as ClickHouse does; the query string overrides where it has them.
+/// Returns the credentials in headers; those in the query string override them.
 fn credentials(headers: &HeaderMap) -> Result<Credentials, Exception> {
     let text = |name: &str| {
         headers
@@ -198,9 +198,7 @@ fn credentials(headers: &HeaderMap) -> Result<Credentials, Exception> {
             .decode(encoded.trim())
             .ok()
             .and_then(|bytes| String::from_utf8(bytes).ok())
-            .ok_or_else(|| {
-                Exception::bad_arguments("The Authorization header is not what Basic prescribes")
-            })?;
+            .ok_or_else(|| Exception::bad_arguments("Invalid Authorization header"))?;
         let (user, password) = decoded.split_once(':').unwrap_or((&decoded, ""));
         return Ok(Credentials {
             user: Some(user.to_owned()),
@@ -225,7 +223,7 @@ fn boundary(content_type: &str) -> Option<String> {
     })
 }
 
-/// The pairs of a query string, decoded.
+/// Returns the decoded pairs of a query string.
 pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
     query.split('&').filter(|p| !p.is_empty()).map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -257,7 +255,8 @@ fn decode(text: &str) -> String {
     String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
-/// The fields of a `multipart/form-data` body. A part that carries a file is an external table, which is not served.
+/// Parses the fields of a `multipart/form-data` body. A part with a file is an external table, which is not
+/// supported.
 pub(crate) fn form(body: &[u8], boundary: &str) -> Result<Vec<(String, String)>, Exception> {
     let malformed = || Exception::bad_arguments("The multipart body is malformed");
     let delimiter = format!("--{boundary}");
@@ -312,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn the_query_string_is_split_into_interface_parameters_and_settings() {
+    fn query_string_has_interface_fields_parameters_and_settings() {
         let r = parse("/?query=SELECT+%7Bx:Int8%7D%2B1&param_x=5&max_threads=2&database=d&compress=1&session_id=s", &[])
             .expect("parses");
         assert_eq!(r.query, "SELECT {x:Int8}+1");
@@ -324,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_come_from_basic_headers_or_the_query_string() {
+    fn credentials_are_in_headers_or_the_query_string() {
         let r = parse("/", &[("authorization", "Basic dTpwOnE=")])
             .expect("parses")
             .credentials;
@@ -342,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_is_read_field_by_field() {
+    fn form_fields_are_parsed() {
         let body = "--b\r\nContent-Disposition: form-data; name=\"query\"\r\n\r\nSELECT {x:String}\r\n\
                     --b\r\nContent-Disposition: form-data; name=\"param_x\"\r\n\r\nline\r\nline\r\n--b--\r\n";
         let fields = form(body.as_bytes(), "b").expect("parses");

@@ -1,4 +1,4 @@
-//! The HTTP surface: connections, routes, and the way of a request through the other files.
+//! Connections, routes, and the way of a request through the other files.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -32,26 +32,32 @@ use crate::query::execute::Job;
 use crate::query::select;
 use crate::statement::kind::Statement;
 
-/// What clients may take. A query may stand in a request's first line, hence the long head; of requests so many run at once as
-/// the engine permits, whatever connections there are.
+/// The limits of connections. A request line may contain a query, hence the long head; the number of
+/// requests that run at once is the engine's own limit.
 const LIMITS: ConnectionLimits = ConnectionLimits {
     connections: None,
     head_bytes: 1 << 20,
     head_time: Duration::from_secs(30),
     stop_time: Duration::from_secs(10),
 };
-/// Bytes of a form; its parts are held in memory.
+/// The most bytes of a form, which is held in memory.
 const FORM_BYTES_MAX: usize = 64 << 20;
-/// How often sessions are looked through for those that have expired.
+/// Interval between two sweeps of expired sessions.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Answers ClickHouse's HTTP interface on `listener` until `shutdown` resolves; then takes no more connections, lets running requests
-/// end for up to ten seconds, cancels the rest and closes the engine.
+/// Serves ClickHouse's HTTP interface on `listener` until `shutdown` resolves; then accepts no more
+/// connections, waits up to ten seconds for running requests, cancels the rest and closes the engine.
 ///
-/// `hosts` are names beside its addresses by which clients reach it; a request for any other host is refused.
+/// `hosts` are the names, beside its addresses, by which clients reach it; a request for any other host is
+/// refused.
 ///
-/// Fails where authentication is off and the listener is not on loopback. Not cancel-safe: dropped, it leaves requests running and
-/// the engine open.
+/// # Errors
+///
+/// Fails if authentication is off and the listener is not on loopback.
+///
+/// # Cancel safety
+///
+/// Not cancel-safe: dropped, it leaves requests running and the engine open.
 pub async fn serve(
     listener: TcpListener,
     engine: Engine,
@@ -62,7 +68,7 @@ pub async fn serve(
     let address = listener.local_addr()?;
     if matches!(auth, Auth::Open) && !address.ip().is_loopback() {
         return Err(Error::usage(format!(
-            "without authentication it listens on loopback only, not on {}",
+            "without authentication the engine listens on loopback only, not on {}",
             address.ip()
         )));
     }
@@ -79,13 +85,13 @@ pub async fn serve(
         never = sweep(&engine) => match never {},
     };
     if !in_order {
-        tracing::warn!("requests still ran at the deadline: their connections were broken");
+        tracing::warn!("requests still running at the deadline: connections closed");
     }
     engine.close(Duration::from_secs(1)).await;
     Ok(())
 }
 
-/// Looks for sessions that have expired, for ever.
+/// Removes expired sessions, for ever.
 async fn sweep(engine: &Engine) -> Infallible {
     let mut due = tokio::time::interval(SWEEP_INTERVAL);
     loop {
@@ -95,10 +101,10 @@ async fn sweep(engine: &Engine) -> Infallible {
     }
 }
 
-/// Who is let in.
+/// The clients that are admitted.
 struct AccessPolicy {
     auth: Auth,
-    /// Names by which clients reach the server, beside its addresses.
+    /// Names of the server, beside its addresses.
     hosts: Vec<String>,
 }
 
@@ -128,7 +134,7 @@ async fn handle(
     flushed: Arc<Notify>,
 ) -> HttpAnswer {
     if let Err(e) = check_origin(request.headers(), bound, &access_policy.hosts) {
-        tracing::warn!(error = %e, "a foreign request was refused");
+        tracing::warn!(error = %e, "foreign request refused");
         return plain_refusal(&e);
     }
     if request.uri().path().starts_with(roots::ROUTE) {
@@ -162,7 +168,7 @@ async fn handle(
     };
     let anonymous = fields.credentials.user.is_none() && fields.credentials.password.is_none();
     if let Err(e) = access_policy.auth.check(&fields.credentials) {
-        tracing::warn!("a request with a wrong user or password was refused");
+        tracing::warn!("wrong user or password");
         let mut answer = plain_refusal(&e);
         if anonymous {
             *answer.status_mut() = StatusCode::UNAUTHORIZED;
@@ -182,7 +188,7 @@ async fn handle(
     )
     .hiding(access_policy.auth.secret());
     if parts.method == Method::HEAD {
-        // `url()` and others probe with HEAD: nothing is run for it.
+        // `url()` and others probe with HEAD, which runs nothing.
         let format = fields.default_format.as_deref().unwrap_or("TabSeparated");
         return heading.answer(
             format,
@@ -193,7 +199,7 @@ async fn handle(
     match execute(fields, body, engine, &heading, flushed, bound).await {
         Ok(answer) => answer,
         Err(exception) => {
-            tracing::debug!(query_id = heading.query_id, error = %exception, "a query failed");
+            tracing::debug!(query_id = heading.query_id, error = %exception, "query failed");
             heading.refusal(&exception)
         }
     }
@@ -261,11 +267,11 @@ fn log_start(job: &Job, heading: &Heading) {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Exception> + Send + 'static,
 ) -> Result<T, Exception> {
-    let lost = |_| Err(Exception::internal("the request's thread is gone"));
+    let lost = |_| Err(Exception::internal("the request's thread panicked"));
     tokio::task::spawn_blocking(work).await.unwrap_or_else(lost)
 }
 
-/// A query id as a server makes it: a random UUID.
+/// Returns a query id like a server's: a random UUID.
 fn new_query_id() -> String {
     let random = (rand::random::<u128>() & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
     let hex = format!("{random:032x}");

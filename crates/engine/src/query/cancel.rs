@@ -1,4 +1,4 @@
-//! A query that runs: known by its client's id, and cancelled when its client has gone.
+//! Running queries: registered by their client's id, and cancelled when their client disconnects.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,10 +7,10 @@ use std::time::Duration;
 use crate::lifecycle::Engine;
 use crate::query::execute::Job;
 
-/// Between two tries to cancel a query that may just be beginning.
+/// The pause between two attempts to cancel a query that may just be starting.
 const CANCEL_PAUSE: Duration = Duration::from_millis(200);
 
-/// Keeps a client's query id known while its query runs.
+/// The registration of a client's query id while its query runs.
 pub(crate) struct Registered {
     engine: Engine,
     tag: String,
@@ -32,7 +32,8 @@ impl Drop for Registered {
     }
 }
 
-/// Cancels a query whose client has gone: armed while the query runs, fires when it is dropped.
+/// Cancels a query when it is dropped, unless it was disarmed: dropped while the query runs, its client has
+/// disconnected.
 pub(crate) struct CancelOnDrop {
     engine: Engine,
     tag: String,
@@ -50,7 +51,7 @@ impl CancelOnDrop {
         }
     }
 
-    /// The query has ended.
+    /// Records that the query has ended.
     pub(crate) fn disarm(&self) {
         self.armed.store(false, Ordering::Relaxed);
     }
@@ -61,10 +62,11 @@ impl Drop for CancelOnDrop {
         if !self.armed.load(Ordering::Relaxed) {
             return;
         }
-        // A run that has not begun sees this; one that has is in the process list, or will be within the pause.
+        // A query that has not started checks this; one that has is in the process list, or will be within
+        // the pause.
         self.gone.store(true, Ordering::Release);
         let (engine, pattern) = (self.engine.clone(), format!("%/* mpsync:{} */%", self.tag));
-        // Outside of a runtime the process is ending, and the query with it.
+        // Without a runtime the process is ending, and the query with it.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn_blocking(move || {
                 engine.inner.kill(&pattern);

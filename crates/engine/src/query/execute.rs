@@ -1,4 +1,4 @@
-//! Running a statement on a connection: preparing it, inserts, and all that is answered whole.
+//! Runs statements on a connection: inserts, and statements whose result is answered whole.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -22,27 +22,27 @@ use crate::statement::kind::{self, Statement};
 use crate::statement::lexer::quoted;
 use crate::statement::policy;
 
-/// The most that a statement may have in bytes, the data of an insert not counted.
+/// The most bytes of a statement, without the data of an insert.
 const STATEMENT_BYTES_MAX: usize = 64 << 20;
-/// What is read at once of a statement.
+/// Bytes of a statement that are read at once.
 const READ_BYTES: usize = 256 << 10;
 
-/// A request whose statement is known: what remains to be done.
+/// A request whose statement has been read.
 pub(crate) struct Job {
     pub(crate) statement: Statement,
     pub(crate) request: EngineRequest,
-    /// What was read of the body behind the statement's head, and the rest of it: the data of an insert.
+    /// The data of an insert: the bytes read with the statement, and the rest of the body.
     data: Vec<u8>,
     rest: Box<dyn Read + Send>,
-    /// Where the files that it names are served to it, and to nobody else.
+    /// The URL below which its files are served to it alone.
     pub(crate) files: String,
-    /// Names this run in the engine's process list, as a comment in the query's text.
+    /// The name of this run in the engine's process list, as a comment in the query's text.
     pub(crate) tag: String,
-    /// The client has gone: what has not begun need not.
+    /// Set when the client disconnects: a query that has not started is skipped.
     pub(crate) gone: Arc<AtomicBool>,
 }
 
-/// What a statement came to.
+/// The outcome of a statement.
 pub(crate) struct StatementOutcome {
     pub(crate) body: Vec<u8>,
     pub(crate) counts: StatementCounts,
@@ -50,7 +50,7 @@ pub(crate) struct StatementOutcome {
 }
 
 impl Job {
-    /// Reads the statement off the body. Blocks.
+    /// Reads the statement from query string and body. Blocks.
     pub(crate) fn read(
         engine: &Engine,
         request: EngineRequest,
@@ -73,12 +73,12 @@ impl Job {
         .checked(&engine.inner.files)
     }
 
-    /// Refuses what would leave the engine's folder, and puts in place what names files within it. Blocks.
+    /// Applies the statement policy and replaces `file()` by URLs. Blocks.
     fn checked(mut self, files: &FileRoots) -> Result<Self, Exception> {
         let text = match &mut self.statement {
             Statement::Select { head, tail, .. } => {
                 if !policy::check(tail)?.is_empty() {
-                    return Err(Exception::syntax("file() stands behind FORMAT"));
+                    return Err(Exception::syntax("file() follows FORMAT"));
                 }
                 head
             }
@@ -95,7 +95,7 @@ impl Job {
         Ok(self)
     }
 
-    /// The format of the answer: the statement's own, the request's, or TabSeparated as on a server.
+    /// Returns the format of the answer: the statement's, else the request's, else TabSeparated as on a server.
     pub(crate) fn answer_format(&self) -> String {
         let own = match &self.statement {
             Statement::Select { format, .. } | Statement::Other { format, .. } => format.clone(),
@@ -105,25 +105,25 @@ impl Job {
             .unwrap_or_else(|| "TabSeparated".into())
     }
 
-    /// Fails when the client has gone.
+    /// Fails if the client has disconnected.
     pub(crate) fn check_client(&self) -> Result<(), Exception> {
         if self.gone.load(Ordering::Acquire) {
             return Err(Exception::new(
                 code::CLIENT_DISCONNECTED,
                 "NETWORK_ERROR",
-                "The client has gone",
+                "The client has disconnected",
             ));
         }
         Ok(())
     }
 
-    /// The comment by which the run is found.
+    /// Returns the comment by which the run is found in the process list.
     pub(crate) fn comment(&self) -> String {
         format!("\n/* mpsync:{} */", self.tag)
     }
 
-    /// Runs an insert or a statement that is answered whole. Blocks. The permit is given back when it has ended, not when the
-    /// client has gone.
+    /// Runs an insert or a statement that is answered whole. Blocks. The permit is released when the statement
+    /// has ended, not when the client disconnects.
     pub(crate) fn run(
         mut self,
         engine: &Engine,
@@ -151,7 +151,7 @@ impl Job {
             ),
             Statement::Other { text, .. } | Statement::Select { head: text, .. } => {
                 let text = engine.inner.running.translate(connection, text);
-                // Only statements that end in no literal data come here, so that a comment may follow.
+                // These statements do not end in literal data, so a comment may follow.
                 connection
                     .query(
                         &[&text[..], comment.as_bytes()].concat(),
@@ -177,7 +177,7 @@ impl Job {
         })
     }
 
-    /// The data of an insert, whole: of a body that breaks off, nothing reaches the engine.
+    /// Reads the data of an insert to its end: nothing of an aborted body reaches the engine.
     fn read_data(&mut self, engine: &Engine) -> Result<Option<Spool>, Exception> {
         if !matches!(self.statement, Statement::Insert { .. }) {
             return Ok(None);
@@ -187,8 +187,8 @@ impl Job {
         Spool::collect(&first, &mut self.rest, folder, broken_body).map(Some)
     }
 
-    /// Fields of the format Values may be expressions. They are interpreted where all of them could be looked at: in a body that
-    /// is held in memory. In a larger one they are plain values.
+    /// Fields of the format Values may be expressions. They are interpreted if all of them could be checked: in a
+    /// body in memory. In a larger body they must be plain values.
     fn allow_expressions(&mut self, data: Option<&Spool>) -> Result<(), Exception> {
         let Statement::Insert { format, .. } = &self.statement else {
             return Ok(());
@@ -206,9 +206,10 @@ impl Job {
     }
 }
 
-/// Hands an insert's data over, at the engine's pace. An insert that fails for its content may have blocks in the table already,
-/// as on a server: of up to about a million rows or 256 MiB each. A client that wants more than one block whole or not at all
-/// raises `min_insert_block_size_rows` and `_bytes` and pays with memory: eight times the block was seen.
+/// Sends an insert's data at the engine's pace. As on a server, an insert that fails for its content may already
+/// have stored blocks of up to about a million rows or 256 MiB each. A client that needs more than one block to be
+/// atomic raises `min_insert_block_size_rows` and `_bytes`, which costs memory: up to eight times the block was
+/// measured.
 fn insert(
     connection: &mut Connection,
     sql: &[u8],
@@ -224,7 +225,7 @@ fn insert(
     Ok((Vec::new(), stream.finish()?))
 }
 
-/// The limits that a long list of files would run into, where the client has set none.
+/// Raises the limits that a long list of files would exceed, unless the client has set them.
 fn make_room(settings: &mut Vec<(String, String)>, text_bytes: usize, files: usize) {
     const QUERY_BYTES: usize = 256 << 10;
     let limits = [
@@ -238,7 +239,7 @@ fn make_room(settings: &mut Vec<(String, String)>, text_bytes: usize, files: usi
     }
 }
 
-/// A format's name goes into the statement's text.
+/// Checks the name of a format, which becomes part of the statement.
 fn check_format(name: &str) -> Result<(), Exception> {
     if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
         return Ok(());
@@ -246,17 +247,17 @@ fn check_format(name: &str) -> Result<(), Exception> {
     Err(Exception::new(
         code::UNKNOWN_FORMAT,
         "UNKNOWN_FORMAT",
-        "There is no format of that name",
+        "Unknown format",
     ))
 }
 
-/// What stands at the beginning of a text.
+/// The beginning of a text.
 enum Cut {
-    /// An insert, and what there is of its data.
+    /// An insert, and the available part of its data.
     Insert(Statement, Vec<u8>),
     /// An `INSERT … SELECT`: the text is the statement.
     Query,
-    /// The head of an insert that goes on.
+    /// An incomplete head of an insert.
     More,
 }
 
@@ -280,10 +281,10 @@ fn cut_insert(text: &mut Vec<u8>, complete: bool) -> Result<Cut, Exception> {
     })
 }
 
-/// Reads a statement off query string and body: of an insert no more than its head, and what came with it of its data.
+/// Reads a statement from query string and body; of an insert only its head, and the data read with it.
 fn read_statement(query: &str, rest: &mut dyn Read) -> Result<(Statement, Vec<u8>), Exception> {
     let mut buffer = vec![0; READ_BYTES];
-    // Appends what comes next; false at the end of the body.
+    // Appends the next bytes; false at the end of the body.
     let mut read = |text: &mut Vec<u8>| -> Result<bool, Exception> {
         let n = rest.read(&mut buffer).map_err(|e| broken_body(&e))?;
         text.extend_from_slice(&buffer[..n]);
@@ -296,7 +297,7 @@ fn read_statement(query: &str, rest: &mut dyn Read) -> Result<(Statement, Vec<u8
         if begins_insert_whole(&text)
             && let Cut::Insert(statement, mut data) = cut_insert(&mut text, true)?
         {
-            // Data in the query string goes before the body's.
+            // Data in the query string precedes the body's.
             if data.iter().all(u8::is_ascii_whitespace) {
                 data.clear();
             } else {
@@ -367,14 +368,14 @@ fn broken_body(error: &std::io::Error) -> Exception {
     }
 }
 
-/// What a session's connection is set back to after a request.
+/// Statements that restore a session's connection after a request.
 #[derive(Default)]
 pub(crate) struct Undo {
     statements: Vec<String>,
 }
 
-/// Sets database and settings for a request. On a session's connection, what they were is given back for [`restore`]: fields of
-/// one request are not the session's.
+/// Sets database and settings for a request. On a session's connection, returns the statements for [`restore`]:
+/// fields of a request do not change the session.
 pub(crate) fn prepare(
     lease: &mut ConnectionLease,
     request: &EngineRequest,
@@ -411,7 +412,7 @@ pub(crate) fn prepare(
     Ok(undo)
 }
 
-/// Statements that bring back these settings' present values.
+/// Returns statements that restore the current values of these settings.
 fn before(
     connection: &mut Connection,
     settings: &[(String, String)],
@@ -433,7 +434,7 @@ fn before(
 pub(crate) fn restore(lease: &mut ConnectionLease, undo: &Undo) {
     for statement in &undo.statements {
         if let Err(e) = lease.connection().query(statement.as_bytes(), "Null", &[]) {
-            tracing::warn!(error = %e, "a session keeps what a request set");
+            tracing::warn!(error = %e, "cannot restore the settings of a session");
         }
     }
 }

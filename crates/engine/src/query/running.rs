@@ -1,7 +1,7 @@
-//! The queries that run, by the ids that their clients gave them.
+//! Running queries by the ids of their clients.
 //!
-//! The library gives every query an id of its own and takes none. So a statement that asks for a query by its client's id, to cancel
-//! it or to look at it in `system.processes`, is given the engine's id in its place.
+//! The library assigns query ids and accepts none. A statement that refers to a query by its client's id, to cancel it
+//! or to find it in `system.processes`, therefore gets the engine's id in its place.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,15 +11,15 @@ use crate::files::sandbox_dir::NewFile;
 use crate::statement::lexer::quoted;
 use crate::statement::lexer::{TokenKind, Tokens};
 
-/// What is known of a query that runs.
+/// A running query.
 struct RunningQuery {
-    /// The id that its client gave it.
+    /// The id that its client chose.
     id: String,
-    /// The files that it has written, which get their names when it has ended well.
+    /// The files that it has written, which get their names when it has succeeded.
     written: Vec<NewFile>,
 }
 
-/// What runs, by tag.
+/// The running queries, by tag.
 #[derive(Default)]
 pub(crate) struct RunningQueries {
     queries: Mutex<HashMap<String, RunningQuery>>,
@@ -38,18 +38,18 @@ impl RunningQueries {
         self.queries().insert(tag.to_owned(), query);
     }
 
-    /// The query has ended: files that it wrote and that have no name yet are gone.
+    /// Removes a query; its files that have no name yet are deleted.
     pub(crate) fn end(&self, tag: &str) {
         self.queries().remove(tag);
     }
 
-    /// Whether a query of this tag runs.
+    /// Whether a query with this tag runs.
     pub(crate) fn knows(&self, tag: &str) -> bool {
         self.queries().contains_key(tag)
     }
 
-    /// Keeps a file until its query has ended well. The engine ends a file properly even where the query fails, so that only
-    /// the query's outcome tells whether it is whole. False where the query has ended already.
+    /// Stores a file until its query has succeeded. The engine completes a file even if the query fails, so only the
+    /// query's outcome tells whether it is whole. Returns false if the query has ended already.
     pub(crate) fn store(&self, tag: &str, file: NewFile) -> bool {
         match self.queries().get_mut(tag) {
             Some(query) => {
@@ -60,7 +60,7 @@ impl RunningQueries {
         }
     }
 
-    /// The files that a query has written.
+    /// Removes and returns the files that a query has written.
     pub(crate) fn take_written(&self, tag: &str) -> Vec<NewFile> {
         self.queries()
             .get_mut(tag)
@@ -75,7 +75,7 @@ impl RunningQueries {
             .map(|(tag, _)| tag.clone())
     }
 
-    /// The statement with the engine's ids, where it is about running queries. Blocks.
+    /// Returns the statement with the engine's ids, if it is about running queries. Blocks.
     pub(crate) fn translate(&self, connection: &mut Connection, text: &[u8]) -> Vec<u8> {
         let tokens = Tokens::new(text);
         let about_queries = tokens.is_word(0, "KILL")
@@ -84,7 +84,7 @@ impl RunningQueries {
         if !about_queries {
             return out;
         }
-        // From the end, so that what is replaced does not move what is still to be replaced.
+        // From the end, so that a replacement does not shift earlier ones.
         for token in tokens
             .list
             .iter()
@@ -103,7 +103,7 @@ impl RunningQueries {
     }
 }
 
-/// The id that the engine gave the query of this tag.
+/// Returns the engine's id of the query with this tag.
 fn engine_id(connection: &mut Connection, tag: &str) -> Option<String> {
     let pattern = quoted(&format!("%/* mpsync:{tag} */%"));
     let sql = format!(

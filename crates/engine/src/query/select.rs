@@ -1,9 +1,9 @@
-//! Results of any size in flat memory: the engine writes into a pipe, the connection reads from it.
+//! SELECTs, in constant memory: the engine writes into a pipe, the connection reads from it.
 //!
-//! The library's own streaming formats every block as a document of its own, so that Arrow, Parquet, Native and JSON do not add
-//! up. `INTO OUTFILE '<pipe>' APPEND` gives one document. Both ends of the pipe are opened here before the query starts, so that
-//! neither side ever waits for the other to open it; the writing end is given up when the query has ended, and then the reading
-//! end finds the end of the file.
+//! The library's own streaming formats every block as a separate document, so Arrow, Parquet, Native
+//! and JSON do not add up. `INTO OUTFILE '<pipe>' APPEND` writes one document. Both ends of the pipe are
+//! opened here before the query starts, so that neither side waits for the other; the writing end is
+//! closed when the query has ended, and the reading end then reaches the end of the file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,20 +25,20 @@ use crate::query::execute::{Job, prepare, restore};
 use crate::statement::kind::Statement;
 use crate::statement::lexer::quoted;
 
-/// What is held back before the answer's headers go out: a query that fails within it is answered with a status.
+/// Bytes that are buffered before the headers are sent: a query that fails before is answered with a status.
 const HELD_BACK_BYTES: usize = 1 << 20;
 const READ_BYTES: usize = 256 << 10;
-/// Pieces between pipe and connection.
+/// Pieces buffered between pipe and connection.
 const PIECES_AHEAD: usize = 4;
-/// A larger pipe than the 64 KiB of the default halves the switches between engine and connection.
+/// The size of the pipe. More than the default of 64 KiB halves the context switches.
 const PIPE_BYTES: usize = 1 << 20;
 
 type QueryTask = JoinHandle<Result<(StatementCounts, Duration), Exception>>;
 
-/// A running query and the pipe that its result comes through.
+/// A running query and the pipe of its result.
 struct Relay {
     receiver: pipe::Receiver,
-    /// Held while the query runs, so that the pipe does not end before the engine has opened it.
+    /// Open while the query runs, so that the pipe does not end before the engine has opened it.
     writer: Option<pipe::Sender>,
     query: QueryTask,
     outcome: Option<Result<(StatementCounts, Duration), Exception>>,
@@ -64,7 +64,7 @@ impl Relay {
         let writer = pipe::OpenOptions::new().open_sender(&path)?;
         #[cfg(target_os = "linux")]
         {
-            // An administrator may have set a lower limit: then the pipe keeps its size.
+            // Fails if the system has a lower limit; the pipe then keeps its size.
             let _ = rustix::pipe::fcntl_setpipe_size(&receiver, PIPE_BYTES);
         }
         let (engine, format, into) = (engine.clone(), format.to_owned(), path.clone());
@@ -78,7 +78,7 @@ impl Relay {
         })
     }
 
-    /// Reads what comes next; zero bytes at the end, when the query's outcome is known.
+    /// Reads the next bytes; zero at the end, when the query's outcome is known.
     async fn read(&mut self, buffer: &mut BytesMut) -> std::io::Result<usize> {
         loop {
             tokio::select! {
@@ -90,7 +90,7 @@ impl Relay {
                     }
                 }
                 ended = &mut self.query, if self.outcome.is_none() => {
-                    let lost = |_| Err(Exception::internal("the query's thread is gone"));
+                    let lost = |_| Err(Exception::internal("the query's thread panicked"));
                     self.outcome = Some(ended.unwrap_or_else(lost));
                     self.writer = None;
                 }
@@ -145,7 +145,7 @@ fn run(
         .lease(job.request.session.as_ref(), || engine.inner.connect())?;
     job.check_client()?;
     let undo = prepare(&mut lease, &job.request)?;
-    // On lines of their own: the head may end in a comment.
+    // On a line of its own: the head may end in a comment.
     let outfile = format!(
         "\nINTO OUTFILE {} APPEND FORMAT {format}",
         quoted(&into.to_string_lossy())
@@ -164,7 +164,11 @@ fn run(
         .map_err(|e| e.without(&comment).without(&outfile).without(&job.files))
 }
 
-/// Answers a SELECT. Dropped, it cancels the query.
+/// Answers a SELECT.
+///
+/// # Cancel safety
+///
+/// Dropped, it cancels the query.
 pub(crate) async fn answer(
     job: Job,
     engine: &Engine,
@@ -208,7 +212,7 @@ pub(crate) async fn answer(
     Ok(answer)
 }
 
-/// Sends what is held and what still comes. When the client goes, the query is cancelled.
+/// Streams the buffered bytes and the rest. Cancels the query if the client disconnects.
 async fn stream(
     mut relay: Relay,
     mut held: BytesMut,
@@ -227,7 +231,7 @@ async fn stream(
         if !sent {
             tracing::debug!(
                 query_id = heading.query_id,
-                "the client has gone, cancelling its query"
+                "client disconnected, cancelling its query"
             );
             return;
         }
@@ -257,7 +261,7 @@ async fn stream(
             Err(e) => break Exception::internal(format!("the result's pipe failed: {e}")),
         }
     };
-    tracing::debug!(query_id = heading.query_id, error = %failure, "a query failed while its result was sent");
+    tracing::debug!(query_id = heading.query_id, error = %failure, "query failed while its result was being sent");
     let mut last = encoder
         .push(&heading.exception_block(&failure))
         .unwrap_or_default();
@@ -265,7 +269,8 @@ async fn stream(
     let _ = pieces.send(AnswerPiece::LastWords(last.into())).await;
 }
 
-/// `wait_end_of_query`: the result goes into a file first, so that the status and the summary tell how it ended.
+/// Answers with `wait_end_of_query`: the result is stored in a file first, so that status and summary cover all
+/// of the query.
 async fn spooled(
     mut relay: Relay,
     mut held: BytesMut,
@@ -275,7 +280,8 @@ async fn spooled(
     format: &str,
     flushed: Arc<Notify>,
 ) -> Result<HttpAnswer, Exception> {
-    let io = |e: std::io::Error| Exception::internal(format!("the result could not be kept: {e}"));
+    let io =
+        |e: std::io::Error| Exception::internal(format!("the result could not be stored: {e}"));
     let file = tempfile::tempfile_in(&engine.inner.temporary).map_err(io)?;
     let mut file = tokio::fs::File::from_std(file);
     let mut encoder = heading.encoder().map_err(io)?;

@@ -1,4 +1,4 @@
-//! Sessions: a connection that outlives a request, with its settings, current database and temporary tables.
+//! Sessions: connections that outlive a request, with their settings, current database and temporary tables.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,9 +10,9 @@ use crate::exception::{Exception, code};
 use crate::ffi::Connection;
 use crate::http::request::SessionWish;
 
-/// The longest that a session may outlive its last request, as on a server.
+/// The longest time that a session may outlive its last request, as on a server.
 const TIMEOUT_MAX: Duration = Duration::from_hours(1);
-/// Sessions kept at once; each is a connection of about 100 KiB.
+/// The most sessions; each is a connection of about 100 KiB.
 const SESSIONS_MAX: usize = 1000;
 
 struct SessionEntry {
@@ -21,19 +21,19 @@ struct SessionEntry {
 }
 
 impl SessionEntry {
-    /// One that is in use does not expire: its lock is held.
+    /// Whether it is in use (its lock is held) or has not expired.
     fn lives(&self, now: Instant) -> bool {
         self.expires > now || self.connection.try_lock().is_err()
     }
 }
 
-/// The sessions of an engine, by their id.
+/// The sessions of an engine, by id.
 #[derive(Default)]
 pub(crate) struct Sessions {
     entries: Mutex<HashMap<String, SessionEntry>>,
 }
 
-/// A connection for one request: its own, or its session's.
+/// The connection of one request: its own, or its session's.
 pub(crate) enum ConnectionLease {
     Own(Connection),
     Session(OwnedMutexGuard<Connection>),
@@ -53,7 +53,7 @@ impl ConnectionLease {
 }
 
 impl Sessions {
-    /// The connection for a request. Blocks while one is opened.
+    /// Returns the connection for a request, opened by `connect` if necessary. Blocks.
     pub(crate) fn lease(
         &self,
         wish: Option<&SessionWish>,
@@ -95,7 +95,7 @@ impl Sessions {
             );
         }
         let Some(entry) = entries.get_mut(&wish.id) else {
-            return Err(Exception::internal("the session is gone"));
+            return Err(Exception::internal("the session was removed"));
         };
         entry.expires = now + lifetime;
         let guard = Arc::clone(&entry.connection)
@@ -113,7 +113,7 @@ impl Sessions {
         Ok(ConnectionLease::Session(guard))
     }
 
-    /// Closes the sessions whose time is up. Blocks.
+    /// Closes expired sessions. Blocks.
     pub(crate) fn expire(&self) {
         let now = Instant::now();
         self.entries
@@ -122,7 +122,7 @@ impl Sessions {
             .retain(|_, e| e.lives(now));
     }
 
-    /// Closes all sessions, except that one in use closes when its request ends.
+    /// Closes all sessions; one in use closes when its request ends.
     pub(crate) fn clear(&self) {
         self.entries
             .lock()

@@ -1,9 +1,9 @@
-//! The data of an insert, taken whole before the engine sees any of it.
+//! The data of an insert, complete before the engine receives any of it.
 //!
-//! The engine writes a block as soon as it is full, and what is in the table stays there when the rest of the body never comes. So
-//! the rows wait here until the body has come to its proper end: the length that was announced, the last chunk, the end of the
-//! compressed frame. A small body waits in memory, a larger one in a file without a name below the engine's folder, which
-//! disappears with its last handle, whatever becomes of the process.
+//! The engine stores a block as soon as it is full, and the block stays in the table if the rest of the body never
+//! arrives. So the rows wait here until the body has ended properly: the announced length, the last chunk, the end of
+//! the compressed frame. A small body waits in memory, a larger one in an unnamed file below the engine's folder, which
+//! disappears with its last handle, even if the process is killed.
 
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
@@ -12,22 +12,24 @@ use tempfile::{SpooledData, SpooledTempFile, spooled_tempfile_in};
 
 use crate::exception::{Exception, code};
 
-/// What is held in memory of a body, in bytes: twice the batch that ingest sends by default.
+/// The most bytes of a body in memory: twice the batch that ingest sends by default.
 const HELD_BYTES_MAX: usize = 32 << 20;
-/// What is read at once: few large pieces cost the engine less than many small ones.
+/// Bytes that are read at once: few large pieces cost the engine less than many small ones.
 const READ_BYTES: usize = 256 << 10;
 
-/// A body that has come to its end.
+/// A complete body.
 #[derive(Debug)]
 pub(crate) struct Spool {
     data: SpooledData,
 }
 
 impl Spool {
-    /// Takes `first` and what `rest` still brings, uncompressed. Blocks; takes no more memory than [`HELD_BYTES_MAX`], which
-    /// is given back when the body goes to `folder`.
+    /// Reads `first` and `rest`, uncompressed, to the end. Blocks; uses at most [`HELD_BYTES_MAX`] of memory, which is
+    /// freed when the body goes to `folder`.
     ///
-    /// Fails where the body breaks off, as `broken` words it, and with `NOT_ENOUGH_SPACE` where the disk of `folder` is full.
+    /// # Errors
+    ///
+    /// Fails if the body breaks off, as worded by `broken`, and with `NOT_ENOUGH_SPACE` if the disk of `folder` is full.
     pub(crate) fn collect(
         first: &[u8],
         rest: &mut dyn Read,
@@ -46,7 +48,7 @@ impl Spool {
         }
     }
 
-    /// The whole of it, if it is in memory.
+    /// Returns all of it, if it is in memory.
     pub(crate) fn in_memory(&self) -> Option<&[u8]> {
         match &self.data {
             SpooledData::InMemory(held) => Some(held.get_ref()),
@@ -54,7 +56,7 @@ impl Spool {
         }
     }
 
-    /// Hands it over piece by piece.
+    /// Passes it on piece by piece.
     pub(crate) fn each(
         self,
         mut take: impl FnMut(&[u8]) -> Result<(), Exception>,
@@ -91,7 +93,7 @@ fn store(
     }
 }
 
-/// Reads until the buffer is full or there is no more.
+/// Reads until the buffer is full or the source ends.
 fn fill(from: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -118,7 +120,7 @@ fn not_kept(error: &io::Error) -> Exception {
             code::CANNOT_WRITE_TO_FILE_DESCRIPTOR,
             "CANNOT_WRITE_TO_FILE_DESCRIPTOR",
             format!(
-                "The insert's data could not be kept in the engine's folder; nothing was inserted: {error}"
+                "The insert's data could not be stored in the engine's folder; nothing was inserted: {error}"
             ),
         ),
     }
@@ -143,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_body_stays_in_memory_and_a_large_one_leaves_no_name_behind() {
+    fn small_body_stays_in_memory_and_large_one_has_no_name() {
         let folder = tempfile::tempdir().expect("a folder");
         let small =
             Spool::collect(b"head ", &mut &b"and tail"[..], folder.path(), broken).expect("whole");
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_breaks_off_is_its_own_error_and_a_full_disk_another() {
+    fn aborted_body_and_full_disk_are_different_errors() {
         struct Breaks;
         impl Read for Breaks {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {

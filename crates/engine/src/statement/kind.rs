@@ -1,43 +1,43 @@
-//! What kind of statement a text is, decided on its tokens: which way it runs depends on it.
+//! The kind of a statement, decided on its tokens; it decides how the statement runs.
 
 use crate::exception::Exception;
 use crate::statement::lexer::{Lexer, TokenKind, Tokens};
 
-/// A statement, cut into what the engine is given.
+/// A statement, split into the parts that the engine receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Statement {
-    /// Its result can be any size: streamed through a pipe.
+    /// A query whose result is streamed through a pipe.
     Select {
         /// The text up to its FORMAT clause.
         head: Vec<u8>,
-        /// The format that the text asks for.
+        /// The format in the text.
         format: Option<String>,
-        /// A SETTINGS clause behind the FORMAT clause.
+        /// The SETTINGS clause after the FORMAT clause.
         tail: Vec<u8>,
     },
-    /// Rows follow as data.
+    /// An insert whose rows follow as data.
     Insert {
-        /// The text up to FORMAT or VALUES, settings that follow FORMAT included.
+        /// The text up to FORMAT or VALUES, and settings that follow FORMAT.
         head: Vec<u8>,
         /// The format of the data.
         format: String,
-        /// Where in the given bytes the data begins.
+        /// The offset at which the data starts.
         data_at: usize,
     },
-    /// Everything else: run to its end, answered whole.
+    /// Any other statement, which is answered whole.
     Other {
         /// The text.
         text: Vec<u8>,
-        /// The format that it asks for.
+        /// The format in the text.
         format: Option<String>,
     },
 }
 
-/// Whether the bytes begin an INSERT; `None` while they are too few to tell.
+/// Whether the text starts an INSERT; `None` if it is too short to decide.
 pub(crate) fn begins_insert(text: &[u8]) -> Option<bool> {
     let mut lexer = Lexer::new(text, 0);
     let first = lexer.next()?;
-    // A word that reaches the end of what is there may go on.
+    // A word at the end of the text may continue.
     if first.end == text.len() {
         return None;
     }
@@ -47,7 +47,7 @@ pub(crate) fn begins_insert(text: &[u8]) -> Option<bool> {
     )
 }
 
-/// Cuts an INSERT: `None` while its head is not complete. An INSERT … SELECT has no data and is an `Other`.
+/// Splits an INSERT; returns `None` while its head is incomplete. An INSERT … SELECT has no data and is an `Other`.
 pub(crate) fn parse_insert(text: &[u8], complete: bool) -> Result<Option<Statement>, Exception> {
     let mut depth = 0usize;
     let mut lexer = Lexer::new(text, 0).skip(1).peekable();
@@ -56,7 +56,7 @@ pub(crate) fn parse_insert(text: &[u8], complete: bool) -> Result<Option<Stateme
     };
     let mut previous_is_dot = false;
     while let Some(token) = lexer.next() {
-        // The last token may go on behind what is there.
+        // The last token may continue.
         if token.end == text.len() && !complete {
             return Ok(None);
         }
@@ -112,7 +112,7 @@ pub(crate) fn parse_insert(text: &[u8], complete: bool) -> Result<Option<Stateme
         }
     }
     if complete {
-        // No FORMAT and no VALUES: ClickHouse takes the data for VALUES.
+        // Without FORMAT and VALUES, ClickHouse reads the data as VALUES.
         let end = text
             .iter()
             .rposition(|b| !b.is_ascii_whitespace() && *b != b';')
@@ -126,7 +126,7 @@ pub(crate) fn parse_insert(text: &[u8], complete: bool) -> Result<Option<Stateme
     Ok(None)
 }
 
-/// `(select, …)` and `(select)` are lists of columns, `(SELECT x` is a query.
+/// Whether `(SELECT` starts a query; `(select, …)` and `(select)` are lists of columns.
 fn next_is_not_list(text: &[u8], at: usize) -> bool {
     Lexer::new(text, at)
         .next()
@@ -153,7 +153,7 @@ fn insert_format(
     let format = String::from_utf8_lossy(&text[name.start..name.end])
         .trim_matches(['`', '"'])
         .to_owned();
-    // As ClickHouse reads it: spaces, then at most one line end, belong to the statement; the rest is data.
+    // As in ClickHouse, spaces and at most one line end belong to the statement; the rest is data.
     let mut data_at = name.end;
     while text
         .get(data_at)
@@ -181,7 +181,7 @@ fn insert_format(
             data_at += 1;
         }
     }
-    // `INSERT … FORMAT X;` with the data apart.
+    // `INSERT … FORMAT X;`, with separate data.
     if text.get(data_at) == Some(&b';') && format != "Values" {
         data_at += 1;
     }
@@ -198,7 +198,7 @@ fn insert_format(
     }))
 }
 
-/// Where `name = value, …` ends; `None` while it may go on.
+/// Returns the end of `name = value, …`; `None` while it may continue.
 fn settings_end(text: &[u8], at: usize, complete: bool) -> Option<usize> {
     let mut end = at;
     let mut lexer = Lexer::new(text, at).peekable();
@@ -225,9 +225,11 @@ fn settings_end(text: &[u8], at: usize, complete: bool) -> Option<usize> {
     }
 }
 
-/// Cuts a whole statement that is not an INSERT with data.
+/// Splits a complete statement that is not an INSERT with data.
 ///
-/// Refuses several statements in one text, as ClickHouse's HTTP interface does.
+/// # Errors
+///
+/// Refuses several statements in one text, like ClickHouse's HTTP interface.
 pub(crate) fn parse(text: &[u8]) -> Result<Statement, Exception> {
     let tokens = Tokens::new(text);
     let mut count = tokens.list.len();
@@ -277,7 +279,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Statement, Exception> {
     })
 }
 
-/// The last `FORMAT name` outside of parentheses that ends the statement or is followed by SETTINGS only.
+/// Returns the last `FORMAT name` outside of parentheses that ends the statement or precedes SETTINGS only.
 fn format_clause(tokens: &Tokens<'_>, count: usize) -> Option<usize> {
     let mut depth = 0i64;
     let mut found = None;
@@ -315,7 +317,7 @@ fn is_select(tokens: &Tokens<'_>, count: usize) -> bool {
     if !tokens.is_word(first, "WITH") {
         return false;
     }
-    // `WITH … INSERT INTO t SELECT` writes: it says INSERT outside of parentheses, and before any SELECT there.
+    // `WITH … INSERT INTO t SELECT` writes: INSERT is outside of parentheses, before any SELECT there.
     let mut depth = 0i64;
     for i in first..count {
         match tokens.list[i].kind {
@@ -364,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn the_format_clause_is_the_last_one_outside_of_quotes_and_parentheses() {
+    fn format_clause_is_the_last_outside_of_quotes_and_parentheses() {
         assert_eq!(
             select("SELECT 1 FORMAT JSON;"),
             ("SELECT 1 ".into(), Some("JSON".into()), String::new())
@@ -392,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_reads_is_streamed() {
+    fn only_queries_are_streamed() {
         assert!(matches!(
             parse(b"with 1 as x select x"),
             Ok(Statement::Select { .. })
@@ -417,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn the_data_of_an_insert_begins_where_clickhouse_says() {
+    fn data_of_an_insert_starts_as_in_clickhouse() {
         assert_eq!(
             insert("INSERT INTO t FORMAT CSV\n1,2\n"),
             ("INSERT INTO t ".into(), "CSV".into(), "1,2\n".into())
@@ -461,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn an_insert_of_a_query_has_no_data() {
+    fn insert_of_a_query_has_no_data() {
         for text in [
             "INSERT INTO t SELECT 1",
             "INSERT INTO t (a) (SELECT 1)",
@@ -482,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn half_of_an_insert_is_not_decided_on() {
+    fn incomplete_insert_is_undecided() {
         let whole = b"INSERT INTO t (a, b) SETTINGS x=1 FORMAT RowBinary\n\x01\x02";
         for cut in 0..48 {
             assert_eq!(parse_insert(&whole[..cut], false), Ok(None), "{cut}");

@@ -1,8 +1,9 @@
-//! The words of a statement, as ClickHouse's own lexer cuts them: quotes, heredocs and comments never hide or fake a keyword.
+//! The tokens of a statement, as in ClickHouse's own lexer: quotes, heredocs and comments never hide or fake a keyword.
 //!
-//! Tried on the engine: block comments nest, `--`, `//`, `# ` and `#!` begin line comments, typographic quotes count as quotes.
+//! Verified on the engine: block comments nest; `--`, `//`, `# ` and `#!` start line comments; typographic quotes are
+//! quotes.
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TokenKind {
     /// A bare word: keyword or identifier.
@@ -15,11 +16,11 @@ pub(crate) enum TokenKind {
     Number,
     /// One byte of punctuation.
     Symbol(u8),
-    /// A quote or a comment that never ends: as far as the bytes go.
+    /// A quote or a comment without an end, up to the end of the text.
     Unterminated,
 }
 
-/// A token and where it is, in bytes.
+/// A token and its byte range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Token {
     pub(crate) kind: TokenKind,
@@ -27,7 +28,7 @@ pub(crate) struct Token {
     pub(crate) end: usize,
 }
 
-/// Cuts bytes into tokens.
+/// An iterator over the tokens of a text.
 pub(crate) struct Lexer<'a> {
     text: &'a [u8],
     at: usize,
@@ -46,7 +47,7 @@ impl<'a> Lexer<'a> {
         &self.text[self.at.min(self.text.len())..]
     }
 
-    /// Passes over space and comments; false when a comment does not end.
+    /// Skips space and comments; returns false if a comment does not end.
     fn skip_blank(&mut self) -> bool {
         loop {
             let rest = self.rest();
@@ -89,7 +90,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// A quote of one byte, with backslash escapes and doubling.
+    /// Reads a quoted token with one-byte quotes, backslash escapes and doubled quotes.
     fn quoted(&mut self, quote: u8, kind: TokenKind) -> TokenKind {
         self.at += 1;
         loop {
@@ -107,7 +108,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// From `open` to the next `close`, both typographic quotes of three bytes or heredoc tags.
+    /// Reads up to the next `close`, a typographic quote of three bytes or a heredoc tag.
     fn until(&mut self, open: usize, close: &[u8], kind: TokenKind) -> TokenKind {
         self.at += open;
         let Some(n) = memchr::memmem::find(self.rest(), close) else {
@@ -182,7 +183,7 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-/// A statement for the log: its beginning, without the literals, which may be anybody's data or secrets.
+/// Returns the beginning of a statement for the log, without literals, which may contain data or secrets.
 pub(crate) fn without_literals(text: &[u8]) -> String {
     const SHOWN_BYTES_MAX: usize = 2000;
     let mut out = String::new();
@@ -202,7 +203,7 @@ pub(crate) fn without_literals(text: &[u8]) -> String {
     out
 }
 
-/// The tokens of a text, with the text.
+/// A text and its tokens.
 pub(crate) struct Tokens<'a> {
     pub(crate) text: &'a [u8],
     pub(crate) list: Vec<Token>,
@@ -233,7 +234,7 @@ impl<'a> Tokens<'a> {
         self.list.get(i).is_some_and(|t| t.kind == TokenKind::Text)
     }
 
-    /// What a literal says, where its bytes are what they say: a heredoc, or a text in quotes without a backslash.
+    /// Returns the value of a literal without escapes: a heredoc, or a quoted text without a backslash.
     pub(crate) fn plain_text(&self, i: usize) -> Option<&'a str> {
         let token = self.list.get(i).filter(|t| t.kind == TokenKind::Text)?;
         let text = std::str::from_utf8(self.bytes(token)).ok()?;
@@ -249,7 +250,7 @@ impl<'a> Tokens<'a> {
         &self.text[token.start..token.end]
     }
 
-    /// A bare word or a quoted identifier without its quotes; escapes are left as they are.
+    /// Returns a bare word or a quoted identifier without its quotes; escapes are not decoded.
     pub(crate) fn identifier(&self, i: usize) -> Option<&'a [u8]> {
         let token = self.list.get(i)?;
         let bytes = self.bytes(token);
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_comments_and_heredocs_hide_nothing_and_fake_nothing() {
+    fn quotes_comments_and_heredocs_neither_hide_nor_fake_words() {
         assert_eq!(
             words("SELECT 'a''b\\'c' -- FORMAT\n, `x``y`"),
             [

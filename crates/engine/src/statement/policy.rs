@@ -1,9 +1,10 @@
-//! What no statement may do, beyond what the engine's own grants and constraints forbid (see `open.rs`).
+//! The statement policy: statements that are refused beyond the engine's own grants and constraints (`lifecycle.rs`).
 //!
-//! The engine runs as ClickHouse's local tool does, in which some ways to files are open whatever is granted: they are found here,
-//! on the statement's tokens. Tried: `SELECT * APPLY file`, `arrayMap(file, …)`, the same through an Identifier parameter, a function's
-//! name in quotes with escapes, `INSERT … VALUES (file(…))`, `ATTACH TABLE … FROM` a folder, dictionaries with an executable source,
-//! `ENGINE = URL('file://…')` and disks made in a statement all worked before.
+//! The engine runs like ClickHouse's local tool, in which some ways to files are open whatever is granted. They are
+//! detected here, on the statement's tokens. Without the policy these worked: `SELECT * APPLY file`, `arrayMap(file, …)`,
+//! the same through an Identifier parameter, a function's name in quotes with escapes, `INSERT … VALUES (file(…))`,
+//! `ATTACH TABLE … FROM` a folder, dictionaries with an executable source, `ENGINE = URL('file://…')`, and disks in a
+//! statement.
 
 use std::ops::Range;
 
@@ -11,7 +12,7 @@ use crate::exception::Exception;
 use crate::http::request::EngineRequest;
 use crate::statement::lexer::{Lexer, TokenKind, Tokens};
 
-/// Functions that reach files, memory or programs, or run text as a statement.
+/// Functions that access files, memory or programs, or run text as a statement.
 const FUNCTIONS: [&str; 9] = [
     "file",
     "filecluster",
@@ -24,8 +25,8 @@ const FUNCTIONS: [&str; 9] = [
     "disk",
 ];
 
-/// Engines that keep what they hold in the data folder, or nowhere. The engine asks for no grant when a table is made, and its
-/// URL engine takes `file://`: so the list is of what is let through.
+/// Allowed engines: their data is in the data folder, or nowhere. Creating a table needs no grant, and the URL engine
+/// accepts `file://`, so this is a list of what is allowed.
 const ENGINES: [&str; 18] = [
     "aggregatingmergetree",
     "atomic",
@@ -47,23 +48,23 @@ const ENGINES: [&str; 18] = [
     "versionedcollapsingmergetree",
 ];
 
-/// Words that may follow a column named `engine` and are no engine.
+/// Words that may follow a column named `engine` and do not name an engine.
 const NO_ENGINE: [&str; 18] = [
     "and", "as", "asc", "desc", "end", "from", "group", "having", "in", "is", "like", "limit",
     "not", "or", "order", "settings", "union", "where",
 ];
 
-/// Functions whose very name as an argument calls them: `arrayMap(file, […])`.
+/// Functions that are called when their name is an argument: `arrayMap(file, […])`.
 const SCALAR_FUNCTIONS: [&str; 2] = ["file", "catboostevaluate"];
 
-/// Settings that the engine's configuration keeps from evaluating what nobody has looked at: `url()` may bring data in the format
-/// Values, in which a field may be an expression. They cannot be constrained there, because checked inserts set them.
+/// Settings that make the format Values evaluate expressions in data, which `url()` may bring unchecked. The engine's
+/// configuration turns them off; it cannot make them constant, because checked inserts set them.
 pub(crate) const OWN_SETTINGS: [&str; 2] = [
     "input_format_values_interpret_expressions",
     "input_format_values_deduce_templates_of_expressions",
 ];
 
-/// A `file('…')` that stands where a table does: where it is in the text, and what it names.
+/// A `file('…')` in the place of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FileUse {
     /// The name of the function, in bytes of the text.
@@ -71,11 +72,12 @@ pub(crate) struct FileUse {
     /// The path with its quotes.
     pub(crate) literal: Range<usize>,
     pub(crate) path: String,
-    /// It is the target of an insert.
+    /// Whether it is the target of an insert.
     pub(crate) writes: bool,
 }
 
-/// Refuses a statement that would leave the engine's own folder; gives the files that it names, which `files.rs` decides on.
+/// Refuses a statement that would leave the engine's own folder; returns the files that it names, which
+/// `files/roots.rs` resolves.
 pub(crate) fn check(text: &[u8]) -> Result<Vec<FileUse>, Exception> {
     let tokens = Tokens::new(text);
     let makes = (0..tokens.list.len()).any(|i| {
@@ -110,14 +112,14 @@ pub(crate) fn check(text: &[u8]) -> Result<Vec<FileUse>, Exception> {
     }
     if !files.is_empty() && !runs_at_once(&tokens) {
         return Err(Exception::denied(
-            "file() is for statements that run at once: what is kept, such as a view, would keep its path",
+            "file() is for statements that run at once; a view would store its path",
         ));
     }
     Ok(files)
 }
 
-/// Refuses data whose fields may be expressions, where one of them would leave the engine's own folder. What is checked may be
-/// interpreted. False where it cannot be told.
+/// Refuses data with an expression that would leave the engine's own folder. Returns whether the expressions in the
+/// data may be evaluated; false if they cannot be tokenized.
 pub(crate) fn check_expressions(data: &[u8]) -> Result<bool, Exception> {
     if !check(data)?.is_empty() {
         return Err(refused("file() among values"));
@@ -125,7 +127,7 @@ pub(crate) fn check_expressions(data: &[u8]) -> Result<bool, Exception> {
     Ok(Lexer::new(data, 0).all(|token| token.kind != TokenKind::Unterminated))
 }
 
-/// Refuses what a request sets beside its statement.
+/// Refuses settings and parameters that a request must not set.
 pub(crate) fn check_fields(request: &EngineRequest, text: &[u8]) -> Result<(), Exception> {
     if let Some((name, _)) = request
         .settings
@@ -155,7 +157,7 @@ fn own_setting(name: &str) -> Exception {
     ))
 }
 
-/// A name that calls a function wherever it stands, sets what is not the client's to set, or cannot be read.
+/// Refuses a name that calls a function anywhere, sets a setting of the engine's own, or has escapes.
 fn check_name(tokens: &Tokens<'_>, i: usize) -> Result<(), Exception> {
     let Some(name) = tokens.identifier(i) else {
         return check_parameter(tokens, i);
@@ -163,7 +165,7 @@ fn check_name(tokens: &Tokens<'_>, i: usize) -> Result<(), Exception> {
     let text = String::from_utf8_lossy(name);
     if tokens.list[i].kind == TokenKind::Quoted && name.contains(&b'\\') {
         return Err(Exception::denied(format!(
-            "{text} is a name with an escape, which the embedded engine does not take"
+            "the embedded engine does not accept names with escapes, such as {text}"
         )));
     }
     if OWN_SETTINGS
@@ -172,21 +174,21 @@ fn check_name(tokens: &Tokens<'_>, i: usize) -> Result<(), Exception> {
     {
         return Err(own_setting(&text));
     }
-    // With a table before it, or where only a table can stand, it is no function.
-    let is_no_function = i > 0
+    // A name after a table's or in the place of a table does not call a function.
+    let is_column_or_table = i > 0
         && (tokens.is_symbol(i - 1, b'.')
             || ["FROM", "JOIN", "INTO", "TABLE"]
                 .iter()
                 .any(|w| tokens.is_word(i - 1, w)));
-    if is_scalar(&text) && !is_no_function && !tokens.is_symbol(i + 1, b'(') {
+    if is_scalar(&text) && !is_column_or_table && !tokens.is_symbol(i + 1, b'(') {
         return Err(Exception::denied(format!(
-            "{text} is a function of the engine that is not available; a column of that name is written with its table, as t.{text}"
+            "the function {text} is not available; qualify a column of that name with its table, as in t.{text}"
         )));
     }
     Ok(())
 }
 
-/// `SET param_x = 'file'` names a function for later statements of the session.
+/// Refuses `SET param_x = 'file'`, which names a function for later statements of the session.
 fn check_parameter(tokens: &Tokens<'_>, i: usize) -> Result<(), Exception> {
     let sets_parameter = tokens.is_text(i)
         && i >= 2
@@ -201,12 +203,12 @@ fn check_parameter(tokens: &Tokens<'_>, i: usize) -> Result<(), Exception> {
         Some(value) if !is_scalar(value) => Ok(()),
         Some(value) => Err(refused(value)),
         None => Err(Exception::denied(
-            "the value of a parameter is a plain text in quotes, without escapes",
+            "the value of a parameter must be plain text in quotes, without escapes",
         )),
     }
 }
 
-/// Whether nothing of this statement outlives it but rows.
+/// Whether only rows of this statement outlive it.
 fn runs_at_once(tokens: &Tokens<'_>) -> bool {
     let first = (0..tokens.list.len())
         .find(|i| !tokens.is_symbol(*i, b'('))
@@ -226,7 +228,8 @@ fn runs_at_once(tokens: &Tokens<'_>) -> bool {
     .any(|w| tokens.is_word(first, w))
 }
 
-/// A `file('path'…)` in the place of a table. Anywhere else it is the function that reads a file whole, and stays refused.
+/// Returns a `file('path'…)` in the place of a table. Anywhere else it is the function that reads a whole file, which
+/// is refused.
 fn file_use(tokens: &Tokens<'_>, i: usize) -> Result<Option<FileUse>, Exception> {
     let stands_for_table = i > 0
         && ["FROM", "JOIN", "FUNCTION", "TABLE", "DESCRIBE", "DESC"]
@@ -239,7 +242,7 @@ fn file_use(tokens: &Tokens<'_>, i: usize) -> Result<Option<FileUse>, Exception>
     let ends = tokens.is_symbol(i + 3, b',') || tokens.is_symbol(i + 3, b')');
     let Some(path) = tokens.plain_text(i + 2).filter(|_| ends) else {
         return Err(Exception::denied(
-            "file() takes its path as a plain text in quotes, without escapes, parameters or functions",
+            "the path of file() must be plain text in quotes, without escapes, parameters or functions",
         ));
     };
     let (name, literal) = (tokens.list[i], tokens.list[i + 2]);
@@ -251,7 +254,7 @@ fn file_use(tokens: &Tokens<'_>, i: usize) -> Result<Option<FileUse>, Exception>
     }))
 }
 
-/// What follows ENGINE must be on the list.
+/// Refuses an engine that is not on the list.
 fn check_engine(tokens: &Tokens<'_>, i: usize) -> Result<(), Exception> {
     let explicit = tokens.is_symbol(i + 1, b'=');
     let Some(name) = tokens.identifier(if explicit { i + 2 } else { i + 1 }) else {
@@ -267,7 +270,7 @@ fn check_engine(tokens: &Tokens<'_>, i: usize) -> Result<(), Exception> {
     )))
 }
 
-/// A function that is called, or applied to columns.
+/// Refuses a function that is called, or applied to columns.
 fn check_function(tokens: &Tokens<'_>, i: usize) -> Result<(), Exception> {
     let Some(name) = tokens.identifier(i) else {
         return Ok(());
@@ -289,7 +292,7 @@ fn check_function(tokens: &Tokens<'_>, i: usize) -> Result<(), Exception> {
 
 fn refused(what: &str) -> Exception {
     Exception::denied(format!(
-        "{what} is not available in the embedded engine, which keeps to its own folder"
+        "{what} is not available in the embedded engine, which is confined to its own folder"
     ))
 }
 
@@ -299,7 +302,7 @@ mod tests {
     use crate::exception::code;
 
     #[test]
-    fn ways_out_of_the_folder_are_refused_however_they_are_written() {
+    fn escapes_from_the_folder_are_refused() {
         for text in [
             "SELECT file ('/etc/passwd')",
             "SELECT 1, file('/etc/passwd')",
@@ -358,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_it_is_let_through() {
+    fn harmless_lookalikes_are_allowed() {
         for text in [
             "SELECT 'file(''/etc/passwd'')'",
             "SELECT t.file FROM t -- file('x')",
@@ -377,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_found_where_a_table_stands() {
+    fn files_in_the_place_of_a_table_are_found() {
         let found = |text: &str| -> Vec<(String, String, String, bool)> {
             let part = |range: &Range<usize>| text[range.clone()].to_owned();
             let uses = check(text.as_bytes()).expect(text);
@@ -405,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_does_not_name_a_function_and_no_request_sets_what_is_the_engine_s() {
+    fn requests_neither_name_functions_nor_set_the_engines_settings() {
         let request = |settings: &[(&str, &str)], parameters: &[(&str, &str)]| EngineRequest {
             settings: settings
                 .iter()
