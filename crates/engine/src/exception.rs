@@ -13,6 +13,7 @@ pub(crate) mod code {
     pub(crate) const CANNOT_DECOMPRESS: u32 = 271;
     pub(crate) const SESSION_NOT_FOUND: u32 = 372;
     pub(crate) const SESSION_IS_LOCKED: u32 = 373;
+    pub(crate) const READONLY: u32 = 164;
     pub(crate) const ACCESS_DENIED: u32 = 497;
     pub(crate) const AUTHENTICATION_FAILED: u32 = 516;
     pub(crate) const QUERY_IS_TOO_LARGE: u32 = 266;

@@ -37,6 +37,8 @@ const USERS_XML: &str = "<clickhouse><profiles><default><constraints>\
 <additional_result_filter><readonly/></additional_result_filter>\
 <additional_table_filters><readonly/></additional_table_filters>\
 <parallel_replicas_custom_key><readonly/></parallel_replicas_custom_key>\
+<input_format_values_interpret_expressions><readonly/></input_format_values_interpret_expressions>\
+<input_format_values_deduce_templates_of_expressions><readonly/></input_format_values_deduce_templates_of_expressions>\
 </constraints>\
 <input_format_values_interpret_expressions>0</input_format_values_interpret_expressions>\
 <input_format_values_deduce_templates_of_expressions>0</input_format_values_deduce_templates_of_expressions>\

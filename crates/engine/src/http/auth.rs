@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use hyper::HeaderMap;
+use hyper::header::HeaderValue;
 use subtle::ConstantTimeEq as _;
 
 use mpsync_core::error::Result;
@@ -86,6 +87,13 @@ pub(crate) fn check_origin(
     bound: SocketAddr,
     hosts: &[String],
 ) -> Result<(), Exception> {
+    // Browsers send it with every request, also with those that carry no `Origin`, such as an image's.
+    let is_cross_site = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"cross-site");
+    if headers.get_all("sec-fetch-site").iter().any(is_cross_site) {
+        return Err(Exception::denied(
+            "the Sec-Fetch-Site header says that a page of another site sent the request",
+        ));
+    }
     match foreign_header(headers, bound, hosts) {
         None => Ok(()),
         Some(name) => Err(Exception::denied(format!(

@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper::header::{HeaderValue, WWW_AUTHENTICATE};
 use hyper::service::service_fn;
 use hyper::{Method, StatusCode};
 use tokio::net::TcpListener;
@@ -171,11 +170,9 @@ async fn handle(
         tracing::warn!("wrong user or password");
         let mut answer = plain_refusal(&e);
         if anonymous {
+            // Without `WWW-Authenticate`: a browser that asked its user for the password would send it with the
+            // requests of every page from then on.
             *answer.status_mut() = StatusCode::UNAUTHORIZED;
-            answer.headers_mut().insert(
-                WWW_AUTHENTICATE,
-                HeaderValue::from_static("Basic realm=\"ClickHouse\""),
-            );
         }
         return answer;
     }

@@ -85,6 +85,9 @@ impl Job {
             Statement::Insert { head, .. } => head,
             Statement::Other { text, .. } => text,
         };
+        if self.request.read_only {
+            policy::check_reads(text)?;
+        }
         policy::check_fields(&self.request, text)?;
         let uses = policy::check(text)?;
         if !uses.is_empty() {
@@ -131,7 +134,9 @@ impl Job {
     ) -> Result<StatementOutcome, Exception> {
         let started = Instant::now();
         let data = self.read_data(engine)?;
-        self.allow_expressions(data.as_ref())?;
+        if let Statement::Insert { format, .. } = &self.statement {
+            check_format(format)?;
+        }
         let mut lease = engine
             .inner
             .sessions
@@ -185,24 +190,6 @@ impl Job {
         let first = std::mem::take(&mut self.data);
         let folder = &engine.inner.temporary;
         Spool::collect(&first, &mut self.rest, folder, broken_body).map(Some)
-    }
-
-    /// Fields of the format Values may be expressions. They are interpreted if all of them could be checked: in a
-    /// body in memory. In a larger body they must be plain values.
-    fn allow_expressions(&mut self, data: Option<&Spool>) -> Result<(), Exception> {
-        let Statement::Insert { format, .. } = &self.statement else {
-            return Ok(());
-        };
-        check_format(format)?;
-        let held = data.and_then(Spool::in_memory);
-        let Some(held) = held.filter(|_| format.eq_ignore_ascii_case("Values")) else {
-            return Ok(());
-        };
-        if policy::check_expressions(held)? {
-            let settings = policy::OWN_SETTINGS.map(|name| (name.to_owned(), "1".to_owned()));
-            self.request.settings.extend(settings);
-        }
-        Ok(())
     }
 }
 

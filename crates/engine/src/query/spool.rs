@@ -49,7 +49,8 @@ impl Spool {
     }
 
     /// Returns all of it, if it is in memory.
-    pub(crate) fn in_memory(&self) -> Option<&[u8]> {
+    #[cfg(test)]
+    fn in_memory(&self) -> Option<&[u8]> {
         match &self.data {
             SpooledData::InMemory(held) => Some(held.get_ref()),
             SpooledData::OnDisk(_) => None,

@@ -35,7 +35,6 @@ pub(crate) struct Slice {
 
 /// A reference to a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(clippy::struct_field_names, reason = "which row of which batch")]
 pub(crate) struct RowRef {
     pub key: RowKey,
     pub batch: u32,
