@@ -125,10 +125,10 @@ pub(crate) const PURE: &[&str] = &[
     "crates/generate/src/lib.rs",
     "crates/generate/src/market.rs",
     "crates/generate/src/number.rs",
-    "crates/ingest/src/batch.rs",
+    "crates/ingest/src/writer/partition_split.rs",
     "crates/ingest/src/decode/",
-    "crates/ingest/src/epoch.rs",
-    "crates/ingest/src/order.rs",
+    "crates/ingest/src/session/epoch.rs",
+    "crates/ingest/src/source/delivery_tracker.rs",
     "crates/transfer/src/plan.rs",
     "crates/transfer/src/task.rs",
 ];
