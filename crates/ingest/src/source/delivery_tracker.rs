@@ -2,13 +2,14 @@
 
 use roaring::RoaringTreemap;
 
-use super::SessionEnd;
-use super::delivery::Delivery;
-use super::stream::{AckMode, ConsumerPosition};
+use crate::session::end::{SessionEnd, Uncertainty};
+use crate::source::delivery::Delivery;
+use crate::source::durable::ConsumerPosition;
+use crate::source::stream::AckMode;
 
 /// What becomes of a delivered message.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Admission {
+pub(crate) enum Admission {
     /// It was not taken in this life.
     New,
     /// It was taken and is on its way: its acknowledgement follows.
@@ -19,7 +20,7 @@ pub(super) enum Admission {
 
 /// Which messages were taken in this life.
 #[derive(Debug)]
-pub(super) enum DeliveryTracker {
+pub(crate) enum DeliveryTracker {
     /// Deliveries come in order and without a gap, or the life ends: one acknowledgement covers all before it, so that what
     /// was delivered to somebody else would be acknowledged unseen.
     Strict {
@@ -47,7 +48,7 @@ pub(super) enum DeliveryTracker {
 
 impl DeliveryTracker {
     /// At the beginning of a life.
-    pub(super) fn new(mode: AckMode, consumer_position: &ConsumerPosition) -> Self {
+    pub(crate) fn new(mode: AckMode, consumer_position: &ConsumerPosition) -> Self {
         match mode {
             AckMode::All => Self::Strict {
                 delivery: consumer_position.delivery,
@@ -65,7 +66,7 @@ impl DeliveryTracker {
     }
 
     /// Decides about a delivery.
-    pub(super) fn admit(&mut self, delivery: &Delivery) -> Result<Admission, SessionEnd> {
+    pub(crate) fn admit(&mut self, delivery: &Delivery) -> Result<Admission, SessionEnd> {
         match self {
             Self::Strict {
                 delivery: last,
@@ -74,10 +75,11 @@ impl DeliveryTracker {
                 ..
             } => {
                 if delivery.number != *last + 1 {
-                    return Err(SessionEnd::uncertain(format!(
-                        "delivery {} came after delivery {last}: others went elsewhere",
-                        delivery.number
-                    )));
+                    return Err(Uncertainty::MissedDelivery {
+                        number: delivery.number,
+                        last: *last,
+                    }
+                    .into());
                 }
                 *last = delivery.number;
                 if delivery.seq > *taken {
@@ -111,7 +113,7 @@ impl DeliveryTracker {
     }
 
     /// What was in the hand is on its way.
-    pub(super) fn launched(&mut self) {
+    pub(crate) fn launched(&mut self) {
         match self {
             Self::Strict {
                 taken, launched, ..
@@ -123,7 +125,7 @@ impl DeliveryTracker {
     }
 
     /// What was on its way is settled.
-    pub(super) fn landed(&mut self) {
+    pub(crate) fn landed(&mut self) {
         match self {
             Self::Strict {
                 launched, settled, ..
@@ -133,12 +135,12 @@ impl DeliveryTracker {
     }
 
     /// Whether the server, which has made `delivered` deliveries, delivered more than came here.
-    pub(super) fn misses(&self, delivered: u64) -> bool {
+    pub(crate) fn misses(&self, delivered: u64) -> bool {
         matches!(self, Self::Strict { delivery, .. } if delivered > *delivery)
     }
 
     /// Forgets what the server knows to be acknowledged.
-    pub(super) fn forget(&mut self, floor: u64) {
+    pub(crate) fn forget(&mut self, floor: u64) {
         if let Self::Loose {
             floor: known,
             taken,

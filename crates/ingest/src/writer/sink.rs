@@ -13,15 +13,15 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use rand::RngExt as _;
 
-use super::SessionEnd;
-use super::ack::PendingAcks;
-use super::batch::split_by_partition;
-use super::budget::Share;
-use super::dead_letter_queue::{DeadLetterQueue, RejectedMessage};
-use super::insert_gate::{InsertGate, superseded};
-use super::recovery::HeldPositions;
-use super::stats::DatasetStats;
-use super::stream::is_no_message;
+use crate::dead_letters::queue::{DeadLetterQueue, RejectedMessage};
+use crate::session::budget::Share;
+use crate::session::end::{SessionEnd, Uncertainty};
+use crate::session::recovery::HeldPositions;
+use crate::source::ack::PendingAcks;
+use crate::source::stream::is_no_message;
+use crate::stats::DatasetStats;
+use crate::writer::insert_gate::{InsertGate, superseded};
+use crate::writer::partition_split::split_by_partition;
 use mpsync_clickhouse::{
     TABLE_IS_DROPPED, TOO_MANY_PARTS, TableSchema, Tier, UNKNOWN_TABLE, check_columns,
 };
@@ -36,7 +36,7 @@ const TOO_MANY_PARTITIONS: &str = "partitions for single INSERT block";
 /// Bytes of an insert's body that are sent at once.
 const SEND_BYTES: usize = 1 << 20;
 /// The label of dead letters that ClickHouse refused.
-pub(super) const REFUSED_LABEL: &str = "refused_by_clickhouse";
+pub(crate) const REFUSED_LABEL: &str = "refused_by_clickhouse";
 /// What every insert through a door sends beside [`mpsync_clickhouse::STRICT_INSERT`], whatever the user's profile says: an
 /// error in the view must fail the insert, and an insert must never be dropped for being like an earlier one.
 const GATE_SETTINGS: [(&str, &str); 2] = [
@@ -45,41 +45,41 @@ const GATE_SETTINGS: [(&str, &str); 2] = [
 ];
 
 /// What is to be landed, and what is owed for it.
-pub(super) struct Batch {
-    pub(super) rows: Option<RecordBatch>,
-    pub(super) dead_letters: Vec<RejectedMessage>,
-    pub(super) acks: PendingAcks,
+pub(crate) struct Batch {
+    pub(crate) rows: Option<RecordBatch>,
+    pub(crate) dead_letters: Vec<RejectedMessage>,
+    pub(crate) acks: PendingAcks,
     /// Given back when the batch has landed.
-    pub(super) share: Share,
-    pub(super) messages: u64,
-    pub(super) last_seq: u64,
+    pub(crate) share: Share,
+    pub(crate) messages: u64,
+    pub(crate) last_seq: u64,
 }
 
 /// How a life lands batches.
-pub(super) struct Sink {
-    pub(super) tier: Tier,
-    pub(super) dataset: Arc<Dataset>,
-    pub(super) live: TableSchema,
-    pub(super) gate: InsertGate,
-    pub(super) held_positions: HeldPositions,
-    pub(super) dead_letters: DeadLetterQueue,
-    pub(super) stream: Stream,
-    pub(super) client: Client,
-    pub(super) stats: Arc<DatasetStats>,
+pub(crate) struct Sink {
+    pub(crate) tier: Tier,
+    pub(crate) dataset: Arc<Dataset>,
+    pub(crate) live: TableSchema,
+    pub(crate) gate: InsertGate,
+    pub(crate) held_positions: HeldPositions,
+    pub(crate) dead_letters: DeadLetterQueue,
+    pub(crate) stream: Stream,
+    pub(crate) client: Client,
+    pub(crate) stats: Arc<DatasetStats>,
 }
 
 /// A row that ClickHouse refused.
-pub(super) struct Refused {
-    pub(super) position: Position,
+pub(crate) struct Refused {
+    pub(crate) position: Position,
     stored_at_nanos: i64,
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 impl Sink {
     /// Lands a batch. When it returns `Ok`, every message of the batch is a row or a dead letter.
     ///
     /// Not cancel-safe: a batch that was cancelled is a doubt.
-    pub(super) async fn land(&self, batch: Batch) -> Result<(), SessionEnd> {
+    pub(crate) async fn land(&self, batch: Batch) -> Result<(), SessionEnd> {
         let began = Instant::now();
         let mut rejected = batch.dead_letters;
         let mut rows = 0;
@@ -114,7 +114,7 @@ impl Sink {
     }
 
     /// Inserts rows, piece by piece in their order; returns those that ClickHouse refuses for what they are.
-    pub(super) async fn insert(&self, batch: &RecordBatch) -> Result<Vec<Refused>, SessionEnd> {
+    pub(crate) async fn insert(&self, batch: &RecordBatch) -> Result<Vec<Refused>, SessionEnd> {
         let mut refused = Vec::new();
         let mut pieces =
             split_by_partition(batch, &self.dataset.time_column, PARTITIONS_PER_INSERT)?;
@@ -146,9 +146,7 @@ impl Sink {
         match e.disposition() {
             // Only an answer of the server says that the insert is over.
             Disposition::Retry if code.is_none() => {
-                return Err(SessionEnd::uncertain(format!(
-                    "an insert's outcome is unknown: {e}"
-                )));
+                return Err(Uncertainty::InsertUnknown(e).into());
             }
             Disposition::Halt if matches!(code, Some(UNKNOWN_TABLE | TABLE_IS_DROPPED)) => {
                 return Err(self.gate_is_gone(e).await);
@@ -230,7 +228,7 @@ impl Sink {
                     newest,
                 ))
             }
-            Ok(_) => SessionEnd::uncertain(format!("the life's door is gone: {e}")),
+            Ok(_) => Uncertainty::GateDropped(e).into(),
             Err(e) => e.into(),
         }
     }
@@ -278,7 +276,7 @@ impl Sink {
         if live.columns == self.live.columns {
             Ok(())
         } else {
-            Err(SessionEnd::uncertain("the table's columns were altered"))
+            Err(Uncertainty::TableAltered.into())
         }
     }
 
@@ -348,7 +346,7 @@ impl Sink {
 }
 
 /// A message's own id.
-pub(super) fn message_id(headers: Option<&async_nats::HeaderMap>) -> Option<String> {
+pub(crate) fn message_id(headers: Option<&async_nats::HeaderMap>) -> Option<String> {
     headers
         .and_then(|h| h.get(async_nats::header::NATS_MESSAGE_ID))
         .map(|id| id.as_str().to_owned())
@@ -384,7 +382,7 @@ fn arrow_stream(batch: &RecordBatch) -> Result<Bytes> {
 }
 
 /// How long a life may take to end in order when the process is to end.
-pub(super) const LAST_FLUSH: Duration = Duration::from_secs(15);
+pub(crate) const LAST_FLUSH: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
 mod tests {

@@ -6,26 +6,26 @@
 use std::collections::BTreeSet;
 
 /// Numbers of lives, milliseconds since 1970, lie above it since 2001; numbers of doors beside them below.
-pub(super) const SESSION_TOKENS_FROM: u64 = 1_000_000_000_000;
+pub(crate) const SESSION_TOKENS_FROM: u64 = 1_000_000_000_000;
 
 /// Which part of a dataset a daemon ingests: `None` is all of it, else the name of its filters.
-pub(super) type Shard = Option<String>;
+pub(crate) type Shard = Option<String>;
 
 /// What one door is called after its table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct InsertGateName {
-    pub(super) shard: Shard,
-    pub(super) token: u64,
+pub(crate) struct InsertGateName {
+    pub(crate) shard: Shard,
+    pub(crate) token: u64,
 }
 
 impl InsertGateName {
     /// The beginning of all door names of a table.
-    pub(super) fn stem(table: &str) -> String {
+    pub(crate) fn stem(table: &str) -> String {
         format!("{table}_in_")
     }
 
     /// Reads the name of a door or of its view; other names are none.
-    pub(super) fn parse(table: &str, name: &str) -> Option<Self> {
+    pub(crate) fn parse(table: &str, name: &str) -> Option<Self> {
         let rest = name.strip_prefix(table)?.strip_prefix("_in_")?;
         let rest = rest.strip_suffix("_mv").unwrap_or(rest);
         let (shard, number) = match rest.rsplit_once('_') {
@@ -44,7 +44,7 @@ impl InsertGateName {
     }
 
     /// The door's table.
-    pub(super) fn table(&self, table: &str) -> String {
+    pub(crate) fn table(&self, table: &str) -> String {
         let stem = Self::stem(table);
         match &self.shard {
             Some(shard) => format!("{stem}{shard}_{}", self.token),
@@ -53,7 +53,7 @@ impl InsertGateName {
     }
 
     /// Whether it is no life's, but that of a replay of dead letters.
-    pub(super) fn is_for_replay(&self) -> bool {
+    pub(crate) fn is_for_replay(&self) -> bool {
         self.shard.is_none() && self.token < SESSION_TOKENS_FROM
     }
 
@@ -61,7 +61,7 @@ impl InsertGateName {
     /// has no consumer any more, so that nobody else can be its owner's successor.
     ///
     /// `live`: the shards that have a consumer; nobody, where the new door is one beside the lives.
-    pub(super) fn fences(&self, other: &Self, live: &BTreeSet<Shard>) -> bool {
+    pub(crate) fn fences(&self, other: &Self, live: &BTreeSet<Shard>) -> bool {
         if self.shard == other.shard && other.token < self.token {
             return true;
         }
@@ -73,7 +73,7 @@ impl InsertGateName {
 }
 
 /// Whether a text can name a shard: lower-case letters and digits, a letter first, at most 32.
-pub(super) fn is_shard(text: &str) -> bool {
+pub(crate) fn is_shard(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.len() <= 32
         && text

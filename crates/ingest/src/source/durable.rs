@@ -1,15 +1,17 @@
-//! The stream and the durable consumers: what they are, and what they must be.
+//! The durable consumer of a dataset: opened, checked, set back; its metadata remembers the epochs of the stream.
 
 use std::collections::{BTreeSet, HashMap};
 
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
-use async_nats::jetstream::stream::{RetentionPolicy, Stream};
+use async_nats::jetstream::consumer::{DeliverPolicy, PullConsumer, pull};
+use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::{self, ErrorCode};
-use jiff::Timestamp;
 
-use super::consumers::{check, create, disjoint, filters, make_anew, of_dataset};
-use super::epoch::EpochHistory;
-use super::gate_name::Shard;
+use crate::session::epoch::EpochHistory;
+use crate::source::consumers::{
+    check, consumer_name, create, disjoint, filters, make_anew, of_dataset,
+};
+use crate::source::stream::AckMode;
+use crate::writer::gate_name::Shard;
 use mpsync_config::IngestConfig;
 use mpsync_core::dataset::{Dataset, Epoch};
 use mpsync_core::error::{Context as _, Error, Result};
@@ -20,122 +22,28 @@ const CREATED_KEY: &str = "mpsync-stream-created";
 /// Metadata key of the durable consumer: the stream's [`EpochHistory`].
 const EPOCHS_KEY: &str = "mpsync-epochs";
 
-/// How positions are acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AckMode {
-    /// One acknowledgement for all that lie at or below it. Safe only where the consumer can be set back to its floor.
-    All,
-    /// One for each message.
-    Each,
-}
-
-impl AckMode {
-    /// What this server and this stream allow.
-    ///
-    /// After a crash a server delivers new messages first and the old unacknowledged ones only when `ack_wait` has passed,
-    /// so that one acknowledgement for all would lose the old ones; from 2.14 on a consumer can be set back.
-    pub(super) fn of(client: &async_nats::Client, stream: &Stream) -> Self {
-        let retention = stream.cached_info().config.retention;
-        let version = client.server_info().version;
-        if client.is_server_compatible(2, 14, 0) && retention == RetentionPolicy::Limits {
-            return Self::All;
-        }
-        tracing::info!(
-            server = %version, ?retention,
-            "acknowledging each message by itself, which is slower: one for a batch needs nats-server 2.14 and limits retention"
-        );
-        Self::Each
-    }
-
-    fn policy(self) -> AckPolicy {
-        match self {
-            Self::All => AckPolicy::All,
-            Self::Each => AckPolicy::Explicit,
-        }
-    }
-}
-
-/// What of a stream a life needs to know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct StreamFacts {
-    /// The epoch of its creation.
-    pub(super) created: Epoch,
-    /// The lowest sequence that it still holds; one above the last where it is empty.
-    pub(super) first_seq: u64,
-    /// When the message of that sequence was stored; `None` where it is empty.
-    pub(super) first_at: Option<Timestamp>,
-    /// The last sequence that it issued.
-    pub(super) last_seq: u64,
-}
-
-/// Asks the stream.
-pub(super) async fn facts(stream: &Stream) -> Result<StreamFacts> {
-    let info = stream
-        .get_info()
-        .await
-        .map_err(Error::nats)
-        .context(|| format!("asking for stream {}", stream.cached_info().config.name))?;
-    let nanos = info.created.unix_timestamp_nanos();
-    Ok(StreamFacts {
-        created: Epoch(u64::try_from(nanos).map_err(|_| {
-            Error::nats(format!("the stream says that it was created at {nanos} ns"))
-        })?),
-        first_seq: info.state.first_sequence,
-        // An empty stream says the year 1.
-        first_at: Timestamp::from_nanosecond(info.state.first_timestamp.unix_timestamp_nanos())
-            .ok()
-            .filter(|at| *at > Timestamp::UNIX_EPOCH),
-        last_seq: info.state.last_sequence,
-    })
-}
-
-/// When the message at a sequence was stored, nanoseconds since 1970, or `None` where the stream has it no more.
-pub(super) async fn message_nanos(stream: &Stream, seq: u64) -> Result<Option<i64>> {
-    match stream.get_raw_message(seq).await {
-        Ok(message) => i64::try_from(message.time.unix_timestamp_nanos())
-            .map(Some)
-            .map_err(|_| Error::nats(format!("message {seq} has a time outside of all years"))),
-        Err(e) if is_no_message(&e.kind()) => Ok(None),
-        Err(e) => Err(Error::nats(e).context(format!("asking for message {seq}"))),
-    }
-}
-
-/// Whether the stream answered that it does not have the message.
-pub(super) fn is_no_message(kind: &jetstream::stream::RawMessageErrorKind) -> bool {
-    matches!(kind, jetstream::stream::RawMessageErrorKind::NoMessageFound)
-        || matches!(kind, jetstream::stream::RawMessageErrorKind::JetStream(e) if e.error_code() == ErrorCode::NO_MESSAGE_FOUND)
-}
-
 /// A dataset's durable consumer, made if it is absent, checked if it is there.
-pub(super) struct Durable {
-    pub(super) consumer: PullConsumer,
+pub(crate) struct Durable {
+    pub(crate) consumer: PullConsumer,
     mode: AckMode,
 }
 
 /// Where a consumer stands at the beginning of a life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ConsumerPosition {
+pub(crate) struct ConsumerPosition {
     /// All messages at or below this stream sequence are acknowledged.
-    pub(super) floor: u64,
+    pub(crate) floor: u64,
     /// The number of the last delivery; the next one bears one more.
-    pub(super) delivery: u64,
+    pub(crate) delivery: u64,
     /// Whether anything was ever delivered.
-    pub(super) fresh: bool,
+    pub(crate) fresh: bool,
 }
 
 impl Durable {
-    /// The name of the durable of a dataset, or of a shard of it.
-    pub(super) fn name(dataset: &Dataset, shard: Option<&str>) -> String {
-        match shard {
-            Some(shard) => format!("mpsync-{}-{shard}", dataset.name),
-            None => format!("mpsync-{}", dataset.name),
-        }
-    }
-
     /// Opens or makes it. `max_ack_pending`: how many messages may be on the way at least.
     ///
     /// Refused where another consumer of the dataset takes some of the same subjects: both would land them.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         stream: &Stream,
         dataset: &Dataset,
         shard: Option<&str>,
@@ -143,7 +51,7 @@ impl Durable {
         mode: AckMode,
         max_ack_pending: i64,
     ) -> Result<Self> {
-        let name = Self::name(dataset, shard);
+        let name = consumer_name(dataset, shard);
         let context = || format!("opening consumer {name}");
         disjoint(&name, dataset, &of_dataset(stream, dataset).await?).context(context)?;
         let wanted = pull::Config {
@@ -187,7 +95,7 @@ impl Durable {
     }
 
     /// All durables of a dataset, as they are; nothing is made and nothing is checked.
-    pub(super) async fn of_dataset(stream: &Stream, dataset: &Dataset) -> Result<Vec<Self>> {
+    pub(crate) async fn of_dataset(stream: &Stream, dataset: &Dataset) -> Result<Vec<Self>> {
         let mut all = Vec::new();
         for (_, info) in of_dataset(stream, dataset).await? {
             let consumer = stream
@@ -205,13 +113,13 @@ impl Durable {
     }
 
     /// Which shards of a dataset have a consumer.
-    pub(super) async fn shards(stream: &Stream, dataset: &Dataset) -> Result<BTreeSet<Shard>> {
+    pub(crate) async fn shards(stream: &Stream, dataset: &Dataset) -> Result<BTreeSet<Shard>> {
         let all = of_dataset(stream, dataset).await?;
         Ok(all.into_iter().map(|(shard, _)| shard).collect())
     }
 
     /// Whether it takes messages of a subject; of an empty one nobody knows.
-    pub(super) fn takes(&self, subject: &str) -> bool {
+    pub(crate) fn takes(&self, subject: &str) -> bool {
         let filters = filters(&self.consumer.cached_info().config);
         subject.is_empty()
             || filters.is_empty()
@@ -219,12 +127,12 @@ impl Durable {
     }
 
     /// How it acknowledges.
-    pub(super) fn mode(&self) -> AckMode {
+    pub(crate) fn mode(&self) -> AckMode {
         self.mode
     }
 
     /// The history of epochs that its metadata remembers, where that is of this very stream.
-    pub(super) fn remembered(&self, created: Epoch) -> Result<Option<EpochHistory>> {
+    pub(crate) fn remembered(&self, created: Epoch) -> Result<Option<EpochHistory>> {
         let metadata = &self.consumer.cached_info().config.metadata;
         if metadata.get(CREATED_KEY) != Some(&created.0.to_string()) {
             return Ok(None);
@@ -242,7 +150,7 @@ impl Durable {
     }
 
     /// Keeps a history of epochs in its metadata, before any row of it is written.
-    pub(super) async fn remember(
+    pub(crate) async fn remember(
         &mut self,
         stream: &Stream,
         created: Epoch,
@@ -269,7 +177,7 @@ impl Durable {
     }
 
     /// Where it stands, without changing anything.
-    pub(super) async fn consumer_position(&mut self) -> Result<ConsumerPosition> {
+    pub(crate) async fn consumer_position(&mut self) -> Result<ConsumerPosition> {
         self.refresh().await.context(|| "asking for the consumer")?;
         Ok(consumer_position(self.consumer.cached_info()))
     }
@@ -278,7 +186,7 @@ impl Durable {
     ///
     /// Where each message is acknowledged by itself nothing is set back: what was not acknowledged comes again by itself
     /// when `ack_wait` has passed.
-    pub(super) async fn set_back(&mut self, from: Option<u64>) -> Result<ConsumerPosition> {
+    pub(crate) async fn set_back(&mut self, from: Option<u64>) -> Result<ConsumerPosition> {
         match self.mode {
             AckMode::All => {
                 self.consumer

@@ -1,4 +1,4 @@
-//! How large and how old batches get, also where the configuration changes while ingest runs.
+//! How large and how old batches get; follows a configuration that changes while ingest runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,24 +7,24 @@ use tokio::sync::watch;
 
 use mpsync_config::Config;
 
-/// Bytes of a batch at most, whatever the configuration says: an Arrow array addresses two gigabytes.
+/// Maximum bytes of a batch, whatever the configuration: an Arrow array addresses two gigabytes.
 const MOST_BATCH_BYTES: usize = 512 << 20;
-/// How old a row gets at most where everything is drained: what is left at the end waits for no company.
+/// Maximum age of a row while draining: the last rows do not wait for more.
 const DRAIN_FLUSH: Duration = Duration::from_secs(1);
 
 /// How large and how old a batch may get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FlushLimits {
-    /// Rows at most.
-    pub(super) rows: usize,
-    /// Bytes from which on nothing more is taken.
-    pub(super) bytes: usize,
-    /// How long its oldest message waits for it to fill.
-    pub(super) age: Duration,
+pub(crate) struct FlushLimits {
+    /// Maximum rows.
+    pub(crate) rows: usize,
+    /// Bytes at which a batch is full.
+    pub(crate) bytes: usize,
+    /// How long the oldest message waits for the batch to fill.
+    pub(crate) age: Duration,
 }
 
 impl FlushLimits {
-    /// What the configuration says of a dataset's batches.
+    /// Returns the configured limits of a dataset's batches.
     fn of(config: &Config, dataset: &str, drain: bool) -> Self {
         let batch = config.batch_limits(dataset);
         let age = batch.flush_interval;
@@ -36,9 +36,9 @@ impl FlushLimits {
     }
 }
 
-/// Where a dataset's limits are asked for.
+/// The limits of a dataset, current at every call.
 #[derive(Debug, Clone)]
-pub(super) struct CurrentLimits {
+pub(crate) struct CurrentLimits {
     dataset: String,
     drain: bool,
     started: FlushLimits,
@@ -46,8 +46,8 @@ pub(super) struct CurrentLimits {
 }
 
 impl CurrentLimits {
-    /// Those of `config`, until `reloaded` holds another one.
-    pub(super) fn new(
+    /// Returns the limits of `config`, until `reloaded` holds another configuration.
+    pub(crate) fn new(
         config: &Config,
         reloaded: Option<watch::Receiver<Arc<Config>>>,
         dataset: &str,
@@ -61,8 +61,8 @@ impl CurrentLimits {
         }
     }
 
-    /// What holds now. A batch that is being filled follows at once.
-    pub(super) fn now(&self) -> FlushLimits {
+    /// Returns the current limits. They also apply to a batch that is being filled.
+    pub(crate) fn now(&self) -> FlushLimits {
         match &self.reloaded {
             Some(config) => FlushLimits::of(&config.borrow(), &self.dataset, self.drain),
             None => self.started,
@@ -91,7 +91,7 @@ mod tests {
         for limits in [serving.now(), draining.now()] {
             assert_eq!((limits.rows, limits.age.as_millis()), (7, 20));
         }
-        // Whoever changed it last may be gone: its last word holds.
+        // The sender is dropped: the last configuration stays in effect.
         drop(change);
         assert_eq!(serving.now().rows, 7);
     }

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
-use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, stream::Stream};
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::dead_letters::{DeadLetter, DeadLetterFolder};
-use super::stats::DatasetStats;
+use crate::dead_letters::folder::DeadLetterFolder;
+use crate::dead_letters::letter::DeadLetter;
+use crate::dead_letters::message::message_of;
+use crate::stats::DatasetStats;
 use mpsync_config::{Config, NatsConfig};
 use mpsync_core::dataset::{DatasetName, Position};
 use mpsync_core::error::{Error, Result, chain};
@@ -25,43 +26,21 @@ use mpsync_core::retry::Backoff;
 const AT_ONCE: usize = 256;
 /// For how long the stream is not asked after it gave no answer: each time costs [`ANSWER_TIMEOUT`].
 const SILENCE: Duration = Duration::from_secs(30);
-/// A reason longer than this is cut.
-const REASON_CHARS: usize = 1000;
-
-/// Header: a short name of the reason, which does not change.
-pub const REASON_HEADER: &str = "Mpsync-Reason";
-/// Header: the reason, for people.
-pub const DETAIL_HEADER: &str = "Mpsync-Detail";
-/// Header: the dataset.
-pub const DATASET_HEADER: &str = "Mpsync-Dataset";
-/// Header: the original's subject.
-pub const SUBJECT_HEADER: &str = "Mpsync-Subject";
-/// Header: the original's stream.
-pub const STREAM_HEADER: &str = "Mpsync-Stream";
-/// Header: the epoch of the original's stream.
-pub const EPOCH_HEADER: &str = "Mpsync-Epoch";
-/// Header: the original's sequence in its stream.
-pub const SEQUENCE_HEADER: &str = "Mpsync-Sequence";
-/// Header: when the original was stored, nanoseconds since 1970.
-pub const STORED_AT_HEADER: &str = "Mpsync-Stored-At";
-/// Header: the original's `Nats-Msg-Id`.
-pub const MESSAGE_ID_HEADER: &str = "Mpsync-Message-Id";
-
 /// A message that cannot be a row.
 #[derive(Debug, Clone)]
-pub(super) struct RejectedMessage {
-    pub(super) position: Position,
-    pub(super) label: String,
-    pub(super) reason: String,
-    pub(super) subject: String,
-    pub(super) stored_at_nanos: i64,
-    pub(super) message_id: Option<String>,
-    pub(super) body: Bytes,
+pub(crate) struct RejectedMessage {
+    pub(crate) position: Position,
+    pub(crate) label: String,
+    pub(crate) reason: String,
+    pub(crate) subject: String,
+    pub(crate) stored_at_nanos: i64,
+    pub(crate) message_id: Option<String>,
+    pub(crate) body: Bytes,
 }
 
 /// Where dead letters are kept: in their stream, or in a folder where that refuses them.
 #[derive(Clone)]
-pub(super) struct DeadLetterQueue {
+pub(crate) struct DeadLetterQueue {
     jetstream: jetstream::Context,
     /// As the market data's, but with the name of this stream.
     nats: NatsConfig,
@@ -84,7 +63,7 @@ struct NotStored {
 
 impl DeadLetterQueue {
     /// Opens the stream, or makes it.
-    pub(super) async fn open(jetstream: &jetstream::Context, config: &Config) -> Result<Self> {
+    pub(crate) async fn open(jetstream: &jetstream::Context, config: &Config) -> Result<Self> {
         let own = NatsConfig {
             stream: config.ingest.dead_letter_stream.clone(),
             ..config.nats.clone()
@@ -114,7 +93,7 @@ impl DeadLetterQueue {
     /// than lost.
     ///
     /// Cancel-safe: what was kept is found to be there the next time.
-    pub(super) async fn store(
+    pub(crate) async fn store(
         &self,
         dataset: &DatasetName,
         dead_letters: Vec<RejectedMessage>,
@@ -293,46 +272,5 @@ fn is_answer(e: &PublishError) -> bool {
     std::error::Error::source(e).is_some_and(<dyn std::error::Error>::is::<jetstream::Error>)
 }
 
-/// A letter as its message, to be published where the last message of its subject has this sequence (0: none has).
-pub(super) fn message_of(dead_letter: &DeadLetter, last: u64) -> PublishMessage {
-    let message = PublishMessage::build()
-        .payload(dead_letter.body.clone())
-        .expected_last_subject_sequence(last)
-        .header(REASON_HEADER, one_line(&dead_letter.reason))
-        .header(DETAIL_HEADER, one_line(&dead_letter.detail))
-        .header(DATASET_HEADER, dead_letter.dataset.as_str())
-        .header(SUBJECT_HEADER, one_line(&dead_letter.subject))
-        .header(STREAM_HEADER, one_line(&dead_letter.stream))
-        .header(EPOCH_HEADER, dead_letter.position.epoch.0.to_string())
-        .header(SEQUENCE_HEADER, dead_letter.position.seq.to_string())
-        .header(STORED_AT_HEADER, dead_letter.stored_at_nanos.to_string());
-    match &dead_letter.message_id {
-        Some(id) => message.header(MESSAGE_ID_HEADER, one_line(id)),
-        None => message,
-    }
-}
-
-/// A header's value has no line ends, and an end.
-fn one_line(text: &str) -> String {
-    text.chars()
-        .take(REASON_CHARS)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
-}
-
 /// How long an answer is waited for, by the JetStream context that publishes dead letters and asks for messages.
-pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reason_cannot_break_out_of_its_header() {
-        assert_eq!(
-            one_line("a\r\nNats-Rollup: all\u{7f}"),
-            "a  Nats-Rollup: all "
-        );
-        assert_eq!(one_line(&"x".repeat(5000)).len(), REASON_CHARS);
-    }
-}
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);

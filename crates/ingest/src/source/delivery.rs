@@ -5,16 +5,16 @@ const MOST_TOKENS: usize = 10;
 
 /// Where a message stands in its stream and in its consumer's deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Delivery {
+pub(crate) struct Delivery {
     /// The message's sequence in the stream.
-    pub(super) seq: u64,
+    pub(crate) seq: u64,
     /// The number of this delivery among all of the consumer's, redeliveries included: one greater each time, so that a
     /// step of more than one means that a delivery went elsewhere.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     /// When the stream stored the message, nanoseconds since 1970.
-    pub(super) stored_at_nanos: i64,
+    pub(crate) stored_at_nanos: i64,
     /// How many messages wait behind it.
-    pub(super) pending: u64,
+    pub(crate) pending: u64,
 }
 
 impl Delivery {
@@ -22,7 +22,7 @@ impl Delivery {
     ///
     /// `$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>`, or with domain and account
     /// hash before the stream and a random token at the end (ADR-15).
-    pub(super) fn parse(reply: &str) -> Option<Self> {
+    pub(crate) fn parse(reply: &str) -> Option<Self> {
         let rest = reply.strip_prefix("$JS.ACK.")?.as_bytes();
         // Where each token ends; one pass, since this is done for every message.
         let mut ends = [0; MOST_TOKENS];

@@ -1,34 +1,34 @@
-//! Which epoch a stream's sequences belong to. Pure.
+//! The epochs of a stream's sequences. Pure.
 //!
-//! A stream begins with the epoch of its creation. When a server lost the stream's tail, it issues the same sequences
-//! again to other messages; from the first such sequence on a new epoch counts, while the sequences before it keep theirs.
-//! So that the history is known when hot holds nothing of it, it is kept in the metadata of the durable consumer.
+//! A stream begins with the epoch of its creation. A server that lost the tail of the stream issues the same sequences
+//! again to other messages. A new epoch begins at the first such sequence; the sequences before it keep their epoch. The
+//! history is stored in the metadata of the durable consumer, so that it is known when hot holds no row of it.
 
 use std::fmt;
 
 use mpsync_core::dataset::{Epoch, Position};
 use mpsync_core::error::{Error, Result};
 
-/// From which sequence on which epoch counts.
+/// The epochs of a stream, each with its first sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct EpochHistory {
-    /// Ascending in both; never empty, and the first begins at sequence 1.
+pub(crate) struct EpochHistory {
+    /// Ascending in both; never empty; the first begins at sequence 1.
     spans: Vec<(u64, Epoch)>,
 }
 
 impl EpochHistory {
-    /// Of a stream that was never rewound.
-    pub(super) fn new(created: Epoch) -> Self {
+    /// Returns the history of a stream that was never rewound.
+    pub(crate) fn new(created: Epoch) -> Self {
         Self {
             spans: vec![(1, created)],
         }
     }
 
-    /// Reads what [`fmt::Display`] wrote.
-    pub(super) fn parse(text: &str) -> Result<Self> {
+    /// Parses the text that [`fmt::Display`] writes.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let bad = || {
             Error::malformed(format!(
-                "`{}` is no history of stream epochs",
+                "invalid history of stream epochs `{}`",
                 text.escape_debug()
             ))
         };
@@ -51,23 +51,23 @@ impl EpochHistory {
         Ok(Self { spans })
     }
 
-    /// The epoch of the stream's creation.
-    pub(super) fn created(&self) -> Epoch {
+    /// Returns the epoch of the stream's creation.
+    pub(crate) fn created(&self) -> Epoch {
         self.spans[0].1
     }
 
-    /// The epoch of new messages.
-    pub(super) fn current(&self) -> Epoch {
+    /// Returns the epoch of new messages.
+    pub(crate) fn current(&self) -> Epoch {
         self.spans[self.spans.len() - 1].1
     }
 
-    /// From which sequence on the current epoch counts.
-    pub(super) fn current_from(&self) -> u64 {
+    /// Returns the first sequence of the current epoch.
+    pub(crate) fn current_from(&self) -> u64 {
         self.spans[self.spans.len() - 1].0
     }
 
-    /// A sequence as a position.
-    pub(super) fn position(&self, seq: u64) -> Position {
+    /// Returns the position of a sequence.
+    pub(crate) fn position(&self, seq: u64) -> Position {
         let epoch = self
             .spans
             .iter()
@@ -77,10 +77,10 @@ impl EpochHistory {
         Position { epoch, seq }
     }
 
-    /// Begins an epoch at a sequence. Spans that would lie wholly behind it are forgotten: their sequences are re-issued.
+    /// Begins an epoch at a sequence. Spans that would lie wholly behind it are removed: their sequences are issued again.
     ///
     /// `epoch` must be greater than the current one.
-    pub(super) fn begin(&mut self, from: u64, epoch: Epoch) {
+    pub(crate) fn begin(&mut self, from: u64, epoch: Epoch) {
         while self.spans.len() > 1 && self.current_from() >= from {
             self.spans.pop();
         }
@@ -101,21 +101,21 @@ impl fmt::Display for EpochHistory {
     }
 }
 
-/// What is known about a held row and the message that now bears its sequence.
+/// The result of comparing a held row with the message that now has its sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SequenceCheck {
-    /// The stream's message at this sequence has the row's time.
+pub(crate) enum SequenceCheck {
+    /// The message at this sequence has the time of the row.
     Same,
     /// It has another time: the sequence was issued again.
     Other,
     /// The stream ends before it: the sequence will be issued again.
     BeyondEnd,
-    /// The stream no longer holds it: it proves nothing.
+    /// The stream no longer holds the message: nothing is proved.
     Gone,
 }
 
-/// Holds a held row's time against the stream.
-pub(super) fn check_sequence(
+/// Compares the time of a held row with the stream.
+pub(crate) fn check_sequence(
     held_seq: u64,
     held_nanos: i64,
     stream_last_seq: u64,
@@ -132,8 +132,8 @@ pub(super) fn check_sequence(
 }
 
 impl SequenceCheck {
-    /// Whether the sequence belongs to another message than the row's.
-    pub(super) fn is_rewind(self) -> bool {
+    /// Returns whether the sequence now belongs to another message than the row's.
+    pub(crate) fn is_rewind(self) -> bool {
         matches!(self, Self::Other | Self::BeyondEnd)
     }
 }
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rewound_stream_keeps_the_epoch_of_what_it_kept() {
+    fn sequences_before_a_rewind_keep_their_epoch() {
         let mut history = EpochHistory::new(Epoch(100));
         history.begin(51, Epoch(200));
         assert_eq!(history.position(50).epoch, Epoch(100));
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_rewind_before_the_first_takes_its_place() {
+    fn earlier_rewind_replaces_a_later_one() {
         let mut history = EpochHistory::new(Epoch(100));
         history.begin(51, Epoch(200));
         history.begin(40, Epoch(300));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_history_is_refused() {
+    fn invalid_history_is_refused() {
         for text in [
             "", "x", "1", "2:5", "1:5,", "1:5,9:4", "1:5,0:6", "1:-5", "1:5;2:6",
         ] {
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn only_another_time_or_a_missing_tail_is_a_rewind() {
+    fn rewind_is_another_time_or_a_missing_tail() {
         assert!(check_sequence(10, 5, 9, None).is_rewind());
         assert!(check_sequence(10, 5, 20, Some(6)).is_rewind());
         assert!(!check_sequence(10, 5, 20, Some(5)).is_rewind());

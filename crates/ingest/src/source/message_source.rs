@@ -9,8 +9,8 @@ use async_nats::{Client, Message, StatusCode, Subscriber};
 use futures_util::StreamExt as _;
 use futures_util::stream::ReadyChunks;
 
-use super::SessionEnd;
-use super::budget::Share;
+use crate::session::budget::Share;
+use crate::session::end::{SessionEnd, Uncertainty};
 use mpsync_core::error::{Context as _, Error, Result};
 
 /// For how long the server keeps a request that it cannot fill.
@@ -29,7 +29,7 @@ const REQUEST_BYTES: usize = 4 << 20;
 const OVERHEAD_BYTES: usize = 64 << 10;
 
 /// Messages that this many requests can bring beyond what was taken already.
-pub(super) const AHEAD_MESSAGES: usize = REQUESTS * REQUEST_MESSAGES;
+pub(crate) const AHEAD_MESSAGES: usize = REQUESTS * REQUEST_MESSAGES;
 
 struct FetchRequest {
     number: u64,
@@ -41,7 +41,7 @@ struct FetchRequest {
 }
 
 /// A life's subscription and its pull requests. A new life takes a new one: what comes for an older one is lost on purpose.
-pub(super) struct MessageSource {
+pub(crate) struct MessageSource {
     consumer: PullConsumer,
     inbox: String,
     messages: ReadyChunks<Subscriber>,
@@ -55,7 +55,7 @@ pub(super) struct MessageSource {
 
 impl MessageSource {
     /// Subscribes. Nothing is requested yet.
-    pub(super) async fn open(client: &Client, consumer: &PullConsumer) -> Result<Self> {
+    pub(crate) async fn open(client: &Client, consumer: &PullConsumer) -> Result<Self> {
         let inbox = client.new_inbox();
         let subscriber = client
             .subscribe(format!("{inbox}.*"))
@@ -76,7 +76,7 @@ impl MessageSource {
     }
 
     /// How many bytes the next request is for, where one is due.
-    pub(super) fn next_request(&self) -> Option<usize> {
+    pub(crate) fn next_request(&self) -> Option<usize> {
         match self.requests.back() {
             None => Some(self.step_bytes),
             Some(last) => {
@@ -86,7 +86,7 @@ impl MessageSource {
     }
 
     /// Asks for as many bytes as [`Source::wants`] said, paid for by `share`.
-    pub(super) async fn request(&mut self, share: Share) -> Result<()> {
+    pub(crate) async fn request(&mut self, share: Share) -> Result<()> {
         self.next_number += 1;
         let request = BatchConfig {
             batch: REQUEST_MESSAGES,
@@ -112,7 +112,7 @@ impl MessageSource {
     }
 
     /// Waits until something has come. `None` when the connection is given up. Cancel-safe.
-    pub(super) async fn wait_ready(&mut self) -> Option<()> {
+    pub(crate) async fn wait_ready(&mut self) -> Option<()> {
         if self.ready.as_slice().is_empty() {
             self.ready = self.messages.next().await?.into_iter();
         }
@@ -120,12 +120,12 @@ impl MessageSource {
     }
 
     /// The next of what has come: messages and statuses, in order.
-    pub(super) fn pop(&mut self) -> Option<Message> {
+    pub(crate) fn pop(&mut self) -> Option<Message> {
         self.ready.next()
     }
 
     /// Books a message on the request that it answers, and moves its share of the budget into `to`.
-    pub(super) fn account(&mut self, length: usize, to: &mut Share) {
+    pub(crate) fn account(&mut self, length: usize, to: &mut Share) {
         let Some(request) = self.requests.front_mut() else {
             return;
         };
@@ -145,23 +145,21 @@ impl MessageSource {
     }
 
     /// Takes note of a status: a request has ended. Statuses that end more than a request end the life.
-    pub(super) fn status(
+    pub(crate) fn status(
         &mut self,
         status: StatusCode,
         message: &Message,
     ) -> Result<(), SessionEnd> {
-        let said = message.description.as_deref().unwrap_or_default();
+        let description = message.description.as_deref().unwrap_or_default();
         if status == StatusCode::IDLE_HEARTBEAT {
             return Ok(());
         }
         let ends_request = status == StatusCode::TIMEOUT
             || status == StatusCode::NOT_FOUND
-            || said.contains("Exceeds MaxBytes")
-            || said.contains("Batch Completed");
+            || description.contains("Exceeds MaxBytes")
+            || description.contains("Batch Completed");
         if !ends_request {
-            return Err(SessionEnd::uncertain(format!(
-                "the server ended the fetch: {status} {said}"
-            )));
+            return Err(Uncertainty::FetchEnded(status, description.to_owned()).into());
         }
         let number = message
             .subject
@@ -186,7 +184,7 @@ impl MessageSource {
     }
 
     /// Forgets requests that the server must have forgotten, so that a lost answer does not stop the fetching.
-    pub(super) fn forget_expired(&mut self, now: Instant) {
+    pub(crate) fn forget_expired(&mut self, now: Instant) {
         self.requests.retain(|r| r.forget_at > now);
     }
 }

@@ -10,14 +10,14 @@
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::gate_name::{InsertGateName, SESSION_TOKENS_FROM, Shard};
+use crate::writer::gate_name::{InsertGateName, SESSION_TOKENS_FROM, Shard};
 use mpsync_clickhouse::{InsertGates, TABLE_ALREADY_EXISTS, Tier, UNKNOWN_TABLE};
 use mpsync_core::dataset::Dataset;
 use mpsync_core::error::{Error, Result};
 
 /// The way by which one life inserts.
 #[derive(Debug, Clone)]
-pub(super) struct InsertGate {
+pub(crate) struct InsertGate {
     tier: Tier,
     /// The table behind it.
     target: String,
@@ -54,7 +54,7 @@ impl InsertGate {
     /// `live`: the shards of the dataset that have a consumer, this one among them.
     ///
     /// Not cancel-safe, but harmless: a door that was left behind is shut by the next life.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         tier: &Tier,
         dataset: &Dataset,
         shard: Option<&str>,
@@ -103,7 +103,7 @@ impl InsertGate {
     ///
     /// Its number grows too, but lies below every life's: the running daemon is not superseded by it, every life that
     /// begins shuts it like any older door, and so does the next door of this kind.
-    pub(super) async fn open_for_replay(tier: &Tier, dataset: &Dataset) -> Result<Self> {
+    pub(crate) async fn open_for_replay(tier: &Tier, dataset: &Dataset) -> Result<Self> {
         let mut gate = Self::unopened(tier, dataset, None, BTreeSet::new());
         loop {
             let known = gate.newest_for_replay().await?;
@@ -169,12 +169,12 @@ impl InsertGate {
     }
 
     /// The life's number.
-    pub(super) fn fencing_token(&self) -> u64 {
+    pub(crate) fn fencing_token(&self) -> u64 {
         self.name.token
     }
 
     /// The table to insert into.
-    pub(super) fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         self.name.table(&self.target)
     }
 
@@ -184,12 +184,12 @@ impl InsertGate {
     }
 
     /// Drops this life's own door, at the end of a life that ended well.
-    pub(super) async fn close(&self) -> Result<()> {
+    pub(crate) async fn close(&self) -> Result<()> {
         self.gates().drop_gate(&self.table()).await
     }
 
     /// The newest life of this shard of which a door is there.
-    pub(super) async fn newest(&self) -> Result<Option<u64>> {
+    pub(crate) async fn newest(&self) -> Result<Option<u64>> {
         let gates = self.all().await?;
         let own = gates.into_iter().filter(|d| d.shard == self.name.shard);
         Ok(own.map(|gate| gate.token).max())
@@ -204,7 +204,7 @@ impl InsertGate {
 }
 
 /// What a life gets that a newer one has taken over from.
-pub(super) fn superseded(dataset: &str, mine: u64, newest: u64) -> Error {
+pub(crate) fn superseded(dataset: &str, mine: u64, newest: u64) -> Error {
     Error::busy(format!(
         "another daemon ingests {dataset} now: life {newest} took over from life {mine}"
     ))

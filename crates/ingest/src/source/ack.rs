@@ -6,14 +6,14 @@ use async_nats::Subject;
 use async_nats::client::Client;
 use bytes::Bytes;
 
-use super::stream::AckMode;
+use crate::source::stream::AckMode;
 
 /// How long the server may take to confirm an acknowledgement.
 const CONFIRM: Duration = Duration::from_secs(5);
 
 /// What is owed: the replies to send when all messages that it covers are rows or dead letters.
 #[derive(Debug, Clone)]
-pub(super) enum PendingAcks {
+pub(crate) enum PendingAcks {
     /// The reply of the message with the highest sequence, with that: it covers all before it.
     All(Option<(u64, Subject)>),
     /// The reply of every message.
@@ -22,7 +22,7 @@ pub(super) enum PendingAcks {
 
 impl PendingAcks {
     /// Nothing yet.
-    pub(super) fn new(mode: AckMode) -> Self {
+    pub(crate) fn new(mode: AckMode) -> Self {
         match mode {
             AckMode::All => Self::All(None),
             AckMode::Each => Self::Each(Vec::new()),
@@ -30,7 +30,7 @@ impl PendingAcks {
     }
 
     /// Covers one more message.
-    pub(super) fn add(&mut self, seq: u64, reply: Subject) {
+    pub(crate) fn add(&mut self, seq: u64, reply: Subject) {
         match self {
             Self::All(Some((highest, _))) if *highest > seq => {}
             Self::All(last) => *last = Some((seq, reply)),
@@ -42,7 +42,7 @@ impl PendingAcks {
     ///
     /// A failure is no doubt: what is not acknowledged comes again, is known, and is acknowledged then. Returns whether the
     /// server confirmed.
-    pub(super) async fn send(self, client: &Client) -> bool {
+    pub(crate) async fn send(self, client: &Client) -> bool {
         let mut replies: Vec<Subject> = match self {
             Self::All(last) => last.into_iter().map(|(_, reply)| reply).collect(),
             Self::Each(replies) => replies,

@@ -5,15 +5,15 @@ use std::time::Instant;
 use async_nats::Message;
 use bytes::Bytes;
 
-use super::SessionEnd;
-use super::ack::PendingAcks;
-use super::budget::Share;
-use super::dead_letter_queue::RejectedMessage;
-use super::decode::{Decoder, MessageMeta, Reason, Rejection};
-use super::delivery::Delivery;
-use super::limits::FlushLimits;
-use super::sink::{Batch, message_id};
-use super::stream::AckMode;
+use crate::dead_letters::queue::RejectedMessage;
+use crate::decode::{Decoder, MessageMeta, Reason, Rejection};
+use crate::session::budget::Share;
+use crate::session::end::{SessionEnd, Uncertainty};
+use crate::session::limits::FlushLimits;
+use crate::source::ack::PendingAcks;
+use crate::source::delivery::Delivery;
+use crate::source::stream::AckMode;
+use crate::writer::sink::{Batch, message_id};
 use mpsync_core::dataset::Position;
 use mpsync_core::error::Result;
 
@@ -21,19 +21,19 @@ use mpsync_core::error::Result;
 const DEAD_LETTERS_PER_BATCH: usize = 2000;
 
 /// What was taken and is not yet on its way into hot.
-pub(super) struct PendingBatch {
-    pub(super) decoder: Decoder,
-    pub(super) dead_letters: Vec<RejectedMessage>,
+pub(crate) struct PendingBatch {
+    pub(crate) decoder: Decoder,
+    pub(crate) dead_letters: Vec<RejectedMessage>,
     acks: PendingAcks,
-    pub(super) share: Share,
+    pub(crate) share: Share,
     messages: u64,
-    pub(super) last_seq: u64,
-    pub(super) since: Option<Instant>,
+    pub(crate) last_seq: u64,
+    pub(crate) since: Option<Instant>,
 }
 
 impl PendingBatch {
     /// An empty one, at the beginning of a life.
-    pub(super) fn new(decoder: Decoder, mode: AckMode, floor: u64) -> Self {
+    pub(crate) fn new(decoder: Decoder, mode: AckMode, floor: u64) -> Self {
         Self {
             decoder,
             dead_letters: Vec::new(),
@@ -45,19 +45,19 @@ impl PendingBatch {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.messages == 0
     }
 
     /// Whether nothing more may be taken.
-    pub(super) fn is_full(&self, limits: &FlushLimits) -> bool {
+    pub(crate) fn is_full(&self, limits: &FlushLimits) -> bool {
         self.decoder.rows() >= limits.rows
             || self.dead_letters.len() >= DEAD_LETTERS_PER_BATCH
             || self.decoder.bytes() >= limits.bytes
     }
 
     /// Whether it is to be landed: it is full or old, or the memory for more is lacking.
-    pub(super) fn is_due(&self, limits: &FlushLimits, now: Instant, lacking: bool) -> bool {
+    pub(crate) fn is_due(&self, limits: &FlushLimits, now: Instant, lacking: bool) -> bool {
         let old = self
             .since
             .is_some_and(|since| now.saturating_duration_since(since) >= limits.age);
@@ -65,7 +65,7 @@ impl PendingBatch {
     }
 
     /// Takes a message as a row, or as a dead letter where it cannot be one. Its acknowledgement is not owed yet.
-    pub(super) fn accept(
+    pub(crate) fn accept(
         &mut self,
         message: &Message,
         delivery: &Delivery,
@@ -81,9 +81,7 @@ impl PendingBatch {
         };
         if matches!(rejection.reason, Reason::BatchFull) && self.decoder.rows() > 0 {
             // What came is dropped and comes again in the next life, in smaller batches.
-            return Err(SessionEnd::uncertain(
-                "a batch outgrew what an Arrow array can address",
-            ));
+            return Err(Uncertainty::BatchTooLarge.into());
         }
         self.dead_letters
             .push(dead_letter(message, delivery, position, &rejection));
@@ -91,7 +89,7 @@ impl PendingBatch {
     }
 
     /// Owes the message's acknowledgement with the next batch.
-    pub(super) fn add_ack(&mut self, message: Message, delivery: &Delivery, now: Instant) {
+    pub(crate) fn add_ack(&mut self, message: Message, delivery: &Delivery, now: Instant) {
         if let Some(reply) = message.reply {
             self.acks.add(delivery.seq, reply);
         }
@@ -101,7 +99,7 @@ impl PendingBatch {
     }
 
     /// Everything as a batch; the hand is empty afterwards.
-    pub(super) fn batch(&mut self, mode: AckMode) -> Result<Batch> {
+    pub(crate) fn batch(&mut self, mode: AckMode) -> Result<Batch> {
         let rows = match self.decoder.rows() {
             0 => None,
             _ => Some(self.decoder.finish()?),
@@ -137,5 +135,4 @@ fn dead_letter(
 }
 
 #[cfg(test)]
-#[path = "hand_tests.rs"]
 mod tests;

@@ -1,31 +1,22 @@
 //! One dataset's ingest: life after life, each of them fetch → decode → land.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::Client;
-use async_nats::jetstream::stream::Stream;
 use futures_util::future::BoxFuture;
 use tokio::time::{MissedTickBehavior, interval};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::SessionEnd;
-use super::budget::{Budget, Share};
-use super::dead_letter_queue::DeadLetterQueue;
-use super::delivery::Delivery;
-use super::delivery_tracker::Admission;
-use super::gate_name::Shard;
-use super::insert_gate::superseded;
-use super::limits::{CurrentLimits, FlushLimits};
-use super::session::Session;
-use super::sink::LAST_FLUSH;
-use super::stats::DatasetStats;
-use super::stream::{self, AckMode};
-use mpsync_clickhouse::Tier;
-use mpsync_config::Config;
-use mpsync_core::dataset::Dataset;
+use crate::session::budget::Share;
+use crate::session::context::DatasetIngest;
+use crate::session::end::{SessionEnd, Uncertainty};
+use crate::session::limits::FlushLimits;
+use crate::session::state::Session;
+use crate::source::delivery::Delivery;
+use crate::source::delivery_tracker::Admission;
+use crate::source::stream;
+use crate::writer::insert_gate::superseded;
+use crate::writer::sink::LAST_FLUSH;
 use mpsync_core::error::{Cause, Error, Result};
 use mpsync_core::retry::Backoff;
 
@@ -36,28 +27,9 @@ const LOOKS_PER_QUESTION: u32 = 20;
 /// Every how many questions it looks whether a newer life began, which an idle one would not notice.
 const QUESTIONS_PER_GATE: u32 = 5;
 
-/// What all lives of a dataset's ingest work with.
-pub(super) struct Pipeline {
-    pub(super) config: Arc<Config>,
-    /// With those of its subjects that this daemon takes.
-    pub(super) dataset: Arc<Dataset>,
-    pub(super) shard: Shard,
-    pub(super) limits: CurrentLimits,
-    pub(super) tier: Tier,
-    pub(super) client: Client,
-    pub(super) stream: Stream,
-    pub(super) mode: AckMode,
-    pub(super) dead_letters: DeadLetterQueue,
-    pub(super) budget: Budget,
-    pub(super) stats: Arc<DatasetStats>,
-    pub(super) shutdown: CancellationToken,
-    /// End when all messages up to this sequence are settled.
-    pub(super) drain_to: Option<u64>,
-}
-
-impl Pipeline {
+impl DatasetIngest {
     /// Ingests until everything is drained, the process is to end, or something cannot be helped.
-    pub(super) async fn run(self) -> Result<()> {
+    pub(crate) async fn run(self) -> Result<()> {
         let mut last_token = None;
         let mut failed = 0;
         let sessions_before = self.stats.sessions.get();
@@ -84,14 +56,14 @@ impl Pipeline {
                     );
                     self.stats.stalled(Some(&e));
                 }
-                SessionEnd::Uncertain(why) => {
+                SessionEnd::Uncertain(uncertainty) => {
                     if self.gave_up().await {
                         return Err(Error::nats("the connection was lost and could not be made again").with_hint(
                             "nats.max_reconnect_attempts says how often it is tried; nothing was lost, the next start goes on",
                         ));
                     }
                     self.stats.doubts.add(1);
-                    tracing::warn!(dataset = %self.dataset.name, why, ?pause, "life ended in doubt, beginning a new one");
+                    tracing::warn!(dataset = %self.dataset.name, reason = %uncertainty, ?pause, "session ended with an unknown outcome; beginning a new session");
                 }
             }
             tokio::select! {
@@ -161,8 +133,8 @@ impl Pipeline {
                     waiting = None;
                     session.source.request(share).await?;
                 }
-                come = session.source.wait_ready(), if !full => {
-                    come.ok_or_else(|| SessionEnd::uncertain("the connection to NATS was given up"))?;
+                ready = session.source.wait_ready(), if !full => {
+                    ready.ok_or(Uncertainty::ConnectionClosed)?;
                     self.accept_messages(session, &limits)?;
                 }
                 () = sleep_until(due_at), if due_at.is_some() && landing.is_none() => {}
@@ -209,9 +181,7 @@ impl Pipeline {
                 .reply
                 .as_deref()
                 .and_then(Delivery::parse)
-                .ok_or_else(|| {
-                    SessionEnd::uncertain("a message came without a readable reply subject")
-                })?;
+                .ok_or(Uncertainty::UnreadableReply)?;
             session
                 .source
                 .account(message.length, &mut session.pending.share);
@@ -243,7 +213,7 @@ impl Pipeline {
         if self.connects() == session.connects {
             Ok(())
         } else {
-            Err(SessionEnd::uncertain("the connection to NATS was renewed"))
+            Err(Uncertainty::ConnectionRenewed.into())
         }
     }
 
@@ -272,9 +242,7 @@ impl Pipeline {
         session.order.forget(info.ack_floor.stream_sequence);
         if behind && session.delivered == delivered && !session.pending.is_full(&self.limits.now())
         {
-            return Err(SessionEnd::uncertain(
-                "messages were delivered to somebody else",
-            ));
+            return Err(Uncertainty::DeliveredElsewhere.into());
         }
         session.delivered = delivered;
         self.stats.lag.set(info.num_pending);
@@ -310,8 +278,8 @@ impl Pipeline {
         };
         match tokio::time::timeout(LAST_FLUSH, last).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(SessionEnd::Uncertain(why))) => {
-                tracing::warn!(dataset = %self.dataset.name, why, "ended in doubt; the next start finds out");
+            Ok(Err(SessionEnd::Uncertain(uncertainty))) => {
+                tracing::warn!(dataset = %self.dataset.name, reason = %uncertainty, "the outcome of the last batch is unknown; the next start asks hot");
                 Ok(())
             }
             Ok(Err(failed)) => Err(failed),
@@ -358,9 +326,7 @@ fn landed(
 ) -> Result<(), SessionEnd> {
     match joined {
         Ok(ended) => ended,
-        Err(e) => Err(SessionEnd::uncertain(format!(
-            "an insert was broken off: {e}"
-        ))),
+        Err(e) => Err(Uncertainty::InsertAborted(e).into()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which datasets, and which of their subjects, this daemon takes where several share the work. Pure.
 
-use super::gate_name::{Shard, is_shard};
+use crate::writer::gate_name::{Shard, is_shard};
 use mpsync_config::IngestConfig;
 use mpsync_core::dataset::Dataset;
 use mpsync_core::error::{Error, Result};
@@ -8,11 +8,11 @@ use mpsync_nats::{intersection, is_pattern, overlaps};
 
 /// A dataset, as far as this daemon takes it.
 #[derive(Debug)]
-pub(super) struct Assignment {
+pub(crate) struct Assignment {
     /// With those of its subjects that this daemon takes.
-    pub(super) dataset: Dataset,
+    pub(crate) dataset: Dataset,
     /// The name of the part, where it is not all of it.
-    pub(super) shard: Shard,
+    pub(crate) shard: Shard,
 }
 
 /// What a daemon takes of these datasets.
@@ -20,7 +20,7 @@ pub(super) struct Assignment {
 /// Of N shards each takes every Nth dataset, whole: each dataset is one daemon's, whatever N is, and a dataset that
 /// changes hands keeps its consumer. Filters cut datasets themselves: what of a dataset's subjects they match is a part of
 /// its own, with a consumer of its own.
-pub(super) fn assign_subjects(
+pub(crate) fn assign_subjects(
     config: &IngestConfig,
     datasets: &[&Dataset],
 ) -> Result<Vec<Assignment>> {

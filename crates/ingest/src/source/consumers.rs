@@ -5,8 +5,7 @@ use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::stream::{RetentionPolicy, Stream};
 use futures_util::TryStreamExt as _;
 
-use super::gate_name::{Shard, is_shard};
-use super::stream::Durable;
+use crate::writer::gate_name::{Shard, is_shard};
 use mpsync_core::dataset::Dataset;
 use mpsync_core::error::{Context as _, Error, Result};
 use mpsync_nats::overlaps;
@@ -14,13 +13,21 @@ use mpsync_nats::overlaps;
 /// Metadata key of a durable consumer that was made anew: the sequence it begins at.
 const BEGAN_KEY: &str = "mpsync-began-at";
 
-/// The consumers of a dataset, with their shards.
-pub(super) async fn of_dataset(
+/// Returns the name of the durable consumer of a dataset, or of a shard of it.
+pub(crate) fn consumer_name(dataset: &Dataset, shard: Option<&str>) -> String {
+    match shard {
+        Some(shard) => format!("mpsync-{}-{shard}", dataset.name),
+        None => format!("mpsync-{}", dataset.name),
+    }
+}
+
+/// Returns the consumers of a dataset, with their shards.
+pub(crate) async fn of_dataset(
     stream: &Stream,
     dataset: &Dataset,
 ) -> Result<Vec<(Shard, jetstream::consumer::Info)>> {
     let context = || format!("listing the consumers of {}", dataset.name);
-    let whole = Durable::name(dataset, None);
+    let whole = consumer_name(dataset, None);
     let mut found = Vec::new();
     let mut all = stream.consumers();
     while let Some(info) = all.try_next().await.map_err(Error::nats).context(context)? {
@@ -38,7 +45,7 @@ pub(super) async fn of_dataset(
 }
 
 /// Refuses a consumer whose subjects another one of the dataset takes too.
-pub(super) fn disjoint(
+pub(crate) fn disjoint(
     name: &str,
     dataset: &Dataset,
     others: &[(Shard, jetstream::consumer::Info)],
@@ -72,7 +79,7 @@ pub(super) fn disjoint(
 }
 
 /// The subjects that a consumer takes; none where it takes all.
-pub(super) fn filters(config: &jetstream::consumer::Config) -> Vec<String> {
+pub(crate) fn filters(config: &jetstream::consumer::Config) -> Vec<String> {
     let mut filters = config.filter_subjects.clone();
     if !config.filter_subject.is_empty() {
         filters.push(config.filter_subject.clone());
@@ -81,7 +88,7 @@ pub(super) fn filters(config: &jetstream::consumer::Config) -> Vec<String> {
     filters
 }
 
-pub(super) async fn create(stream: &Stream, wanted: pull::Config) -> Result<()> {
+pub(crate) async fn create(stream: &Stream, wanted: pull::Config) -> Result<()> {
     let (consumer, ack_policy) = (wanted.durable_name.clone(), wanted.ack_policy);
     stream.create_consumer(wanted).await.map_err(Error::nats)?;
     tracing::info!(consumer, ?ack_policy, "consumer created");
@@ -90,7 +97,7 @@ pub(super) async fn create(stream: &Stream, wanted: pull::Config) -> Result<()> 
 
 /// Makes a consumer anew that acknowledges in the other way, from the old one's floor: a consumer's ack policy cannot be
 /// changed. Ended in between, the next start makes one that begins at the stream's first message.
-pub(super) async fn make_anew(
+pub(crate) async fn make_anew(
     stream: &Stream,
     found: &jetstream::consumer::Info,
     mut wanted: pull::Config,
@@ -118,7 +125,7 @@ pub(super) async fn make_anew(
 /// Refuses a consumer that would lose or double something; says what differs otherwise. Nothing is changed silently.
 ///
 /// Another ack policy is no difference where the consumer can be made anew without losing anything.
-pub(super) fn check(
+pub(crate) fn check(
     found: &jetstream::consumer::Config,
     wanted: &pull::Config,
     stream: &Stream,

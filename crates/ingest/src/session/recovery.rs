@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use async_nats::jetstream;
 use roaring::RoaringTreemap;
 
-use super::epoch::{EpochHistory, SequenceCheck, check_sequence};
-use super::stream::{StreamFacts, message_nanos};
+use crate::session::epoch::{EpochHistory, SequenceCheck, check_sequence};
+use crate::source::stream::{StreamFacts, message_nanos};
 use mpsync_clickhouse::{Tier, ident};
 use mpsync_core::dataset::{
     ColumnSource, Dataset, EPOCH_COLUMN, Epoch, Position, PositionSet, SEQ_COLUMN,
@@ -18,7 +18,7 @@ const NEAR_SEQUENCES: u64 = 1_000_000;
 
 /// Asks hot and its sealed tables about positions.
 #[derive(Debug, Clone)]
-pub(super) struct HeldPositions {
+pub(crate) struct HeldPositions {
     tier: Tier,
     table: String,
     stored_at_column: String,
@@ -33,7 +33,7 @@ struct HeldRow {
 
 impl HeldPositions {
     /// Of a dataset's table.
-    pub(super) fn new(tier: &Tier, dataset: &Dataset) -> Result<Self> {
+    pub(crate) fn new(tier: &Tier, dataset: &Dataset) -> Result<Self> {
         let find = |wanted: &ColumnSource| {
             dataset
                 .columns
@@ -74,7 +74,7 @@ impl HeldPositions {
     /// Which positions of an epoch are held whose sequence lies above `after`, up to and with `upto`.
     ///
     /// Memory: a compressed bitmap, filled from a stream of numbers.
-    pub(super) async fn held(&self, epoch: Epoch, after: u64, upto: u64) -> Result<PositionSet> {
+    pub(crate) async fn held(&self, epoch: Epoch, after: u64, upto: u64) -> Result<PositionSet> {
         let mut held = PositionSet::new();
         self.add_held(&self.table, epoch, after, upto, &mut held)
             .await?;
@@ -194,20 +194,20 @@ impl HeldPositions {
 
 /// What was found out about the stream's epochs.
 #[derive(Debug)]
-pub(super) struct Epochs {
+pub(crate) struct Epochs {
     /// The history to go by.
-    pub(super) history: EpochHistory,
+    pub(crate) history: EpochHistory,
     /// The first sequence that was issued again, where the stream was found to be rewound just now.
-    pub(super) rewound_from: Option<u64>,
+    pub(crate) rewound_from: Option<u64>,
     /// The highest sequence of the current epoch that is held.
-    pub(super) highest: Option<u64>,
+    pub(crate) highest: Option<u64>,
 }
 
 /// What the tables hold of a stream, asked while a life begins.
-pub(super) struct Recovery<'a> {
-    pub(super) held_positions: &'a HeldPositions,
-    pub(super) stream: &'a jetstream::stream::Stream,
-    pub(super) facts: &'a StreamFacts,
+pub(crate) struct Recovery<'a> {
+    pub(crate) held_positions: &'a HeldPositions,
+    pub(crate) stream: &'a jetstream::stream::Stream,
+    pub(crate) facts: &'a StreamFacts,
 }
 
 impl Recovery<'_> {
@@ -216,7 +216,7 @@ impl Recovery<'_> {
     /// `remembered` is what the durable consumer's metadata says. Where it says nothing, or less than the tables (a
     /// consumer that was made anew, or that the server lost), these are believed. `now_nanos` becomes the epoch of a
     /// rewind that is found.
-    pub(super) async fn epochs(
+    pub(crate) async fn epochs(
         &self,
         remembered: Option<EpochHistory>,
         floor: u64,
@@ -263,7 +263,7 @@ impl Recovery<'_> {
 
     /// Which of the stream's messages above the floor are held, whichever epoch they landed in: those of an earlier epoch
     /// are messages of the stream up to the last of them that it still has.
-    pub(super) async fn held_above(
+    pub(crate) async fn held_above(
         &self,
         history: &EpochHistory,
         floor: u64,
@@ -348,7 +348,7 @@ async fn asked_again(
     stream: &jetstream::stream::Stream,
     before: &StreamFacts,
 ) -> Result<StreamFacts> {
-    let facts = super::stream::facts(stream).await?;
+    let facts = crate::source::stream::facts(stream).await?;
     if facts.created == before.created {
         Ok(facts)
     } else {

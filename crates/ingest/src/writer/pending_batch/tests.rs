@@ -7,11 +7,11 @@ use arrow::array::AsArray as _;
 use arrow::datatypes::UInt64Type;
 use proptest::prelude::*;
 
-use super::super::budget::Budget;
-use super::super::decode::tests::{cases, dataset, table_of};
-use super::super::delivery_tracker::{Admission, DeliveryTracker};
-use super::super::stream::ConsumerPosition;
 use super::*;
+use crate::decode::tests::{cases, dataset, table_of};
+use crate::session::budget::Budget;
+use crate::source::delivery_tracker::{Admission, DeliveryTracker};
+use crate::source::durable::ConsumerPosition;
 use mpsync_core::dataset::{Epoch, SEQ_COLUMN};
 
 const LIMITS: FlushLimits = FlushLimits {

@@ -3,52 +3,31 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use jiff::Timestamp;
 use roaring::RoaringTreemap;
 
-use super::SessionEnd;
-use super::decode::{DecodeCounters, Decoder};
-use super::delivery_tracker::DeliveryTracker;
-use super::epoch::EpochHistory;
-use super::insert_gate::InsertGate;
-use super::pending_batch::PendingBatch;
-use super::pipeline::Pipeline;
-use super::recovery::{HeldPositions, Recovery};
-use super::sink::Sink;
-use super::source::{AHEAD_MESSAGES, MessageSource};
-use super::stream::{self, Durable};
+use crate::decode::{DecodeCounters, Decoder};
+use crate::session::context::DatasetIngest;
+use crate::session::end::SessionEnd;
+use crate::session::epoch::EpochHistory;
+use crate::session::recovery::{HeldPositions, Recovery};
+use crate::session::state::Session;
+use crate::source::delivery_tracker::DeliveryTracker;
+use crate::source::durable::{ConsumerPosition, Durable};
+use crate::source::message_source::MessageSource;
+use crate::source::stream;
+use crate::writer::insert_gate::InsertGate;
+use crate::writer::pending_batch::PendingBatch;
+use crate::writer::sink::Sink;
 use mpsync_clickhouse::check_columns;
 use mpsync_core::error::{Error, Result};
 
-/// A life that has begun: everything that it must know is asked.
-pub(super) struct Session {
-    pub(super) durable: Durable,
-    pub(super) sink: Arc<Sink>,
-    pub(super) source: MessageSource,
-    pub(super) pending: PendingBatch,
-    pub(super) history: EpochHistory,
-    /// Sequences above the floor whose rows landed in an earlier life.
-    pub(super) held: RoaringTreemap,
-    pub(super) order: DeliveryTracker,
-    /// How often the connection had been made when the life began.
-    pub(super) connects: u64,
-    /// All messages of the dataset up to here were delivered.
-    pub(super) contiguous_up_to: u64,
-    /// What the server said last that it had delivered.
-    pub(super) delivered: u64,
-    /// How often it was asked.
-    pub(super) asked: u32,
-    /// What of the decoder's counters is counted already.
-    pub(super) counted: DecodeCounters,
-}
-
 /// What a life finds out before it begins to ingest.
 struct Recovered {
-    pub(super) history: EpochHistory,
-    pub(super) held: RoaringTreemap,
-    pub(super) consumer_position: stream::ConsumerPosition,
+    pub(crate) history: EpochHistory,
+    pub(crate) held: RoaringTreemap,
+    pub(crate) consumer_position: ConsumerPosition,
     /// All messages of the dataset up to here are known to have been settled.
-    pub(super) contiguous_up_to: u64,
+    pub(crate) contiguous_up_to: u64,
 }
 
 /// Nanoseconds since 1970.
@@ -60,9 +39,9 @@ fn now_nanos() -> Result<u64> {
         .ok_or_else(|| Error::config("this machine's clock is not between 1970 and 2554"))
 }
 
-impl Pipeline {
+impl DatasetIngest {
     /// Begins a life: shuts older doors first, and only then asks what is there.
-    pub(super) async fn begin(&self, last_token: &mut Option<u64>) -> Result<Session, SessionEnd> {
+    pub(crate) async fn begin(&self, last_token: &mut Option<u64>) -> Result<Session, SessionEnd> {
         let began = Instant::now();
         let connects = self.connects();
         let live = self.tier.describe_existing(&self.dataset.table).await?;
@@ -178,33 +157,5 @@ impl Pipeline {
             consumer_position,
             contiguous_up_to,
         })
-    }
-
-    /// Says what the stream dropped before it was delivered: everything between `clear_to` and its first message.
-    pub(super) fn report_gap(&self, contiguous_up_to: u64, facts: &stream::StreamFacts) {
-        let first_seq = facts.first_seq;
-        let lost = first_seq.saturating_sub(contiguous_up_to + 1);
-        if lost > 0 {
-            self.stats
-                .gap(lost, facts.first_at.unwrap_or_else(Timestamp::now));
-            tracing::error!(
-                dataset = %self.dataset.name, from = contiguous_up_to + 1, to = first_seq - 1, sequences = lost,
-                "the stream dropped messages before they were known to be ingested: this dataset's among these sequences are lost"
-            );
-        }
-    }
-
-    /// How often the client has connected.
-    pub(super) fn connects(&self) -> u64 {
-        self.client
-            .statistics()
-            .connects
-            .load(std::sync::atomic::Ordering::Relaxed)
-    }
-
-    /// What may be unacknowledged at once: a batch in the hand, one on its way, what is fetched ahead, and as much again.
-    pub(super) fn max_ack_pending(&self) -> i64 {
-        let in_flight = 2 * (self.limits.now().rows + AHEAD_MESSAGES);
-        i64::try_from(2 * in_flight).unwrap_or(i64::MAX)
     }
 }
