@@ -1,19 +1,19 @@
-//! Everything that is wrong with a configuration, said at once. Pure.
+//! All mistakes of a configuration, reported at once. Pure.
 
 use std::fmt;
 
-use super::source::Origin;
+use super::origin::Origin;
 use mpsync_core::error::{Error, Result};
 
-/// Something that is wrong: where it was said, of which key, what.
+/// A mistake: its place, its key and its description.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where it was said.
+    /// The place of the value.
     pub origin: Origin,
-    /// The key, or empty where the file's form is wrong.
+    /// The key; empty for a mistake of syntax.
     pub key: String,
-    /// What is wrong and what is allowed. Never the value of a secret.
-    pub what: String,
+    /// The description, with the permitted values. Never contains a secret.
+    pub text: String,
 }
 
 impl fmt::Display for Problem {
@@ -24,31 +24,31 @@ impl fmt::Display for Problem {
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }
-        f.write_str(&self.what)
+        f.write_str(&self.text)
     }
 }
 
-/// What is wrong, in order: the file's from its top, then the environment's and the flags'.
+/// The mistakes of a configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// Adds one.
-    pub fn add(&mut self, origin: Origin, key: &str, what: impl Into<String>) {
+    /// Adds a mistake.
+    pub fn add(&mut self, origin: Origin, key: &str, text: impl Into<String>) {
         self.0.push(Problem {
             origin,
             key: key.to_owned(),
-            what: what.into(),
+            text: text.into(),
         });
     }
 
-    /// Whether nothing is wrong.
+    /// Returns whether there are no mistakes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All of them, sorted.
+    /// Returns the mistakes: those of the file from its top, then those of the environment, the flags and the defaults.
     #[must_use]
     pub fn into_sorted(mut self) -> Vec<Problem> {
         self.0.sort_by_key(|problem| match &problem.origin {
@@ -60,7 +60,11 @@ impl Problems {
         self.0
     }
 
-    /// An error that says all of them, or nothing.
+    /// Returns an error that names all mistakes, if there are any.
+    ///
+    /// # Errors
+    ///
+    /// If there is a mistake.
     pub fn into_result(self) -> Result<()> {
         let problems = self.into_sorted();
         match &*problems {
@@ -78,8 +82,8 @@ impl Problems {
     }
 }
 
-/// Of the names that there are the one that was meant, if any is near.
-pub(super) fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+/// Returns the known name that is most similar to a name, if one is similar enough.
+pub(crate) fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     known
         .into_iter()
         .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))

@@ -1,54 +1,55 @@
-//! Every setting with its value, who said it, and whether a reload may change it: what `mpsync config show` shows.
+//! Every setting with its value, its origin, and whether a reload changes it, for `mpsync config show`.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::origin::Origin;
 use super::problems::Problem;
-use super::source::{Origin, RawConfig};
+use super::raw::RawConfig;
 
-/// One key as it holds.
+/// One key with its current value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Setting {
     /// The dotted key, such as `hot_storage.batch_size`.
     pub key: String,
-    /// Its value: `null` for none, `***` for a secret.
+    /// Its value: `null` if it has none, `***` for a secret.
     pub value: serde_json::Value,
-    /// Who said it.
+    /// The place at which it is set.
     pub origin: Origin,
-    /// Whether SIGHUP changes it in a process that runs.
+    /// Whether SIGHUP changes it in a running process.
     pub is_live: bool,
 }
 
 /// All keys.
 #[derive(Clone, Default)]
 pub struct Settings {
-    pub(super) all: Arc<[Setting]>,
-    pub(super) warnings: Arc<[Problem]>,
-    pub(super) raw: Arc<RawConfig>,
+    pub(crate) all: Arc<[Setting]>,
+    pub(crate) warnings: Arc<[Problem]>,
+    pub(crate) raw: Arc<RawConfig>,
 }
 
 impl Settings {
-    /// All of them, by section.
+    /// Returns all keys, by section.
     #[must_use]
     pub fn all(&self) -> &[Setting] {
         &self.all
     }
 
-    /// What is allowed here but insecure.
+    /// Returns the settings that are permitted but insecure.
     #[must_use]
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
     }
 
-    /// Who said a key; [`Origin::Default`] where nobody did.
+    /// Returns the origin of a key; [`Origin::Default`] if it is not set.
     #[must_use]
     pub fn origin(&self, key: &str) -> Origin {
         let setting = self.all.iter().find(|setting| setting.key == key);
         setting.map_or(Origin::Default, |setting| setting.origin.clone())
     }
 
-    /// Says what a key holds that nobody said, where that follows from the machine.
+    /// Sets the displayed value of a key that is not set and whose default depends on the machine.
     pub fn fill_default(&mut self, key: &str, value: &Path) {
         let mut all = self.all.to_vec();
         let is_open = |s: &&mut Setting| s.key == key && s.origin == Origin::Default;
@@ -58,11 +59,11 @@ impl Settings {
         self.all = all.into();
     }
 
-    /// Who said something below a section.
-    pub(super) fn origin_below(&self, section: &str) -> Origin {
+    /// Returns the origin of the first key below a section that is set.
+    pub(crate) fn origin_below(&self, section: &str) -> Origin {
         let below = format!("{section}.");
-        let is_said = |s: &&Setting| s.key.starts_with(&below) && s.origin != Origin::Default;
-        let found = self.all.iter().find(is_said);
+        let is_set = |s: &&Setting| s.key.starts_with(&below) && s.origin != Origin::Default;
+        let found = self.all.iter().find(is_set);
         found.map_or(Origin::Default, |setting| setting.origin.clone())
     }
 }

@@ -1,7 +1,7 @@
-//! A YAML text as leaves: scalars and lists under dotted keys, as they are written, with line and column. Pure.
+//! Reads a YAML text as scalars and lists under dotted keys, as they are written, with line and column. Pure.
 //!
-//! Read from the parser's events, not through serde: a scalar keeps its text (the password `0123` is no number), every
-//! value knows its place, and one mistake does not hide the next.
+//! It reads the parser's events instead of using serde: a scalar keeps its text (the password `0123` must stay a text), every
+//! value has its position, and one mistake does not hide the next.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,14 +9,15 @@ use std::sync::Arc;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
+use super::origin::Origin;
 use super::problems::Problems;
-use super::source::{Origin, RawConfig, RawNode, RawValue};
+use super::raw::{RawConfig, RawNode, RawValue};
 
-/// Values of a file at most, those that aliases repeat included: a file of a few lines could else fill the memory.
-const MOST_VALUES: usize = 100_000;
+/// The maximum number of values of a file, including those that aliases repeat: otherwise a file of a few lines could fill the memory.
+const VALUES_MAX: usize = 100_000;
 
-/// Reads a file's text. Problems of its form are added to `problems`.
-pub(super) fn read(text: &str, file: &Arc<Path>, problems: &mut Problems) -> RawConfig {
+/// Reads a file's text. Adds mistakes of syntax to `problems`.
+pub(crate) fn read(text: &str, file: &Arc<Path>, problems: &mut Problems) -> RawConfig {
     let mut raw = RawConfig::default();
     let mut reader = YamlReader::new(text, file, problems);
     let mut has_document = false;
@@ -29,7 +30,7 @@ pub(super) fn read(text: &str, file: &Arc<Path>, problems: &mut Problems) -> Raw
                 reader.problems.add(
                     origin,
                     "",
-                    "a second document: the configuration is one YAML document",
+                    "unexpected second document: the configuration is one YAML document",
                 );
                 break;
             }
@@ -43,7 +44,7 @@ pub(super) fn read(text: &str, file: &Arc<Path>, problems: &mut Problems) -> Raw
                     Node::Value(_) => reader.problems.add(
                         origin,
                         "",
-                        "the configuration is made of sections, such as `nats:`, with keys in them",
+                        "the configuration must consist of sections, such as `nats:`, with keys in them",
                     ),
                 }
             }
@@ -52,11 +53,11 @@ pub(super) fn read(text: &str, file: &Arc<Path>, problems: &mut Problems) -> Raw
     raw
 }
 
-/// Reads a list that a variable or a flag says in YAML, such as `['*.okx.>']`; every item is said by `origin`.
-pub(super) fn read_list(text: &str, origin: &Origin) -> Option<Vec<RawValue>> {
-    let nobody: Arc<Path> = Arc::from(Path::new(""));
+/// Reads a list that a variable or a flag sets as YAML, such as `['*.okx.>']`; `origin` becomes the origin of every item.
+pub(crate) fn read_list(text: &str, origin: &Origin) -> Option<Vec<RawValue>> {
+    let no_file: Arc<Path> = Arc::from(Path::new(""));
     let mut problems = Problems::default();
-    let raw = read(&format!("list: {text}"), &nobody, &mut problems);
+    let raw = read(&format!("list: {text}"), &no_file, &mut problems);
     match raw.values.into_values().next()?.value {
         RawNode::List(items) if problems.is_empty() => {
             let at = |raw_value: RawValue| RawValue {
@@ -89,7 +90,7 @@ fn flatten(prefix: &str, entries: Vec<(String, Origin, Node, Origin)>, raw: &mut
                 raw.sections.insert(key, key_origin);
             }
             Node::Value(value) => {
-                // What is unknown is shown where its name stands; so is what has no value.
+                // Unknown keys and keys without a value are reported at the position of their name.
                 raw.sections.insert(key.clone(), key_origin);
                 raw.values.insert(key, RawValue { value, origin });
             }
@@ -120,14 +121,14 @@ impl<'t, 'p> YamlReader<'t, 'p> {
         }
     }
 
-    /// The next event; after a mistake in the form there is none.
+    /// Returns the next event; after a mistake of syntax there are no more.
     fn next(&mut self) -> Option<(Event<'t>, Span)> {
         match self.parser.next()? {
             Ok(next) => Some(next),
             Err(e) => {
                 let origin = self.at(e.marker().line(), e.marker().col());
                 self.problems
-                    .add(origin, "", format!("this is no YAML: {}", e.info()));
+                    .add(origin, "", format!("invalid YAML: {}", e.info()));
                 None
             }
         }
@@ -172,8 +173,9 @@ impl<'t, 'p> YamlReader<'t, 'p> {
                 let node = self.anchors.get(&anchor).cloned();
                 let node = node.unwrap_or(Node::Value(RawNode::Null));
                 self.values = self.values.saturating_add(size(&node));
-                if self.values > MOST_VALUES {
-                    self.problems.add(origin, "", "aliases repeat too much");
+                if self.values > VALUES_MAX {
+                    self.problems
+                        .add(origin, "", "aliases repeat too many values");
                     return Node::Value(RawNode::Null);
                 }
                 node
@@ -182,7 +184,7 @@ impl<'t, 'p> YamlReader<'t, 'p> {
                 self.problems.add(
                     origin,
                     "",
-                    "an alias of nothing: a text that begins with * needs quotes",
+                    "unknown alias: a text that begins with * needs quotes",
                 );
                 Node::Value(RawNode::Null)
             }
@@ -201,7 +203,7 @@ impl<'t, 'p> YamlReader<'t, 'p> {
             self.problems.add(
                 origin.clone(),
                 "",
-                "a tag that means nothing here: a text that begins with ! needs quotes",
+                "unsupported tag: a text that begins with ! needs quotes",
             );
         }
     }
@@ -242,7 +244,7 @@ impl<'t, 'p> YamlReader<'t, 'p> {
                 self.problems
                     .add(key_origin, "", "a key must be a name, without dots");
             } else if let Some((_, first, ..)) = entries.iter().find(|(known, ..)| *known == key) {
-                let text = format!("it is said twice; first at {first}");
+                let text = format!("it is set twice; first at {first}");
                 self.problems.add(key_origin, &key, text);
             } else {
                 entries.push((key, key_origin, node, origin));

@@ -7,18 +7,18 @@ use mpsync_archive::{ArchiveConfig, ArchivePlace, S3Config, S3Credentials, S3Key
 use mpsync_net::Tls;
 
 use super::encryption;
-use super::reader::Section;
+use crate::reading::section::Section;
 
-/// Bytes a second below which a limit would make every request time out.
-const SLOWEST: u64 = 64 << 10;
+/// The lowest upload rate, in bytes a second: with a lower one every request would time out.
+const UPLOAD_RATE_MIN: u64 = 64 << 10;
 
 /// Reads the section.
-pub(super) fn read(s: &mut Section<'_>) -> ArchiveConfig {
+pub(crate) fn read(s: &mut Section<'_>) -> ArchiveConfig {
     let rate = s.key("upload_bytes_per_second").integer(0, 0..=u64::MAX);
-    if (1..SLOWEST).contains(&rate) {
+    if (1..UPLOAD_RATE_MIN).contains(&rate) {
         s.wrong(
             "upload_bytes_per_second",
-            format!("{rate} is below {SLOWEST}; 0 is no limit"),
+            format!("{rate} is below {UPLOAD_RATE_MIN}; 0 means no limit"),
         );
     }
     ArchiveConfig {
@@ -34,13 +34,13 @@ pub(super) fn read(s: &mut Section<'_>) -> ArchiveConfig {
     }
 }
 
-/// Why windows must not leave the archive as early as it says: cold gives up only what the archive proves.
-pub(super) fn refuse_retention(archive: &ArchiveConfig, cold_days: u32) -> Option<String> {
+/// Returns why the archive's retention is too short: cold deletes only rows that the archive contains.
+pub(crate) fn refuse_retention(archive: &ArchiveConfig, cold_days: u32) -> Option<String> {
     let days = archive.retention_days?.get();
     (days < cold_days).then(|| {
             format!(
-                "{days} is less than cold_storage.retention_days, which is {cold_days}: cold gives up only what the archive \
-                 holds, and would keep it for ever; where that is meant, say cold_storage.retention_days: 0"
+                "{days} is less than cold_storage.retention_days, which is {cold_days}: cold deletes only rows that the \
+                 archive contains, and would never delete these; to keep them set cold_storage.retention_days to 0"
             )
         })
 }
@@ -52,9 +52,9 @@ fn place(s: &mut Section<'_>) -> ArchivePlace {
         (None, _) => ArchivePlace::Folder(s.key("path").path("mpsync-archive")),
         (Some(_), s3) => {
             if s.key("path").optional_path().is_some() {
-                s.wrong("path", "say path or url, not both");
+                s.wrong("path", "set path or url, not both");
             }
-            // What is wrong with it has been told.
+            // Its mistakes are among the problems already.
             s3.map_or_else(
                 || ArchivePlace::Folder(PathBuf::new()),
                 |s3| ArchivePlace::S3(Box::new(s3)),
@@ -63,7 +63,7 @@ fn place(s: &mut Section<'_>) -> ArchivePlace {
     }
 }
 
-/// Reads all keys, so that each is known; gives a store where there is a URL and nothing is wrong.
+/// Reads all keys, so that each is known. Returns the store if there is a URL and no mistake.
 fn s3(s: &mut Section<'_>, url: Option<&str>) -> Option<S3Config> {
     let endpoint = s.key("s3_endpoint").optional_text();
     let allow_http = s.key("s3_allow_http").flag(false);
@@ -82,7 +82,7 @@ fn s3(s: &mut Section<'_>, url: Option<&str>) -> Option<S3Config> {
     if bucket.is_empty() || bucket.contains(['@', ':', '?']) {
         s.wrong(
             "url",
-            "it names no bucket: it must be like s3://bucket/prefix",
+            "the bucket is missing: it must be like s3://bucket/prefix",
         );
         return None;
     }
@@ -96,15 +96,15 @@ fn s3(s: &mut Section<'_>, url: Option<&str>) -> Option<S3Config> {
         } else if is_plain && !allow_http {
             s.wrong(
                 "s3_endpoint",
-                "what goes over http:// can be read and changed on its way: use https://, or set s3_allow_http where the \
-                 network is your own",
+                "http:// exposes all data to reading and changes on the way: use https://, or set s3_allow_http if the \
+                 network is trusted",
             );
         }
     }
     let credentials = match credentials {
         Ok(credentials) => credentials,
-        Err(what) => {
-            s.wrong("s3_access_key_id", what);
+        Err(text) => {
+            s.wrong("s3_access_key_id", text);
             return None;
         }
     };
@@ -119,7 +119,7 @@ fn s3(s: &mut Section<'_>, url: Option<&str>) -> Option<S3Config> {
     })
 }
 
-/// Who we are; or what is wrong with what is message of it.
+/// Returns the credentials, or the mistake in them.
 fn credentials(s: &mut Section<'_>) -> Result<S3Credentials, &'static str> {
     let id = s.key("s3_access_key_id").optional_text();
     let secret = s.secret("s3_secret_access_key");
@@ -130,11 +130,11 @@ fn credentials(s: &mut Section<'_>) -> Result<S3Credentials, &'static str> {
         (Some(id), Some(secret), None) => Ok(S3Credentials::Key(S3Key { id, secret, token })),
         (None, None, Some(file)) => Ok(S3Credentials::File(file, profile)),
         (None, None, None) => Err(
-            "nothing says who we are at the store: set it with s3_secret_access_key_file, or s3_credentials_file, or \
+            "the store needs credentials: set it with s3_secret_access_key_file, or s3_credentials_file, or \
              AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY in the environment",
         ),
         _ => Err(
-            "say it with its secret, or s3_credentials_file (AWS_… in the environment counts, too)",
+            "set it with its secret, or s3_credentials_file (the environment variables AWS_… count as well)",
         ),
     }
 }
@@ -150,11 +150,11 @@ mod tests {
         let environment = environment
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        Ok(super::super::Config::load(Some(&file), environment)?.archive)
+        Ok(crate::Config::load(Some(&file), environment)?.archive)
     }
 
     #[test]
-    fn an_archive_lies_in_a_folder_or_a_bucket_and_who_we_are_comes_from_file_or_environment() {
+    fn folder_bucket_and_credentials_are_read_from_all_sources() {
         assert!(
             load("path: x", &[])
                 .unwrap()
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(archive.place.to_string(), "s3://b/p/q at https://h:1");
         assert!(!format!("{archive:?}").contains("sss"), "{archive:?}");
         for (yaml, message) in [
-            ("url: 's3://b'", "who we are"),
+            ("url: 's3://b'", "needs credentials"),
             ("url: 'ftp://b'", "s3://bucket/prefix"),
             ("url: 's3://b', path: x", "not both"),
             ("url: 's3://b', s3_endpoint: 'http://h'", "s3_allow_http"),
@@ -180,7 +180,7 @@ mod tests {
             ("upload_bytes_per_second: 5", "below 65536"),
             ("encryption_key: 'no key!'", "it is neither hex nor base64"),
             (
-                "encryption_old_key_files: [no/such/file]",
+                "decryption_key_files: [no/such/file]",
                 "cannot read the secret",
             ),
         ] {

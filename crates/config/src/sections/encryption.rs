@@ -1,27 +1,27 @@
-//! `archive.encryption_…`
+//! `archive.encryption_key` and `archive.decryption_key_files`
 
 use std::path::PathBuf;
 
 use mpsync_archive::{EncryptionKey, EncryptionKeys};
 use mpsync_net::Secret;
 
-use super::reader::Section;
+use crate::reading::section::Section;
 
-/// Reads the keys of the archive.
-pub(super) fn read(s: &mut Section<'_>) -> EncryptionKeys {
+/// Reads the encryption keys of the archive.
+pub(crate) fn read(s: &mut Section<'_>) -> EncryptionKeys {
     let writing = s.secret("encryption_key").and_then(|secret| {
         let key = EncryptionKey::parse(secret.reveal());
-        key.map_err(|what| s.wrong("encryption_key", what)).ok()
+        key.map_err(|text| s.wrong("encryption_key", text)).ok()
     });
-    let files: Vec<PathBuf> = s.key("encryption_old_key_files").paths();
-    let old = files.iter().filter_map(|file| {
+    let files: Vec<PathBuf> = s.key("decryption_key_files").paths();
+    let decryption = files.iter().filter_map(|file| {
         let read = Secret::from_file(file).map_err(|e| e.to_string());
         let key = read.and_then(|secret| EncryptionKey::parse(secret.reveal()));
-        key.map_err(|what| {
-            let what = format!("{}: {what}", file.display());
-            s.wrong("encryption_old_key_files", what);
+        key.map_err(|text| {
+            let text = format!("{}: {text}", file.display());
+            s.wrong("decryption_key_files", text);
         })
         .ok()
     });
-    EncryptionKeys::new(writing, old.collect())
+    EncryptionKeys::new(writing, decryption.collect())
 }

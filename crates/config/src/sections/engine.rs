@@ -1,15 +1,16 @@
-//! `engine:`: whether hot and cold are kept by the embedded engine.
+//! `engine:`: whether the embedded engine serves hot and cold.
 
 use std::path::PathBuf;
 
-use super::key::Choice;
-use super::reader::ConfigReader;
-use super::source::Origin;
+use crate::reading::key::Choice;
+use crate::reading::origin::Origin;
+use crate::reading::reader::ConfigReader;
+use crate::reading::section::Section;
 
-/// Whether mpsync starts a ClickHouse of its own.
+/// Whether mpsync starts its embedded ClickHouse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Embedded {
-    /// Where nothing says how a server is reached.
+    /// If no key configures a server.
     Auto,
     Yes,
     No,
@@ -30,14 +31,14 @@ impl Choice for Embedded {
 /// The embedded engine.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
-    /// Whether hot and cold are two databases of an engine that mpsync starts itself.
+    /// Whether hot and cold are two databases of an engine that mpsync starts.
     pub embedded: bool,
-    /// The folder of its data; `None` for the user's data folder.
+    /// The folder of its data; `None` for a folder in the user's data folder.
     pub folder: Option<PathBuf>,
 }
 
-/// What says that there is a server to be reached.
-const OF_A_SERVER: [&str; 8] = [
+/// The keys that configure a server.
+const SERVER_KEYS: [&str; 8] = [
     "clickhouse_host",
     "clickhouse_http_port",
     "clickhouse_user",
@@ -49,16 +50,14 @@ const OF_A_SERVER: [&str; 8] = [
 ];
 
 impl EngineConfig {
-    pub(super) fn read(reader: &mut ConfigReader) -> Self {
+    pub(crate) fn read(reader: &mut ConfigReader) -> Self {
         let server = server(reader);
-        let mut s = reader.section("engine");
+        let mut s = Section::of(reader, "engine");
         let embedded = s.key("embedded").choice(Embedded::Auto);
         if let (Embedded::Yes, Some((key, origin))) = (embedded, &server) {
             s.wrong(
                 "embedded",
-                format!(
-                    "the embedded engine takes the place of both servers, but {origin} says {key}"
-                ),
+                format!("the embedded engine replaces both servers, but {origin} sets {key}"),
             );
         }
         Self {
@@ -72,13 +71,13 @@ impl EngineConfig {
     }
 }
 
-/// The first key that says how a server is reached, and who said it.
+/// Returns the first key that configures a server, with its origin.
 fn server(reader: &mut ConfigReader) -> Option<(String, Origin)> {
     ["hot_storage", "cold_storage"]
         .into_iter()
         .find_map(|name| {
-            let section = reader.section(name);
-            OF_A_SERVER
+            let section = Section::of(reader, name);
+            SERVER_KEYS
                 .into_iter()
                 .find_map(|key| Some((format!("{name}.{key}"), section.origin_of(key)?)))
         })

@@ -4,46 +4,46 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::reader::Section;
+use crate::reading::section::Section;
 use mpsync_net::Certificate;
 use mpsync_net::Secret;
 
-/// The port of a daemon's HTTP for the hot side.
+/// The port of the HTTP server for ingest.
 const HOT_PORT: u16 = 8085;
-/// The same for the cold side.
+/// The port of the HTTP server for transfers.
 const COLD_PORT: u16 = 8086;
-/// A token of fewer characters can be guessed.
+/// The minimum length of a token: a shorter one can be guessed.
 const TOKEN_CHARACTERS_MIN: usize = 16;
 
-/// How a daemon is asked over HTTP, and by whom.
+/// The HTTP server of a daemon, and access to it.
 #[derive(Debug, Clone)]
 pub struct HttpConfig {
-    /// Where it listens for the hot side; port 0 takes a free one.
+    /// The address for ingest; port 0 selects a free port.
     pub hot_listen: SocketAddr,
-    /// Where it listens for the cold side.
+    /// The address for transfers.
     pub cold_listen: SocketAddr,
-    /// The token for what changes something, where it is said itself.
+    /// The token of write requests, if it is configured itself.
     pub token: Option<Secret>,
-    /// The file with the token otherwise; made where it is not there.
+    /// The file of the token otherwise; created if it does not exist.
     pub token_file: PathBuf,
-    /// Names by which it is reached, beside its addresses.
+    /// The names of the server, in addition to its addresses.
     pub allow_hosts: Vec<String>,
-    /// Whether looking needs the token too.
-    pub protect_reads: bool,
-    /// The certificate that it shows; without one nothing is encrypted.
+    /// Whether read requests require the token as well.
+    pub require_token_for_reads: bool,
+    /// The certificate of the server; `None` for unencrypted HTTP.
     pub certificate: Option<Certificate>,
-    /// Connections at once; further ones are closed.
+    /// The maximum number of connections to each address.
     pub max_connections: usize,
-    /// Bytes of a request's body.
+    /// The maximum size of a request's body, in bytes.
     pub max_body_bytes: usize,
-    /// How long a TLS handshake may take, and the head of a request; an idle connection is closed after it.
+    /// How long a TLS handshake and the head of a request may take; an idle connection is closed after it.
     pub head_timeout: Duration,
-    /// How long a request may take, its body included.
+    /// How long a request may take, including its body.
     pub request_timeout: Duration,
 }
 
 impl HttpConfig {
-    pub(super) fn read(s: &mut Section<'_>) -> Self {
+    pub(crate) fn read(s: &mut Section<'_>) -> Self {
         let (token, token_file) = token(s);
         let http = Self {
             hot_listen: listen(s, "hot_listen", HOT_PORT),
@@ -51,7 +51,7 @@ impl HttpConfig {
             token,
             token_file,
             allow_hosts: s.key("allow_hosts").texts(),
-            protect_reads: s.key("protect_reads").flag(false),
+            require_token_for_reads: s.key("require_token_for_reads").flag(false),
             certificate: certificate(s),
             max_connections: s.key("max_connections").integer(512, 1..=100_000),
             max_body_bytes: usize::try_from(s.key("max_body_bytes").bytes(64 << 10, 1..=1 << 30))
@@ -66,7 +66,7 @@ impl HttpConfig {
         if http.allow_hosts.iter().any(|host| !is_host(host)) {
             s.wrong(
                 "allow_hosts",
-                "a host's name stands for itself, without scheme, port and path",
+                "an entry must be a host name without scheme, port and path",
             );
         }
         for (name, address) in [
@@ -76,8 +76,8 @@ impl HttpConfig {
             if !address.ip().is_loopback() && !s.is_set("tls_cert_file") {
                 s.warn(
                     name,
-                    "other machines can ask, and what they are told travels unencrypted, the token too: \
-                     say tls_cert_file and tls_key_file, or let a proxy that speaks TLS stand before it",
+                    "other machines have access, and responses and the token travel unencrypted: set tls_cert_file and \
+                     tls_key_file, or use a reverse proxy with TLS",
                 );
             }
         }
@@ -95,19 +95,19 @@ fn listen(s: &mut Section<'_>, name: &str, port: u16) -> SocketAddr {
     text.parse().unwrap_or(default)
 }
 
-/// The token, and the file for it where it is not said.
+/// Reads the token, and the file of a token that is not configured.
 fn token(s: &mut Section<'_>) -> (Option<Secret>, PathBuf) {
     let token = s.key("token").secret_text();
     let file = s.key("token_file").path("mpsync-token");
     if let Some(token) = &token {
         let token = token.reveal();
         if s.is_set("token_file") {
-            s.wrong("token_file", "say token or token_file, not both");
+            s.wrong("token_file", "set token or token_file, not both");
         }
         if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
             s.wrong(
                 "token",
-                "it must be letters, digits and signs of ASCII without blanks: it travels in a header",
+                "it must consist of printable ASCII characters without blanks, since it is sent in a header",
             );
         } else if token.len() < TOKEN_CHARACTERS_MIN {
             s.insecure("token", "it is short enough to be guessed");
@@ -125,11 +125,11 @@ fn certificate(s: &mut Section<'_>) -> Option<Certificate> {
             .map_err(|e| s.wrong("tls_cert_file", e.to_string()))
             .ok(),
         (Some(_), None) => {
-            s.wrong("tls_cert_file", "without tls_key_file it is of no use");
+            s.wrong("tls_cert_file", "it has no effect without tls_key_file");
             None
         }
         (None, Some(_)) => {
-            s.wrong("tls_key_file", "without tls_cert_file it is of no use");
+            s.wrong("tls_key_file", "it has no effect without tls_cert_file");
             None
         }
     }

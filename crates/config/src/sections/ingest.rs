@@ -5,53 +5,53 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::nats::is_stream;
-use super::reader::Section;
+use crate::reading::section::Section;
 
-/// How messages become rows.
+/// Limits of ingest, its dead letters, and its share of the datasets.
 #[derive(Debug, Clone)]
 pub struct IngestConfig {
-    /// Bytes that all unfinished batches together may hold.
+    /// The maximum size of all unfinished batches together, in bytes.
     pub memory_limit: usize,
-    /// Bytes of a batch, about, at most.
+    /// The approximate maximum size of a batch, in bytes.
     pub batch_bytes: usize,
-    /// How long JetStream waits for an acknowledgement before it delivers again.
+    /// How long JetStream waits for an acknowledgement before it redelivers a message.
     pub ack_wait: Duration,
     /// The JetStream stream of dead letters.
     pub dead_letter_stream: String,
-    /// The folder of dead letters that JetStream refuses, one file each; `None`: their messages are held instead.
+    /// The folder of dead letters that JetStream refuses, one file each; `None` leaves their messages unacknowledged instead.
     pub dead_letter_folder: Option<PathBuf>,
-    /// Batches of single datasets that are to be other than `hot_storage` says.
+    /// The batch limits of single datasets that differ from those of `hot_storage`.
     pub batches: BTreeMap<String, BatchOverride>,
-    /// Among how many daemons the datasets are shared out, each whole.
+    /// The number of daemons that share the datasets, each dataset whole.
     pub shards: u32,
-    /// Which of them this one is, from 0.
+    /// The index of this daemon, from 0.
     pub shard_index: u32,
-    /// Patterns of the subjects that this daemon takes; all where there are none.
+    /// Patterns of the subjects that this daemon ingests; empty for all.
     pub filters: Vec<String>,
-    /// What consumers and doors of these subjects are called.
-    pub filter_name: Option<String>,
+    /// The name of the consumers and insert gates of these subjects.
+    pub shard_name: Option<String>,
 }
 
-/// How large and how old a batch gets.
+/// The limits of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchLimits {
-    /// Rows at most.
+    /// The maximum number of rows.
     pub rows: usize,
-    /// How old its oldest row may get.
+    /// The maximum age of its oldest row.
     pub flush_interval: Duration,
 }
 
-/// What of a dataset's batches is other than `hot_storage` says.
+/// The batch limits of a dataset that differ from those of `hot_storage`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BatchOverride {
-    /// Rows at most.
+    /// The maximum number of rows.
     pub rows: Option<usize>,
-    /// How old the oldest row may get.
+    /// The maximum age of the oldest row.
     pub flush_interval: Option<Duration>,
 }
 
 impl IngestConfig {
-    pub(super) fn read(s: &mut Section<'_>) -> Self {
+    pub(crate) fn read(s: &mut Section<'_>) -> Self {
         let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         let ingest = Self {
             memory_limit: bytes(s.key("memory_limit").bytes(256 << 20, 1..=u64::MAX)),
@@ -69,20 +69,20 @@ impl IngestConfig {
             shards: s.key("shards").integer(1, 1..=u32::MAX),
             shard_index: s.key("shard_index").integer(0, 0..=u32::MAX),
             filters: s.key("filters").texts(),
-            filter_name: s.key("filter_name").optional_text(),
+            shard_name: s.key("shard_name").optional_text(),
         };
         if ingest.shard_index >= ingest.shards {
             let (index, shards) = (ingest.shard_index, ingest.shards);
             s.wrong(
                 "shard_index",
-                format!("{index} is not below ingest.shards ({shards}); the first one is 0"),
+                format!("{index} is not below ingest.shards ({shards}); indexes begin at 0"),
             );
         }
         if ingest.batch_bytes.saturating_mul(2) > ingest.memory_limit {
             s.wrong(
                 "batch_bytes",
                 format!(
-                    "{} is more than half of ingest.memory_limit ({}): no batch could ever be finished",
+                    "{} is more than half of ingest.memory_limit ({}): no batch could ever be completed",
                     ingest.batch_bytes, ingest.memory_limit
                 ),
             );

@@ -4,18 +4,18 @@ use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
 
-use super::key::Choice;
-use super::reader::Section;
+use crate::reading::key::Choice;
+use crate::reading::section::Section;
 use mpsync_net::Tls;
 
-/// How a log line is written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// Text on a terminal, JSON otherwise.
     Auto,
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON document a line.
+    /// One JSON document for each line.
     Json,
 }
 
@@ -27,7 +27,7 @@ impl Choice for LogFormat {
     ];
 }
 
-/// When a new log file begins.
+/// The time at which a new log file begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogRotation {
     /// At midnight, UTC.
@@ -46,34 +46,34 @@ impl Choice for LogRotation {
     ];
 }
 
-/// What is logged, how and where.
+/// Level, format and destination of the log.
 #[derive(Debug, Clone)]
 pub struct LoggingConfig {
-    /// A level or a filter, in the words of `tracing`.
+    /// A level or a filter, in the syntax of `tracing`.
     pub filter: String,
-    /// How a line is written.
+    /// The format of a line.
     pub format: LogFormat,
-    /// The file; standard error where there is none.
+    /// The log file; `None` for standard error.
     pub file: Option<PathBuf>,
-    /// When a new file begins.
+    /// The time at which a new file begins.
     pub rotation: LogRotation,
-    /// How many files are kept, the newest among them.
+    /// The number of files to keep, including the current one.
     pub keep_files: usize,
-    /// Where traces go, if anywhere.
+    /// The collector of traces, if there is one.
     pub traces: Option<TracesConfig>,
 }
 
-/// An OpenTelemetry collector that takes traces as JSON over HTTP.
+/// An OpenTelemetry collector that receives traces as JSON over HTTP.
 #[derive(Debug, Clone)]
 pub struct TracesConfig {
     /// `http://host:4318` or `https://host:4318`, without login.
     pub endpoint: String,
-    /// Whom to trust that it is.
+    /// The certificate authorities to trust.
     pub tls: Tls,
 }
 
 impl LoggingConfig {
-    pub(super) fn read(s: &mut Section<'_>) -> Self {
+    pub(crate) fn read(s: &mut Section<'_>) -> Self {
         let text = s.key("level").live().text_that(
             "info",
             "error, warn, info, debug, trace, off, or a filter such as `info,mpsync=debug`",
@@ -95,7 +95,7 @@ fn traces(s: &mut Section<'_>) -> Option<TracesConfig> {
     let authorities = s.key("otlp_tls_ca_file").optional_path();
     let Some(endpoint) = endpoint else {
         if authorities.is_some() {
-            s.wrong("otlp_tls_ca_file", "without otlp_endpoint nothing is sent");
+            s.wrong("otlp_tls_ca_file", "it has no effect without otlp_endpoint");
         }
         return None;
     };
@@ -105,24 +105,24 @@ fn traces(s: &mut Section<'_>) -> Option<TracesConfig> {
         || host.is_empty()
         || host.contains(['@', '?', ' '])
     {
-        let what = "it must be http://HOST:PORT or https://HOST:PORT, without login";
-        s.wrong("otlp_endpoint", what);
+        let text = "it must be http://HOST:PORT or https://HOST:PORT, without login";
+        s.wrong("otlp_endpoint", text);
         return None;
     }
     let (key, tls) = match authorities {
         Some(_) if !secure => {
-            s.wrong("otlp_tls_ca_file", "without https nothing is encrypted");
+            s.wrong("otlp_tls_ca_file", "it has no effect without https");
             return None;
         }
         Some(file) => ("otlp_tls_ca_file", Tls::from_ca_file(&file)),
         None if secure => ("otlp_endpoint", Tls::system()),
-        None => ("otlp_endpoint", Tls::nobody()),
+        None => ("otlp_endpoint", Tls::without_authorities()),
     };
     let tls = tls.map_err(|e| s.wrong(key, e.to_string())).ok()?;
     Some(TracesConfig { endpoint, tls })
 }
 
-/// A level's name in the words of `tracing`; those of the system that mpsync replaces are Python's.
+/// Returns the name of a level in `tracing`; the system that mpsync replaces uses the names of Python.
 fn level(name: &str) -> Option<&'static str> {
     Some(match name.to_ascii_lowercase().as_str() {
         "error" | "critical" => "error",

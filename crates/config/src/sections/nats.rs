@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::is_loopback;
-use super::reader::Section;
-use mpsync_net::Secret;
+use crate::reading::section::Section;
+use mpsync_net::{Secret, is_loopback};
 
-/// How NATS says who we are.
+/// The authentication at NATS.
 #[derive(Debug, Clone, Default)]
 pub enum NatsAuth {
-    /// Not at all.
+    /// No authentication.
     #[default]
     None,
     /// User and password.
@@ -23,25 +22,25 @@ pub enum NatsAuth {
     Credentials(PathBuf),
 }
 
-/// How NATS is reached.
+/// The connection to NATS.
 #[derive(Debug, Clone)]
 pub struct NatsConfig {
-    /// One or several, separated by commas: `nats://host:4222`, `tls://host:4222`.
+    /// One or several URLs, separated by commas: `nats://host:4222`, `tls://host:4222`.
     pub url: String,
-    /// Attempts to reconnect before giving up; `None` for ever.
+    /// The number of attempts to reconnect; `None` for no limit.
     pub max_reconnect_attempts: Option<usize>,
     /// The JetStream stream of market data.
     pub stream: String,
-    /// Who we are.
+    /// The authentication.
     pub auth: NatsAuth,
-    /// A file of certificate authorities to trust instead of the system's; asks for TLS.
+    /// A file of certificate authorities to trust instead of the system's; requires TLS.
     pub tls_ca_file: Option<PathBuf>,
-    /// Within which time JetStream refuses a message id twice, for a stream that mpsync creates.
+    /// How long JetStream remembers message ids to reject duplicates, for a stream that mpsync creates.
     pub duplicate_window: Duration,
 }
 
 impl NatsConfig {
-    pub(super) fn read(s: &mut Section<'_>) -> Self {
+    pub(crate) fn read(s: &mut Section<'_>) -> Self {
         let nats = Self {
             url: s.key("url").text("nats://127.0.0.1:4222"),
             max_reconnect_attempts: usize::try_from(
@@ -68,19 +67,19 @@ impl NatsConfig {
             let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
             scheme == "nats" && !is_loopback(host)
         };
-        let says_who = !matches!(nats.auth, NatsAuth::None) || nats.url.contains('@');
-        if says_who && nats.tls_ca_file.is_none() && nats.url.split(',').any(is_plain) {
+        let has_login = !matches!(nats.auth, NatsAuth::None) || nats.url.contains('@');
+        if has_login && nats.tls_ca_file.is_none() && nats.url.split(',').any(is_plain) {
             s.insecure(
                 "url",
-                "the login travels to another machine unencrypted: say tls://",
+                "the login travels to another machine unencrypted: use tls://",
             );
         }
         nats
     }
 }
 
-/// Whether JetStream takes it as a stream's name.
-pub(super) fn is_stream(name: &str) -> bool {
+/// Returns whether JetStream accepts the name for a stream.
+pub(crate) fn is_stream(name: &str) -> bool {
     !name.is_empty()
         && !name.contains(|c: char| c.is_whitespace() || c.is_control() || ".*>/\\".contains(c))
 }
@@ -100,7 +99,7 @@ fn auth(s: &mut Section<'_>) -> NatsAuth {
         _ => {
             s.wrong(
                 "user",
-                "say one of user with password, token, nkey_seed_file, or credentials_file",
+                "set one of user with password, token, nkey_seed_file, or credentials_file",
             );
             NatsAuth::None
         }

@@ -1,4 +1,4 @@
-//! When syncs are due: an interval, or a cron expression in UTC. Pure.
+//! The schedule of syncs: an interval, or a cron expression in UTC. Pure.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use croner::parser::{CronParser, Seconds, Year};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-/// When syncs are due.
+/// The times at which syncs begin.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SyncSchedule {
-    /// So long after the end of the one before.
+    /// This long after the end of the previous sync.
     Every(Duration),
-    /// At the moments that an expression names.
+    /// At the times that an expression matches.
     Cron(CronExpression),
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for SyncSchedule {
     }
 }
 
-/// A cron expression: minute, hour, day of the month, month, day of the week, with seconds before them if wanted.
+/// A cron expression: minute, hour, day of the month, month, day of the week, optionally with seconds before them.
 #[derive(Debug, Clone)]
 pub struct CronExpression {
     text: Arc<str>,
@@ -44,7 +44,7 @@ impl PartialEq for CronExpression {
 }
 
 impl CronExpression {
-    /// Reads one. `None` for a text that is none, and for one that no day of the calendar fulfils, such as 30 February.
+    /// Parses an expression. Returns `None` for an invalid one, and for one that never matches, such as 30 February.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let parser = CronParser::builder()
@@ -58,13 +58,13 @@ impl CronExpression {
         cron.after(Timestamp::UNIX_EPOCH).map(|_| cron)
     }
 
-    /// The expression as it was written.
+    /// Returns the expression as it was written.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The first moment after this one that it names, to the second; `None` at the end of the calendar.
+    /// Returns the first matching time after a time, to the second; `None` at the end of the calendar.
     #[must_use]
     pub fn after(&self, moment: Timestamp) -> Option<Timestamp> {
         let moment = moment.to_zoned(TimeZone::UTC);
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expression_names_moments_of_utc() {
+    fn an_expression_matches_times_in_utc() {
         for (text, before, next) in [
             ("15 * * * *", "2026-01-01T05:15:00Z", "2026-01-01T06:15:00Z"),
             (
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_expression_or_never_comes_is_none() {
+    fn invalid_and_impossible_expressions_are_rejected() {
         for text in [
             "",
             "hourly",
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schedule_is_said_as_it_was_written() {
+    fn a_schedule_is_displayed_as_it_was_written() {
         let every = SyncSchedule::Every(Duration::from_mins(90));
         assert_eq!(every.to_string(), "every 1h 30m");
         let cron = SyncSchedule::Cron(CronExpression::parse(" 15 * * * * ").unwrap());

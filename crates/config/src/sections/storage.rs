@@ -1,11 +1,10 @@
 //! `hot_storage:` and `cold_storage:`
 
 use mpsync_clickhouse::{TierCompression, TierConfig};
-use mpsync_net::{Secret, Tls};
+use mpsync_net::{Secret, Tls, is_loopback};
 
-use super::is_loopback;
-use super::key::Choice;
-use super::reader::Section;
+use crate::reading::key::Choice;
+use crate::reading::section::Section;
 
 impl Choice for TierCompression {
     const ALL: &'static [(&'static str, Self)] = &[
@@ -16,7 +15,7 @@ impl Choice for TierCompression {
 }
 
 /// Reads a tier's section.
-pub(super) fn read(s: &mut Section<'_>, database: &str, retention_days: u32) -> TierConfig {
+pub(crate) fn read(s: &mut Section<'_>, database: &str, retention_days: u32) -> TierConfig {
     let secure = s.key("clickhouse_secure").flag(false);
     let host = s
         .key("clickhouse_host")
@@ -56,7 +55,7 @@ pub(super) fn read(s: &mut Section<'_>, database: &str, retention_days: u32) -> 
         if tier.password == Secret::default() {
             s.insecure(
                 "clickhouse_host",
-                "another machine's ClickHouse is asked without a password",
+                "the ClickHouse server of another machine is used without a password",
             );
         } else if !secure {
             s.insecure(
@@ -73,7 +72,7 @@ fn tls(s: &mut Section<'_>, secure: bool) -> Option<Tls> {
     if !secure {
         s.wrong(
             "clickhouse_tls_ca_file",
-            "without clickhouse_secure nothing is encrypted",
+            "it has no effect without clickhouse_secure",
         );
         return None;
     }
