@@ -1,35 +1,39 @@
-//! Who may ask for what: anyone may look, unless the configuration says otherwise; only the token changes something.
+//! Access control: read requests are open unless configured otherwise; write requests require the token.
 
 use std::path::PathBuf;
 
 use hyper::header::AUTHORIZATION;
 use hyper::{HeaderMap, Method};
 
-use super::page;
+use crate::page::routes as page;
 use mpsync_config::HttpConfig;
 use mpsync_core::error::Result;
 use mpsync_net::Secret;
 use mpsync_net::access::{is_secret, own_secret};
 
-/// Routes that anyone may look at whatever is protected: health checks have no token, and what may be asked is no secret. The files
-/// of the page are open too: it has to be there to ask for the token.
+/// Routes that never require the token: health checks have none, and the description of the API is public. The files of the page
+/// are open as well: the page asks the operator for the token.
 const OPEN: [&str; 3] = ["/health", "/ready", "/openapi.json"];
 
-/// What a request must present.
+/// The requirements for a request.
 #[derive(Debug, Clone)]
 pub struct Access {
     /// The bearer token.
     pub token: Secret,
-    /// Where it lies, for the log and for refusals; `None` where it came from the environment or the configuration.
+    /// The file of the token, for the log and for refusals; `None` if the token is configured itself.
     pub token_file: Option<PathBuf>,
-    /// Whether looking needs it too.
-    pub protect_reads: bool,
-    /// Names by which the server is reached, beside its addresses.
+    /// Whether read requests require the token as well.
+    pub require_token_for_reads: bool,
+    /// The names of the server, in addition to its addresses.
     pub hosts: Vec<String>,
 }
 
 impl Access {
-    /// As configured; a token that is not said is read from its file, which is made where it is not there.
+    /// Returns the configured access. A token that is not configured is read from its file, which is created if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or created.
     pub fn of(config: &HttpConfig) -> Result<Self> {
         let (token, token_file) = match &config.token {
             Some(token) => (token.clone(), None),
@@ -41,20 +45,20 @@ impl Access {
         Ok(Self {
             token,
             token_file,
-            protect_reads: config.protect_reads,
+            require_token_for_reads: config.require_token_for_reads,
             hosts: config.allow_hosts.clone(),
         })
     }
 
-    /// Whether this request may go on.
-    pub(super) fn allows(&self, method: &Method, path: &str, headers: &HeaderMap) -> bool {
-        let looks = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    /// Returns whether the request is permitted.
+    pub(crate) fn allows(&self, method: &Method, path: &str, headers: &HeaderMap) -> bool {
+        let is_read = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
         let is_open = || OPEN.contains(&path) || page::is_asset(path);
-        if looks && (!self.protect_reads || is_open()) {
+        if is_read && (!self.require_token_for_reads || is_open()) {
             return true;
         }
-        let given = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
-        let Some((scheme, token)) = given.and_then(|given| given.split_once(' ')) else {
+        let header = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
+        let Some((scheme, token)) = header.and_then(|header| header.split_once(' ')) else {
             return false;
         };
         scheme.eq_ignore_ascii_case("bearer") && is_secret(&self.token, token.trim())
@@ -66,11 +70,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn anyone_may_look_unless_told_otherwise_and_only_the_token_changes_something() {
-        let access = |protect_reads| Access {
+    fn reads_are_open_unless_protected_and_writes_require_the_token() {
+        let access = |require_token_for_reads| Access {
             token: Secret::new("right"),
             token_file: None,
-            protect_reads,
+            require_token_for_reads,
             hosts: Vec::new(),
         };
         let headers = |value: Option<&str>| {

@@ -1,4 +1,4 @@
-//! Asking a daemon how it is, from outside.
+//! A client of `/health`.
 
 use std::time::Duration;
 
@@ -14,96 +14,104 @@ use serde::Deserialize;
 use mpsync_core::error::{Cause, Error, Result, chain};
 use mpsync_net::{Certificate, Tls};
 
-/// Bytes of an answer at most.
-const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// The maximum size of a response, in bytes.
+const RESPONSE_BYTES_MAX: usize = 4 << 20;
 
-/// By what a daemon that is asked over TLS is known.
+/// The way in which a client verifies the daemon's certificate.
 #[derive(Debug, Clone)]
 pub enum Trust {
-    /// Authorities that the system trusts.
+    /// By the authorities that the system trusts.
     System,
-    /// Authorities of one's own.
+    /// By private authorities.
     Authorities(Tls),
-    /// Its very certificate.
+    /// By comparison with this certificate.
     This(Certificate),
 }
 
-/// What a daemon says of itself, as far as it is understood: it may be newer than who asks.
+/// The health of a daemon. It may be newer than the client: unknown fields are ignored.
 #[derive(Debug, Clone, Deserialize)]
 pub struct DaemonHealth {
     /// `ok`, `degraded` or `down`.
     pub status: String,
-    /// Which sides it runs.
+    /// The sides that it runs.
     pub mode: String,
-    /// What it looks at.
+    /// The checks.
     pub checks: Vec<ReportedCheck>,
 }
 
-/// One thing that a daemon looks at.
+/// One check of a daemon.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ReportedCheck {
-    /// What.
+    /// The name of the check.
     pub name: String,
-    /// Whether it is as it should be.
+    /// Whether the check succeeded.
     pub ok: bool,
-    /// How long its last answer took.
+    /// The duration of the last response.
     pub latency_seconds: Option<f64>,
-    /// When it was last well, RFC 3339.
+    /// The time of the last success, RFC 3339.
     pub last_success_at: Option<String>,
-    /// What is wrong with it, or what there is to say.
+    /// The failure, or further information.
     pub detail: Option<String>,
-    /// Where it is a place that fills.
+    /// The free bytes, if it is a disk.
     pub free_bytes: Option<u64>,
 }
 
 impl DaemonHealth {
-    /// Whether data cannot flow.
+    /// Returns whether data cannot flow.
     #[must_use]
     pub fn is_down(&self) -> bool {
         self.status == "down"
     }
 
-    /// What is not as it should be.
+    /// Returns the names of the failing checks.
     pub fn failing(&self) -> impl Iterator<Item = &str> {
         let bad = self.checks.iter().filter(|check| !check.ok);
         bad.map(|check| check.name.as_str())
     }
 }
 
-/// Asks `/health` of the daemon at `url` (`http://…` or `https://…`, without a path); what it says, and its own JSON document.
+/// Requests `/health` of the daemon at `url` (`http://…` or `https://…`, without a path). Returns the health, and the JSON document.
 ///
-/// Fails where there is no answer within `patience`, or none that a daemon of ours would give. Sends no secret. Cancel-safe.
+/// Sends no secret.
+///
+/// # Errors
+///
+/// If there is no response within `timeout`, or the response is not that of an mpsync daemon.
+///
+/// # Cancel safety
+///
+/// Cancel-safe.
 pub async fn health(
     url: &str,
     trust: Trust,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<(DaemonHealth, serde_json::Value)> {
     let uri = health_uri(url)?;
-    let context = || format!("asking {uri}");
-    let unwell = |what: String| Error::new(Cause::Down(what)).context(context());
+    let context = || format!("requesting {uri}");
+    let down = |text: String| Error::new(Cause::Down(text)).context(context());
     let client: Client<_, Empty<Bytes>> =
         Client::builder(TokioExecutor::new()).build(connector(&uri, trust)?);
-    let asked = async {
+    let request = async {
         let answer = client.get(uri.clone()).await.map_err(|e| {
-            unwell(format!("no answer: {}", chain(&e)))
+            down(format!("no answer: {}", chain(&e)))
                 .with_hint("is it running? It logs `http listens` with its address")
         })?;
         let status = answer.status();
-        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX);
+        let body = Limited::new(answer.into_body(), RESPONSE_BYTES_MAX);
         let body = body.collect().await;
-        let body = body.map_err(|e| unwell(format!("the answer broke off: {e}")))?;
+        let body = body.map_err(|e| down(format!("the response was interrupted: {e}")))?;
         Ok::<_, Error>((status, body.to_bytes()))
     };
-    let (status, body) = tokio::time::timeout(patience, asked)
+    let (status, body) = tokio::time::timeout(timeout, request)
         .await
-        .map_err(|_| unwell(format!("no answer within {} s", patience.as_secs())))??;
+        .map_err(|_| down(format!("no answer within {} s", timeout.as_secs())))??;
     let understood = matches!(status, StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE)
         .then(|| serde_json::from_slice::<serde_json::Value>(&body).ok())
         .flatten()
         .and_then(|document| Some((DaemonHealth::deserialize(&document).ok()?, document)));
     understood.ok_or_else(|| {
-        unwell(format!("it answered {status}, and not as mpsync does"))
-            .with_hint("does another program listen there, or is the daemon reached by a name that http.allow_hosts does not have?")
+        down(format!("the response ({status}) is not that of an mpsync daemon"))
+            .with_hint("check that no other program listens there, and that http.allow_hosts contains the host name of the URL")
     })
 }
 
@@ -131,8 +139,8 @@ fn connector(uri: &Uri, trust: Trust) -> Result<HttpsConnector<HttpConnector>> {
         Trust::Authorities(tls) => tls.client(),
         Trust::This(certificate) => certificate.client()?,
         Trust::System if uri.scheme_str() == Some("https") => Tls::system()?.client(),
-        // A container may have no authorities at all, and need none for what is not encrypted.
-        Trust::System => Tls::nobody()?.client(),
+        // A container may have no authorities at all, and needs none for an unencrypted connection.
+        Trust::System => Tls::without_authorities()?.client(),
     };
     Ok(HttpsConnectorBuilder::new()
         .with_tls_config(tls)
@@ -146,12 +154,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_an_address_and_nothing_more() {
-        for (url, asked) in [
+    fn a_url_is_an_address_only() {
+        for (url, expected) in [
             ("http://127.0.0.1:8085", "http://127.0.0.1:8085/health"),
             ("https://[::1]:8085/", "https://[::1]:8085/health"),
         ] {
-            assert_eq!(health_uri(url).unwrap().to_string(), asked);
+            assert_eq!(health_uri(url).unwrap().to_string(), expected);
         }
         for url in [
             "127.0.0.1:8085",

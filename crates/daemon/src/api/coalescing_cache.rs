@@ -1,8 +1,8 @@
-//! Questions to places that may be slow or dead: a few at a time, each within a time, the same one only once at a time.
+//! Requests to stores that may be slow or unavailable: few at a time, each with a time limit, and identical ones coalesced.
 //!
-//! What was begun runs to its end in a task of its own, whoever goes away, and keeps its permit until then: a mount that hangs holds
-//! as many threads as there are permits and no more, and who asks gets 503 in good time. An answer stands for ten times as long as
-//! it took, so that however many ask, one question keeps its place busy for a tenth of the time at most.
+//! Work that has begun runs to its end in a task of its own, even if the client disconnects, and keeps its permit until then: a
+//! hanging mount blocks at most as many threads as there are permits, and clients get 503 in time. A response is cached for ten
+//! times as long as it took, so that one question keeps its store busy at most a tenth of the time, however many clients ask it.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -16,31 +16,31 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 
 use super::problem::Problem;
-use super::state::lock;
+use crate::state::lock::lock;
 
-/// How long who asks waits: the page gives up after eight seconds.
-const PATIENCE: Duration = Duration::from_secs(6);
-/// Questions that are worked on at a time.
-const AT_A_TIME: usize = 8;
-/// Different questions that are known at a time.
+/// How long a client waits: the page gives up after eight seconds.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(6);
+/// The number of questions in progress at a time.
+const CONCURRENT_MAX: usize = 8;
+/// The number of different questions that are cached or in progress.
 const QUESTIONS_MAX: usize = 64;
-/// How long an answer stands, by how long it took, and at most.
-const STANDS_TIMES: u32 = 10;
-const STANDS_MAX: Duration = Duration::from_mins(1);
-/// How long a refusal stands at most: what was unwell may be well again.
-const REFUSAL_STANDS_MAX: Duration = Duration::from_secs(2);
+/// How long an answer is cached, as a multiple of its duration, and at most.
+const CACHED_TIMES: u32 = 10;
+const CACHED_MAX: Duration = Duration::from_mins(1);
+/// How long a refusal is cached at most: the store may have recovered.
+const REFUSAL_CACHED_MAX: Duration = Duration::from_secs(2);
 
-/// The questions to one place.
+/// The questions to one store.
 #[derive(Debug)]
-pub(super) struct CoalescingCache {
-    /// The place, for people: `the archive`.
-    place: &'static str,
-    patience: Duration,
+pub(crate) struct CoalescingCache {
+    /// The display name of the store: `the archive`.
+    store: &'static str,
+    timeout: Duration,
     permits: Arc<Semaphore>,
     asked: Arc<Mutex<HashMap<String, PendingAnswer>>>,
 }
 
-/// What a question came to, once it has; its sender is gone where the work broke down.
+/// The answer to a question, once there is one; its sender is dropped if the work panicked.
 type PendingAnswer = watch::Receiver<Option<CachedAnswer>>;
 
 #[derive(Debug, Clone)]
@@ -50,81 +50,86 @@ struct CachedAnswer {
 }
 
 impl CoalescingCache {
-    pub(super) fn of(place: &'static str) -> Self {
+    /// Returns an empty cache for a store.
+    pub(crate) fn of(store: &'static str) -> Self {
         Self {
-            place,
-            patience: PATIENCE,
-            permits: Arc::new(Semaphore::new(AT_A_TIME)),
+            store,
+            timeout: ANSWER_TIMEOUT,
+            permits: Arc::new(Semaphore::new(CONCURRENT_MAX)),
             asked: Arc::default(),
         }
     }
 
-    /// The answer to a question as JSON: one that still stands, or what `work` comes to. Questions of the same name are the same.
+    /// Returns the answer to a question as JSON: a cached one, or the result of `work`. Questions with the same text are identical.
     ///
-    /// Cancel-safe: the work goes on for who asks next.
-    pub(super) async fn ask<T: Serialize>(
+    /// # Cancel safety
+    ///
+    /// Cancel-safe: the work continues for the next client.
+    pub(crate) async fn ask<T: Serialize>(
         &self,
         question: String,
         work: impl Future<Output = Result<T, Problem>> + Send + 'static,
     ) -> Result<Response, Problem> {
         let mut asked = self.asked(question, work)?;
-        let kept = match tokio::time::timeout(self.patience, asked.wait_for(Option::is_some)).await
+        let cached = match tokio::time::timeout(self.timeout, asked.wait_for(Option::is_some)).await
         {
-            Ok(Ok(kept)) => kept.clone(),
+            Ok(Ok(cached)) => cached.clone(),
             Ok(Err(_)) => None,
             Err(_) => {
                 return Err(self
                     .slow()
-                    .with_hint("the question goes on in the background: ask again"));
+                    .with_hint("the request continues in the background: send it again"));
             }
         };
-        let json = kept.ok_or_else(|| self.broke())?.answer?;
+        let json = cached.ok_or_else(|| self.failed())?.answer?;
         Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
     }
 
-    /// Does something that changes the place, then forgets what was asked before.
+    /// Changes the store, then clears the cache.
     ///
-    /// Not cancelled by who goes away: what has begun is done.
-    pub(super) async fn act<T: Send + 'static>(
+    /// # Cancel safety
+    ///
+    /// Work that has begun continues if the future is dropped.
+    pub(crate) async fn act<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, Problem>> + Send + 'static,
     ) -> Result<T, Problem> {
         let acting = async {
             let permit = Arc::clone(&self.permits).acquire_owned().await;
             let asked = Arc::clone(&self.asked);
-            let context = tokio::spawn(async move {
+            let task = tokio::spawn(async move {
                 let done = work.await;
                 lock(&asked).clear();
                 drop(permit);
                 done
             });
-            context.await.map_err(|_| self.broke())?
+            task.await.map_err(|_| self.failed())?
         };
-        let done = tokio::time::timeout(self.patience, acting).await;
+        let done = tokio::time::timeout(self.timeout, acting).await;
         done.map_err(|_| {
             self.slow()
-                .with_hint("it may take effect all the same: look at the task")
+                .with_hint("it may still take effect: check the task")
         })?
     }
 
-    /// Where the answer to a question will be, or is.
+    /// Returns a receiver of the answer to a question.
     fn asked<T: Serialize>(
         &self,
         question: String,
         work: impl Future<Output = Result<T, Problem>> + Send + 'static,
     ) -> Result<PendingAnswer, Problem> {
         let mut all = lock(&self.asked);
-        if let Some(asked) = all.get(&question).filter(|asked| stands(asked)) {
+        if let Some(asked) = all.get(&question).filter(|asked| is_valid(asked)) {
             return Ok(asked.clone());
         }
         if all.len() >= QUESTIONS_MAX {
-            all.retain(|_, asked| stands(asked));
+            all.retain(|_, asked| is_valid(asked));
         }
         if all.len() >= QUESTIONS_MAX {
             all.retain(|_, asked| asked.borrow().is_none());
         }
         if all.len() >= QUESTIONS_MAX {
-            return Err(self.slow().with_hint("too many questions wait already"));
+            return Err(self.slow().with_hint("too many requests are waiting"));
         }
         let (answered, asked) = watch::channel(None);
         all.insert(question, asked.clone());
@@ -136,11 +141,11 @@ impl CoalescingCache {
             let answer = work.await.and_then(|answer| json(&answer));
             drop(permit);
             let most = match &answer {
-                Ok(_) => STANDS_MAX,
-                Err(_) => REFUSAL_STANDS_MAX,
+                Ok(_) => CACHED_MAX,
+                Err(_) => REFUSAL_CACHED_MAX,
             };
-            let until = Instant::now() + (began.elapsed() * STANDS_TIMES).min(most);
-            // Nobody may wait any more.
+            let until = Instant::now() + (began.elapsed() * CACHED_TIMES).min(most);
+            // All clients may have disconnected.
             let _ = answered.send(Some(CachedAnswer { answer, until }));
         });
         Ok(asked)
@@ -149,21 +154,21 @@ impl CoalescingCache {
     fn slow(&self) -> Problem {
         Problem::unavailable(format!(
             "{} has not answered within {} s",
-            self.place,
-            self.patience.as_secs_f64()
+            self.store,
+            self.timeout.as_secs_f64()
         ))
     }
 
-    fn broke(&self) -> Problem {
-        Problem::unavailable(format!("asking {} broke down", self.place))
-            .with_hint("the log says more")
+    fn failed(&self) -> Problem {
+        Problem::unavailable(format!("the request to {} failed", self.store))
+            .with_hint("see the log")
     }
 }
 
-/// Whether it is worked on, or its answer still counts.
-fn stands(asked: &PendingAnswer) -> bool {
+/// Returns whether the question is in progress, or its answer is still valid.
+fn is_valid(asked: &PendingAnswer) -> bool {
     match &*asked.borrow() {
-        Some(kept) => Instant::now() < kept.until,
+        Some(cached) => Instant::now() < cached.until,
         None => asked.has_changed().is_ok(),
     }
 }
@@ -183,10 +188,10 @@ mod tests {
 
     use super::*;
 
-    fn answers() -> CoalescingCache {
+    fn cache() -> CoalescingCache {
         CoalescingCache {
-            patience: Duration::from_millis(20),
-            ..CoalescingCache::of("the place")
+            timeout: Duration::from_millis(20),
+            ..CoalescingCache::of("the store")
         }
     }
 
@@ -195,9 +200,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_place_that_hangs_costs_one_piece_of_work_and_answers_late() {
+    async fn a_hanging_store_costs_one_task_and_answers_late() {
         let (answers, begun, go) = (
-            answers(),
+            cache(),
             Arc::new(AtomicUsize::new(0)),
             Arc::new(Notify::new()),
         );
@@ -216,7 +221,7 @@ mod tests {
         assert_eq!(begun.load(Ordering::Relaxed), 1);
         go.notify_one();
         let patient = CoalescingCache {
-            patience: Duration::from_mins(1),
+            timeout: Duration::from_mins(1),
             ..answers
         };
         let answer = patient.ask("same".into(), work()).await.unwrap();
@@ -226,8 +231,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn more_questions_than_permits_wait_and_more_than_are_known_are_refused() {
-        let answers = answers();
+    async fn questions_beyond_the_limits_wait_or_are_refused() {
+        let answers = cache();
         let never = || std::future::pending::<Result<(), Problem>>();
         for n in 0..QUESTIONS_MAX {
             answers.asked(n.to_string(), never()).unwrap();
@@ -235,7 +240,7 @@ mod tests {
         assert!(answers.asked("one more".into(), never()).is_err());
         tokio::task::yield_now().await;
         assert_eq!(answers.permits.available_permits(), 0);
-        // What changes something waits for a permit, and is not begun after it was refused.
+        // A change waits for a permit, and does not begin after its refusal.
         let acted = answers.act(async { Ok(()) }).await;
         assert_eq!(
             acted.unwrap_err().into_response().status(),
@@ -244,9 +249,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_that_breaks_down_is_refused_and_begun_anew() {
-        let answers = CoalescingCache::of("the place");
-        let broken = async { panic!("a broken work") };
+    async fn panicking_work_is_refused_and_retried() {
+        let answers = CoalescingCache::of("the store");
+        let broken = async { panic!("a bug") };
         assert_eq!(
             status(answers.ask::<()>("q".into(), broken).await),
             StatusCode::SERVICE_UNAVAILABLE
@@ -258,11 +263,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_asked_before_a_change_is_asked_again() {
-        let answers = CoalescingCache::of("the place");
+    async fn a_change_clears_the_cache() {
+        let answers = CoalescingCache::of("the store");
         let (answered, kept) = watch::channel(Some(CachedAnswer {
             answer: Ok(Bytes::from_static(b"1")),
-            until: Instant::now() + STANDS_MAX,
+            until: Instant::now() + CACHED_MAX,
         }));
         lock(&answers.asked).insert("q".into(), kept);
         let text = async |answer: Result<Response, Problem>| {

@@ -1,6 +1,8 @@
-//! What the routes on transfers and dead letters ask: the archive and NATS, each through its own [`Answers`].
+//! The stores that the routes for transfers and dead letters use: the archive and NATS, each through a [`CoalescingCache`].
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use axum::extract::FromRef;
 
 use tokio::sync::OnceCell;
 
@@ -11,23 +13,24 @@ use mpsync_archive::ArchivePlace;
 use mpsync_config::Config;
 use mpsync_core::dataset::Dataset;
 use mpsync_core::error::Result;
-use mpsync_transfer::{HotObservations, WindowStatusReader, dataset_of};
+use mpsync_transfer::{WindowStatusReader, dataset_of};
 
-/// Where a daemon's data lies. Nothing is opened before it is asked for.
+use crate::state::daemon_state::DaemonState;
+
+/// The stores of a daemon. They are opened at their first use.
 #[derive(Debug)]
 pub struct DataSources {
-    pub(super) config: Arc<Config>,
-    pub(super) datasets: Arc<Vec<Dataset>>,
-    pub(super) archive: CoalescingCache,
-    pub(super) dead_letters: CoalescingCache,
-    pub(super) window_status: WindowStatusReader,
+    pub(crate) config: Arc<Config>,
+    pub(crate) datasets: Arc<Vec<Dataset>>,
+    pub(crate) archive: CoalescingCache,
+    pub(crate) dead_letters: CoalescingCache,
+    pub(crate) window_status: WindowStatusReader,
     to_read: OnceCell<Archive>,
     to_write: OnceCell<Archive>,
-    seen: RwLock<Arc<HotObservations>>,
 }
 
 impl DataSources {
-    /// Of a daemon with this configuration that takes care of these datasets.
+    /// Returns the stores of a daemon with this configuration and these datasets.
     #[must_use]
     pub fn new(config: Arc<Config>, datasets: Arc<Vec<Dataset>>) -> Self {
         Self {
@@ -38,12 +41,11 @@ impl DataSources {
             window_status: WindowStatusReader::default(),
             to_read: OnceCell::new(),
             to_write: OnceCell::new(),
-            seen: RwLock::default(),
         }
     }
 
-    /// The archive, to read it. A folder is looked at each time: one that is gone holds nothing to say, not no windows.
-    pub(super) async fn archive_to_read(&self) -> Result<Archive> {
+    /// Returns the archive for reading. A folder is opened each time: a missing folder is an error, not an empty archive.
+    pub(crate) async fn archive_to_read(&self) -> Result<Archive> {
         let opened = async || Archive::open_read_only(&self.config.archive).await;
         match &self.config.archive.place {
             ArchivePlace::Folder(_) => opened().await,
@@ -51,35 +53,49 @@ impl DataSources {
         }
     }
 
-    /// The archive, to write into its journal.
-    pub(super) async fn archive_to_write(&self) -> Result<Archive> {
+    /// Returns the archive for writing to its journal.
+    pub(crate) async fn archive_to_write(&self) -> Result<Archive> {
         self.archive_to_read().await?;
         let opened = async || Archive::open(&self.config.archive).await;
         self.to_write.get_or_try_init(opened).await.cloned()
     }
 
-    /// The dataset of a name, or of a kind of data; a refusal names those that exist.
-    pub(super) fn dataset(&self, name: &str) -> Result<&Dataset, Problem> {
+    /// Returns the dataset of a name, or of a kind of data; a refusal names those that exist.
+    pub(crate) fn dataset(&self, name: &str) -> Result<&Dataset, Problem> {
         Ok(dataset_of(&self.datasets, name)?)
     }
+}
 
-    /// What hot held, and what the stream dropped, when it was last looked at.
-    pub(super) fn seen(&self) -> Arc<HotObservations> {
-        Arc::clone(&self.seen.read().unwrap_or_else(PoisonError::into_inner))
+/// The state of the routes.
+#[derive(Debug, Clone)]
+pub struct ApiState {
+    pub(crate) daemon: DaemonState,
+    pub(crate) sources: Arc<DataSources>,
+}
+
+impl ApiState {
+    /// Returns the state of the routes of a daemon.
+    #[must_use]
+    pub fn new(daemon: DaemonState, sources: DataSources) -> Self {
+        Self {
+            daemon,
+            sources: Arc::new(sources),
+        }
     }
+}
 
-    /// Says what hot holds and what the stream dropped.
-    pub fn saw(&self, seen: HotObservations) {
-        *self.seen.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(seen);
+impl FromRef<ApiState> for DaemonState {
+    fn from_ref(state: &ApiState) -> Self {
+        state.daemon.clone()
     }
 }
 
 #[cfg(test)]
-pub(super) mod testing {
+pub(crate) mod testing {
     use super::*;
 
-    /// Places of a daemon of which nothing is configured.
-    pub(in crate::http) fn data_sources() -> DataSources {
+    /// Returns the stores of a daemon with the default configuration.
+    pub(crate) fn data_sources() -> DataSources {
         let config = Config::load(None, Vec::new()).expect("the defaults");
         DataSources::new(
             Arc::new(config),

@@ -1,78 +1,39 @@
-//! `/metrics`: Prometheus' text format. Counters that others keep are copied when they are asked for; what HTTP does is counted here.
+//! `/metrics`: the text format of Prometheus. Counters of other parts are copied at each request.
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
+use axum::extract::State as Extract;
+use axum::response::{IntoResponse as _, Response};
+use hyper::header::CONTENT_TYPE;
+use prometheus::TextEncoder;
 
 use super::metric_families::{MetricFamilies, MetricKind, Sample, number};
+use super::problem::{Problem, Refusals};
 use super::process::{self, Usage};
-use super::results::label;
-use super::state::{DaemonState, Sweeps};
+use crate::state::daemon_state::DaemonState;
+use crate::state::figures::ArchiveDataset;
+use crate::state::sync_control::Sweeps;
+use crate::state::transfer_results::label;
 use mpsync_ingest::DatasetIngestReport;
 use mpsync_transfer::Status;
 
-/// Upper bounds of the buckets of a transfer's steps, in seconds: from a move to a day of order books.
-const STEP_BUCKETS: [f64; 12] = [
-    0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
-];
-
-/// What this process measures itself: its HTTP interface, and the steps of transfers.
-#[derive(Debug, Clone)]
-pub struct Metrics {
-    registry: Registry,
-    requests: IntCounterVec,
-    seconds: HistogramVec,
-    steps: HistogramVec,
+/// The metrics of the daemon, in the text format of Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "daemon", security(("token" = []), ()),
+    responses((status = 200, description = "The text format of Prometheus", body = String, content_type = "text/plain"), Refusals))]
+pub(crate) async fn metrics(Extract(state): Extract<DaemonState>) -> Result<Response, Problem> {
+    let text = text(&state).map_err(|e| Problem::unavailable(e.to_string()))?;
+    Ok((
+        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        text,
+    )
+        .into_response())
 }
 
-impl Metrics {
-    pub(super) fn new() -> Self {
-        let requests = Opts::new("mpsync_http_requests_total", "Requests that were answered");
-        let seconds = HistogramOpts::new(
-            "mpsync_http_request_duration_seconds",
-            "How long an answer took",
-        );
-        let steps = HistogramOpts::new(
-            "mpsync_transfer_step_duration_seconds",
-            "How long a step of a transfer took",
-        )
-        .buckets(STEP_BUCKETS.to_vec());
-        let build = || {
-            let requests = IntCounterVec::new(requests, &["route", "method", "status"])?;
-            let seconds = HistogramVec::new(seconds, &["route"])?;
-            let steps = HistogramVec::new(steps, &["step"])?;
-            let registry = Registry::new();
-            registry.register(Box::new(requests.clone()))?;
-            registry.register(Box::new(seconds.clone()))?;
-            registry.register(Box::new(steps.clone()))?;
-            Ok::<_, prometheus::Error>(Self {
-                registry,
-                requests,
-                seconds,
-                steps,
-            })
-        };
-        build().expect("names that are allowed")
-    }
-
-    /// A step of a transfer took so long.
-    pub fn stepped(&self, step: &str, seconds: f64) {
-        self.steps.with_label_values(&[step]).observe(seconds);
-    }
-
-    pub(super) fn answered(&self, route: &str, method: &str, status: u16, seconds: f64) {
-        self.requests
-            .with_label_values(&[route, method, status.to_string().as_str()])
-            .inc();
-        self.seconds.with_label_values(&[route]).observe(seconds);
-    }
-}
-
-pub(super) fn text(state: &DaemonState) -> prometheus::Result<String> {
+fn text(state: &DaemonState) -> prometheus::Result<String> {
     let mut page = MetricFamilies::default();
     let version = [(vec![env!("CARGO_PKG_VERSION").to_owned()], 1.0)];
     page.add(
         MetricKind::Gauge,
         "mpsync_build_info",
-        "Which version runs",
+        "The version of the daemon",
         &["version"],
         version,
     );
@@ -80,50 +41,44 @@ pub(super) fn text(state: &DaemonState) -> prometheus::Result<String> {
     stores(&mut page, state);
     sync(&mut page, state);
     process(&mut page);
-    page.extend(state.metrics().registry.gather());
+    page.extend(state.metrics().gather());
     TextEncoder::new().encode_to_string(page.all())
 }
 
 type Count = fn(&DatasetIngestReport) -> u64;
 
-/// Counters of each dataset: what stands between `mpsync_ingest_` and `_total`, what it means, where it is counted.
+/// Counters of each dataset: the name between `mpsync_ingest_` and `_total`, the help text, the value.
 const INGESTED: [(&str, &str, Count); 11] = [
-    ("messages", "Messages that JetStream delivered", |d| {
+    ("messages", "Messages delivered by JetStream", |d| {
         d.messages
     }),
-    ("rows", "Rows that landed in hot", |d| d.rows),
+    ("rows", "Rows inserted into hot", |d| d.rows),
     ("bytes", "Bytes of the messages", |d| d.bytes),
-    ("batches", "Batches that were settled", |d| d.batches),
-    ("inserts", "Inserts that succeeded", |d| d.inserts),
-    ("insert_retries", "Inserts that were tried again", |d| {
-        d.insert_retries
+    ("batches", "Batches whose messages were acknowledged", |d| {
+        d.batches
     }),
-    ("redelivered", "Messages that were delivered again", |d| {
-        d.redelivered
-    }),
+    ("inserts", "Successful inserts", |d| d.inserts),
+    ("insert_retries", "Retried inserts", |d| d.insert_retries),
+    ("redelivered", "Redelivered messages", |d| d.redelivered),
     (
         "already_held",
-        "Messages whose rows an earlier run had landed",
+        "Messages whose rows an earlier session had inserted",
         |d| d.already_held,
     ),
     (
         "gap_sequences",
-        "Stream sequences that were gone before they were delivered",
+        "Stream sequences deleted before they were delivered",
         |d| d.gap_sequences,
     ),
-    (
-        "rewinds",
-        "How often the stream was found to be rewound",
-        |d| d.rewinds,
-    ),
-    ("rounded", "Numbers that were rounded", |d| d.rounded),
+    ("rewinds", "Detected rewinds of the stream", |d| d.rewinds),
+    ("rounded", "Rounded numbers", |d| d.rounded),
 ];
 
 fn ingest(page: &mut MetricFamilies, state: &DaemonState) {
-    let Some(counters) = &state.0.ingest else {
+    let Some(report) = state.ingest_report() else {
         return;
     };
-    let all = counters.snapshot().datasets;
+    let all = report.datasets;
     let label = |d: &DatasetIngestReport| vec![d.dataset.clone()];
     for (name, help, count) in INGESTED {
         let name = format!("mpsync_ingest_{name}_total");
@@ -137,21 +92,21 @@ fn ingest(page: &mut MetricFamilies, state: &DaemonState) {
     page.add(
         MetricKind::Counter,
         "mpsync_ingest_dead_letters_total",
-        "Messages that could not be rows",
+        "Messages that could not be converted to rows",
         &["dataset", "reason"],
         letters,
     );
     page.add(
         MetricKind::Gauge,
         "mpsync_ingest_lag_messages",
-        "Messages that wait in the stream",
+        "Messages waiting in the stream",
         &["dataset"],
         all.iter().map(|d| (label(d), number(d.lag))),
     );
     page.add(
         MetricKind::Gauge,
         "mpsync_ingest_stalled",
-        "1 where somebody must help the dataset",
+        "1 if ingest of the dataset is stalled and needs operator action",
         &["dataset"],
         all.iter()
             .map(|d| (label(d), f64::from(u8::from(d.stalled.is_some())))),
@@ -159,14 +114,14 @@ fn ingest(page: &mut MetricFamilies, state: &DaemonState) {
     page.add(
         MetricKind::Gauge,
         "mpsync_ingest_last_insert_timestamp_seconds",
-        "When an insert last landed",
+        "Time of the last successful insert",
         &["dataset"],
         all.iter()
             .filter_map(|d| Some((label(d), seconds(d.last_insert_at?)))),
     );
     page.durations(
         "mpsync_ingest_insert_duration_seconds",
-        "How long inserts that succeeded took",
+        "Duration of successful inserts",
         &["dataset"],
         all.iter().map(|d| (label(d), d.insert_durations)),
     );
@@ -195,7 +150,7 @@ fn stores(page: &mut MetricFamilies, state: &DaemonState) {
     }
     let by_tier = ["tier", "dataset"];
     let archived = figures.archive.map(|a| a.datasets).unwrap_or_default();
-    let of = |count: fn(&super::ArchiveDataset) -> u64| -> Vec<Sample> {
+    let of = |count: fn(&ArchiveDataset) -> u64| -> Vec<Sample> {
         archived
             .iter()
             .map(|d| (vec![d.dataset.clone()], number(count(d))))
@@ -210,8 +165,8 @@ fn stores(page: &mut MetricFamilies, state: &DaemonState) {
         Some((vec![place], number(r.free_bytes?)))
     });
     let gauges: [(&str, &str, &[&str], Vec<Sample>); 8] = [
-        ("mpsync_tier_up", "1 where the tier answers", &["tier"], up),
-        ("mpsync_tier_rows", "Rows of the tier", &by_tier, rows),
+        ("mpsync_tier_up", "1 if the tier answers", &["tier"], up),
+        ("mpsync_tier_rows", "Rows in the tier", &by_tier, rows),
         (
             "mpsync_tier_bytes",
             "Bytes on the tier's disks",
@@ -220,31 +175,31 @@ fn stores(page: &mut MetricFamilies, state: &DaemonState) {
         ),
         (
             "mpsync_tier_parts",
-            "Active parts of the tier",
+            "Active parts in the tier",
             &by_tier,
             parts,
         ),
         (
             "mpsync_archive_rows",
-            "Rows of the archive",
+            "Rows in the archive",
             &["dataset"],
             of(|d| d.rows),
         ),
         (
             "mpsync_archive_bytes",
-            "Bytes of the archive's chunks",
+            "Bytes of chunks in the archive",
             &["dataset"],
             of(|d| d.bytes),
         ),
         (
             "mpsync_nats_up",
-            "1 where NATS answers",
+            "1 if NATS answers",
             &[],
             nats.into_iter().collect(),
         ),
         (
             "mpsync_free_bytes",
-            "Bytes that are free at a place that fills",
+            "Free bytes of a disk",
             &["place"],
             free.collect(),
         ),
@@ -263,14 +218,14 @@ fn sync(page: &mut MetricFamilies, state: &DaemonState) {
     page.add(
         MetricKind::Gauge,
         "mpsync_sync_last_success_timestamp_seconds",
-        "When a sync last succeeded",
+        "Time of the last successful sync",
         &[],
         moment(sync_control.last_success_at),
     );
     page.add(
         MetricKind::Gauge,
         "mpsync_sync_next_timestamp_seconds",
-        "When the schedule runs next",
+        "Time of the next scheduled sync",
         &[],
         moment(sync_control.next_at),
     );
@@ -281,7 +236,7 @@ fn sync(page: &mut MetricFamilies, state: &DaemonState) {
     page.add(
         MetricKind::Counter,
         "mpsync_sync_runs_total",
-        "Syncs that ended",
+        "Completed syncs",
         &["result"],
         runs.map(|(result, runs)| (vec![result.to_owned()], number(runs))),
     );
@@ -290,7 +245,7 @@ fn sync(page: &mut MetricFamilies, state: &DaemonState) {
     page.add(
         MetricKind::Counter,
         "mpsync_transfer_windows_total",
-        "Windows on which a sync changed something or failed",
+        "Windows that a sync changed or failed to transfer",
         &["dataset", "result"],
         transfers.windows.iter().map(|((dataset, result), n)| {
             (vec![dataset.clone(), (*result).to_owned()], number(*n))
@@ -305,18 +260,18 @@ fn sync(page: &mut MetricFamilies, state: &DaemonState) {
     page.add(
         MetricKind::Counter,
         "mpsync_transfer_rows_total",
-        "Rows that were archived",
+        "Archived rows",
         &["dataset"],
         of(&transfers.rows),
     );
     page.add(
         MetricKind::Counter,
         "mpsync_transfer_bytes_total",
-        "Bytes of the chunks that were archived",
+        "Bytes of archived chunks",
         &["dataset"],
         of(&transfers.bytes),
     );
-    let (queued, running) = sync_control.under_way();
+    let (queued, running) = sync_control.in_progress();
     let now = [
         (label(Status::Queued), queued),
         (label(Status::Running), running),
@@ -324,10 +279,10 @@ fn sync(page: &mut MetricFamilies, state: &DaemonState) {
     page.add(
         MetricKind::Gauge,
         "mpsync_transfer_tasks",
-        "Windows by how they stand after the last sync, and in the one that runs",
+        "Windows by status, after the last sync and in the current one",
         &["status"],
         now.into_iter()
-            .chain(transfers.all_standing())
+            .chain(transfers.statuses())
             .map(|(status, n)| (vec![status.to_owned()], number(n))),
     );
 }
@@ -337,7 +292,7 @@ fn sweeps(page: &mut MetricFamilies, sweeps: &Sweeps) {
     page.add(
         MetricKind::Gauge,
         "mpsync_gc_last_success_timestamp_seconds",
-        "When a sweep of what broken-off runs left last succeeded",
+        "Time of the last successful garbage collection",
         &[],
         success.map(|at| (Vec::new(), seconds(at))),
     );
@@ -345,21 +300,21 @@ fn sweeps(page: &mut MetricFamilies, sweeps: &Sweeps) {
     page.add(
         MetricKind::Counter,
         "mpsync_gc_runs_total",
-        "Sweeps that ended",
+        "Completed garbage collections",
         &["result"],
         runs.map(|(result, runs)| (vec![result.to_owned()], number(runs))),
     );
     page.add(
         MetricKind::Counter,
         "mpsync_gc_swept_total",
-        "Things that were swept",
+        "Objects deleted by garbage collection",
         &[],
         [(Vec::new(), number(sweeps.swept))],
     );
     page.add(
         MetricKind::Counter,
         "mpsync_gc_swept_bytes_total",
-        "Bytes of what was swept",
+        "Bytes deleted by garbage collection",
         &[],
         [(Vec::new(), number(sweeps.bytes))],
     );
@@ -382,25 +337,25 @@ fn process(page: &mut MetricFamilies) {
         (
             MetricKind::Counter,
             "process_cpu_seconds_total",
-            "Seconds on a processor",
+            "CPU time in seconds",
             Some(cpu_seconds),
         ),
         (
             MetricKind::Gauge,
             "process_resident_memory_bytes",
-            "Bytes of memory in use",
+            "Resident memory in bytes",
             Some(resident_bytes),
         ),
         (
             MetricKind::Gauge,
             "process_virtual_memory_bytes",
-            "Bytes of address space",
+            "Virtual memory in bytes",
             Some(virtual_bytes),
         ),
         (
             MetricKind::Gauge,
             "process_start_time_seconds",
-            "When the process started, since 1970",
+            "Start time of the process, in seconds since 1970",
             Some(started_at),
         ),
         (
@@ -412,13 +367,13 @@ fn process(page: &mut MetricFamilies) {
         (
             MetricKind::Gauge,
             "process_open_fds",
-            "Open files and sockets",
+            "Open file descriptors",
             Some(open_fds),
         ),
         (
             MetricKind::Gauge,
             "process_max_fds",
-            "Files and sockets that may be open",
+            "Maximum number of open file descriptors",
             max_fds,
         ),
     ];

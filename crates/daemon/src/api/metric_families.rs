@@ -1,4 +1,4 @@
-//! Metrics as Prometheus names them, made of numbers that others count. Pure.
+//! Builds metric families of Prometheus from the counters of other parts. Pure.
 
 use std::time::Duration;
 
@@ -8,25 +8,25 @@ use prometheus::proto::{
 
 use mpsync_ingest::Durations;
 
-/// What a number means to who asks for it again and again.
+/// The kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum MetricKind {
-    /// It only grows.
+pub(crate) enum MetricKind {
+    /// A value that only grows.
     Counter,
-    /// It is how things are.
+    /// A current value.
     Gauge,
 }
 
-/// Values of a metric's labels, in the order in which their names are given, and the number.
-pub(super) type Sample<T = f64> = (Vec<String>, T);
+/// The values of a metric's labels, in the order of their names, and the number.
+pub(crate) type Sample<T = f64> = (Vec<String>, T);
 
-/// The metrics of one answer.
+/// The metrics of one response.
 #[derive(Debug, Default)]
-pub(super) struct MetricFamilies(Vec<MetricFamily>);
+pub(crate) struct MetricFamilies(Vec<MetricFamily>);
 
 impl MetricFamilies {
-    /// Adds a metric; one without samples is left out.
-    pub(super) fn add(
+    /// Adds a metric, unless it has no samples.
+    pub(crate) fn add(
         &mut self,
         kind: MetricKind,
         name: &str,
@@ -58,8 +58,8 @@ impl MetricFamilies {
         self.family(kind, name, help, metrics);
     }
 
-    /// Adds a histogram of how long things took, in seconds.
-    pub(super) fn durations(
+    /// Adds a histogram of durations, in seconds.
+    pub(crate) fn durations(
         &mut self,
         name: &str,
         help: &str,
@@ -75,13 +75,13 @@ impl MetricFamilies {
         self.family(MetricType::HISTOGRAM, name, help, metrics);
     }
 
-    /// Adds metrics that are complete.
-    pub(super) fn extend(&mut self, families: Vec<MetricFamily>) {
+    /// Adds complete families.
+    pub(crate) fn extend(&mut self, families: Vec<MetricFamily>) {
         self.0.extend(families);
     }
 
-    /// All of them.
-    pub(super) fn all(&self) -> &[MetricFamily] {
+    /// Returns all families.
+    pub(crate) fn all(&self) -> &[MetricFamily] {
         &self.0
     }
 
@@ -98,12 +98,12 @@ impl MetricFamilies {
     }
 }
 
-/// A count as Prometheus wants it.
+/// Converts a count to the number type of Prometheus.
 #[expect(
     clippy::cast_precision_loss,
-    reason = "exact up to 2^53; beyond, a digit of 16 is for nobody"
+    reason = "exact up to 2^53, and to 16 digits beyond"
 )]
-pub(super) fn number(count: u64) -> f64 {
+pub(crate) fn number(count: u64) -> f64 {
     count as f64
 }
 
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_of_others_are_written_as_prometheus_reads_them() {
+    fn families_are_encoded_in_the_text_format() {
         let mut families = MetricFamilies::default();
         let samples = [(
             vec!["trades".to_owned(), "a\"b".to_owned()],

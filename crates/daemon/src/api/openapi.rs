@@ -1,4 +1,4 @@
-//! `/openapi.json`: the interface, described by the types that its routes take and answer.
+//! `/openapi.json`: the description of the API, from the types of its requests and responses.
 
 use std::sync::LazyLock;
 
@@ -11,19 +11,20 @@ use utoipa::{Modify, OpenApi};
 
 use super::documents::Refusal;
 use super::problem::{Problem, Refusals};
-use super::{dead_letters, page, router, status, transfers};
+use super::{dead_letters, exposition, status, transfers};
+use crate::page::routes as page;
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "mpsync", description = "What the daemon says of itself, and what may be asked of it. Times are RFC 3339 in UTC, \
-        durations are seconds, rows and bytes are integers. What changes something needs the bearer token."),
+    info(title = "mpsync", description = "The state of the daemon, and requests to it. Times are RFC 3339 in UTC, durations are seconds, rows and \
+        bytes are integers. Write requests require the bearer token."),
     paths(
         status::health, status::ready, status::stats, status::ask_sync,
         transfers::windows, transfers::list, transfers::show, transfers::create, transfers::cancel, transfers::retry,
-        dead_letters::newest, router::exposition, document,
+        dead_letters::newest, exposition::metrics, document,
     ),
     components(schemas(Refusal)),
-    tags((name = "daemon", description = "How it is"), (name = "ingest", description = "From NATS into hot"),
+    tags((name = "daemon", description = "State of the daemon"), (name = "ingest", description = "From NATS into hot"),
         (name = "transfers", description = "From hot to the archive and to cold"), (name = "page", description = "The operator's page")),
     modifiers(&BearerToken, &PageFiles, &WholeDocuments),
 )]
@@ -74,30 +75,30 @@ impl Modify for PageFiles {
     }
 }
 
-/// Answers name all their fields, with null where there is nothing to say; only what is asked may leave some out.
+/// Makes all fields of responses required: a field without a value is null. Only requests may omit fields.
 struct WholeDocuments;
 
 /// The bodies of requests.
-const ASKED: [&str; 2] = ["SyncRequest", "NewTask"];
+const REQUESTS: [&str; 2] = ["SyncRequest", "NewTask"];
 
 impl Modify for WholeDocuments {
     fn modify(&self, description: &mut utoipa::openapi::OpenApi) {
         let schemas = &mut description.components.get_or_insert_default().schemas;
         for (_, schema) in schemas
             .iter_mut()
-            .filter(|(name, _)| !ASKED.contains(&name.as_str()))
+            .filter(|(name, _)| !REQUESTS.contains(&name.as_str()))
         {
-            whole(schema);
+            require_all(schema);
         }
     }
 }
 
-fn whole(schema: &mut RefOr<Schema>) {
+fn require_all(schema: &mut RefOr<Schema>) {
     match schema {
         RefOr::T(Schema::Object(object)) => {
             object.required = object.properties.keys().cloned().collect();
         }
-        RefOr::T(Schema::AllOf(all)) => all.items.iter_mut().for_each(whole),
+        RefOr::T(Schema::AllOf(all)) => all.items.iter_mut().for_each(require_all),
         _ => {}
     }
 }
@@ -111,12 +112,12 @@ static JSON: LazyLock<Result<String, String>> = LazyLock::new(|| {
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", tag = "daemon", security(("token" = []), ()),
     responses((status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json"), Refusals))]
-pub(super) async fn document() -> Result<Response, Problem> {
+pub(crate) async fn document() -> Result<Response, Problem> {
     let json = JSON.as_ref().map_err(Problem::unavailable)?;
     Ok(([(CONTENT_TYPE, "application/json")], json.as_str()).into_response())
 }
 
 #[cfg(test)]
-pub(super) fn description() -> utoipa::openapi::OpenApi {
+pub(crate) fn description() -> utoipa::openapi::OpenApi {
     Description::openapi()
 }

@@ -1,4 +1,4 @@
-//! Refusals: every one is a JSON document that says what is wrong and what to do.
+//! Refusals: JSON documents with the error and a hint.
 
 use std::collections::BTreeMap;
 
@@ -13,15 +13,15 @@ use utoipa::openapi::{self, Content, RefOr, ResponseBuilder};
 use super::documents::Refusal;
 use mpsync_core::error::{Cause, Error};
 
-/// What is answered instead of what was asked for.
+/// A refusal of a request.
 #[derive(Debug, Clone)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     status: StatusCode,
     refusal: Refusal,
 }
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, error: impl Into<String>) -> Self {
         let refusal = Refusal {
             error: error.into(),
             hint: None,
@@ -29,20 +29,20 @@ impl Problem {
         Self { status, refusal }
     }
 
-    pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.refusal.hint = Some(hint.into());
         self
     }
 
-    pub(super) fn bad_request(error: impl Into<String>) -> Self {
+    pub(crate) fn bad_request(error: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error)
     }
 
-    pub(super) fn not_found(error: impl Into<String>) -> Self {
+    pub(crate) fn not_found(error: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, error)
     }
 
-    pub(super) fn unavailable(error: impl Into<String>) -> Self {
+    pub(crate) fn unavailable(error: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error)
     }
 }
@@ -59,7 +59,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// What failed inside is told as it is: the crate's errors hold no secrets.
+/// Internal errors are returned unchanged: their texts contain no secrets.
 impl From<Error> for Problem {
     fn from(e: Error) -> Self {
         let status = match e.cause() {
@@ -75,40 +75,37 @@ impl From<Error> for Problem {
     }
 }
 
-/// The refusals that any route may answer with, for the interface's description.
-pub(super) struct Refusals;
+/// The possible refusals of any route, for the description of the API.
+pub(crate) struct Refusals;
 
 impl utoipa::IntoResponses for Refusals {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
         let all = [
             (
                 StatusCode::BAD_REQUEST,
-                "The request cannot be read, or asks for what cannot be",
+                "The request is malformed or impossible",
             ),
-            (StatusCode::UNAUTHORIZED, "It needs the token"),
+            (StatusCode::UNAUTHORIZED, "The request requires the token"),
             (StatusCode::FORBIDDEN, "A header names a foreign host"),
             (
                 StatusCode::NOT_FOUND,
-                "There is no such thing, or this daemon's mode does not run that side",
+                "It does not exist, or this daemon does not run that side",
             ),
             (
                 StatusCode::METHOD_NOT_ALLOWED,
-                "The route does not take this method",
+                "The route does not support this method",
             ),
             (
                 StatusCode::REQUEST_TIMEOUT,
                 "The request took too long to arrive",
             ),
-            (StatusCode::CONFLICT, "It cannot be done as things stand"),
+            (StatusCode::CONFLICT, "The current state does not permit it"),
             (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
             (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "The body is not `application/json`",
             ),
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "What it asks does not answer",
-            ),
+            (StatusCode::SERVICE_UNAVAILABLE, "A store does not answer"),
         ];
         let refusal = || Content::new(Some(openapi::Ref::from_schema_name("Refusal")));
         all.into_iter()

@@ -1,32 +1,34 @@
-//! What this process takes of the machine, as Linux tells it under `/proc`: the metrics that Prometheus' own clients have.
+//! The resources that this process uses, from `/proc` on Linux: the metrics of the official clients of Prometheus.
+//!
+//! `docs/adr/0027-own-process-metrics.md` explains why the collector of the `prometheus` crate is not used.
 
 use std::fs;
 
-/// Ticks of a second in which Linux counts the time of processes: a constant of its interface to programs, whatever the kernel's
-/// own clock.
+/// The clock ticks of a second in which Linux counts the time of processes: a constant of its interface to programs,
+/// independent of the kernel's own clock.
 const TICKS: f64 = 100.0;
 
-/// What a process takes.
+/// The resources of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) struct Usage {
-    /// Seconds on a processor, in the kernel's name too.
-    pub(super) cpu_seconds: f64,
-    /// Bytes of memory that are in use.
-    pub(super) resident_bytes: f64,
-    /// Bytes of memory that are spoken for.
-    pub(super) virtual_bytes: f64,
-    /// When it started, in seconds since 1970.
-    pub(super) started_at: f64,
-    /// Threads.
-    pub(super) threads: f64,
-    /// Open files and sockets.
-    pub(super) open_fds: f64,
-    /// How many may be open.
-    pub(super) max_fds: Option<f64>,
+pub(crate) struct Usage {
+    /// CPU time in user and kernel mode, in seconds.
+    pub(crate) cpu_seconds: f64,
+    /// Resident memory, in bytes.
+    pub(crate) resident_bytes: f64,
+    /// Virtual memory, in bytes.
+    pub(crate) virtual_bytes: f64,
+    /// The start time, in seconds since 1970.
+    pub(crate) started_at: f64,
+    /// The number of threads.
+    pub(crate) threads: f64,
+    /// The number of open file descriptors.
+    pub(crate) open_fds: f64,
+    /// The maximum number of open file descriptors.
+    pub(crate) max_fds: Option<f64>,
 }
 
-/// What this process takes now; `None` where the system does not tell it so.
-pub(super) fn usage() -> Option<Usage> {
+/// Returns the current usage of this process; `None` on systems without `/proc`.
+pub(crate) fn usage() -> Option<Usage> {
     let text = |name: &str| fs::read_to_string(format!("/proc/{name}")).ok();
     let mut usage = read(
         &text("self/stat")?,
@@ -34,7 +36,7 @@ pub(super) fn usage() -> Option<Usage> {
         &text("stat")?,
         &text("self/limits").unwrap_or_default(),
     )?;
-    // One of them is the folder that is being read.
+    // One of them is the open folder itself.
     let open = fs::read_dir("/proc/self/fd")
         .ok()?
         .count()
@@ -44,10 +46,10 @@ pub(super) fn usage() -> Option<Usage> {
 }
 
 fn read(stat: &str, status: &str, machine: &str, limits: &str) -> Option<Usage> {
-    // The program's name may hold anything, a closing parenthesis too; what follows the last one is numbers.
+    // The program's name may contain a closing parenthesis; after the last one there are only numbers.
     let (_, fields) = stat.rsplit_once(") ")?;
     let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
-    // The manual counts from 1, and the first two are before these.
+    // The manual page counts from 1, and two fields precede these.
     let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
     let kilobytes = |name: &str| number_after(status, name).map(|kb| kb * 1024.0);
     let booted_at = number_after(machine, "btime ")?;
@@ -62,7 +64,7 @@ fn read(stat: &str, status: &str, machine: &str, limits: &str) -> Option<Usage> 
     })
 }
 
-/// The first number of the line that begins so.
+/// Returns the first number of the line with this beginning.
 fn number_after(text: &str, beginning: &str) -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix(beginning))?;
     line.split_ascii_whitespace().next()?.parse().ok()
@@ -73,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_linux_tells_is_read_whatever_the_program_is_called() {
+    fn proc_files_are_parsed_with_any_program_name() {
         let stat = "42 (a) b (c) S 1 42 42 0 -1 4194304 100 0 0 0 250 150 0 0 20 0 9 0 5000 1000 200 18446744073709551615";
         let status = "Name:\ta) b (c\nVmSize:\t    2048 kB\nVmRSS:\t    1024 kB\nThreads:\t9\n";
         let limits = "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024                 524288               files\n";
@@ -94,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_has_memory_files_and_a_beginning() {
+    fn usage_of_this_process_is_plausible() {
         if cfg!(target_os = "linux") {
             let usage = usage().unwrap();
             assert!(

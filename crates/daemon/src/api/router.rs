@@ -1,4 +1,4 @@
-//! The routes, and what every request goes through: host, token, time, count.
+//! The routes, and the checks of every request: host, token, time limit, metrics.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,39 +10,40 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use hyper::StatusCode;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use tracing::Instrument as _;
 
 use super::access::Access;
-use super::problem::{Problem, Refusals};
-use super::state::DaemonState;
-use super::{dead_letters, metrics, openapi, page, status, transfers};
+use super::data_sources::ApiState;
+use super::problem::Problem;
+use super::{dead_letters, exposition, openapi, status, transfers};
+use crate::page::routes as page;
 use mpsync_net::access::foreign_header;
 
-/// What every request is held to.
+/// The rules for every request.
 #[derive(Debug)]
-pub(super) struct Rules {
-    pub(super) access: Access,
-    pub(super) state: DaemonState,
-    pub(super) request_timeout: Duration,
+pub(crate) struct Rules {
+    pub(crate) access: Access,
+    pub(crate) state: ApiState,
+    pub(crate) request_timeout: Duration,
 }
 
-/// The address at which a request's connection arrived.
+/// The local address of a request's connection.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct BoundAddress(pub(super) SocketAddr);
+pub(crate) struct BoundAddress(pub(crate) SocketAddr);
 
-pub(super) fn router(rules: Arc<Rules>, body_bytes_max: usize) -> Router {
+pub(crate) fn router(rules: Arc<Rules>, body_bytes_max: usize) -> Router {
     let state = rules.state.clone();
     routes()
         .into_iter()
         .fold(page::routes(), |router, (path, methods)| {
             router.route(path, methods)
         })
-        .fallback(async || Problem::not_found("there is no such route"))
+        .fallback(async || Problem::not_found("unknown route"))
         .method_not_allowed_fallback(async || {
             Problem::new(
                 StatusCode::METHOD_NOT_ALLOWED,
-                "this route does not take this method",
+                "this route does not support this method",
             )
         })
         .layer(DefaultBodyLimit::max(body_bytes_max))
@@ -50,8 +51,8 @@ pub(super) fn router(rules: Arc<Rules>, body_bytes_max: usize) -> Router {
         .with_state(state)
 }
 
-/// Every route but the files of the page.
-fn routes() -> Vec<(&'static str, MethodRouter<DaemonState>)> {
+/// Returns every route except the files of the page.
+fn routes() -> Vec<(&'static str, MethodRouter<ApiState>)> {
     vec![
         ("/health", get(status::health)),
         ("/ready", get(status::ready)),
@@ -66,21 +67,9 @@ fn routes() -> Vec<(&'static str, MethodRouter<DaemonState>)> {
         ("/transfer-tasks/{id}/cancel", post(transfers::cancel)),
         ("/transfer-tasks/{id}/retry", post(transfers::retry)),
         ("/dead-letters", get(dead_letters::newest)),
-        ("/metrics", get(exposition)),
+        ("/metrics", get(exposition::metrics)),
         ("/openapi.json", get(openapi::document)),
     ]
-}
-
-/// The same for Prometheus.
-#[utoipa::path(get, path = "/metrics", tag = "daemon", security(("token" = []), ()),
-    responses((status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain"), Refusals))]
-pub(super) async fn exposition(Extract(state): Extract<DaemonState>) -> Result<Response, Problem> {
-    let text = metrics::text(&state).map_err(|e| Problem::unavailable(e.to_string()))?;
-    Ok((
-        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        text,
-    )
-        .into_response())
 }
 
 async fn gate(Extract(rules): Extract<Arc<Rules>>, request: Request, next: Next) -> Response {
@@ -92,7 +81,7 @@ async fn gate(Extract(rules): Extract<Arc<Rules>>, request: Request, next: Next)
         .map_or("other", MatchedPath::as_str)
         .to_owned();
     let id = format!("{:016x}", rand::random::<u64>());
-    // What only looks is asked every few seconds: its lines are for those who search for something.
+    // Read requests come every few seconds: their log lines are useful for debugging only.
     let span = match method.is_safe() {
         true => tracing::debug_span!("request", id, %method, route),
         false => tracing::error_span!("request", id, %method, route),
@@ -102,8 +91,8 @@ async fn gate(Extract(rules): Extract<Arc<Rules>>, request: Request, next: Next)
         .await;
     let status = answer.status().as_u16();
     span.in_scope(|| match method.is_safe() {
-        true => tracing::debug!(status, "answered"),
-        false => tracing::info!(status, "answered"),
+        true => tracing::debug!(status, "request answered"),
+        false => tracing::info!(status, "request answered"),
     });
     let headers = answer.headers_mut();
     if let Ok(id) = HeaderValue::try_from(id) {
@@ -117,7 +106,7 @@ async fn gate(Extract(rules): Extract<Arc<Rules>>, request: Request, next: Next)
         HeaderValue::from_static("nosniff"),
     );
     let seconds = started.elapsed().as_secs_f64();
-    // A method is whatever the client wrote: only known ones become labels.
+    // A method is any text of the client: only known ones become labels.
     let known = matches!(
         method.as_str(),
         "GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS" | "PATCH"
@@ -125,6 +114,7 @@ async fn gate(Extract(rules): Extract<Arc<Rules>>, request: Request, next: Next)
     let method = if known { method.as_str() } else { "other" };
     rules
         .state
+        .daemon
         .metrics()
         .answered(&route, method, status, seconds);
     answer
@@ -151,7 +141,7 @@ fn refusal(rules: &Rules, request: &Request) -> Option<Problem> {
                 format!("the {name} header names a foreign host"),
             )
             .with_hint(
-                "reach it by its address, or name the host in http.allow_hosts or by --allow-host",
+                "use the address of the server, or add the host to http.allow_hosts or by --allow-host",
             ),
         );
     }
@@ -168,7 +158,7 @@ fn refusal(rules: &Rules, request: &Request) -> Option<Problem> {
         ),
         None => "send `Authorization: Bearer TOKEN`".to_owned(),
     };
-    Some(Problem::new(StatusCode::UNAUTHORIZED, "this needs the token").with_hint(hint))
+    Some(Problem::new(StatusCode::UNAUTHORIZED, "this request requires the token").with_hint(hint))
 }
 
 #[cfg(test)]
@@ -180,27 +170,28 @@ mod tests {
     use hyper::header::AUTHORIZATION;
 
     use super::super::data_sources::testing::data_sources;
-    use super::super::documents::Mode;
     use super::*;
+    use crate::state::daemon_state::DaemonState;
+    use crate::state::mode::Mode;
     use mpsync_net::Secret;
 
-    /// Of a daemon that runs no side, so that no route asks anybody.
+    /// Returns the router of a daemon without sides, so that no route sends a request.
     fn idle() -> Router {
         let access = Access {
             token: Secret::new("right"),
             token_file: None,
-            protect_reads: false,
+            require_token_for_reads: false,
             hosts: Vec::new(),
         };
         let rules = Rules {
             access,
-            state: DaemonState::new(Mode::Cold, None, None, data_sources()),
+            state: ApiState::new(DaemonState::new(Mode::Cold, None, None), data_sources()),
             request_timeout: Duration::from_secs(30),
         };
         router(Arc::new(rules), 1000)
     }
 
-    /// Whether the router has the route, and the route the method.
+    /// Returns whether the router has the route, and the route the method.
     async fn serves(router: &Router, path: &str, method: &Method) -> bool {
         let request = Request::builder()
             .method(method)
@@ -215,11 +206,11 @@ mod tests {
         let status = answer.status();
         let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
         status != StatusCode::METHOD_NOT_ALLOWED
-            && !String::from_utf8_lossy(&body).contains("there is no such route")
+            && !String::from_utf8_lossy(&body).contains("unknown route")
     }
 
     #[tokio::test]
-    async fn what_is_served_is_described_and_what_is_described_is_served() {
+    async fn routes_and_their_description_agree() {
         let described = serde_json::to_value(openapi::description()).unwrap();
         let described = described["paths"].as_object().unwrap();
         let served = routes().into_iter().map(|(path, _)| path);

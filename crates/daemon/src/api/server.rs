@@ -1,4 +1,4 @@
-//! Connections of the daemon's HTTP: bound addresses, TLS, limits.
+//! The HTTP server: bound addresses, TLS, limits.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -10,27 +10,27 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::access::Access;
+use super::data_sources::ApiState;
 use super::router::{BoundAddress, Rules, router};
-use super::state::DaemonState;
 use mpsync_config::HttpConfig;
 use mpsync_core::error::{Context as _, Result};
 use mpsync_net::Certificate;
 use mpsync_net::connections::{self, Arrived};
 
-/// Bytes of a request's head.
+/// The maximum size of a request's head, in bytes.
 const HEAD_BYTES: usize = 32 << 10;
 
-/// How long requests may still run once the server is told to stop.
+/// How long requests may still run after the shutdown has begun.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What a client may take.
+/// Limits on clients.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpLimits {
-    /// Of its connections. The time for a head is that for a TLS handshake too.
+    /// Limits on connections. The time for a head also limits a TLS handshake.
     pub connections: connections::ConnectionLimits,
-    /// Bytes of a request's body.
+    /// The maximum size of a request's body, in bytes.
     pub body_bytes: usize,
-    /// How long a request may take, its body included.
+    /// How long a request may take, including its body.
     pub request_time: Duration,
 }
 
@@ -49,31 +49,39 @@ impl From<&HttpConfig> for HttpLimits {
     }
 }
 
-/// A bound address.
+/// A bound listener.
 #[derive(Debug)]
 pub struct Listening(TcpListener);
 
 impl Listening {
-    /// Binds an address: a port that is taken is an error at once.
+    /// Binds an address.
+    ///
+    /// # Errors
+    ///
+    /// If the port is in use.
     pub async fn on(address: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind(address)
             .await
             .context(|| format!("listening on {address}"))
-            .with_hint("another daemon may run already; http.hot_listen and http.cold_listen take other addresses")?;
+            .with_hint("another daemon may be running; http.hot_listen and http.cold_listen set other addresses")?;
         Ok(Self(listener))
     }
 
-    /// Where it listens.
+    /// Returns the bound address.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system does not report it.
     pub fn address(&self) -> Result<SocketAddr> {
         Ok(self.0.local_addr()?)
     }
 }
 
-/// Answers on a bound address until `shutdown` resolves, encrypted where there is a certificate; then takes no more connections and
-/// lets requests end for five seconds.
+/// Serves requests until `shutdown` resolves, over TLS if there is a certificate; then accepts no more connections and waits up
+/// to five seconds for requests to end.
 pub async fn serve(
     listening: Listening,
-    state: DaemonState,
+    state: ApiState,
     access: Access,
     limits: HttpLimits,
     certificate: Option<Certificate>,
@@ -114,14 +122,14 @@ async fn connection(
     let Some(tls) = tls else {
         return connections::answer(socket, limits, service, stopping).await;
     };
-    // A client that never ends its handshake is a connection like any other: it counts, and its time ends.
+    // A client that never completes its handshake counts as a connection and reaches its timeout.
     let shaken = tokio::select! {
         shaken = tokio::time::timeout(limits.head_time, tls.accept(socket)) => shaken,
         () = stopping.stopped() => return,
     };
     match shaken {
         Ok(Ok(socket)) => connections::answer(socket, limits, service, stopping).await,
-        Ok(Err(e)) => tracing::debug!(error = %e, "a TLS handshake failed"),
-        Err(_) => tracing::debug!("a TLS handshake took too long"),
+        Ok(Err(e)) => tracing::debug!(error = %e, "TLS handshake failed"),
+        Err(_) => tracing::debug!("TLS handshake timed out"),
     }
 }

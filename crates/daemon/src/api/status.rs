@@ -1,4 +1,4 @@
-//! `/health`, `/ready`, `/stats`, `/sync`: what the daemon knows, as documents.
+//! `/health`, `/ready`, `/stats`, `/sync`: the state of the daemon as documents.
 
 use std::time::Instant;
 
@@ -10,20 +10,20 @@ use hyper::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 
-use super::documents::{
-    Accepted, Condition, Health, Ingest, IngestDataset, Ready, RunningTask, Stats, Sync, Tiers,
-};
+use super::documents::{Accepted, Ingest, IngestDataset, RunningTask, Stats, Sync, Tiers};
 use super::problem::{Problem, Refusals};
-use super::state::{DaemonState, Manual, SyncControl, lock};
 use super::transfers::no_transfers;
+use crate::state::daemon_state::DaemonState;
+use crate::state::health_report::{Condition, Health, Ready};
+use crate::state::sync_control::{Manual, SyncControl};
 use mpsync_core::dataset::Window;
 use mpsync_core::progress::WorkSnapshot;
 
-/// Each dependency and side: how long its last answer took, how long ago it was, what is wrong.
+/// Each dependency and side: the duration and time of its last response, and its failure.
 #[utoipa::path(get, path = "/health", tag = "daemon",
     responses((status = 200, description = "`ok` or `degraded`", body = Health),
         (status = 503, description = "`down`: data cannot flow", body = Health), Refusals))]
-pub(super) async fn health(Extract(state): Extract<DaemonState>) -> Response {
+pub(crate) async fn health(Extract(state): Extract<DaemonState>) -> Response {
     let health = state.health(Instant::now());
     let status = match health.status {
         Condition::Down => StatusCode::SERVICE_UNAVAILABLE,
@@ -32,11 +32,11 @@ pub(super) async fn health(Extract(state): Extract<DaemonState>) -> Response {
     (status, Json(health)).into_response()
 }
 
-/// Whether it works yet.
+/// Whether the daemon is ready.
 #[utoipa::path(get, path = "/ready", tag = "daemon",
-    responses((status = 200, description = "It works", body = Ready),
-        (status = 503, description = "It waits for something", body = Ready), Refusals))]
-pub(super) async fn ready(Extract(state): Extract<DaemonState>) -> Response {
+    responses((status = 200, description = "It is ready", body = Ready),
+        (status = 503, description = "It is waiting", body = Ready), Refusals))]
+pub(crate) async fn ready(Extract(state): Extract<DaemonState>) -> Response {
     let ready = state.ready();
     let status = match ready.ready {
         true => StatusCode::OK,
@@ -45,18 +45,17 @@ pub(super) async fn ready(Extract(state): Extract<DaemonState>) -> Response {
     (status, Json(ready)).into_response()
 }
 
-/// Rates, lags and counters of ingest, the figures of tiers and archive as they were last gathered, the schedule and its runs.
+/// Rates, lags and counters of ingest, the figures of tiers and archive as last observed, the schedule and its runs.
 #[utoipa::path(get, path = "/stats", tag = "daemon", security(("token" = []), ()),
-    responses((status = 200, description = "What a mode does not run is null", body = Stats), Refusals))]
-pub(super) async fn stats(Extract(state): Extract<DaemonState>) -> Json<Stats> {
+    responses((status = 200, description = "A side that this mode does not run is null", body = Stats), Refusals))]
+pub(crate) async fn stats(Extract(state): Extract<DaemonState>) -> Json<Stats> {
     let figures = state.figures();
-    let inner = &state.0;
     Json(Stats {
         version: env!("CARGO_PKG_VERSION"),
-        mode: inner.mode,
-        started_at: inner.started_at,
+        mode: state.mode(),
+        started_at: state.started_at(),
         now: Timestamp::now(),
-        uptime_seconds: inner.started.elapsed().as_secs_f64(),
+        uptime_seconds: state.uptime().as_secs_f64(),
         ingest: ingest(&state),
         tiers: Tiers {
             hot: figures.hot,
@@ -67,10 +66,10 @@ pub(super) async fn stats(Extract(state): Extract<DaemonState>) -> Json<Stats> {
     })
 }
 
-/// Eleven years.
+/// Eleven years, in hours.
 const LOOKBACK_HOURS_MAX: u32 = 100_000;
 
-/// JSON knows one kind of number: `24.0` is 24.
+/// Reads a whole number of hours. JSON has one type of number: `24.0` is 24.
 fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else {
         return Ok(None);
@@ -84,23 +83,23 @@ fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::E
     whole
         .filter(|n| (0.0..=f64::from(u32::MAX)).contains(n))
         .map(|n| Some(n as u32))
-        .ok_or_else(|| serde::de::Error::custom(format!("{number} is no whole number of hours")))
+        .ok_or_else(|| serde::de::Error::custom(format!("{number} is not a whole number of hours")))
 }
 
-/// What is asked of `POST /sync`.
+/// The body of `POST /sync`.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SyncRequest {
-    /// Only windows that end within so many hours before now; all that are due where it is null.
+pub(crate) struct SyncRequest {
+    /// Only windows that end within this many hours before now; null for all that are due.
     #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1, maximum = 100_000)]
     lookback_hours: Option<u32>,
 }
 
-/// Asks for a sync, which begins as soon as the one that runs, if any, is over.
+/// Requests a sync, which begins after the current one, if any.
 #[utoipa::path(post, path = "/sync", tag = "transfers", request_body = SyncRequest, security(("token" = [])),
-    responses((status = 202, description = "It waits for its turn", body = Accepted), Refusals))]
-pub(super) async fn ask_sync(
+    responses((status = 202, description = "It is queued", body = Accepted), Refusals))]
+pub(crate) async fn ask_sync(
     Extract(state): Extract<DaemonState>,
     body: Result<Json<SyncRequest>, JsonRejection>,
 ) -> Result<Response, Problem> {
@@ -117,24 +116,24 @@ pub(super) async fn ask_sync(
     let manual = Manual {
         lookback_hours: request.lookback_hours,
     };
-    match sync_control.ask(manual) {
+    match sync_control.request(manual) {
         true => Ok((StatusCode::ACCEPTED, Json(Accepted { accepted: true })).into_response()),
         false => Err(
-            Problem::new(StatusCode::CONFLICT, "a sync waits to be run already")
-                .with_hint("wait until it has begun: /stats says so"),
+            Problem::new(StatusCode::CONFLICT, "a sync is queued already")
+                .with_hint("wait until it has begun: see /stats"),
         ),
     }
 }
 
 fn ingest(state: &DaemonState) -> Option<Ingest> {
-    let report = state.0.ingest.as_ref()?.snapshot();
-    let history = lock(&state.0.history);
+    let report = state.ingest_report()?;
+    let history = state.history();
     let datasets: Vec<_> = report
         .datasets
         .iter()
         .enumerate()
         .map(|(number, d)| {
-            let last = history.of(number).next_back();
+            let last = history.points(number).next_back();
             IngestDataset {
                 dataset: d.dataset.clone(),
                 messages: d.messages,
@@ -157,7 +156,7 @@ fn ingest(state: &DaemonState) -> Option<Ingest> {
                 last_insert_at: d.last_insert_at,
                 settled_seq: d.settled_seq,
                 history: history
-                    .of(number)
+                    .points(number)
                     .map(|p| (p.unix_ms, p.rows_per_second, p.lag))
                     .collect(),
             }
@@ -189,7 +188,7 @@ fn sync(sync_control: &SyncControl) -> Sync {
     }
 }
 
-/// Work on a window; other work (a cleanup) has no task of its own.
+/// Returns the task of work on a window; other work (a cleanup) has no task.
 fn running(work: &WorkSnapshot) -> Option<RunningTask> {
     let (dataset, window) = work.what.split_once(' ')?;
     let window: Window = window.parse().ok()?;
@@ -216,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hours_are_a_whole_number_however_it_is_written() {
+    fn hours_are_a_whole_number() {
         let read = |text: &str| serde_json::from_str::<SyncRequest>(text).map(|r| r.lookback_hours);
         for (text, hours) in [
             ("{}", None),

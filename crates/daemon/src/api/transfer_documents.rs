@@ -1,4 +1,4 @@
-//! What the routes on transfers and dead letters take and answer. The names of the fields are the contract.
+//! The requests and responses of the routes for transfers and dead letters. The names of the fields are the contract.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -9,48 +9,48 @@ use mpsync_ingest::dead_letters::DeadLetter;
 use mpsync_transfer::tasks::{HistoryEntry, Page, Task, TaskHistory, TaskId};
 use mpsync_transfer::{Event, Stage, Status, WindowStage, WindowStatus};
 
-/// How many are listed where it is not said.
+/// The default limit of lists.
 const LIMIT: u32 = 50;
 
-/// A limit within its bounds.
-pub(super) fn limit(given: Option<u32>, most: u32) -> Result<usize, Problem> {
-    match given.unwrap_or(LIMIT) {
+/// Returns a limit within its bounds.
+pub(crate) fn limit(limit: Option<u32>, most: u32) -> Result<usize, Problem> {
+    match limit.unwrap_or(LIMIT) {
         n if (1..=most).contains(&n) => Ok(usize::try_from(n).unwrap_or(usize::MAX)),
         _ => Err(Problem::bad_request(format!("limit must be 1 to {most}"))),
     }
 }
 
-/// Which windows.
+/// The requested windows.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct WindowQuery {
+pub(crate) struct WindowQuery {
     /// Only of this dataset, or of the dataset of this kind of data.
-    pub(super) dataset: Option<String>,
-    /// Those with any moment from then on; a week before `to` where it is not given. At most 31 days before `to`.
-    pub(super) from: Option<Timestamp>,
-    /// Up to this moment, exclusive; the end of this hour where it is not given.
-    pub(super) to: Option<Timestamp>,
+    pub(crate) dataset: Option<String>,
+    /// Windows with any time at or after this; by default a week before `to`, at most 31 days before `to`.
+    pub(crate) from: Option<Timestamp>,
+    /// Windows before this time, exclusive; by default the end of this hour.
+    pub(crate) to: Option<Timestamp>,
 }
 
 /// `GET /windows`
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Windows {
-    pub(super) windows: Vec<WindowDocument>,
+pub(crate) struct Windows {
+    pub(crate) windows: Vec<WindowDocument>,
 }
 
-/// How a window stands.
+/// The status of a window.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct WindowDocument {
-    pub(super) dataset: String,
-    pub(super) start: Timestamp,
+pub(crate) struct WindowDocument {
+    pub(crate) dataset: String,
+    pub(crate) start: Timestamp,
     /// Exclusive.
-    pub(super) end: Timestamp,
-    pub(super) stage: WindowStage,
-    /// Rows of it, in hot or in the archive, whichever has more; null where its manifest cannot be read.
-    pub(super) rows: Option<u64>,
-    /// Exports that found rows of it which were not archived yet.
-    pub(super) generations: u64,
+    pub(crate) end: Timestamp,
+    pub(crate) stage: WindowStage,
+    /// Its rows in hot or in the archive, whichever has more; null if its manifest cannot be read.
+    pub(crate) rows: Option<u64>,
+    /// Exports that archived rows of it.
+    pub(crate) generations: u64,
 }
 
 impl From<Vec<WindowStatus>> for Windows {
@@ -69,40 +69,40 @@ impl From<Vec<WindowStatus>> for Windows {
     }
 }
 
-/// Which tasks.
+/// The requested tasks.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct TaskQuery {
+pub(crate) struct TaskQuery {
     /// Only of this dataset, or of the dataset of this kind of data.
-    pub(super) dataset: Option<String>,
-    /// Only of which this was proven last.
+    pub(crate) dataset: Option<String>,
+    /// Only with this as the last completed stage.
     #[param(inline)]
-    pub(super) stage: Option<Stage>,
-    /// Only in one of these states, divided by commas.
+    pub(crate) stage: Option<Stage>,
+    /// Only with one of these statuses, separated by commas.
     #[param(style = Form, explode = false, inline, value_type = Option<Vec<Status>>)]
-    pub(super) status: Option<Statuses>,
-    /// Only windows with any moment from then on.
-    pub(super) from: Option<Timestamp>,
-    /// Only windows that begin before.
-    pub(super) to: Option<Timestamp>,
-    /// At most so many; 50 where it is not given.
+    pub(crate) status: Option<Statuses>,
+    /// Only windows with any time at or after this.
+    pub(crate) from: Option<Timestamp>,
+    /// Only windows that begin before this.
+    pub(crate) to: Option<Timestamp>,
+    /// The maximum number; 50 by default.
     #[param(minimum = 1, maximum = 1000)]
-    pub(super) limit: Option<u32>,
-    /// Those after this one: what the page before said as `next`.
+    pub(crate) limit: Option<u32>,
+    /// Only tasks after this one: `next` of the previous page.
     #[param(value_type = Option<String>, example = "trades@20260101T000000Z-20260101T010000Z",
         pattern = "^[a-z][a-z0-9_]{0,63}@[0-9]{8}T[0-9.]{6,}Z-[0-9]{8}T[0-9.]{6,}Z$")]
-    pub(super) after: Option<TaskId>,
+    pub(crate) after: Option<TaskId>,
 }
 
 impl TaskQuery {
-    /// Tasks of a page at most.
-    pub(super) const LIMIT_MAX: u32 = 1000;
+    /// The maximum number of tasks of a page.
+    pub(crate) const LIMIT_MAX: u32 = 1000;
 }
 
-/// States, divided by commas.
+/// Statuses, separated by commas.
 #[derive(Debug)]
-pub(super) struct Statuses(pub(super) Vec<Status>);
+pub(crate) struct Statuses(pub(crate) Vec<Status>);
 
 impl<'de> Deserialize<'de> for Statuses {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -114,27 +114,27 @@ impl<'de> Deserialize<'de> for Statuses {
     }
 }
 
-/// How the transfer of one window stands.
+/// The transfer of one window.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct TaskDocument {
-    /// Its name.
+pub(crate) struct TaskDocument {
+    /// The id of the task.
     #[schema(example = "trades@20260101T000000Z-20260101T010000Z")]
-    pub(super) id: String,
-    pub(super) dataset: String,
-    pub(super) start: Timestamp,
+    pub(crate) id: String,
+    pub(crate) dataset: String,
+    pub(crate) start: Timestamp,
     /// Exclusive.
-    pub(super) end: Timestamp,
-    pub(super) stage: Stage,
-    pub(super) status: Status,
-    /// The newest attempt; 0 where nobody has tried yet.
-    pub(super) attempt: u64,
-    /// Who has it now: `host:pid`.
-    pub(super) holder: Option<String>,
-    pub(super) updated_at: Option<Timestamp>,
-    /// What was wrong at the end of the last attempt.
-    pub(super) error: Option<String>,
-    /// What to do about it.
-    pub(super) hint: Option<String>,
+    pub(crate) end: Timestamp,
+    pub(crate) stage: Stage,
+    pub(crate) status: Status,
+    /// The newest attempt; 0 before the first one.
+    pub(crate) attempt: u64,
+    /// The current worker: `host:pid`.
+    pub(crate) holder: Option<String>,
+    pub(crate) updated_at: Option<Timestamp>,
+    /// The error of the last attempt.
+    pub(crate) error: Option<String>,
+    /// The recommended action.
+    pub(crate) hint: Option<String>,
 }
 
 impl From<Task> for TaskDocument {
@@ -157,10 +157,10 @@ impl From<Task> for TaskDocument {
 
 /// `GET /transfer-tasks`
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct TaskPage {
-    pub(super) tasks: Vec<TaskDocument>,
-    /// What to ask for next as `after`; null at the end.
-    pub(super) next: Option<String>,
+pub(crate) struct TaskPage {
+    pub(crate) tasks: Vec<TaskDocument>,
+    /// The value of `after` for the next page; null at the end.
+    pub(crate) next: Option<String>,
 }
 
 impl From<Page> for TaskPage {
@@ -174,52 +174,52 @@ impl From<Page> for TaskPage {
 
 /// `GET /transfer-tasks/{id}`
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct TaskDetail {
+pub(crate) struct TaskDetail {
     #[serde(flatten)]
-    pub(super) task: TaskDocument,
-    /// All that is in its journal, oldest first.
-    pub(super) history: Vec<HistoryDocument>,
+    pub(crate) task: TaskDocument,
+    /// The entries of its journal, oldest first.
+    pub(crate) history: Vec<HistoryDocument>,
 }
 
 /// An entry of a task's journal.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct HistoryDocument {
-    pub(super) number: u64,
-    pub(super) attempt: u64,
-    /// By the writer's clock.
-    pub(super) at: Timestamp,
-    /// Who wrote it: `host:pid`.
-    pub(super) holder: String,
-    pub(super) event: EventName,
-    /// What was proven.
-    pub(super) stage: Option<Stage>,
-    /// How the attempt ended.
-    pub(super) status: Option<Status>,
-    /// What was wrong at its end.
-    pub(super) error: Option<String>,
-    /// What to do about it.
-    pub(super) hint: Option<String>,
-    /// What a repair or a sweep did.
-    pub(super) what: Option<String>,
+pub(crate) struct HistoryDocument {
+    pub(crate) number: u64,
+    pub(crate) attempt: u64,
+    /// The time, by the clock of the worker.
+    pub(crate) at: Timestamp,
+    /// The worker that wrote it: `host:pid`.
+    pub(crate) holder: String,
+    pub(crate) event: EventName,
+    /// The completed stage.
+    pub(crate) stage: Option<Stage>,
+    /// The status at the end of the attempt.
+    pub(crate) status: Option<Status>,
+    /// The error of the attempt.
+    pub(crate) error: Option<String>,
+    /// The recommended action.
+    pub(crate) hint: Option<String>,
+    /// The action of a repair or a garbage collection.
+    pub(crate) what: Option<String>,
 }
 
-/// What happened.
+/// The event.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum EventName {
-    /// A stage was proven.
+pub(crate) enum EventName {
+    /// A stage was completed.
     Reached,
-    /// Earlier attempts were shut out.
+    /// Earlier attempts were fenced.
     Fenced,
     /// The attempt ended.
     Ended,
-    /// A person wants it tried again.
+    /// The operator requested a retry.
     Retried,
-    /// A person wants it passed over.
+    /// The operator cancelled the task.
     Cancelled,
-    /// It is past the archive's retention and leaves the archive.
+    /// The window is past the archive's retention and is deleted from the archive.
     Expired,
-    /// A repair or a sweep looked after what is there.
+    /// A repair or a garbage collection changed stored objects.
     Tended,
 }
 
@@ -276,85 +276,85 @@ impl From<TaskHistory> for TaskDetail {
     }
 }
 
-/// What is asked of `POST /transfer-tasks`.
+/// The body of `POST /transfer-tasks`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NewTask {
-    /// The dataset, or the kind of data as the subjects name it.
+pub(crate) struct NewTask {
+    /// The dataset, or the kind of data in the subjects.
     #[schema(example = "trade")]
-    pub(super) data_type: String,
-    /// Only this exchange: such a transfer is never the ground for cleanup.
+    pub(crate) data_type: String,
+    /// Only this exchange: cleanup never relies on such a transfer.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 64, example = "binance")]
-    pub(super) exchange: Option<String>,
-    /// Only this symbol: such a transfer is never the ground for cleanup.
+    pub(crate) exchange: Option<String>,
+    /// Only this symbol: cleanup never relies on such a transfer.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 64, example = "BTC-USDT")]
-    pub(super) symbol: Option<String>,
-    /// Every window that has any moment from then on.
-    pub(super) start: Timestamp,
-    /// Up to this moment, exclusive.
-    pub(super) end: Timestamp,
+    pub(crate) symbol: Option<String>,
+    /// Windows with any time at or after this.
+    pub(crate) start: Timestamp,
+    /// Windows before this time, exclusive.
+    pub(crate) end: Timestamp,
 }
 
 impl NewTask {
-    /// Bytes of an exchange's or a symbol's name at most.
-    pub(super) const NAME_BYTES_MAX: usize = 256;
+    /// The maximum size of the name of an exchange or a symbol, in bytes.
+    pub(crate) const NAME_BYTES_MAX: usize = 256;
 }
 
 /// `POST /transfer-tasks`
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Requested {
-    /// The request's name, until it is done.
-    pub(super) request: String,
-    pub(super) accepted: bool,
+pub(crate) struct Requested {
+    /// The name of the request, until it is completed.
+    pub(crate) request: String,
+    pub(crate) accepted: bool,
 }
 
 /// `POST /transfer-tasks/{id}/cancel` and `…/retry`
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct TaskState {
+pub(crate) struct TaskState {
     #[schema(value_type = String)]
-    pub(super) task: TaskId,
-    pub(super) status: Status,
+    pub(crate) task: TaskId,
+    pub(crate) status: Status,
 }
 
-/// How many dead letters.
+/// The number of dead letters.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct DeadLetterQuery {
-    /// At most so many; 50 where it is not given.
+pub(crate) struct DeadLetterQuery {
+    /// The maximum number; 50 by default.
     #[param(minimum = 1, maximum = 200)]
-    pub(super) limit: Option<u32>,
+    pub(crate) limit: Option<u32>,
 }
 
 impl DeadLetterQuery {
-    /// Letters of an answer at most.
-    pub(super) const LIMIT_MAX: u32 = 200;
+    /// The maximum number of dead letters of a response.
+    pub(crate) const LIMIT_MAX: u32 = 200;
 }
 
 /// `GET /dead-letters`
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct DeadLetterList {
-    /// How many there are; null where that is not known: some lie in the folder and some in the stream.
-    pub(super) total: Option<u64>,
+pub(crate) struct DeadLetterList {
+    /// The total number; null if unknown, because some are in the folder and some in the stream.
+    pub(crate) total: Option<u64>,
     /// The newest first.
-    pub(super) letters: Vec<DeadLetterDocument>,
+    pub(crate) letters: Vec<DeadLetterDocument>,
 }
 
-/// A message that could not be a row.
+/// A message that could not be converted to a row.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct DeadLetterDocument {
+pub(crate) struct DeadLetterDocument {
     /// `<dataset>.<epoch>.<sequence>`
-    pub(super) id: String,
-    /// When it was kept.
-    pub(super) at: Timestamp,
-    pub(super) dataset: String,
-    pub(super) subject: String,
-    /// A short name of the reason.
-    pub(super) reason: String,
-    /// The reason, for people.
-    pub(super) detail: String,
+    pub(crate) id: String,
+    /// The time at which it was stored.
+    pub(crate) at: Timestamp,
+    pub(crate) dataset: String,
+    pub(crate) subject: String,
+    /// The short name of the reason.
+    pub(crate) reason: String,
+    /// The reason as text.
+    pub(crate) detail: String,
 }
 
 impl From<DeadLetter> for DeadLetterDocument {

@@ -1,4 +1,4 @@
-//! `/windows` and `/transfer-tasks`: how transfers stand, and what people ask of them.
+//! `/windows` and `/transfer-tasks`: the status of transfers, and requests to them.
 
 use std::sync::Arc;
 
@@ -9,49 +9,49 @@ use axum::response::{IntoResponse as _, Response};
 use hyper::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 
-use super::data_sources::DataSources;
+use super::data_sources::{ApiState, DataSources};
 use super::problem::{Problem, Refusals};
-use super::state::{DaemonState, Manual};
 use super::transfer_documents::{
     NewTask, Requested, TaskDetail, TaskPage, TaskQuery, TaskState, WindowQuery, Windows,
 };
+use crate::state::sync_control::Manual;
 use mpsync_core::dataset::{DatasetName, Window};
 use mpsync_transfer::tasks::{self, TaskId};
 use mpsync_transfer::{TimeRange, Wish, holder, submit};
 
-/// How far `/windows` looks back where it is not said.
+/// How many days `/windows` covers by default.
 const DAYS: i64 = 7;
-/// How many days it shows at most.
+/// How many days `/windows` covers at most.
 const DAYS_MAX: i64 = 31;
 const HOUR: i64 = 3600;
 
-impl DaemonState {
-    /// What transfers work with; a refusal where this daemon runs none.
-    pub(super) fn transfers(&self) -> Result<&Arc<DataSources>, Problem> {
-        match self.sync_control() {
-            Some(_) => Ok(self.data_sources()),
+impl ApiState {
+    /// Returns the stores of transfers; a refusal if this daemon runs none.
+    pub(crate) fn transfers(&self) -> Result<&Arc<DataSources>, Problem> {
+        match self.daemon.sync_control() {
+            Some(_) => Ok(&self.sources),
             None => Err(no_transfers()),
         }
     }
 
-    /// Lets the cold side look at once. A run that waits already does it.
+    /// Requests a run of the cold side; a queued one suffices.
     fn wake(&self) {
-        if let Some(sync_control) = self.sync_control() {
-            sync_control.ask(Manual::default());
+        if let Some(sync_control) = self.daemon.sync_control() {
+            sync_control.request(Manual::default());
         }
     }
 }
 
-pub(super) fn no_transfers() -> Problem {
+pub(crate) fn no_transfers() -> Problem {
     Problem::not_found("this daemon runs no transfers")
-        .with_hint("ask the daemon that runs with --mode cold or both")
+        .with_hint("send the request to the daemon that runs with --mode cold or both")
 }
 
-/// How each window of some days stands.
+/// The status of each window of some days.
 #[utoipa::path(get, path = "/windows", tag = "transfers", params(WindowQuery), security(("token" = []), ()),
     responses((status = 200, description = "The windows, dataset by dataset in order of time", body = Windows), Refusals))]
-pub(super) async fn windows(
-    Extract(state): Extract<DaemonState>,
+pub(crate) async fn windows(
+    Extract(state): Extract<ApiState>,
     query: Result<Query<WindowQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let data_sources = Arc::clone(state.transfers()?);
@@ -62,16 +62,16 @@ pub(super) async fn windows(
         None => names(&data_sources),
     };
     let question = format!("windows {span:?} {datasets:?}");
+    let observed = state.daemon.hot_observations();
     let work = async move {
         let archive = data_sources.archive_to_read().await?;
-        let seen = data_sources.seen();
         let found = data_sources
             .window_status
-            .windows(&archive, &datasets, span, &seen)
+            .windows(&archive, &datasets, span, &observed)
             .await?;
         Ok(Windows::from(found))
     };
-    state.data_sources().archive.ask(question, work).await
+    state.sources.archive.ask(question, work).await
 }
 
 fn names(data_sources: &DataSources) -> Vec<DatasetName> {
@@ -82,10 +82,10 @@ fn names(data_sources: &DataSources) -> Vec<DatasetName> {
         .collect()
 }
 
-/// The days that are asked for: seven up to the end of this hour, where nothing else is said.
+/// Returns the requested days: by default seven up to the end of this hour.
 fn span(query: &WindowQuery, now: Timestamp) -> Result<Window, Problem> {
     let beyond = || Problem::bad_request("these times lie outside of the calendar");
-    // Whole hours, so that who asks a moment later asks the same.
+    // Whole hours, so that a request a moment later is identical.
     let this_hour = now.as_second().div_euclid(HOUR) * HOUR;
     let to = match query.to {
         Some(to) => to,
@@ -104,18 +104,18 @@ fn span(query: &WindowQuery, now: Timestamp) -> Result<Window, Problem> {
     })?;
     if to.duration_since(from) > SignedDuration::from_hours(24 * DAYS_MAX) {
         return Err(
-            Problem::bad_request(format!("that is more than {DAYS_MAX} days"))
-                .with_hint("ask for them in parts, by from and to"),
+            Problem::bad_request(format!("the range is longer than {DAYS_MAX} days"))
+                .with_hint("request parts of it, by from and to"),
         );
     }
     Ok(span)
 }
 
-/// Transfer tasks, the latest window first. A page may hold fewer than were asked for although there are more: `next` says so.
+/// Transfer tasks, the latest window first. A page may have fewer tasks than the limit although there are more: see `next`.
 #[utoipa::path(get, path = "/transfer-tasks", tag = "transfers", params(TaskQuery), security(("token" = []), ()),
     responses((status = 200, description = "A page of tasks", body = TaskPage), Refusals))]
-pub(super) async fn list(
-    Extract(state): Extract<DaemonState>,
+pub(crate) async fn list(
+    Extract(state): Extract<ApiState>,
     query: Result<Query<TaskQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let data_sources = Arc::clone(state.transfers()?);
@@ -131,14 +131,14 @@ pub(super) async fn list(
         let page = tasks::list(&archive, Timestamp::now(), &query).await?;
         Ok(TaskPage::from(page))
     };
-    state.data_sources().archive.ask(question, work).await
+    state.sources.archive.ask(question, work).await
 }
 
-/// One transfer task with all that is in its journal.
+/// One transfer task with its journal.
 #[utoipa::path(get, path = "/transfer-tasks/{id}", tag = "transfers", params(TaskPath), security(("token" = []), ()),
     responses((status = 200, description = "The task", body = TaskDetail), Refusals))]
-pub(super) async fn show(
-    Extract(state): Extract<DaemonState>,
+pub(crate) async fn show(
+    Extract(state): Extract<ApiState>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     let data_sources = Arc::clone(state.transfers()?);
@@ -149,14 +149,14 @@ pub(super) async fn show(
         let found = tasks::show(&archive, Timestamp::now(), &id).await?;
         found.map(TaskDetail::from).ok_or_else(|| unknown(&id))
     };
-    state.data_sources().archive.ask(question, work).await
+    state.sources.archive.ask(question, work).await
 }
 
-/// Asks for a transfer: what hot holds of this span goes to the archive and to cold, as soon as the cold side is free.
+/// Requests a transfer of this time range from hot to the archive and to cold, which begins as soon as the cold side is free.
 #[utoipa::path(post, path = "/transfer-tasks", tag = "transfers", request_body = NewTask, security(("token" = [])),
-    responses((status = 202, description = "It is noted in the archive", body = Requested), Refusals))]
-pub(super) async fn create(
-    Extract(state): Extract<DaemonState>,
+    responses((status = 202, description = "The request is recorded in the archive", body = Requested), Refusals))]
+pub(crate) async fn create(
+    Extract(state): Extract<ApiState>,
     body: Result<Json<NewTask>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let data_sources = Arc::clone(state.transfers()?);
@@ -166,8 +166,8 @@ pub(super) async fn create(
         let archive = data_sources.archive_to_write().await?;
         Ok(submit(&archive, &wish).await?)
     };
-    let request = state.data_sources().archive.act(work).await?;
-    tracing::info!(%request, "a transfer was submitted over HTTP");
+    let request = state.sources.archive.act(work).await?;
+    tracing::info!(%request, "transfer submitted over HTTP");
     state.wake();
     let answer = Requested {
         request,
@@ -176,17 +176,17 @@ pub(super) async fn create(
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 
-/// What is asked for, once it can be done: a request that can never be would be tried for ever.
+/// Checks a request: an impossible one would be retried forever.
 fn wish(data_sources: &DataSources, new: &NewTask, now: Timestamp) -> Result<Wish, Problem> {
     let dataset = data_sources.dataset(&new.data_type)?;
-    for (field, given) in [("exchange", &new.exchange), ("symbol", &new.symbol)] {
-        let Some(value) = given else { continue };
+    for (field, value) in [("exchange", &new.exchange), ("symbol", &new.symbol)] {
+        let Some(value) = value else { continue };
         if value.is_empty() || value.len() > NewTask::NAME_BYTES_MAX {
             return Err(Problem::bad_request(format!(
                 "{field} must have 1 to {} bytes",
                 NewTask::NAME_BYTES_MAX
             ))
-            .with_hint("leave it out, or null, to transfer all"));
+            .with_hint("omit it, or set it to null, to transfer all"));
         }
         let known = !dataset.columns.is_empty();
         if known && !dataset.columns.iter().any(|(name, _)| name == field) {
@@ -211,21 +211,21 @@ fn wish(data_sources: &DataSources, new: &NewTask, now: Timestamp) -> Result<Wis
     })
 }
 
-/// Ends a task at its next step, and has its window passed over until it is retried.
+/// Ends a task at its next step; its window is skipped until it is retried.
 #[utoipa::path(post, path = "/transfer-tasks/{id}/cancel", tag = "transfers", params(TaskPath), security(("token" = [])),
-    responses((status = 202, description = "It is noted; a task that runs ends at its next step", body = TaskState), Refusals))]
-pub(super) async fn cancel(
-    Extract(state): Extract<DaemonState>,
+    responses((status = 202, description = "It is recorded; a running task ends at its next step", body = TaskState), Refusals))]
+pub(crate) async fn cancel(
+    Extract(state): Extract<ApiState>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     change(&state, id, Change::Cancel).await
 }
 
-/// Has a task tried again that halted, was cancelled or waits.
+/// Retries a task that halted, was cancelled or waits.
 #[utoipa::path(post, path = "/transfer-tasks/{id}/retry", tag = "transfers", params(TaskPath), security(("token" = [])),
-    responses((status = 202, description = "The cold side takes it as soon as it is free", body = TaskState), Refusals))]
-pub(super) async fn retry(
-    Extract(state): Extract<DaemonState>,
+    responses((status = 202, description = "The cold side starts it as soon as it is free", body = TaskState), Refusals))]
+pub(crate) async fn retry(
+    Extract(state): Extract<ApiState>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     let answer = change(&state, id, Change::Retry).await?;
@@ -233,16 +233,16 @@ pub(super) async fn retry(
     Ok(answer)
 }
 
-/// What a person wants of a task.
+/// A requested change of a task.
 #[derive(Debug, Clone, Copy)]
 enum Change {
     Cancel,
     Retry,
 }
 
-/// Writes it into the task's journal.
+/// Writes the change to the task's journal.
 async fn change(
-    state: &DaemonState,
+    state: &ApiState,
     id: Result<Path<String>, PathRejection>,
     change: Change,
 ) -> Result<Response, Problem> {
@@ -258,16 +258,16 @@ async fn change(
         };
         status.ok_or_else(|| unknown(&id))
     };
-    let status = state.data_sources().archive.act(work).await?;
-    tracing::info!(%task, %status, ?change, "a task was changed over HTTP");
+    let status = state.sources.archive.act(work).await?;
+    tracing::info!(%task, %status, ?change, "task changed over HTTP");
     Ok((StatusCode::ACCEPTED, Json(TaskState { task, status })).into_response())
 }
 
 /// The `{id}` of a route.
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "it describes what `Path<String>` takes")]
-pub(super) struct TaskPath {
+#[expect(dead_code, reason = "it describes the content of `Path<String>`")]
+pub(crate) struct TaskPath {
     /// The task, as `/transfer-tasks` names it.
     #[param(
         example = "trades@20260101T000000Z-20260101T010000Z",
@@ -279,14 +279,14 @@ pub(super) struct TaskPath {
 fn task_id(id: Result<Path<String>, PathRejection>) -> Result<TaskId, Problem> {
     let Path(id) = id.map_err(|e| Problem::bad_request(e.body_text()))?;
     id.parse::<TaskId>().map_err(|_| {
-        Problem::not_found(format!("`{}` is no task", id.escape_debug()))
-            .with_hint("tasks are called as /transfer-tasks lists them: trades@20260101T000000Z-20260101T010000Z")
+        Problem::not_found(format!("invalid task `{}`", id.escape_debug())).with_hint(
+            "use an id of /transfer-tasks, such as trades@20260101T000000Z-20260101T010000Z",
+        )
     })
 }
 
 fn unknown(id: &TaskId) -> Problem {
-    Problem::not_found(format!("there is no task {id}"))
-        .with_hint("/transfer-tasks lists those that are")
+    Problem::not_found(format!("unknown task {id}")).with_hint("/transfer-tasks lists the tasks")
 }
 
 impl TaskQuery {
@@ -319,7 +319,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_week_is_shown_and_more_than_a_month_is_refused() {
+    fn windows_cover_a_week_by_default_and_a_month_at_most() {
         let now: Timestamp = "2026-03-10T12:34:56Z".parse().unwrap();
         let at = |text: &str| Some(text.parse::<Timestamp>().unwrap());
         let query = |from, to| WindowQuery {

@@ -1,12 +1,12 @@
 //! The files of the page, compiled in. Pure.
 
 /// One file of the page.
-pub(in crate::http) struct Asset {
-    /// Where it is served.
+pub(crate) struct Asset {
+    /// The path of its route.
     pub path: &'static str,
-    /// What it is.
+    /// Its media type.
     pub content_type: &'static str,
-    /// Its bytes, which are text.
+    /// Its text.
     pub body: &'static str,
 }
 
@@ -21,8 +21,8 @@ macro_rules! assets {
     };
 }
 
-/// Every file, the page itself first.
-pub(in crate::http) const ASSETS: &[Asset] = assets! {
+/// All files, the page itself first.
+pub(crate) const ASSETS: &[Asset] = assets! {
     "/" HTML "index.html"
     "/page.css" CSS "page.css"
     "/page.js" SCRIPT "page.js"
@@ -42,7 +42,7 @@ pub(in crate::http) const ASSETS: &[Asset] = assets! {
 mod tests {
     use super::ASSETS;
 
-    /// What stands between quotes in a `from`, `src` or `href`.
+    /// Returns the quoted texts of `from`, `src` and `href`.
     fn references(body: &str) -> impl Iterator<Item = String> {
         [
             "from \"",
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_page_loads_is_served_and_comes_from_here() {
+    fn all_loaded_files_are_served() {
         for asset in ASSETS {
             assert!(!asset.body.contains("://") || asset.body.contains("http://www.w3.org/"));
             for name in references(asset.body) {
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_turns_text_into_markup() {
+    fn no_script_turns_text_into_markup() {
         for asset in ASSETS.iter().filter(|a| a.path != "/dom.js") {
             for way in [
                 ".innerHTML",

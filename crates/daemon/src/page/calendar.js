@@ -1,4 +1,4 @@
-// The calendar: one small grid a dataset, a row a day, a column an hour. A stage is told by its colour, its letter and its text.
+// The calendar: one small grid a dataset, a row a day, a column an hour. A stage has a colour, a letter and a text.
 
 import { h } from "./dom.js";
 import { count, day, plain, span } from "./format.js";
@@ -6,7 +6,7 @@ import { count, day, plain, span } from "./format.js";
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 
-/** Every stage: letter, what it means. The order is the order in which an hour with several windows is told by its worst. */
+/** Every stage: letter, what it means. The order ranks the stages of an hour with several windows, the worst first. */
 export const STAGES = new Map([
   ["halted", ["!", "halted: something differs or failed; nothing is deleted until it is resolved"]],
   ["gap", ["×", "gap: JetStream's limits dropped messages before they were read"]],

@@ -1,4 +1,4 @@
-// The operator's page: asks the daemon, and shows what it says. No build step, no dependency, nothing from elsewhere.
+// The operator's page: displays the state of the daemon. No build step, no dependency, nothing from elsewhere.
 
 import { get, post, token } from "./api.js";
 import { byHour, calendar, describe, legend, range, step, taskId, worst } from "./calendar.js";
@@ -71,7 +71,7 @@ async function learnTasks() {
 let timer = null;
 let slowAt = 0;
 let asking = null;
-/** Whether somebody asked for everything while a round was under way. */
+/** Whether a full round was requested during a round. */
 let again = false;
 
 /** One round of questions at a time; the next one is set when it is over. `all` asks everything at once. */
@@ -164,7 +164,7 @@ function drawPulse() {
 
 function drawLocked() {
   fill(at("stale"), h("p", { class: "stale" }, h("strong", {}, "This daemon shows its figures only to those who have its token. "),
-    h("button", { type: "button", "data-do": "unlock" }, "Give the token")));
+    h("button", { type: "button", "data-do": "unlock" }, "Enter the token")));
 }
 
 /** Says in the corner what came of an action, for eyes and for screen readers. */

@@ -1,4 +1,4 @@
-// What needs somebody, worst first: what it is, why, what to do, and the buttons that do it.
+// Problems that need operator action, worst first: title, reason, recommended action, and its buttons.
 
 import { h } from "./dom.js";
 import { ago, bytes, count, moment, plain } from "./format.js";

@@ -1,4 +1,4 @@
-//! What is said over HTTP without asking anybody: gathered in the background.
+//! Observes the tiers, NATS and the archive in the background.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -7,26 +7,24 @@ use clickhouse::Row;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{DaemonContext, windows};
-use crate::http::{ArchiveDataset, ArchiveFigures, TierDataset, TierFigures};
+use super::timing::{INTERVAL, timed};
+use super::windows;
+use crate::context::DaemonContext;
+use crate::state::figures::{ArchiveDataset, ArchiveFigures, TierDataset, TierFigures};
 use mpsync_archive::Archive;
 use mpsync_clickhouse::{Tier, ident, literal};
 use mpsync_core::error::{Context as _, Error, Result};
 
-/// How often everything is asked.
-pub(super) const EVERY: Duration = Duration::from_secs(10);
-/// How long one answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How often ingest's counters are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// The interval of samples of ingest's counters.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Gathers until the daemon is to end.
-pub(super) async fn repeat(context: &DaemonContext) {
+/// Observes until the shutdown.
+pub(crate) async fn repeat(context: &DaemonContext) {
     let shutdown = context.shutdown.clone();
-    let looks = async {
+    let samples = async {
         loop {
             context.state.sample_ingest();
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(SAMPLE_INTERVAL).await;
         }
     };
     let tiers = async {
@@ -36,12 +34,12 @@ pub(super) async fn repeat(context: &DaemonContext) {
                     tier(context, &context.cold).await;
                 }
             });
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(INTERVAL).await;
         }
     };
     let all = async {
         tokio::join!(
-            looks,
+            samples,
             tiers,
             broker(context),
             archive(context),
@@ -51,28 +49,13 @@ pub(super) async fn repeat(context: &DaemonContext) {
     let _: Option<((), (), (), (), ())> = shutdown.run_until_cancelled(all).await;
 }
 
-/// Within patience, with how long it took.
-pub(super) async fn timed<T>(
-    what: &str,
-    work: impl Future<Output = Result<T>>,
-) -> Result<(T, f64)> {
-    let started = Instant::now();
-    match tokio::time::timeout(PATIENCE, work).await {
-        Ok(done) => Ok((done?, started.elapsed().as_secs_f64())),
-        Err(_) => Err(Error::busy(format!(
-            "{what} did not answer within {} s",
-            PATIENCE.as_secs()
-        ))),
-    }
-}
-
 #[derive(Row, Deserialize)]
 struct TableRow {
     table: String,
     rows: u64,
     bytes: u64,
     parts: u64,
-    /// Empty where the table is not partitioned: then its parts do not say what times they hold.
+    /// Empty if the table is not partitioned: then its parts do not record their time range.
     partition_key: String,
 }
 
@@ -91,7 +74,7 @@ struct DiskRow {
 
 async fn tier(context: &DaemonContext, tier: &Tier) {
     let name = tier.role().to_string();
-    let asked = async {
+    let query = async {
         let tables = tier
             .query(
                 "SELECT p.table AS table, sum(p.rows) AS rows, sum(p.bytes_on_disk) AS bytes, count() AS parts, \
@@ -111,9 +94,9 @@ async fn tier(context: &DaemonContext, tier: &Tier) {
         let spans = spans(context, tier, &tables).await?;
         Ok((tables, spans, disks))
     };
-    match timed(&name, asked).await {
+    match timed(&name, query).await {
         Err(e) => {
-            context.state.failed(&name, &e.to_string());
+            context.state.failed(&name, &e);
             let figures = TierFigures {
                 reachable: false,
                 error: Some(e.message()),
@@ -135,7 +118,7 @@ async fn tier(context: &DaemonContext, tier: &Tier) {
     }
 }
 
-/// The first and the last event time of each table whose parts know it: no row is read for them.
+/// Returns the first and last event time of each table whose parts record it. It reads no rows.
 async fn spans(context: &DaemonContext, tier: &Tier, tables: &[TableRow]) -> Result<Vec<SpanRow>> {
     let known = context.datasets.iter().filter(|dataset| {
         tables.iter().any(|t| {
@@ -158,8 +141,8 @@ async fn spans(context: &DaemonContext, tier: &Tier, tables: &[TableRow]) -> Res
     if queries.is_empty() {
         return Ok(Vec::new());
     }
-    let asked = tier.query(&queries.join(" UNION ALL ")).fetch_all();
-    asked.await.map_err(|e| tier.error(e))
+    let query = tier.query(&queries.join(" UNION ALL ")).fetch_all();
+    query.await.map_err(|e| tier.error(e))
 }
 
 fn figures(context: &DaemonContext, tables: &[TableRow], spans: &[SpanRow]) -> TierFigures {
@@ -169,14 +152,14 @@ fn figures(context: &DaemonContext, tables: &[TableRow], spans: &[SpanRow]) -> T
         .map(|dataset| {
             let table = tables.iter().find(|t| t.table == dataset.table);
             let span = spans.iter().find(|s| s.table == dataset.table);
-            let moment = |ms: fn(&SpanRow) -> i64| Timestamp::from_millisecond(ms(span?)).ok();
+            let time = |ms: fn(&SpanRow) -> i64| Timestamp::from_millisecond(ms(span?)).ok();
             TierDataset {
                 dataset: dataset.name.to_string(),
                 rows: table.map_or(0, |t| t.rows),
                 bytes: table.map_or(0, |t| t.bytes),
                 parts: table.map_or(0, |t| t.parts),
-                oldest: moment(|s| s.oldest_ms),
-                newest: moment(|s| s.newest_ms),
+                oldest: time(|s| s.oldest_ms),
+                newest: time(|s| s.newest_ms),
             }
         })
         .collect();
@@ -189,7 +172,7 @@ fn figures(context: &DaemonContext, tables: &[TableRow], spans: &[SpanRow]) -> T
     }
 }
 
-/// Asks NATS over a connection that lasts, for ever.
+/// Observes NATS over a persistent connection, forever.
 async fn broker(context: &DaemonContext) {
     if context.state.sync_control().is_some() && context.datasets.is_empty() {
         return;
@@ -198,23 +181,23 @@ async fn broker(context: &DaemonContext) {
         let client = match mpsync_nats::connect(&context.config.nats).await {
             Ok(client) => client,
             Err(e) => {
-                context.state.failed("nats", &e.to_string());
-                tokio::time::sleep(EVERY).await;
+                context.state.failed("nats", &e);
+                tokio::time::sleep(INTERVAL).await;
                 continue;
             }
         };
         let jetstream = async_nats::jetstream::new(client);
         loop {
-            let asked = async { jetstream.query_account().await.map_err(Error::nats) };
-            match timed("JetStream", asked).await {
+            let query = async { jetstream.query_account().await.map_err(Error::nats) };
+            match timed("JetStream", query).await {
                 Ok((_, latency)) => context.state.succeeded("nats", Some(latency)),
                 Err(e) => {
-                    context.state.failed("nats", &e.to_string());
-                    tokio::time::sleep(EVERY).await;
+                    context.state.failed("nats", &e);
+                    tokio::time::sleep(INTERVAL).await;
                     break;
                 }
             }
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(INTERVAL).await;
         }
     }
 }
@@ -235,10 +218,10 @@ async fn archive(context: &DaemonContext) {
                 }
                 context.state.archive(figures);
             }
-            Err(e) => context.state.failed("archive", &e.to_string()),
+            Err(e) => context.state.failed("archive", &e),
         }
-        // All manifests are read: an archive of years takes its time, and is asked the less often.
-        tokio::time::sleep(EVERY.max(started.elapsed() * 20)).await;
+        // It reads all manifests: an archive of years takes longer, and is observed less often.
+        tokio::time::sleep(INTERVAL.max(started.elapsed() * 20)).await;
     }
 }
 
@@ -277,6 +260,6 @@ async fn archive_figures(context: &DaemonContext) -> Result<ArchiveFigures> {
 fn free_bytes(folder: &Path) -> Result<u64> {
     let facts = rustix::fs::statvfs(folder)
         .map_err(std::io::Error::from)
-        .context(|| format!("asking how much is free in {}", folder.display()))?;
+        .context(|| format!("reading the free space of {}", folder.display()))?;
     Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
 }

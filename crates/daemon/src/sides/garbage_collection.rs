@@ -1,39 +1,43 @@
-//! What broken-off runs left goes by itself, once in an interval.
+//! Deletes leftovers of interrupted runs, once in an interval.
 //!
-//! Never beside this process's own transfers: between two runs. One that fails is told, and is tried again when the next one is
-//! due; it stops nothing.
+//! It runs between two transfer runs of this process, never beside them. A failure is reported and retried when the next garbage
+//! collection is due; it stops nothing else.
 
 use jiff::Timestamp;
 
-use super::{DaemonContext, last_run, schedule};
-use crate::http::{SweepRun, SyncControl};
+use super::last_run;
+use crate::context::DaemonContext;
+use crate::schedule;
+use crate::state::runs::SweepRun;
+use crate::state::sync_control::SyncControl;
 use mpsync_archive::Archive;
 use mpsync_core::error::Result;
 use mpsync_replay::sweep_insert_gates;
 use mpsync_transfer::{SWEPT_AGE, Sweep, TransferContext};
 
-/// When sweeps are due.
-pub(super) struct Sweeper {
-    /// When the last one began, whichever daemon of this archive made it.
+/// Runs garbage collections when they are due.
+pub(crate) struct GarbageCollector {
+    /// The start of the last garbage collection by any daemon of this archive.
     began: Option<Timestamp>,
 }
 
-impl Sweeper {
-    pub(super) async fn begin(sync_control: &SyncControl, archive: &Archive) -> Self {
-        let mut sweeper = Self { began: None };
-        sweeper.recall(sync_control, archive).await;
-        sweeper
+impl GarbageCollector {
+    /// Reads the time of the last garbage collection.
+    pub(crate) async fn begin(sync_control: &SyncControl, archive: &Archive) -> Self {
+        let mut collector = Self { began: None };
+        collector.restore(sync_control, archive).await;
+        collector
     }
 
-    async fn recall(&mut self, sync_control: &SyncControl, archive: &Archive) {
+    async fn restore(&mut self, sync_control: &SyncControl, archive: &Archive) {
         if let Some(run) = last_run::read::<SweepRun>(archive).await {
             self.began = self.began.max(Some(run.started_at));
-            sync_control.recall_sweep(run);
+            sync_control.restore_sweep(run);
         }
     }
 
-    /// When the next one is due, as the configuration stands now.
-    pub(super) fn due(&self, context: &DaemonContext) -> Timestamp {
+    /// Returns the time of the next garbage collection, by the current configuration.
+    pub(crate) fn due(&self, context: &DaemonContext) -> Timestamp {
         let interval = context.live.borrow().sync.gc_interval;
         schedule::sweep(interval, self.began, Timestamp::now())
     }
@@ -42,8 +46,8 @@ impl Sweeper {
         self.due(context) <= Timestamp::now() && !context.shutdown.is_cancelled()
     }
 
-    /// Sweeps, if it is time.
-    pub(super) async fn sweep_if_due(
+    /// Collects garbage if it is due.
+    pub(crate) async fn collect_if_due(
         &mut self,
         context: &DaemonContext,
         sync_control: &SyncControl,
@@ -52,15 +56,15 @@ impl Sweeper {
         if !self.is_due(context) {
             return;
         }
-        // Another daemon of this archive may have done it meanwhile.
-        self.recall(sync_control, &transfers.archive).await;
+        // Another daemon of this archive may have run it meanwhile.
+        self.restore(sync_control, &transfers.archive).await;
         if !self.is_due(context) {
             return;
         }
         let started_at = Timestamp::now();
         let swept = sweep(transfers).await;
         if context.shutdown.is_cancelled() {
-            // One that the daemon's end broke off is made up for by the next process.
+            // The next process repeats an interrupted one.
             return;
         }
         let run = record(swept, started_at);
@@ -79,7 +83,7 @@ async fn sweep(transfers: &TransferContext) -> Result<Sweep> {
     Ok(sweep)
 }
 
-/// What it came to, in the log and as a document.
+/// Logs the result, and returns it as a document.
 fn record(swept: Result<Sweep>, started_at: Timestamp) -> SweepRun {
     let (sweep, error) = match swept {
         Ok(sweep) => {
@@ -100,32 +104,39 @@ fn record(swept: Result<Sweep>, started_at: Timestamp) -> SweepRun {
     };
     let (swept, bytes, kept) = (run.swept, run.bytes, sweep.kept.len());
     let kinds = run.kinds.iter().map(|(kind, n)| format!("{n} {kind}"));
-    let what = kinds.collect::<Vec<_>>().join(", ");
+    let kinds = kinds.collect::<Vec<_>>().join(", ");
     let duration = run.finished_at.duration_since(started_at).as_secs_f64();
     match &run.error {
-        None => tracing::info!(swept, what, bytes, kept, duration, "sweep done"),
+        None => tracing::info!(
+            swept,
+            kinds,
+            bytes,
+            kept,
+            duration,
+            "garbage collection completed"
+        ),
         Some(error) => tracing::error!(
             swept,
-            what,
+            kinds,
             bytes,
             kept,
             duration,
             error,
-            "sweep failed; the next one tries again, and so does mpsync gc"
+            "garbage collection failed; the next one retries, as does mpsync gc"
         ),
     }
     run
 }
 
-/// What failed, where anything did: how much, and the first of it. `mpsync gc` names all.
+/// Summarizes failures by their number and the first one. `mpsync gc` lists all.
 fn failure(failed: &[String]) -> Option<String> {
     let first = failed.first()?;
-    let what = first
+    let text = first
         .split_once("\n  hint: ")
-        .map_or(&**first, |(what, _)| what);
+        .map_or(&**first, |(text, _)| text);
     Some(match failed.len() {
-        1 => what.to_owned(),
-        n => format!("{n} things could not be swept; the first: {what}"),
+        1 => text.to_owned(),
+        n => format!("cannot delete {n} leftovers; the first: {text}"),
     })
 }
 
@@ -134,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sweep_that_failed_in_part_says_how_much_and_the_first_of_it() {
+    fn partial_failures_are_counted_and_the_first_is_named() {
         let started_at: Timestamp = "2026-01-05T14:00:00Z".parse().unwrap();
         let done = record(Ok(Sweep::default()), started_at);
         assert!(done.ok && done.error.is_none());
@@ -145,9 +156,6 @@ mod tests {
         let run = record(Ok(sweep), started_at);
         assert!(!run.ok);
         let error = run.error.as_deref();
-        assert_eq!(
-            error,
-            Some("2 things could not be swept; the first: a: full")
-        );
+        assert_eq!(error, Some("cannot delete 2 leftovers; the first: a: full"));
     }
 }

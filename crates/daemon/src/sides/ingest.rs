@@ -3,20 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::DaemonContext;
+use crate::context::DaemonContext;
 use mpsync_core::dataset::Dataset;
-use mpsync_core::error::{Error, Result};
+use mpsync_core::error::{Cause, Error, Result};
 use mpsync_ingest::{IngestOptions, IngestStats};
 
-/// How often is looked whether it ingests.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// The interval of checks of the progress.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Ingests until the daemon is to end, or until something cannot be helped.
-pub(super) async fn run(context: &DaemonContext, stats: Arc<IngestStats>) -> Result<()> {
+/// Ingests until the shutdown, or until an unrecoverable error.
+pub(crate) async fn run(context: &DaemonContext, stats: Arc<IngestStats>) -> Result<()> {
     let datasets: Vec<&Dataset> = context.datasets.iter().collect();
     let options = IngestOptions {
         stats: Some(stats.clone()),
-        // One stream for all datasets, whichever of them this process ingests.
+        // The stream is for all datasets, including those that this process does not ingest.
         stream_subjects: context
             .all
             .iter()
@@ -38,23 +38,32 @@ pub(super) async fn run(context: &DaemonContext, stats: Arc<IngestStats>) -> Res
     }
 }
 
-/// Says whether it ingests, for ever.
+/// Checks whether all datasets are ingested, forever.
 async fn check(context: &DaemonContext, stats: &IngestStats) -> Result<()> {
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
         let all = stats.snapshot().datasets;
         let stalled = all
             .iter()
             .find_map(|d| Some((&d.dataset, d.stalled.as_ref()?)));
         match stalled {
-            Some((dataset, why)) => context
-                .state
-                .failed("ingest", &format!("{dataset} is stalled: {why}")),
+            Some((dataset, error)) => {
+                // The report of ingest has the error as text, with its hint.
+                let (message, hint) = match error.split_once("\n  hint: ") {
+                    Some((message, hint)) => (message, Some(hint)),
+                    None => (error.as_str(), None),
+                };
+                let stalled = Error::new(Cause::Down(format!("{dataset} is stalled: {message}")));
+                let stalled = match hint {
+                    Some(hint) => stalled.with_hint(hint.to_owned()),
+                    None => stalled,
+                };
+                context.state.failed("ingest", &stalled);
+            }
             None if all.iter().all(|d| d.sessions > 0) => context.state.succeeded("ingest", None),
-            None => context.state.failed(
-                "ingest",
-                &Error::nats("not all datasets are ingested yet").to_string(),
-            ),
+            None => context
+                .state
+                .failed("ingest", &Error::nats("not all datasets are ingested yet")),
         }
     }
 }

@@ -1,52 +1,52 @@
-//! When a sync and a sweep last ran, written down beside the archive: what a cron expression's catch-up, and the next sweep, are
-//! told by, whichever process ran.
+//! The results of the last sync and of the last garbage collection, stored in the archive: any process determines missed runs of a
+//! cron expression, and the next garbage collection, from them.
 
 use object_store::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::http::{SweepRun, SyncRun};
+use crate::state::runs::{SweepRun, SyncRun};
 use mpsync_archive::Archive;
 use mpsync_archive::layout::INTERNAL;
 
-/// A run that is written down.
-pub(super) trait Noted: Serialize + DeserializeOwned {
-    /// The object in the archive's own folder.
+/// A run whose result is stored.
+pub(crate) trait StoredRun: Serialize + DeserializeOwned {
+    /// The name of the object in the archive's internal folder.
     const OBJECT: &str;
-    /// What ran.
-    const WHAT: &str;
+    /// The name of the run, for the log.
+    const NAME: &str;
 }
 
-impl Noted for SyncRun {
+impl StoredRun for SyncRun {
     const OBJECT: &str = "last-sync.json";
-    const WHAT: &str = "sync";
+    const NAME: &str = "sync";
 }
 
-impl Noted for SweepRun {
+impl StoredRun for SweepRun {
     const OBJECT: &str = "last-sweep.json";
-    const WHAT: &str = "sweep";
+    const NAME: &str = "sweep";
 }
 
-fn path<R: Noted>() -> Path {
+fn path<R: StoredRun>() -> Path {
     Path::from(INTERNAL).join(R::OBJECT)
 }
 
-/// The last run of all that was due; `None` where there was none, or nobody can say.
-pub(super) async fn read<R: Noted>(archive: &Archive) -> Option<R> {
+/// Returns the result of the last complete run; `None` if there was none, or it cannot be read.
+pub(crate) async fn read<R: StoredRun>(archive: &Archive) -> Option<R> {
     let read = archive.read(&path::<R>()).await;
     let json = read.unwrap_or_else(|e| {
-        tracing::warn!(error = %e, "when a {} last ran is not known", R::WHAT);
+        tracing::warn!(error = %e, "cannot read the time of the last {}", R::NAME);
         None
     })?;
     serde_json::from_slice(&json).ok()
 }
 
-/// Writes down that it ran.
-pub(super) async fn write<R: Noted>(archive: &Archive, run: &R) {
+/// Stores the result of a run.
+pub(crate) async fn write<R: StoredRun>(archive: &Archive, run: &R) {
     let Ok(json) = serde_json::to_vec(run) else {
         return;
     };
     if let Err(e) = archive.overwrite(&path::<R>(), json.into()).await {
-        tracing::warn!(error = %e, "that a {} ran could not be written down", R::WHAT);
+        tracing::warn!(error = %e, "cannot store the result of the {}", R::NAME);
     }
 }

@@ -1,11 +1,15 @@
-//! The cold side: what is due is transferred, on schedule and on request; what broken-off runs left is swept in between.
+//! The cold side: transfers due windows, on schedule and on request, and collects garbage in between.
 
 use jiff::{SignedDuration, Timestamp};
 use rand::RngExt as _;
 
-use super::sweep::Sweeper;
-use super::{DaemonContext, last_run, schedule};
-use crate::http::{Manual, RunScope, SyncControl, SyncRun};
+use super::garbage_collection::GarbageCollector;
+use super::last_run;
+use crate::context::DaemonContext;
+use crate::schedule;
+use crate::state::runs::SyncRun;
+use crate::state::sync_control::{Manual, SyncControl};
+use crate::state::transfer_results::RunScope;
 use mpsync_archive::{Archive, LeaseWatcher};
 use mpsync_config::SyncSchedule;
 use mpsync_core::error::Result;
@@ -14,8 +18,8 @@ use mpsync_transfer::{
     CleanupPolicy, Goal, Retention, TransferContext, TransferReport, TransferRequest,
 };
 
-/// Transfers until the daemon is to end. What was missed while no daemon ran is caught up with at once.
-pub(super) async fn run(context: &DaemonContext) -> Result<()> {
+/// Transfers until the shutdown. Runs that were missed while no daemon ran are made up for at once.
+pub(crate) async fn run(context: &DaemonContext) -> Result<()> {
     let Some(sync_control) = context.state.sync_control() else {
         return Ok(());
     };
@@ -31,35 +35,35 @@ pub(super) async fn run(context: &DaemonContext) -> Result<()> {
     context.state.succeeded("transfers", None);
     let mut live = context.live.clone();
     let mut clock = SyncClock::begin(context, sync_control, &transfers.archive).await;
-    let mut sweeper = Sweeper::begin(sync_control, &transfers.archive).await;
+    let mut collector = GarbageCollector::begin(sync_control, &transfers.archive).await;
     loop {
-        let due = clock.due.min(sweeper.due(context));
+        let due = clock.due.min(collector.due(context));
         let nap = schedule::nap(due, Timestamp::now());
-        let asked = tokio::select! {
+        let requested = tokio::select! {
             () = context.shutdown.cancelled() => return Ok(()),
-            manual = sync_control.taken() => Some(manual),
-            // Another schedule holds at once.
+            manual = sync_control.next_request() => Some(manual),
+            // A changed schedule takes effect at once.
             Ok(()) = live.changed() => {
                 clock.reload(context, sync_control);
                 continue;
             }
             () = tokio::time::sleep(nap) => clock.is_due(context).then(Manual::default),
         };
-        if let Some(manual) = asked {
-            clock.began = one(context, sync_control, &transfers, manual)
+        if let Some(manual) = requested {
+            clock.began = run_once(context, sync_control, &transfers, manual)
                 .await
                 .or(clock.began);
             clock.reschedule(context, sync_control);
         }
-        sweeper
-            .sweep_if_due(context, sync_control, &transfers)
+        collector
+            .collect_if_due(context, sync_control, &transfers)
             .await;
     }
 }
 
-/// When the next run is due.
+/// The time of the next run.
 struct SyncClock {
-    /// When the last run of all that was due began.
+    /// The start of the last complete run.
     began: Option<Timestamp>,
     due: Timestamp,
 }
@@ -69,22 +73,23 @@ impl SyncClock {
         let last = last_run::read::<SyncRun>(archive).await;
         let began = last.as_ref().map(|run| run.started_at);
         if let Some(last) = last {
-            sync_control.recall(last);
+            sync_control.restore(last);
         }
         let schedule = &context.live.borrow().sync.schedule;
         let due = schedule::first(schedule, began, Timestamp::now(), rand::rng().random());
-        sync_control.next_at(schedule.to_string(), due);
+        sync_control.scheduled(schedule.to_string(), due);
         Self { began, due }
     }
 
-    /// After a run.
+    /// Computes the time of the next run, after a run.
     fn reschedule(&mut self, context: &DaemonContext, sync_control: &SyncControl) {
         let schedule = &context.live.borrow().sync.schedule;
         self.due = self.next(schedule);
-        sync_control.next_at(schedule.to_string(), self.due);
+        sync_control.scheduled(schedule.to_string(), self.due);
     }
 
-    /// After a reload: a shorter interval and another expression hold at once, and what else changed postpones nothing.
+    /// Computes the time of the next run, after a reload: a shorter interval and another expression take effect at once, and no
+    /// other change postpones the run.
     fn reload(&mut self, context: &DaemonContext, sync_control: &SyncControl) {
         let schedule = &context.live.borrow().sync.schedule;
         let next = self.next(schedule);
@@ -92,7 +97,7 @@ impl SyncClock {
             SyncSchedule::Every(_) => self.due.min(next),
             SyncSchedule::Cron(_) => next,
         };
-        sync_control.next_at(schedule.to_string(), self.due);
+        sync_control.scheduled(schedule.to_string(), self.due);
     }
 
     fn next(&self, schedule: &SyncSchedule) -> Timestamp {
@@ -110,8 +115,8 @@ impl SyncClock {
     }
 }
 
-/// One run. Gives when it began, where it was one of all that is due.
-async fn one(
+/// Runs once. Returns the start of the run if it was a complete one.
+async fn run_once(
     context: &DaemonContext,
     sync_control: &SyncControl,
     transfers: &TransferContext,
@@ -130,7 +135,7 @@ async fn one(
     };
     sync_control.began(transfers.progress.clone());
     let mut report = mpsync_transfer::run(&transfers, &request).await;
-    sync_control.came_to(&report, scope);
+    sync_control.reported(&report, scope);
     let run = summary(&mut report, started_at);
     let SyncRun {
         windows,
@@ -140,26 +145,26 @@ async fn one(
     } = run;
     let duration = run.finished_at.duration_since(started_at).as_secs_f64();
     match &run.error {
-        None => tracing::info!(windows, rows, bytes, duration, "sync done"),
+        None => tracing::info!(windows, rows, bytes, duration, "sync completed"),
         Some(error) => tracing::error!(
             windows,
             rows,
             bytes,
             duration,
             error,
-            "sync failed; the next run tries again"
+            "sync failed; the next run retries"
         ),
     }
-    // One that the daemon's end broke off is made up for by the next process.
-    let counts = scope == RunScope::Whole && !context.shutdown.is_cancelled();
-    if counts {
+    // The next process repeats an interrupted run.
+    let is_complete = scope == RunScope::Whole && !context.shutdown.is_cancelled();
+    if is_complete {
         last_run::write(&transfers.archive, &run).await;
     }
     sync_control.ended(run);
-    counts.then_some(started_at)
+    is_complete.then_some(started_at)
 }
 
-/// What a run came to, in few numbers. Takes its errors out of the report.
+/// Summarizes a run. Moves its errors out of the report.
 fn summary(report: &mut TransferReport, started_at: Timestamp) -> SyncRun {
     let sum = |count: fn(&mpsync_transfer::WindowReport) -> u64| {
         report.datasets.iter().map(|d| d.sum(count)).sum::<u64>()
@@ -190,11 +195,16 @@ fn request(context: &DaemonContext, manual: Manual, now: Timestamp) -> TransferR
         now.checked_sub(SignedDuration::from_hours(hours.into()))
             .ok()
     });
-    // A person who names a time means all of it.
-    request.batch_hours = manual.lookback_hours.is_none().then_some(sync.batch_hours);
+    // A request with a time range includes all of it.
+    request.batch_hours = manual
+        .lookback_hours
+        .is_none()
+        .then_some(sync.max_hours_per_run);
     if sync.cleanup_enabled {
         request.cleanup =
             CleanupPolicy::OlderThan(mpsync_transfer::stays_in_hot(&config.hot, sync));
+    }
+    if sync.retention_enabled {
         request.retention = Retention::of(&config.cold, &config.archive);
     }
     request

@@ -1,18 +1,19 @@
-//! From what was last seen to one word: `ok`, `degraded` or `down`.
+//! Judges the last readings: `ok`, `degraded` or `down`.
 
 use std::time::{Duration, Instant};
 
-use super::documents::{Check, Condition, Health, Ready};
-use super::state::{DaemonState, Failure, Reading};
+use super::daemon_state::{DaemonState, Failure, Reading};
+use super::health_report::{Check, Condition, Health, Ready};
 
-/// How long a dependency may be out of reach before data counts as not flowing: a restart of a server takes less.
+/// How long a dependency may be unavailable before the daemon is down: a restart of a server takes less.
 pub const GRACE: Duration = Duration::from_secs(30);
 
-/// Bytes that must be free at each place that fills.
+/// The minimum of free bytes on each disk.
 const FREE_BYTES_MIN: u64 = 1 << 30;
 
 impl DaemonState {
-    pub(super) fn health(&self, now: Instant) -> Health {
+    /// Returns the health of the daemon.
+    pub(crate) fn health(&self, now: Instant) -> Health {
         let mut status = Condition::Ok;
         let mut checks = Vec::new();
         for (name, reading) in self.readings() {
@@ -34,27 +35,22 @@ impl DaemonState {
         }
         Health {
             status,
-            mode: self.0.mode,
+            mode: self.mode(),
             checks,
         }
     }
 
-    /// Where a person must look though data flows.
+    /// Returns the failures that need operator action although data flows.
     fn remarks(&self) -> Vec<(&'static str, Failure)> {
         let mut found = Vec::new();
-        let gaps: u64 = self.0.ingest.as_ref().map_or(0, |stats| {
-            stats
-                .snapshot()
-                .datasets
-                .iter()
-                .map(|d| d.gap_sequences)
-                .sum()
+        let gaps: u64 = self.ingest_report().map_or(0, |report| {
+            report.datasets.iter().map(|d| d.gap_sequences).sum()
         });
         if gaps > 0 {
             found.push((
                 "gaps",
                 Failure::plain(format!(
-                    "the stream's limits took {gaps} messages before they could be delivered"
+                    "the stream's limits deleted {gaps} messages before they could be delivered"
                 )),
             ));
         }
@@ -77,19 +73,19 @@ impl DaemonState {
         found
     }
 
-    pub(super) fn ready(&self) -> Ready {
-        let mut waits = None;
-        if let Some(stats) = &self.0.ingest {
-            let report = stats.snapshot();
-            waits = report
+    /// Returns whether the daemon is ready.
+    pub(crate) fn ready(&self) -> Ready {
+        let mut reason = None;
+        if let Some(report) = self.ingest_report() {
+            reason = report
                 .datasets
                 .iter()
                 .find(|d| d.sessions == 0)
                 .map(|d| format!("ingest of {} has not begun", d.dataset));
         }
-        if waits.is_none() && self.0.mode.is_cold() {
+        if reason.is_none() && self.mode().is_cold() {
             let readings = self.readings();
-            waits = ["cold", "archive"]
+            reason = ["cold", "archive"]
                 .into_iter()
                 .find(|name| {
                     readings
@@ -99,8 +95,8 @@ impl DaemonState {
                 .map(|name| format!("{name} has not answered yet"));
         }
         Ready {
-            ready: waits.is_none(),
-            reason: waits,
+            ready: reason.is_none(),
+            reason,
         }
     }
 }
@@ -108,14 +104,14 @@ impl DaemonState {
 fn judge(name: String, reading: &Reading, now: Instant) -> (Condition, Check) {
     let full = reading.free_bytes.filter(|free| *free < FREE_BYTES_MIN);
     let (condition, failure) = match (&reading.failing, full) {
-        (Some((since, why)), _) if now.duration_since(*since) < GRACE => {
-            (Condition::Degraded, Some(why.clone()))
+        (Some((since, failure)), _) if now.duration_since(*since) < GRACE => {
+            (Condition::Degraded, Some(failure.clone()))
         }
-        (Some((_, why)), _) => (Condition::Down, Some(why.clone())),
+        (Some((_, failure)), _) => (Condition::Down, Some(failure.clone())),
         (None, Some(free)) => {
             let failure = Failure {
                 error: format!("only {free} bytes are free"),
-                hint: Some("make room before it is full".to_owned()),
+                hint: Some("free disk space before it is full".to_owned()),
             };
             (Condition::Down, Some(failure))
         }
@@ -137,18 +133,19 @@ fn judge(name: String, reading: &Reading, now: Instant) -> (Condition, Check) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::data_sources::testing::data_sources;
-    use super::super::documents::Mode;
+    use mpsync_core::error::Error;
+
+    use super::super::mode::Mode;
     use super::*;
 
     #[test]
-    fn a_young_failure_degrades_an_old_one_and_a_full_disk_are_down() {
-        let state = DaemonState::new(Mode::Cold, None, Some("every 1h".into()), data_sources());
+    fn recent_failures_degrade_and_old_ones_and_full_disks_are_down() {
+        let state = DaemonState::new(Mode::Cold, None, Some("every 1h".into()));
         let now = Instant::now();
         state.succeeded("cold", Some(0.01));
         state.free("archive", 2 << 30);
         assert_eq!(state.health(now).status, Condition::Ok);
-        state.failed("cold", "no answer\n  hint: start it");
+        state.failed("cold", &Error::busy("no answer").with_hint("start it"));
         let health = state.health(now);
         assert_eq!(health.status, Condition::Degraded);
         let cold = &health.checks[0];

@@ -1,4 +1,4 @@
-//! What transfers came to, run by run: counters by dataset, and how the windows stand that were looked at. Pure.
+//! The results of transfers: counters by dataset, and the last status of each examined window. Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use mpsync_core::dataset::Window;
 use mpsync_core::error::{Cause, Error};
 use mpsync_transfer::{DatasetTransferReport, Status, TransferReport, WindowReport};
 
-/// How a run of a window ends.
+/// The possible results of a window.
 const RESULTS: [Status; 4] = [
     Status::Done,
     Status::Waiting,
@@ -14,46 +14,46 @@ const RESULTS: [Status; 4] = [
     Status::Cancelled,
 ];
 
-/// What a run was over.
+/// The scope of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunScope {
-    /// All that is due.
+    /// All due windows.
     Whole,
-    /// Some hours of it: what was known of the others holds.
+    /// Some of them: the status of the others is unchanged.
     Part,
 }
 
-/// Counters since the process started, and how each window ended when it was last looked at.
+/// Counters since the process started, and the last status of each window.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Transfers {
-    /// Windows on which a run changed something or failed, by dataset and result.
-    pub(super) windows: BTreeMap<(String, &'static str), u64>,
-    /// Rows that became generations of the archive, by dataset.
-    pub(super) rows: BTreeMap<String, u64>,
+pub(crate) struct Transfers {
+    /// Windows that a run changed or failed to transfer, by dataset and result.
+    pub(crate) windows: BTreeMap<(String, &'static str), u64>,
+    /// Rows of new generations in the archive, by dataset.
+    pub(crate) rows: BTreeMap<String, u64>,
     /// Bytes of their chunks, by dataset.
-    pub(super) bytes: BTreeMap<String, u64>,
-    standing: BTreeMap<(String, Window), Status>,
-    /// What halted and is no window: a partition that is not what its value says.
-    halted_besides: u64,
+    pub(crate) bytes: BTreeMap<String, u64>,
+    last_status: BTreeMap<(String, Window), Status>,
+    /// Halted objects other than windows: a partition whose rows do not match its value.
+    halted_others: u64,
 }
 
 impl Transfers {
-    /// Takes over what a run came to. Its errors must still be in the report.
-    pub(super) fn record(&mut self, report: &TransferReport, scope: RunScope) {
+    /// Records the report of a run, which must still contain its errors.
+    pub(crate) fn record(&mut self, report: &TransferReport, scope: RunScope) {
         if scope == RunScope::Whole {
-            self.standing.clear();
-            self.halted_besides = 0;
+            self.last_status.clear();
+            self.halted_others = 0;
         }
         for of_dataset in &report.datasets {
             self.count(of_dataset);
             for window in &of_dataset.windows {
                 let key = (of_dataset.dataset.to_string(), window.window);
-                self.standing.insert(key, window.status);
+                self.last_status.insert(key, window.status);
             }
-            let besides = halted_besides(of_dataset, &self.standing);
-            self.halted_besides = match scope {
-                RunScope::Whole => self.halted_besides + besides,
-                RunScope::Part => self.halted_besides.max(besides),
+            let others = halted_others(of_dataset, &self.last_status);
+            self.halted_others = match scope {
+                RunScope::Whole => self.halted_others + others,
+                RunScope::Part => self.halted_others.max(others),
             };
         }
     }
@@ -65,30 +65,30 @@ impl Transfers {
             *self.windows.entry(key).or_default() += of_dataset
                 .windows
                 .iter()
-                .filter(|w| w.status == result && is_news(w))
+                .filter(|w| w.status == result && has_changed(w))
                 .count() as u64;
         }
         *self.rows.entry(name.clone()).or_default() += of_dataset.sum(|w| w.new_rows);
         *self.bytes.entry(name).or_default() += of_dataset.sum(|w| w.new_bytes);
     }
 
-    /// How many windows stand so.
-    pub(super) fn standing(&self, status: Status) -> u64 {
-        let windows = self.standing.values().filter(|s| **s == status).count() as u64;
+    /// Returns the number of windows with this status.
+    pub(crate) fn with_status(&self, status: Status) -> u64 {
+        let windows = self.last_status.values().filter(|s| **s == status).count() as u64;
         match status {
-            Status::Halted => windows + self.halted_besides,
+            Status::Halted => windows + self.halted_others,
             _ => windows,
         }
     }
 
-    /// Each way in which a window can stand after a run, with how many do.
-    pub(super) fn all_standing(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        RESULTS.map(|s| (label(s), self.standing(s))).into_iter()
+    /// Returns each status that a window can have after a run, with the number of windows.
+    pub(crate) fn statuses(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        RESULTS.map(|s| (label(s), self.with_status(s))).into_iter()
     }
 }
 
-/// Whether a run did something to the window: most are looked at and found to be as they should.
-fn is_news(window: &WindowReport) -> bool {
+/// Returns whether a run changed the window or failed: most windows need no work.
+fn has_changed(window: &WindowReport) -> bool {
     window.new_generations > 0 || window.loaded || window.error.is_some()
 }
 
@@ -96,24 +96,24 @@ fn is_integrity(error: &Error) -> bool {
     matches!(error.cause(), Cause::Integrity(_))
 }
 
-fn halted_besides(
+fn halted_others(
     of_dataset: &DatasetTransferReport,
-    standing: &BTreeMap<(String, Window), Status>,
+    last_status: &BTreeMap<(String, Window), Status>,
 ) -> u64 {
     let name = of_dataset.dataset.to_string();
-    let is_told = |span: Window| standing.get(&(name.clone(), span)) == Some(&Status::Halted);
+    let is_counted = |span: Window| last_status.get(&(name.clone(), span)) == Some(&Status::Halted);
     let partitions = of_dataset
         .partitions
         .iter()
-        .filter(|p| p.error.as_ref().is_some_and(is_integrity) && !p.span.is_some_and(is_told));
+        .filter(|p| p.error.as_ref().is_some_and(is_integrity) && !p.span.is_some_and(is_counted));
     let expiry = of_dataset.expiries.iter();
     let expiry = expiry.filter(|l| l.error.as_ref().is_some_and(is_integrity));
     let whole = of_dataset.error.as_ref().is_some_and(is_integrity);
     (partitions.count() + expiry.count()) as u64 + u64::from(whole)
 }
 
-/// The status in a label's value.
-pub(super) fn label(status: Status) -> &'static str {
+/// Returns the value of a label for a status.
+pub(crate) fn label(status: Status) -> &'static str {
     match status {
         Status::Queued => "queued",
         Status::Running => "running",
