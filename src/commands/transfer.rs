@@ -237,7 +237,7 @@ fn print_remarks(dataset: &DatasetTransferReport) {
     }
     if dataset.postponed > 0 {
         println!(
-            "{name}: {} windows are left to later runs (sync.batch_hours)",
+            "{name}: {} windows are left to later runs (sync.max_hours_per_run)",
             dataset.postponed
         );
     }

@@ -30,7 +30,7 @@ pub struct DatasetTransferReport {
     pub windows: Vec<WindowReport>,
     /// Windows that were not due yet.
     pub young: u64,
-    /// Windows that are due and left to later runs (`sync.batch_hours`).
+    /// Windows that are due and left to later runs (`sync.max_hours_per_run`).
     pub postponed: u64,
     /// Partitions that were to be cleaned, or were looked at for it.
     pub partitions: Vec<PartitionReport>,
@@ -289,7 +289,7 @@ pub fn describe_plan(plan: &TransferPlan) -> String {
     if plan.postponed > 0 {
         let _ = writeln!(
             text,
-            "  {} windows are left to later runs (sync.batch_hours)",
+            "  {} windows are left to later runs (sync.max_hours_per_run)",
             plan.postponed
         );
     }

@@ -24,7 +24,7 @@ pub(crate) fn assign_subjects(
     config: &IngestConfig,
     datasets: &[&Dataset],
 ) -> Result<Vec<Assignment>> {
-    let (filters, shard) = (&config.filters, &config.filter_name);
+    let (filters, shard) = (&config.filters, &config.shard_name);
     check(filters, shard.as_deref())?;
     let count = config.shards.max(1) as usize;
     let own = datasets.iter().enumerate();
@@ -69,14 +69,14 @@ fn check(filters: &[String], name: Option<&str>) -> Result<()> {
     }
     match name {
         Some(name) if !is_shard(name) => Err(Error::config(format!(
-            "ingest.filter_name: `{}` must be lower-case letters and digits, a letter first, at most 32",
+            "ingest.shard_name: `{}` must be lower-case letters and digits, a letter first, at most 32",
             name.escape_debug()
         ))),
         Some(_) if filters.is_empty() => Err(Error::config(
-            "ingest.filter_name names ingest.filters, and there are none",
+            "ingest.shard_name names ingest.filters, and there are none",
         )),
         None if !filters.is_empty() => Err(Error::config(
-            "ingest.filters needs ingest.filter_name: the consumer and the doors of these subjects are called after it",
+            "ingest.filters needs ingest.shard_name: the consumer and the doors of these subjects are called after it",
         )),
         _ => Ok(()),
     }
@@ -121,9 +121,9 @@ mod tests {
             assign_subjects(&config, &all)
                 .unwrap_err()
                 .to_string()
-                .contains("filter_name")
+                .contains("shard_name")
         );
-        config.filter_name = Some("okx".into());
+        config.shard_name = Some("okx".into());
         let scopes = assign_subjects(&config, &all).unwrap();
         for scope in &scopes {
             assert_eq!(scope.shard.as_deref(), Some("okx"));
@@ -148,7 +148,7 @@ mod tests {
             (vec![], Some("x")),
         ] {
             config.filters = filters.into_iter().map(str::to_owned).collect();
-            config.filter_name = name.map(str::to_owned);
+            config.shard_name = name.map(str::to_owned);
             assert!(
                 assign_subjects(&config, &all).is_err(),
                 "{:?}",

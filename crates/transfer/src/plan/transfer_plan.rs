@@ -124,7 +124,7 @@ pub struct TransferPlan {
     pub partitions: Vec<PlannedPartition>,
     /// Windows that are not due yet.
     pub young: u64,
-    /// Windows that are due and left to later runs, since one run takes no more (`sync.batch_hours`).
+    /// Windows that are due and left to later runs, since one run takes no more (`sync.max_hours_per_run`).
     pub postponed: u64,
     /// Partitions that are not what their value says, each with the reason: they halt.
     pub halted: Vec<String>,
