@@ -4,13 +4,18 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use clickhouse::Row;
-use clickhouse::query::Query;
 use serde::Deserialize;
 
 use mpsync_archive::RowFilter;
+<<<<<<< HEAD:crates/transfer/src/rows/window_rows.rs
 use mpsync_clickhouse::{TableSchema, Tier, ident, idents, row_hash};
 use mpsync_core::dataset::{EPOCH_COLUMN, SEQ_COLUMN, Window};
 use mpsync_core::error::Result;
+=======
+use mpsync_clickhouse::{Statement, TableSchema, Tier, ident, idents, row_hash};
+use mpsync_core::dataset::{ColumnType, EPOCH_COLUMN, SEQ_COLUMN, Window};
+use mpsync_core::error::{Error, Result};
+>>>>>>> decode:crates/transfer/src/rows.rs
 use mpsync_core::fingerprint::{Fingerprint, HashedColumn};
 
 /// The name under which the export query returns each row's hash.
@@ -104,7 +109,11 @@ impl Rows<'_> {
     }
 
     /// A query with the values of [`Rows::condition`] and with the settings that make it exact.
+<<<<<<< HEAD:crates/transfer/src/rows/window_rows.rs
     pub(crate) fn bind(&self, sql: &str) -> Query {
+=======
+    pub(super) fn bind(&self, sql: &str) -> Statement {
+>>>>>>> decode:crates/transfer/src/rows.rs
         let mut query = self.tier.query(sql);
         if let Some(partition) = self.partition {
             query = query.param("partition", partition);
@@ -176,7 +185,7 @@ impl Rows<'_> {
         &self,
         columns: &[HashedColumn],
         archived: Option<&Rows<'_>>,
-    ) -> Result<Query> {
+    ) -> Result<Statement> {
         let row_bytes = self.tier.row_bytes(self.table, self.partition).await?;
         let mut sql = format!(
             "SELECT {}, {} AS {HASH_COLUMN} FROM {} WHERE {}",
@@ -205,7 +214,7 @@ impl Rows<'_> {
     }
 
     /// A query whose rows come as Arrow, in blocks of a bounded size.
-    fn as_arrow(&self, sql: &str, row_bytes: Option<u64>) -> Query {
+    fn as_arrow(&self, sql: &str, row_bytes: Option<u64>) -> Statement {
         let rows = row_bytes.map_or(BLOCK_ROWS, |bytes| BLOCK_BYTES / bytes.max(1));
         let query = self
             .bind(sql)
@@ -252,7 +261,11 @@ impl Rows<'_> {
     }
 
     /// The positions of the rows, with their hashes: `FORMAT ArrowStream`, in no order.
+<<<<<<< HEAD:crates/transfer/src/rows/window_rows.rs
     pub(crate) fn positions_query(&self) -> Query {
+=======
+    pub(super) fn positions_query(&self) -> Statement {
+>>>>>>> decode:crates/transfer/src/rows.rs
         let sql = format!(
             "SELECT {}, {} FROM {} WHERE {}",
             ident(EPOCH_COLUMN),
