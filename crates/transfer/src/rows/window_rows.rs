@@ -7,15 +7,9 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use mpsync_archive::RowFilter;
-<<<<<<< HEAD:crates/transfer/src/rows/window_rows.rs
-use mpsync_clickhouse::{TableSchema, Tier, ident, idents, row_hash};
-use mpsync_core::dataset::{EPOCH_COLUMN, SEQ_COLUMN, Window};
-use mpsync_core::error::Result;
-=======
 use mpsync_clickhouse::{Statement, TableSchema, Tier, ident, idents, row_hash};
 use mpsync_core::dataset::{ColumnType, EPOCH_COLUMN, SEQ_COLUMN, Window};
 use mpsync_core::error::{Error, Result};
->>>>>>> decode:crates/transfer/src/rows.rs
 use mpsync_core::fingerprint::{Fingerprint, HashedColumn};
 
 /// The name under which the export query returns each row's hash.
@@ -109,11 +103,7 @@ impl Rows<'_> {
     }
 
     /// A query with the values of [`Rows::condition`] and with the settings that make it exact.
-<<<<<<< HEAD:crates/transfer/src/rows/window_rows.rs
-    pub(crate) fn bind(&self, sql: &str) -> Query {
-=======
-    pub(super) fn bind(&self, sql: &str) -> Statement {
->>>>>>> decode:crates/transfer/src/rows.rs
+    pub(crate) fn bind(&self, sql: &str) -> Statement {
         let mut query = self.tier.query(sql);
         if let Some(partition) = self.partition {
             query = query.param("partition", partition);
@@ -261,11 +251,7 @@ impl Rows<'_> {
     }
 
     /// The positions of the rows, with their hashes: `FORMAT ArrowStream`, in no order.
-<<<<<<< HEAD:crates/transfer/src/rows/window_rows.rs
-    pub(crate) fn positions_query(&self) -> Query {
-=======
-    pub(super) fn positions_query(&self) -> Statement {
->>>>>>> decode:crates/transfer/src/rows.rs
+    pub(crate) fn positions_query(&self) -> Statement {
         let sql = format!(
             "SELECT {}, {} FROM {} WHERE {}",
             ident(EPOCH_COLUMN),
