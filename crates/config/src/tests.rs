@@ -407,7 +407,11 @@ fn logins_in_addresses_are_never_displayed() {
         let text = refused(yaml, &[]);
         assert!(!text.contains("secretpw"), "{text}");
     }
-    for url in ["user:secretpw@n:4222", "secretpw@n", "nats://user:secretpw@n,tls://secretpw@m"] {
+    for url in [
+        "user:secretpw@n:4222",
+        "secretpw@n",
+        "nats://user:secretpw@n,tls://secretpw@m",
+    ] {
         let config = load(&format!("nats: {{url: '{url}'}}\n"), &[]).unwrap();
         let text = format!("{:?} {config:?}", config.settings.all());
         assert!(!text.contains("secretpw"), "{text}");

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
 use hyper::service::Service;
-use hyper::{Request, Response};
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -183,12 +183,17 @@ mod tests {
             head_time: Duration::from_mins(5),
             stop_time: Duration::ZERO,
         };
-        tokio::spawn(accept(listener, limits, std::future::pending(), move |arrived| {
-            let service = service_fn(async |_: Request<Incoming>| {
-                Ok::<_, Infallible>(Response::new("healthy".to_owned()))
-            });
-            answer(arrived.socket, limits, service, arrived.stopping)
-        }));
+        tokio::spawn(accept(
+            listener,
+            limits,
+            std::future::pending(),
+            move |arrived| {
+                let service = service_fn(async |_: Request<Incoming>| {
+                    Ok::<_, Infallible>(Response::new("healthy".to_owned()))
+                });
+                answer(arrived.socket, limits, service, arrived.stopping)
+            },
+        ));
         address
     }
 

@@ -63,7 +63,11 @@ pub fn without_logins(text: &str) -> String {
 
 /// Returns whether a character stands between addresses, in a list or in a sentence.
 fn is_separator(c: char) -> bool {
-    c.is_whitespace() || matches!(c, ',' | ';' | '`' | '"' | '\'' | '(' | ')' | '[' | ']' | '<' | '>')
+    c.is_whitespace()
+        || matches!(
+            c,
+            ',' | ';' | '`' | '"' | '\'' | '(' | ')' | '[' | ']' | '<' | '>'
+        )
 }
 
 fn without_url_logins(text: &str) -> String {
@@ -99,8 +103,14 @@ mod tests {
             ("http://h/a@b", "http://h/a@b"),
             ("u@h", "u@h"),
             ("u:p@h", "***@h"),
-            ("cannot use `u:p:q@h:1`, u2:p2@i", "cannot use `***@h:1`, ***@i"),
-            ("trades@20260101T000000Z-20260101T010000Z", "trades@20260101T000000Z-20260101T010000Z"),
+            (
+                "cannot use `u:p:q@h:1`, u2:p2@i",
+                "cannot use `***@h:1`, ***@i",
+            ),
+            (
+                "trades@20260101T000000Z-20260101T010000Z",
+                "trades@20260101T000000Z-20260101T010000Z",
+            ),
             ("at 10:00 trades@x", "at 10:00 trades@x"),
             ("nats://p@ss@h", "nats://***@h"),
         ] {

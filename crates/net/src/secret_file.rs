@@ -84,7 +84,10 @@ mod tests {
     use super::*;
 
     fn exposed(mode: u32, folders: &[u32]) -> bool {
-        let access = |mode: &u32| Access { uid: 4_711, mode: *mode };
+        let access = |mode: &u32| Access {
+            uid: 4_711,
+            mode: *mode,
+        };
         is_exposed(access(&mode), folders.iter().map(access))
     }
 

@@ -26,13 +26,15 @@ pub(crate) fn described(value: &RawNode) -> String {
 
 /// Returns addresses, separated by commas, without anything before their hosts: an `@` in such a text always ends a login.
 pub(crate) fn without_address_login(text: &str) -> String {
-    let addresses = text.split(',').map(|address| match address.rsplit_once('@') {
-        Some((login, host)) => match login.split_once("://") {
-            Some((scheme, _)) => format!("{scheme}://***@{host}"),
-            None => format!("***@{host}"),
-        },
-        None => address.to_owned(),
-    });
+    let addresses = text
+        .split(',')
+        .map(|address| match address.rsplit_once('@') {
+            Some((login, host)) => match login.split_once("://") {
+                Some((scheme, _)) => format!("{scheme}://***@{host}"),
+                None => format!("***@{host}"),
+            },
+            None => address.to_owned(),
+        });
     addresses.collect::<Vec<_>>().join(",")
 }
 

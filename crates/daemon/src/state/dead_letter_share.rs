@@ -149,7 +149,11 @@ mod tests {
     }
 
     fn texts(share: &DeadLetterShare, reports: &[DatasetIngestReport]) -> Vec<String> {
-        share.unusual(reports).iter().map(ToString::to_string).collect()
+        share
+            .unusual(reports)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
@@ -178,7 +182,10 @@ mod tests {
         for minute in 0..=16 {
             share.sample(minute * 60_000, &report(100_000, &[("no_json", 10)]));
         }
-        assert_eq!(texts(&share, &report(200_000, &[("no_json", 100)])), [""; 0]);
+        assert_eq!(
+            texts(&share, &report(200_000, &[("no_json", 100)])),
+            [""; 0]
+        );
         assert!(share.samples.len() <= 17);
     }
 
@@ -186,10 +193,19 @@ mod tests {
     fn all_messages_of_a_first_try_are_unusual_and_grouped_by_reason() {
         let mut share = DeadLetterShare::default();
         share.sample(0, &report(0, &[]));
-        let letters = [("column price", 2_997), ("column ts", 1_000), ("a", 1), ("b", 1), ("c", 1), ("d", 1)];
+        let letters = [
+            ("column price", 2_997),
+            ("column ts", 1_000),
+            ("a", 1),
+            ("b", 1),
+            ("c", 1),
+            ("d", 1),
+        ];
         assert_eq!(
             texts(&share, &report(4_001, &letters)),
-            ["trades: 4001 of 4001 messages (2997 × column price, 1000 × column ts, 1 × a, 1 × b, 1 × c, 1 more reasons)"]
+            [
+                "trades: 4001 of 4001 messages (2997 × column price, 1000 × column ts, 1 × a, 1 × b, 1 × c, 1 more reasons)"
+            ]
         );
     }
 
