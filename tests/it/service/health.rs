@@ -71,7 +71,13 @@ async fn a_daemon_s_health_is_a_line_a_check_and_an_exit_code() {
     ends(&[], &configured, 0, &["(hot)"]).await;
     // Something that is no daemon, nobody at all, and what cannot be asked.
     let clickhouse = format!("http://127.0.0.1:{}", world.clickhouse.port());
-    ends(&["--url", &clickhouse], &[], 1, &["not that of an mpsync daemon"]).await;
+    ends(
+        &["--url", &clickhouse],
+        &[],
+        1,
+        &["not that of an mpsync daemon"],
+    )
+    .await;
     let nobody = format!("http://127.0.0.1:{}", free_port());
     ends(
         &["--url", &nobody],
