@@ -91,12 +91,15 @@ pub struct ReplayArgs {
     /// The table of `--into clickhouse`, created if it is missing; {table} stands for the dataset's own, such as in '{table}_again'
     #[arg(long, value_name = "NAME")]
     pub table: Option<String>,
-    /// The JetStream stream instead of nats.stream; created if it is missing
+    /// The JetStream stream instead of nats.stream, created if it is missing; its name becomes the first token of the subjects unless --subject is given
     #[arg(long, value_name = "NAME")]
     pub stream: Option<String>,
     /// A template for the subjects, with {subject}, {dataset} or {column}, such as 'replay.{subject}' [default: the original subjects]
     #[arg(long, value_name = "TEMPLATE")]
     pub subject: Option<String>,
+    /// Allow a target that this configuration ingests: each message becomes a row again
+    #[arg(long)]
+    pub into_live: bool,
     /// The maximum number of messages that wait for JetStream's acknowledgement
     #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub in_flight: u32,
@@ -127,7 +130,7 @@ pub struct ReplayArgs {
     /// The memory for sorting rows, over all datasets; rows beyond it are sorted in temporary files (below TMPDIR)
     #[arg(long, alias = "memory", value_name = "BYTES", default_value = "96M", value_parser = parse_bytes)]
     pub memory_limit: u64,
-    /// Show what would be replayed, and replay nothing
+    /// Show what would be replayed and where to, and replay nothing
     #[arg(long)]
     pub dry_run: bool,
 }

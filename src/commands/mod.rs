@@ -15,6 +15,7 @@ mod load;
 mod man;
 mod reload;
 mod replay;
+mod replay_target;
 mod run;
 mod schema;
 mod selection;
