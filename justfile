@@ -57,7 +57,6 @@ test-readers: tools build
 check-packaging: tools build
     tests/packaging/run {{ mpsync }}
 
-
 # Run transfer, ingest and seeded kills on two ClickHouse replicas over a ZooKeeper (installs Debian's if it is missing and this is root)
 [group('test')]
 test-cluster *TESTS: tools build
@@ -124,13 +123,14 @@ doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
     cargo test --workspace --doc --locked
 
-# Formatting, lints, the house rules, and what dependencies are and may
+# Formatting, lints, house rules, dependencies, spelling
 [group('code')]
 check:
     cargo fmt --all --check
     cargo clippy --workspace --locked --all-targets -- -D warnings
     cargo test --locked --test house
     "$(scripts/tools cargo-deny)" --locked check bans licenses sources
+    "$(scripts/venv typos scripts/typos.txt)/bin/typos"
 
 # Look for known vulnerabilities of dependencies (needs the network)
 [group('code')]

@@ -360,7 +360,7 @@ impl Bench {
 /// The columns of [`Measured::print`].
 const HEAD: &str = "                                              seconds mpsync CPU s engine CPU s   peak MB          bytes";
 
-/// What a route took.
+/// The time of a route.
 #[derive(Default)]
 struct Measured {
     seconds: f64,

@@ -1,6 +1,6 @@
-//! The `mpsync` program as a library, for its own tests: the command line, a thin file a verb, the demo, logging.
+//! The `mpsync` program as a library, for its own tests: the command line, a thin file a command, the demo, logging.
 //!
-//! What it does is in the crates below `crates/`; see `ARCHITECTURE.md`.
+//! The work itself is in the crates below `crates/`; see `ARCHITECTURE.md`.
 
 pub mod cli;
 pub mod commands;

@@ -1,6 +1,5 @@
-//! Where log lines go: text on a terminal, JSON otherwise, to a file that is rotated where one is configured. One line an
-//! event; what belongs to one transfer task or request bears its id as a span's field. The spans become traces where a collector
-//! for them is configured.
+//! Logging: text on a terminal, JSON otherwise, or to a rotated file if one is configured. One line an event; events of a transfer
+//! task or of a request carry its id as a field of a span. If a trace collector is configured, the spans become traces.
 
 mod export;
 mod otlp;
@@ -29,7 +28,7 @@ pub use export::Exporter;
 pub struct Logs(reload::Handle<EnvFilter, Registry>);
 
 impl Logs {
-    /// Begins to log. At most once in a process. The exporter of traces, where a collector is configured, is for a runtime to run.
+    /// Sets up logging, at most once in a process. Also returns the exporter of traces if a collector is configured; the caller runs it.
     pub fn begin(config: &LoggingConfig) -> Result<(Self, Option<Exporter>)> {
         let (filter, handle) = reload::Layer::new(filter(&config.filter));
         let on_terminal = config.file.is_none() && std::io::stderr().is_terminal();
@@ -56,11 +55,11 @@ impl Logs {
             .with(lines)
             .with(traces)
             .try_init()
-            .map_err(|e| Error::config(format!("logging has begun already: {e}")))?;
+            .map_err(|e| Error::config(format!("logging is set up already: {e}")))?;
         Ok((Self(handle), exporter))
     }
 
-    /// Logs by another filter from now on.
+    /// Replaces the filter.
     pub fn set_filter(&self, text: &str) -> Result<()> {
         self.0
             .reload(filter(text))
@@ -77,21 +76,21 @@ fn exporting(config: &TracesConfig) -> Result<(Traces, Exporter)> {
 
 fn filter(text: &str) -> EnvFilter {
     let filter = EnvFilter::try_new(text).unwrap_or_else(|_| EnvFilter::new("info"));
-    // The ClickHouse and NATS clients tell every failed request themselves; ours say what it was for.
+    // The ClickHouse and NATS clients log every failed request too; our own lines say what it was for.
     ["clickhouse=off", "async_nats=off"]
         .into_iter()
         .filter_map(|directive| directive.parse().ok())
         .fold(filter, EnvFilter::add_directive)
 }
 
-/// Writes before it returns, so that the last lines of a process that is killed are there.
+/// Returns an appender that writes before it returns, so that a killed process loses no lines.
 fn appender(path: &Path, config: &LoggingConfig) -> Result<RollingFileAppender> {
     let bad = |what: String| Error::config(format!("logging.file: {}: {what}", path.display()));
     let name = path.file_name().and_then(|name| name.to_str());
     let name = name.ok_or_else(|| bad("it has no file name".to_owned()))?;
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
     let folder = folder.unwrap_or(Path::new("."));
-    // The appender looks for old files before it makes the folder, and complains to standard error where there is none.
+    // The appender looks for old files before it creates the folder, and prints an error if there is none.
     std::fs::create_dir_all(folder).map_err(|e| bad(e.to_string()))?;
     RollingFileAppender::builder()
         .rotation(match config.rotation {

@@ -1,4 +1,4 @@
-//! The `mpsync` program: parse, set up logging, dispatch, turn an error into an exit code.
+//! The `mpsync` program: parses the command line, sets up logging, runs the command, turns an error into an exit code.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,11 +10,12 @@ use mpsync::logging::Logs;
 use mpsync_core::error::{Cause, Error};
 use tokio_util::sync::CancellationToken;
 
-/// Freed memory goes back to the system within seconds; the figures are in `.cargo/config.toml`, and why in ARCHITECTURE.md.
+/// Returns freed memory to the system within seconds. The settings are in `.cargo/config.toml`, the reasons in
+/// `docs/adr/0008-jemalloc.md`.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// How long the collector of traces may take for the last ones.
+/// How long the trace collector may take for the last traces.
 const LAST_TRACES: std::time::Duration = std::time::Duration::from_secs(3);
 
 fn main() -> ExitCode {
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(e) => {
-            eprintln!("error: starting the runtime: {e}");
+            eprintln!("error: cannot start the runtime: {e}");
             return ExitCode::FAILURE;
         }
     };
@@ -43,13 +44,13 @@ fn main() -> ExitCode {
     runtime.spawn(watch_signals(shutdown.clone(), signalled.clone()));
     let finish = CancellationToken::new();
     let exporting = exporter.map(|exporter| runtime.spawn(exporter.run(finish.clone())));
-    let done = runtime.block_on(mpsync::commands::run(cli, live, logs, shutdown));
+    let done = runtime.block_on(mpsync::commands::run_command(cli, live, logs, shutdown));
     finish.cancel();
     if let Some(exporting) = exporting {
-        // The last traces are worth a moment, not more.
+        // The last traces are worth a short wait, not more.
         let _ = runtime.block_on(async { tokio::time::timeout(LAST_TRACES, exporting).await });
     }
-    // Threads that wait for a terminal or a file system must not hold up the end.
+    // Threads that wait for a terminal or a file system must not delay the exit.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,7 +69,7 @@ fn failed(error: &Error) -> ExitCode {
     ExitCode::from(error.exit_code() as u8)
 }
 
-/// The first signal asks everything to finish; a second one ends the process at once.
+/// Waits for signals: the first one asks all work to finish, a second one ends the process at once.
 async fn watch_signals(shutdown: CancellationToken, signalled: Arc<AtomicU8>) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) = (

@@ -1,8 +1,8 @@
-//! nats-server and the engine as child processes on free ports: for the demo, the tests, and the engine also where no ClickHouse
-//! is configured.
+//! nats-server and the engine as child processes on free ports: for the demo and the tests, the engine also for configurations
+//! without a ClickHouse server.
 //!
-//! A child dies with its parent, however the parent ends: it runs below a shell that waits for the end of its standard
-//! input, a pipe which only the parent holds open.
+//! A child ends with its parent, however the parent ends: it runs below a shell that waits for the end of its standard input, a
+//! pipe that only the parent holds open.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -16,7 +16,7 @@ use mpsync_config::Config;
 use mpsync_core::error::{Context as _, Error, Result};
 use mpsync_net::Secret;
 
-/// How long a server may take until it answers.
+/// How long a server may take to start or stop.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs its arguments in the background; ends them when its standard input ends, or with them.
@@ -30,20 +30,20 @@ kill $guard 2>/dev/null
 exit $code
 "#;
 
-/// A child that dies with its parent. Dropping it asks it to end; [`Server::stop`] waits until it has.
+/// A child process that ends with its parent. Dropping the value asks it to end; [`Server::stop`] waits for its exit.
 #[derive(Debug)]
 struct Server {
     name: &'static str,
     child: Child,
-    /// Its end is the child's. Not left in the child, which closes it as soon as it is waited for.
+    /// Closing it ends the child. Not left in `child`, which closes it as soon as it is waited for.
     stdin: Option<ChildStdin>,
 }
 
 impl Server {
-    /// Starts `program`, its standard output in a pipe where `piped`, all else appended to `log`.
+    /// Starts `program`, with its standard output in a pipe if `piped`, and all other output appended to `log`.
     ///
-    /// The log is locked, and the lock is the child's too: two servers never work in one folder, and one whose parent was
-    /// killed is waited for until it has ended.
+    /// The log is locked, and the child inherits the lock: two servers never run in one folder, and a server whose parent was
+    /// killed is waited for.
     async fn start(
         name: &'static str,
         program: &Path,
@@ -71,7 +71,7 @@ impl Server {
             .stdout(stdout)
             .stderr(file)
             .kill_on_drop(false)
-            // Ctrl-C is for the parent, which ends the child when it needs it no more.
+            // Ctrl-C must reach only the parent, which ends the child when it is no longer needed.
             .process_group(0)
             .spawn()
             .context(context)?;
@@ -79,37 +79,37 @@ impl Server {
         Ok(Self { name, child, stdin })
     }
 
-    /// An error where it has ended already, with the end of its log.
+    /// Returns an error with the end of its log if the child has ended already.
     fn check_alive(&mut self, log: &Path) -> Result<()> {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
             Ok(Some(status)) => {
                 let text = std::fs::read_to_string(log)
-                    .unwrap_or_else(|e| format!("its log cannot be read: {e}"));
+                    .unwrap_or_else(|e| format!("cannot read its log: {e}"));
                 let lines: Vec<_> = text.lines().rev().take(5).collect();
                 let end = lines.into_iter().rev().collect::<Vec<_>>().join("\n  ");
                 Err(Error::engine(format!(
-                    "{} ended with {status}; its last words:\n  {end}",
+                    "{} ended with {status}; the end of its log:\n  {end}",
                     self.name
                 )))
             }
-            Err(e) => Err(Error::from(e).context(format!("asking after {}", self.name))),
+            Err(e) => Err(Error::from(e).context(format!("checking {}", self.name))),
         }
     }
 
-    /// Asks it to end and waits until it has.
+    /// Asks the child to end and waits for its exit.
     async fn stop(mut self) -> Result<()> {
         drop(self.stdin.take());
         let status = tokio::time::timeout(START_TIMEOUT, self.child.wait())
             .await
-            .map_err(|_| Error::engine(format!("{} does not end", self.name)))?;
+            .map_err(|_| Error::engine(format!("{} does not stop", self.name)))?;
         status
             .map(drop)
-            .context(|| format!("waiting for {} to end", self.name))
+            .context(|| format!("waiting for {} to stop", self.name))
     }
 }
 
-/// Locks a server's log, and waits for a server that is about to end to let go of it.
+/// Locks a server's log; waits for a server that is about to end to release it.
 async fn lock(file: &std::fs::File, path: &Path) -> Result<()> {
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
@@ -121,7 +121,7 @@ async fn lock(file: &std::fs::File, path: &Path) -> Result<()> {
                     "another server still writes to {}",
                     path.display()
                 ))
-                .with_hint("is another mpsync running in this folder?"));
+                .with_hint("check whether another mpsync runs in this folder"));
             }
             Err(std::fs::TryLockError::WouldBlock) => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -134,18 +134,18 @@ async fn lock(file: &std::fs::File, path: &Path) -> Result<()> {
 #[derive(Debug)]
 pub struct NatsServer {
     server: Server,
-    /// Where clients connect.
+    /// The URL for clients.
     pub url: String,
 }
 
-/// What nats-server writes below `--ports_file_dir`.
+/// The file that nats-server writes below `--ports_file_dir`.
 #[derive(Deserialize)]
 struct NatsPorts {
     nats: Vec<String>,
 }
 
 impl NatsServer {
-    /// Starts it on a free port of loopback, its streams below `folder`.
+    /// Starts nats-server on a free port of loopback, with its streams below `folder`.
     pub async fn start(folder: &Path) -> Result<Self> {
         let program = find_nats_server()?;
         std::fs::create_dir_all(folder).context(|| format!("creating {}", folder.display()))?;
@@ -187,7 +187,7 @@ impl NatsServer {
         }
     }
 
-    /// Asks it to end and waits until it has.
+    /// Asks the child to end and waits for its exit.
     pub async fn stop(self) -> Result<()> {
         self.server.stop().await
     }
@@ -202,7 +202,7 @@ fn port_files(folder: &Path) -> Result<Vec<PathBuf>> {
         .collect())
 }
 
-/// nats-server: `MPSYNC_NATS_SERVER`, what `just tools` fetched, or the one on the `PATH`.
+/// Returns the path of nats-server: `MPSYNC_NATS_SERVER`, the one that `just tools` fetched, or the one on the `PATH`.
 fn find_nats_server() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("MPSYNC_NATS_SERVER") {
         return Ok(path.into());
@@ -215,17 +215,17 @@ fn find_nats_server() -> Result<PathBuf> {
     });
     let candidates = fetched.into_iter().chain(on_path.unwrap_or_default());
     candidates.into_iter().find(|p| p.is_file()).ok_or_else(|| {
-        Error::engine("there is no nats-server on this machine")
-            .with_hint("`just tools` (or `npx --yes rust-just tools`) fetches one; MPSYNC_NATS_SERVER names another")
+        Error::engine("cannot find nats-server on this machine")
+            .with_hint("fetch it with `just tools` (or `npx --yes rust-just tools`), or set MPSYNC_NATS_SERVER to its path")
     })
 }
 
-/// The user's cache folder of mpsync.
+/// Returns the user's cache folder of mpsync.
 fn cache_folder() -> Option<PathBuf> {
     user_folder("XDG_CACHE_HOME", ".cache")
 }
 
-/// The user's data folder of mpsync, as the XDG base directories say: `~/.local/share/mpsync`.
+/// Returns the user's data folder of mpsync by the XDG base directory specification: `~/.local/share/mpsync`.
 #[must_use]
 pub fn data_folder() -> Option<PathBuf> {
     user_folder("XDG_DATA_HOME", ".local/share")
@@ -244,7 +244,7 @@ fn user_folder(variable: &str, below_home: &str) -> Option<PathBuf> {
 
 /// The engine's log, in its folder: locked while it runs.
 const ENGINE_LOG: &str = "engine.log";
-/// Where the engine of a folder listens.
+/// The file with the URL of the engine.
 const ADDRESS: &str = "address";
 
 fn point(config: &mut Config, url: &str, password: &Secret) {
@@ -260,11 +260,11 @@ fn point(config: &mut Config, url: &str, password: &Secret) {
 pub struct EngineServer {
     server: Server,
     folder: PathBuf,
-    /// Where clients connect.
+    /// The URL for clients.
     pub url: String,
     /// The password of the user `default`.
     pub password: Secret,
-    /// Where that password lies.
+    /// The file with that password.
     pub password_file: PathBuf,
 }
 
@@ -291,12 +291,12 @@ impl EngineServer {
         };
         let url = match tokio::time::timeout(START_TIMEOUT, listening).await {
             Ok(Ok(Some(url))) => url,
-            Ok(Err(e)) => return Err(Error::from(e).context("reading what the engine says")),
+            Ok(Err(e)) => return Err(Error::from(e).context("reading the engine's output")),
             Ok(Ok(None)) => {
-                // Its output has ended, so it ends; only then is its log complete.
+                // Its output has ended, so it is about to exit; only then is its log complete.
                 let ended = tokio::time::timeout(START_TIMEOUT, server.child.wait()).await;
                 ended.map_err(|_| {
-                    Error::engine("the engine closed its output and does not end")
+                    Error::engine("the engine closed its output and does not exit")
                 })??;
                 server.check_alive(&log)?;
                 return Err(Error::engine(format!(
@@ -311,7 +311,7 @@ impl EngineServer {
                 )));
             }
         };
-        // Nobody else reads it; a full pipe must not stop the engine.
+        // No other reader exists, and a full pipe must not stop the engine.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let password_file = data.join("password");
         let address = folder.join(ADDRESS);
@@ -325,14 +325,14 @@ impl EngineServer {
         })
     }
 
-    /// Points both tiers to it.
+    /// Points both tiers to the engine.
     pub fn serve(&self, config: &mut Config) {
         point(config, &self.url, &self.password);
     }
 
-    /// Points both tiers to the engine that another process has started in this folder; `false` where none runs.
+    /// Points both tiers to the engine that another process has started in this folder; returns `false` if none runs.
     ///
-    /// That one runs is told by the lock on its log, so that no password is sent to who has its old port.
+    /// The lock on its log proves that it runs, so that no password is sent to a process that reuses its old port.
     pub fn serve_running(config: &mut Config, folder: &Path) -> Result<bool> {
         let Ok(log) = std::fs::File::open(folder.join(ENGINE_LOG)) else {
             return Ok(false);
@@ -345,7 +345,7 @@ impl EngineServer {
         let Ok(url) = std::fs::read_to_string(folder.join(ADDRESS)) else {
             return Ok(false);
         };
-        // One that is about to end listens no more; who starts the next one waits for its lock.
+        // An engine that is about to exit no longer listens; the next one waits for its lock.
         let address = url.trim_start_matches("http://");
         if std::net::TcpStream::connect(address).is_err() {
             return Ok(false);
@@ -355,16 +355,16 @@ impl EngineServer {
         Ok(true)
     }
 
-    /// Waits until it has ended by itself, and says so. Cancel-safe.
+    /// Waits until the engine ends by itself, and returns that as an error. Cancel-safe.
     pub async fn ended(&mut self) -> Error {
         let status = self.server.child.wait().await;
         let status = status.map_or_else(|e| e.to_string(), |status| status.to_string());
         let log = self.folder.join(ENGINE_LOG);
         Error::engine(format!("the embedded engine ended by itself with {status}"))
-            .with_hint(format!("{} says more", log.display()))
+            .with_hint(format!("see {}", log.display()))
     }
 
-    /// Asks it to end and waits until it has: then its data can be opened again.
+    /// Stops the engine and waits for its exit: then its data can be opened again.
     pub async fn stop(self) -> Result<()> {
         let address = self.folder.join(ADDRESS);
         self.server.stop().await?;

@@ -19,7 +19,7 @@ const BATCH_BYTES: usize = 8 << 20;
 /// The name of the stream, mpsync's default.
 pub(crate) const STREAM: &str = "MARKET_DATA";
 
-/// What one run took.
+/// The time of one run.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Took {
     pub(crate) secs: f64,

@@ -88,7 +88,7 @@ async fn empty(hot: &Tier, dataset: &Dataset) -> Result<()> {
         .await
 }
 
-/// What `mpsync run` took from the first delivery to the last acknowledgement, and what its servers took beside it.
+/// The time and memory of `mpsync run` from the first delivery to the last acknowledgement, and those of its servers.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct EndToEnd {
     pub(crate) took: Took,

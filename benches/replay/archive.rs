@@ -27,7 +27,7 @@ const EPOCH: u64 = 1_767_000_000_000_000_000;
 /// Rows that are decoded at once.
 const BATCH_ROWS: usize = 50_000;
 
-/// What was made.
+/// The archive that was made.
 pub(crate) struct Made {
     pub(crate) rows: u64,
     pub(crate) chunks: usize,

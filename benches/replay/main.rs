@@ -31,7 +31,7 @@ use servers::{Nats, Process, mpsync};
 /// How often a child's memory is looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// What is measured.
+/// The sizes to measure.
 struct Sizes {
     messages: u64,
     publish: u64,
@@ -59,7 +59,7 @@ impl Sizes {
     }
 }
 
-/// What one run took.
+/// The time of one run.
 #[derive(Debug, Clone, Copy)]
 struct Took {
     messages: u64,

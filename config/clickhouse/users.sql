@@ -6,7 +6,7 @@
 -- where each … is `printf %s "$password" | sha256sum | cut -d' ' -f1`: the server keeps no password, and neither does the process list.
 --
 --   mpsync_schema      creates the databases and tables: `mpsync schema apply`, an upgrade
---   mpsync_hot_ingest  `mpsync run --mode hot`, `mpsync dlq replay`
+--   mpsync_hot_ingest  `mpsync run --mode hot`, `mpsync dead-letters replay`
 --   mpsync_transfer    `mpsync run --mode cold`, `sync`, `export`, `import`, `verify`, `gc`; both tiers
 --   mpsync_readonly    people and dashboards
 --

@@ -5,18 +5,18 @@ use clap::{Args, Subcommand};
 /// `mpsync config`
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
-    /// What to do
+    /// The action
     #[command(subcommand)]
     pub action: ConfigAction,
 }
 
-/// What to do with the configuration.
+/// An action on the configuration.
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub enum ConfigAction {
-    /// Say everything that is wrong with it and with the files of datasets that it names
+    /// List every fault of the configuration and of the dataset files that it names
     ///
-    /// Exits with 0 when nothing is, with 2 otherwise. Insecure settings are named, and refused where ENVIRONMENT is production.
+    /// Exits with 0 if there is no fault, with 2 otherwise. Insecure settings are listed; if ENVIRONMENT is production they are faults.
     Check,
-    /// Show every key with its value (secrets as ***) and who said it: flag, environment variable, file and line, or default
+    /// Show every key with its value (secrets as ***) and its origin: flag, environment variable, file and line, or default
     Show,
 }

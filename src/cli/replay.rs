@@ -8,16 +8,16 @@ use super::transfer::Selection;
 use mpsync_config::parse_bytes;
 use mpsync_core::dataset::TierRole;
 
-/// Where a replay goes.
+/// The target of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ReplayTarget {
     /// NATS JetStream, every message acknowledged
     Jetstream,
-    /// NATS without acknowledgements: a stream that listens loses what it cannot take
+    /// NATS without acknowledgements: a subscriber loses the messages that it is too slow for
     Core,
     /// JSON lines, as `generate --from` publishes them
     Jsonl,
-    /// Tables of a tier, each position once: what a table holds already is passed over and counted
+    /// Tables of a tier, each position once: rows that a table has already are skipped and counted
     Clickhouse,
     /// CSV of one dataset, every column
     Csv,
@@ -25,18 +25,18 @@ pub enum ReplayTarget {
     Arrow,
     /// A Parquet file of one dataset, every column
     Parquet,
-    /// Nowhere, to measure everything before
+    /// No target: measures reading and decoding
     Null,
 }
 
 impl ReplayTarget {
-    /// Whether it is a file or standard output.
+    /// Returns whether the target is a file or standard output.
     #[must_use]
     pub fn is_file(self) -> bool {
         matches!(self, Self::Jsonl | Self::Csv | Self::Arrow | Self::Parquet)
     }
 
-    /// Whether it takes the archive's rows, not messages.
+    /// Returns whether the target takes rows of the archive rather than messages.
     #[must_use]
     pub fn takes_rows(self) -> bool {
         matches!(
@@ -46,23 +46,23 @@ impl ReplayTarget {
     }
 }
 
-/// By what the messages are in order.
+/// The order of the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ReplayOrder {
     /// Event time
     Event,
-    /// The collector's time; where there is none, the time at which JetStream stored the message
+    /// The time of the collector or, if a message has none, the time at which JetStream stored it
     Arrival,
     /// The position in the stream
     Position,
 }
 
-/// What becomes the Nats-Msg-Id.
+/// The source of the Nats-Msg-Id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ReplayId {
-    /// The row's position, which no two messages share; the publisher's own id is in the header Mpsync-Publisher-Msg-Id
+    /// The position of the row, which is unique; the publisher's id is in the header Mpsync-Publisher-Msg-Id
     Position,
-    /// The publisher's own id, made again by the dataset's message_id; a stream drops messages of an id that it has
+    /// The publisher's id, rebuilt by the dataset's message_id; a stream drops messages whose id it has already
     Publisher,
 }
 
@@ -70,7 +70,7 @@ pub enum ReplayId {
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct ReplayArgs {
-    /// Which rows
+    /// The rows
     #[command(flatten)]
     pub selection: Selection,
     /// Only these exchanges
@@ -79,7 +79,7 @@ pub struct ReplayArgs {
     /// Only these symbols
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub symbol: Vec<String>,
-    /// Where the messages go
+    /// The target
     #[arg(long, value_enum, default_value_t = ReplayTarget::Jetstream)]
     pub into: ReplayTarget,
     /// The file of `--into jsonl`, `csv`, `arrow` and `parquet` (`-` for standard output)
@@ -88,46 +88,46 @@ pub struct ReplayArgs {
     /// The tier of `--into clickhouse`
     #[arg(long, value_enum, default_value_t = TierRole::Hot)]
     pub tier: TierRole,
-    /// The table of `--into clickhouse`, made where there is none: text in which {table} is the dataset's own, such as '{table}_again'
+    /// The table of `--into clickhouse`, created if it is missing; {table} stands for the dataset's own, such as in '{table}_again'
     #[arg(long, value_name = "NAME")]
     pub table: Option<String>,
-    /// The JetStream stream, created if it does not exist, instead of nats.stream; its name becomes the first token of the subjects, unless --subject is given
+    /// The JetStream stream instead of nats.stream, created if it is missing; its name becomes the first token of the subjects unless --subject is given
     #[arg(long, value_name = "NAME")]
     pub stream: Option<String>,
-    /// The subjects instead of the original ones: text with {subject}, {dataset} or {column} in it, such as 'replay.{subject}'
+    /// A template for the subjects, with {subject}, {dataset} or {column}, such as 'replay.{subject}' [default: the original subjects]
     #[arg(long, value_name = "TEMPLATE")]
     pub subject: Option<String>,
     /// Allow a target that this configuration ingests: each message becomes a row again
     #[arg(long)]
     pub into_live: bool,
-    /// How many messages may wait for JetStream's acknowledgement at once
+    /// The maximum number of messages that wait for JetStream's acknowledgement
     #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub in_flight: u32,
-    /// What becomes the Nats-Msg-Id, by which a stream knows what it has
+    /// The source of the Nats-Msg-Id, by which a stream detects duplicates
     #[arg(long, value_enum, default_value_t = ReplayId::Position)]
     pub msg_id: ReplayId,
-    /// In which order
+    /// The order of the messages
     #[arg(long, value_enum, default_value_t = ReplayOrder::Event)]
     pub order: ReplayOrder,
-    /// How fast event time passes: 1, 10, 0.5, or max
+    /// The speed of event time: 1, 10, 0.5, or max
     #[arg(long, value_name = "SPEED", default_value = "max")]
     pub speed: String,
-    /// Begin again at the end, until interrupted
+    /// Start over at the end, until interrupted
     #[arg(long = "loop")]
     pub endless: bool,
-    /// Move all times so that the first message's event time is now
+    /// Shift all times so that the event time of the first message is now
     #[arg(long)]
     pub shift_to_now: bool,
-    /// Keep the place that was reached in this file, and continue there
+    /// Store the position reached in this file, and continue from it
     #[arg(long, value_name = "FILE")]
     pub checkpoint: Option<PathBuf>,
-    /// Pass over what is damaged and list it, instead of ending with exit code 3
+    /// Skip damaged chunks and list them, instead of ending with exit code 3
     #[arg(long)]
     pub skip_damaged: bool,
-    /// Do not check the SHA-256 of what is read
+    /// Do not verify the SHA-256 of chunks
     #[arg(long)]
     pub no_verify: bool,
-    /// What sorted rows may occupy in memory, over all datasets; what does not fit is sorted in temporary files (TMPDIR says where)
+    /// The memory for sorting rows, over all datasets; rows beyond it are sorted in temporary files (below TMPDIR)
     #[arg(long, alias = "memory", value_name = "BYTES", default_value = "96M", value_parser = parse_bytes)]
     pub memory_limit: u64,
     /// Show what would be replayed and where to, and replay nothing
@@ -139,19 +139,19 @@ pub struct ReplayArgs {
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct InspectArgs {
-    /// Which windows
+    /// The windows
     #[command(flatten)]
     pub selection: Selection,
-    /// Every day, not only every dataset
+    /// A line for each day, not only for each dataset
     #[arg(long)]
     pub days: bool,
-    /// Which hours of which days are there, and which are missing
+    /// A calendar of the hours that the archive has and those that it lacks
     #[arg(long)]
     pub calendar: bool,
-    /// By how much compression made it smaller; reads the end of every chunk
+    /// The compression ratio; reads the footer of every chunk
     #[arg(long)]
     pub ratio: bool,
-    /// What to look at, instead of everything
+    /// One object instead of the whole archive
     #[command(subcommand)]
     pub what: Option<InspectWhat>,
 }
@@ -161,15 +161,15 @@ pub struct InspectArgs {
 pub enum InspectWhat {
     /// The first rows of a chunk
     Chunk {
-        /// The Parquet file, by its path within the archive or its place on the disk
+        /// The Parquet file, by its path within the archive or on disk
         path: PathBuf,
-        /// How many rows
+        /// The number of rows
         #[arg(long, default_value_t = 10, value_name = "N")]
         rows: usize,
     },
     /// A manifest in readable form
     Manifest {
-        /// The manifest, by its path within the archive or its place on the disk
+        /// The manifest, by its path within the archive or on disk
         path: PathBuf,
     },
 }

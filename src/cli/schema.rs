@@ -9,22 +9,22 @@ use mpsync_core::dataset::TierRole;
 /// `mpsync schema`
 #[derive(Debug, Args)]
 pub struct SchemaArgs {
-    /// What to do
+    /// The action
     #[command(subcommand)]
     pub action: SchemaAction,
 }
 
-/// What to do with the tables.
+/// An action on the tables.
 #[derive(Debug, Subcommand)]
 pub enum SchemaAction {
     /// Print the statements that create the tables
     Show(SchemaTarget),
-    /// Create the database and the tables that are missing, and check those that are there
+    /// Create the database and missing tables, and check existing tables
     Apply(SchemaTarget),
-    /// Hold a sample of messages against the tables: fields no column takes, columns no field fills, dead letters to be
+    /// Check a sample of messages against the tables: fields without a column, columns without a field, future dead letters
     ///
-    /// Exits with 0 when every message would become a row and every field has a column or is listed in `ignored_fields`,
-    /// with 1 otherwise. Columns that no field of the sample fills are named, and are no reason to fail.
+    /// Exits with 0 if every message would become a row and every field has a column or is listed in `ignored_fields`,
+    /// with 1 otherwise. Columns that no field of the sample fills are listed, but do not cause a failure.
     Check(SchemaCheckArgs),
 }
 
@@ -34,7 +34,7 @@ pub struct SchemaCheckArgs {
     /// Messages as JSON lines (subject, msg_id, payload); `-` for standard input
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     pub sample: Vec<PathBuf>,
-    /// Hold them against this tier's live tables instead of the datasets' own DDL
+    /// Check against the live tables of this tier instead of the datasets' DDL
     #[arg(long, value_enum)]
     pub tier: Option<TierRole>,
     /// Only these datasets
@@ -42,7 +42,7 @@ pub struct SchemaCheckArgs {
     pub datasets: Vec<String>,
 }
 
-/// Which tables.
+/// A selection of tables.
 #[derive(Debug, Args)]
 pub struct SchemaTarget {
     /// The tier

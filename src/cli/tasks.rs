@@ -9,41 +9,41 @@ use mpsync_transfer::{Stage, Status};
 /// `mpsync tasks`
 #[derive(Debug, Args)]
 pub struct TasksArgs {
-    /// What to do
+    /// The action
     #[command(subcommand)]
     pub action: TasksAction,
 }
 
-/// What to do with transfers.
+/// An action on transfers.
 #[derive(Debug, Subcommand)]
 pub enum TasksAction {
-    /// List them, the latest window first
+    /// List transfers, the latest window first
     List(TaskListArgs),
-    /// Show one with its history
+    /// Show a transfer with its history
     Show {
-        /// The task, as `tasks list` names it
+        /// The task, by its name in `tasks list`
         task: TaskId,
     },
-    /// Have one tried again by the next sync: one that halted, or was cancelled
+    /// Let the next sync try a halted or cancelled transfer again
     Retry {
-        /// The tasks, as `tasks list` names them
+        /// The tasks, by their names in `tasks list`
         #[arg(required = true)]
         tasks: Vec<TaskId>,
     },
-    /// End one at its next step, and have it passed over until it is retried
+    /// Stop a transfer at its next step, and skip it until it is retried
     Cancel {
-        /// The tasks, as `tasks list` names them
+        /// The tasks, by their names in `tasks list`
         #[arg(required = true)]
         tasks: Vec<TaskId>,
     },
-    /// Ask for a transfer: the next `mpsync sync`, or the daemon, does it
+    /// Request a transfer, which the next `mpsync sync` or the daemon runs
     Submit(SubmitArgs),
 }
 
 /// `mpsync tasks list`
 #[derive(Debug, Args)]
 pub struct TaskListArgs {
-    /// Of which windows
+    /// The windows
     #[command(flatten)]
     pub selection: Selection,
     /// Only at this stage
@@ -52,10 +52,10 @@ pub struct TaskListArgs {
     /// Only in this state
     #[arg(long, value_enum)]
     pub status: Option<Status>,
-    /// At most so many
+    /// The maximum number of tasks
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub limit: u32,
-    /// Those after this one
+    /// Only the tasks after this one
     #[arg(long, value_name = "TASK")]
     pub after: Option<TaskId>,
 }
@@ -63,19 +63,19 @@ pub struct TaskListArgs {
 /// `mpsync tasks submit`
 #[derive(Debug, Args)]
 pub struct SubmitArgs {
-    /// The dataset, or the kind of data as the subjects name it, such as `trade`
-    #[arg(long, value_name = "NAME")]
-    pub data_type: String,
-    /// Only these exchanges: such a transfer records its filter and is never the ground for cleanup
+    /// The dataset, or the kind of data in the subjects, such as `trade`
+    #[arg(long, alias = "data-type", value_name = "NAME")]
+    pub dataset: String,
+    /// Only these exchanges: the transfer records the filter and never justifies cleanup
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub exchange: Vec<String>,
-    /// Only these symbols: such a transfer records its filter and is never the ground for cleanup
+    /// Only these symbols: the transfer records the filter and never justifies cleanup
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub symbol: Vec<String>,
-    /// From this event time on: RFC 3339, a date, or `6h ago`
-    #[arg(long, value_name = "TIME")]
-    pub start: String,
-    /// Up to this event time, exclusive
-    #[arg(long, value_name = "TIME")]
-    pub end: String,
+    /// The first event time: RFC 3339, a date, or `6h ago`
+    #[arg(long, alias = "start", value_name = "TIME")]
+    pub from: String,
+    /// The end of the event times, exclusive
+    #[arg(long, alias = "end", value_name = "TIME")]
+    pub to: String,
 }

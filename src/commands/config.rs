@@ -4,7 +4,7 @@ use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use serde_json::json;
 
-use super::CommandContext;
+use super::context::CommandContext;
 use crate::cli::{ConfigAction, ConfigArgs, Output};
 use mpsync_config::Setting;
 

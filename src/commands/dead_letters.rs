@@ -1,4 +1,4 @@
-//! `mpsync dlq list|show|replay|discard`: wire, run, print.
+//! `mpsync dead-letters list|show|replay|discard`: wire, run, print.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -7,7 +7,7 @@ use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use jiff::Timestamp;
 
-use super::CommandContext;
+use super::context::CommandContext;
 use crate::cli::{DeadLetterSelection, DeadLettersAction, DeadLettersArgs, Output};
 use mpsync_archive::Archive;
 use mpsync_clickhouse::Tier;
@@ -19,9 +19,9 @@ use mpsync_ingest::dead_letters::{
 };
 use mpsync_transfer::parse_time;
 
-/// How many are listed or shown where `--limit` does not say.
+/// The default of `--limit` for `list` and `show`.
 const SHOWN: u64 = 100;
-/// How many are replayed or discarded at once.
+/// The number of dead letters that are replayed or discarded at once.
 const BATCH: u64 = 5000;
 
 pub(super) async fn run(context: &CommandContext, args: &DeadLettersArgs) -> Result<()> {
@@ -67,7 +67,7 @@ fn filter(context: &CommandContext, selection: &DeadLetterSelection) -> Result<D
     })
 }
 
-/// Letters that a command works through.
+/// The dead letters that a command works through.
 struct DeadLetterWork<'a> {
     context: &'a CommandContext,
     store: &'a DeadLetterStore,
@@ -76,7 +76,7 @@ struct DeadLetterWork<'a> {
 }
 
 impl DeadLetterWork<'_> {
-    /// Hands the letters on, batch by batch; returns how many there were, and whether the limit left some unread.
+    /// Passes the dead letters on, batch by batch; returns their number, and whether the limit left some unread.
     async fn each(
         &self,
         limit: Option<u64>,
@@ -167,7 +167,7 @@ impl DeadLetterWork<'_> {
             .await?;
         if count == 0 {
             return Err(Error::usage("no such dead letter")
-                .with_hint("`mpsync dlq list` names those that are there"));
+                .with_hint("list the dead letters with `mpsync dead-letters list`"));
         }
         Ok(())
     }
@@ -212,7 +212,8 @@ impl DeadLetterWork<'_> {
         Ok(())
     }
 
-    /// Reads the letters twice: first all of them, to ask once what is held of them, which takes long where much is archived.
+    /// Reads the dead letters twice: first all of them, to look up existing positions once, because that takes long in a large
+    /// archive.
     async fn replay(&self, hot_only: bool) -> Result<()> {
         let hot = self.context.tier(TierRole::Hot);
         let mut replays = BTreeMap::new();
@@ -269,11 +270,13 @@ impl DeadLetterWork<'_> {
                     replay.ask(elsewhere).await
                 }
             };
-            asked.context(|| format!("asking what is held of the dead letters of {name}"))?;
+            asked.context(|| {
+                format!("looking up existing positions for the dead letters of {name}")
+            })?;
         }
         self.each(self.limit, async |dead_letters| {
             for (name, dead_letters) in by_dataset(dead_letters) {
-                // A dataset whose first letter came since then waits for the next replay.
+                // A dataset whose first dead letter arrived since then waits for the next replay.
                 if let Some(replay) = replays.get(&name) {
                     let context = || format!("replaying dead letters of {name}");
                     self.tell(
@@ -302,7 +305,7 @@ impl DeadLetterWork<'_> {
             Error::config(format!(
                 "there are dead letters of dataset `{name}`, which is not configured"
             ))
-            .with_hint("add its file to datasets.files, or leave its letters out with --dataset")
+            .with_hint("add its file to datasets.files, or exclude its dead letters with --dataset")
         })
     }
 }
@@ -318,14 +321,14 @@ fn by_dataset(dead_letters: Vec<DeadLetter>) -> BTreeMap<String, Vec<DeadLetter>
     sorted
 }
 
-/// Which positions the archive or cold holds.
+/// Returns the positions that the archive or cold has already.
 async fn elsewhere(
     context: &CommandContext,
     dataset: &Dataset,
     wanted: &PositionSet,
 ) -> Result<PositionSet> {
-    const HINT: &str = "a row that has left hot must not land twice, so the archive and cold are asked too; \
-                        --hot-only leaves them out, where nothing was ever archived";
+    const HINT: &str = "a row that was cleaned from hot must not be inserted twice, so the archive and cold are searched too; \
+                        if nothing was ever archived, use --hot-only";
     let archive = Archive::open_read_only(&context.config.archive)
         .await
         .with_hint(HINT)?;
@@ -372,7 +375,7 @@ fn summary(dead_letter: &DeadLetter) -> serde_json::Value {
     })
 }
 
-/// With the payload as text, or in hex where it is none.
+/// Returns the summary with the payload as text or, if it is not UTF-8, in hex.
 fn whole(dead_letter: &DeadLetter) -> serde_json::Value {
     let mut json = summary(dead_letter);
     match std::str::from_utf8(&dead_letter.body) {
@@ -412,7 +415,7 @@ fn print_whole(dead_letter: &DeadLetter) {
         println!("  {name:<11}{value}");
     }
     match std::str::from_utf8(&dead_letter.body) {
-        // A terminal must not obey what somebody published.
+        // A terminal must not obey control characters of a published message.
         Ok(text) => println!(
             "  payload    {}\n",
             text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")

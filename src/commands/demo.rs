@@ -1,6 +1,6 @@
-//! `mpsync demo`: the whole road on this machine.
+//! `mpsync demo`: the whole pipeline on this machine.
 
-use super::CommandContext;
+use super::context::CommandContext;
 use crate::cli::{DemoArgs, Output};
 use crate::demo::{Demo, DemoOptions};
 use mpsync_core::error::{Context as _, Error, Result};
@@ -8,7 +8,7 @@ use mpsync_core::error::{Context as _, Error, Result};
 pub(super) async fn run(context: &CommandContext, args: &DemoArgs) -> Result<()> {
     let temporary = match &args.data {
         Some(_) => None,
-        None => Some(tempfile::tempdir().context(|| "making a temporary folder")?),
+        None => Some(tempfile::tempdir().context(|| "creating a temporary folder")?),
     };
     let folder = args
         .data
@@ -20,7 +20,7 @@ pub(super) async fn run(context: &CommandContext, args: &DemoArgs) -> Result<()>
         generate: args.generate,
         seed: args.seed,
     };
-    let program = std::env::current_exe().context(|| "finding this program's own file")?;
+    let program = std::env::current_exe().context(|| "locating this program's executable")?;
     let demo = Demo::start(
         &program,
         options,
@@ -36,7 +36,7 @@ pub(super) async fn run(context: &CommandContext, args: &DemoArgs) -> Result<()>
         }
         if args.keep {
             if context.output == Output::Text {
-                println!("\n{}\nCtrl-C ends it.", demo.how_to_look());
+                println!("\n{}\nPress Ctrl-C to stop.", demo.how_to_look());
             }
             context.shutdown.cancelled().await;
         }

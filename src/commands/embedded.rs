@@ -1,11 +1,11 @@
-//! Where no ClickHouse is configured: hot and cold are two databases of one embedded engine, and all of it lies in the user's data
-//! folder.
+//! The embedded engine, for configurations without a ClickHouse server: hot and cold are two databases of one engine, and
+//! everything lies in the user's data folder.
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::CommandContext;
+use super::context::CommandContext;
 use crate::servers::{EngineServer, data_folder};
 use mpsync_archive::ArchivePlace;
 use mpsync_config::{Config, Origin};
@@ -13,23 +13,23 @@ use mpsync_core::dataset::{Dataset, TierRole};
 use mpsync_core::error::{Context as _, Error, Result};
 use mpsync_engine::library_path;
 
-/// How long the engine of a process that was killed may take to end.
+/// How long the engine of a killed process may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is said where the engine cannot be had.
+/// The context of an error that concerns the embedded engine.
 const OTHERWISE: &str =
-    "no ClickHouse is configured (hot_storage.clickhouse_host), so that the embedded one is needed";
+    "no ClickHouse is configured (hot_storage.clickhouse_host), so the embedded engine is needed";
 
-/// Points what the configuration leaves open to the data folder; the folder, where the engine is embedded.
+/// Points paths that the configuration does not set to the data folder; returns that folder if the engine is embedded.
 pub(super) fn settle(config: &mut Config) -> Result<Option<PathBuf>> {
     if !config.engine.embedded {
         return Ok(None);
     }
     let Some(folder) = config.engine.folder.clone().or_else(data_folder) else {
         return Err(Error::config(
-            "neither XDG_DATA_HOME nor HOME is set, so that there is no place for the embedded engine",
+            "neither XDG_DATA_HOME nor HOME is set, so there is no data folder for the embedded engine",
         )
-        .with_hint("say engine.folder, or how a ClickHouse is reached: hot_storage.clickhouse_host"));
+        .with_hint("set engine.folder, or configure a ClickHouse server: hot_storage.clickhouse_host"));
     };
     let is_open = |key: &str| config.settings.origin(key) == Origin::Default;
     let archive = is_open("archive.path") && is_open("archive.url");
@@ -50,9 +50,9 @@ pub(super) fn settle(config: &mut Config) -> Result<Option<PathBuf>> {
     Ok(Some(folder))
 }
 
-/// Starts the engine for as long as this process runs; `None` where a server is configured.
+/// Starts the engine for as long as this process runs; returns `None` if a server is configured.
 ///
-/// Refused where another process has it: an engine has one process, and this one's end would take the other's away.
+/// Fails if another process has the engine: it belongs to one process, and would end with it under the other one.
 pub(super) async fn start(context: &mut CommandContext) -> Result<Option<EngineServer>> {
     let Some(folder) = settle(&mut context.config)? else {
         return Ok(None);
@@ -64,7 +64,7 @@ pub(super) async fn start(context: &mut CommandContext) -> Result<Option<EngineS
                 "another mpsync runs on the embedded engine in {}",
                 folder.display()
             ))
-            .with_hint("`--mode both` runs both sides in one process; two processes need a ClickHouse server (hot_storage.clickhouse_host)"));
+            .with_hint("run both sides in one process with `--mode both`, or configure a ClickHouse server (hot_storage.clickhouse_host)"));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -77,15 +77,15 @@ pub(super) async fn start(context: &mut CommandContext) -> Result<Option<EngineS
         cold = config.cold.database,
         archive = %config.archive.place,
         dead_letters = config.ingest.dead_letter_folder.as_ref().map(|f| f.display().to_string()),
-        "no ClickHouse is configured: hot and cold are kept by the embedded engine; for servers say \
-         hot_storage.clickhouse_host and cold_storage.clickhouse_host in a file (--config) or as \
+        "no ClickHouse is configured: the embedded engine has hot and cold; to use servers, set \
+         hot_storage.clickhouse_host and cold_storage.clickhouse_host in a file (--config) or \
          MPSYNC__HOT_STORAGE__CLICKHOUSE_HOST"
     );
     Ok(Some(engine))
 }
 
-/// Points a context to its archive and its tiers: to the engine that a daemon runs, or, for a command that needs a tier, to one
-/// that is started for it and given back.
+/// Points a context to its archive and its tiers: to the engine of a running daemon or, if a command needs a tier, to an
+/// engine that is started for it and returned.
 pub(super) async fn reach(
     context: &mut CommandContext,
     needs_a_tier: bool,
@@ -101,15 +101,15 @@ pub(super) async fn reach(
 }
 
 async fn begin(context: &mut CommandContext, folder: PathBuf) -> Result<EngineServer> {
-    // Asked here, where it can be said plainly, and not in the child's log.
+    // Checked here, so that the error reaches the user and not the log of the child.
     library_path().context(|| OTHERWISE)?;
-    // The archive is its owner's, and so is what it is made of.
+    // Only its owner may read the archive, nor the data that it comes from.
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&folder)
-        .context(|| format!("making {}", folder.display()))?;
-    let program = std::env::current_exe().context(|| "finding this program's own file")?;
+        .context(|| format!("creating {}", folder.display()))?;
+    let program = std::env::current_exe().context(|| "locating this program's executable")?;
     let engine = EngineServer::start(&program, &folder.join("engine"))
         .await
         .context(|| OTHERWISE)?;

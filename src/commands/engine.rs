@@ -9,16 +9,16 @@ use crate::cli::EngineArgs;
 use mpsync_core::error::{Context as _, Error, Result};
 use mpsync_engine::{Auth, Engine, EngineOptions, serve};
 
-/// Runs until `shutdown`. Prints `listening on http://ADDRESS` as its only line on stdout when it is ready.
+/// Runs until `shutdown`. Prints `listening on http://ADDRESS`, its only line on standard output, when it is ready.
 pub(super) async fn run(args: &EngineArgs, shutdown: CancellationToken) -> Result<()> {
     if args.no_auth && !args.listen.ip().is_loopback() {
         return Err(Error::usage(format!(
-            "--no-auth is for loopback only, and {} is not",
+            "--no-auth requires a loopback address, and {} is not one",
             args.listen.ip()
         ))
-        .with_hint("leave --no-auth away: the password is made at the first start"));
+        .with_hint("remove --no-auth; the first start generates a password"));
     }
-    // Bound before the engine opens: a port that is taken is found out at once.
+    // Bound before the engine opens, so that a port in use is reported at once.
     let listener = TcpListener::bind(args.listen)
         .await
         .context(|| format!("listening on {}", args.listen))?;
@@ -36,7 +36,7 @@ pub(super) async fn run(args: &EngineArgs, shutdown: CancellationToken) -> Resul
     } else {
         let file = args.data.join("password");
         let auth = Auth::from_own_file(&args.user, &file)?;
-        tracing::info!(user = args.user, file = %file.display(), "the password is in a file");
+        tracing::info!(user = args.user, file = %file.display(), "password stored in a file");
         auth
     };
     let mut out = std::io::stdout().lock();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanDuration};
 
-use super::CommandContext;
+use super::context::CommandContext;
 use crate::cli::{GcArgs, Output};
 use mpsync_archive::{Archive, LeaseWatcher};
 use mpsync_core::dataset::{Dataset, TierRole, select};
@@ -13,7 +13,7 @@ use mpsync_core::progress::Progress;
 use mpsync_replay::sweep_insert_gates;
 use mpsync_transfer::{Sweep, TransferContext, gc, parse_age};
 
-/// Below this age what is swept might be a sleeper's.
+/// Leftovers below this age may belong to a worker that is suspended.
 const SAFE_AGE: Duration = Duration::from_hours(1);
 
 pub(super) async fn run(context: &CommandContext, args: &GcArgs) -> Result<()> {
@@ -21,7 +21,7 @@ pub(super) async fn run(context: &CommandContext, args: &GcArgs) -> Result<()> {
     if age < SAFE_AGE {
         tracing::warn!(
             older_than = args.older_than,
-            "what is younger than an hour may belong to an attempt that is asleep"
+            "leftovers younger than an hour may belong to a suspended worker"
         );
     }
     let datasets: Vec<Dataset> = select(&context.datasets, &args.datasets)?
@@ -71,19 +71,19 @@ fn print(output: Output, sweep: &Sweep) -> Result<()> {
         println!("{} {} ({age} old{size})", item.kind, item.name);
     }
     for kept in &sweep.kept {
-        println!("{} stays: {}", kept.name, kept.reason);
+        println!("{} is kept: {}", kept.name, kept.reason);
     }
     for text in &sweep.failed {
         println!("{text}");
     }
     println!(
-        "{} things, {}, {} in {:.1} s",
+        "{} leftovers, {}, {} in {:.1} s",
         sweep.swept.len(),
         HumanBytes(sweep.bytes()),
         if sweep.dry_run {
-            "would be swept; looked"
+            "would be removed; checked"
         } else {
-            "swept"
+            "removed"
         },
         sweep.seconds
     );
@@ -99,7 +99,7 @@ mod tests {
     use mpsync_transfer::SWEPT_AGE;
 
     #[test]
-    fn where_nothing_is_said_as_much_is_swept_as_a_daemon_sweeps() {
+    fn the_default_age_is_that_of_the_daemon() {
         let cli = Cli::try_parse_from(["mpsync", "gc"]).unwrap();
         let Command::Gc(args) = cli.command else {
             panic!("another command");

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use async_nats::jetstream;
 
-use super::CommandContext;
+use super::context::CommandContext;
 use crate::cli::{GenerateArgs, Output};
 use mpsync_config::Environment;
 use mpsync_core::dataset::{Dataset, select};
@@ -16,7 +16,7 @@ use mpsync_generate::{
     publish, read_messages,
 };
 
-/// How many repeats a person is shown.
+/// The number of repeats that are printed.
 const SHOWN: usize = 20;
 
 type Messages = Box<dyn Iterator<Item = Result<Message>> + Send>;
@@ -30,12 +30,12 @@ pub(super) async fn run(context: &CommandContext, args: &GenerateArgs) -> Result
     }
 }
 
-/// Messages of the given files, or made ones.
+/// Returns the messages of the given files, or generated ones.
 fn messages(args: &GenerateArgs, datasets: &[&Dataset]) -> Result<Messages> {
     if args.from.is_empty() {
         return Ok(Box::new(Generator::new(options(args, datasets)?)?.map(Ok)));
     }
-    // All files are opened before the first message of one is sent.
+    // All files are opened before the first message is sent.
     let files = args
         .from
         .iter()
@@ -53,16 +53,16 @@ fn options(args: &GenerateArgs, datasets: &[&Dataset]) -> Result<GeneratorOption
             .find_map(|s| DataKind::of_subject(s))
         {
             Some(kind) => kinds.push(kind),
-            // A dataset of the user's own is only a mistake when it was asked for.
+            // A configured dataset is a mistake only if the user selected it.
             None if args.datasets.is_empty() => {}
             None => {
                 let known: Vec<_> = DataKind::ALL.iter().map(|k| k.data_type()).collect();
                 return Err(Error::usage(format!(
-                    "messages of dataset `{}` cannot be generated",
+                    "cannot generate messages of dataset `{}`",
                     dataset.name
                 ))
                 .with_hint(format!(
-                    "subjects that can be: {}; others can be published from a file with --from",
+                    "publish them from a file with --from; generated kinds are {}",
                     known.join(", ")
                 )));
             }
@@ -105,7 +105,7 @@ fn write(context: &CommandContext, messages: Messages, path: &Path) -> Result<()
             return Err(Error::new(Cause::Interrupted).context(doing()));
         }
         match writer.write(&message?) {
-            // Whoever reads standard output may have enough: `| head`.
+            // The reader of standard output may have ended, as with `| head`.
             Err(e) if is_stdout && is_broken_pipe(&e) => return Ok(()),
             done => done.context(doing)?,
         }
@@ -179,7 +179,7 @@ fn print(output: Output, stream: &str, report: &PublishReport) -> Result<()> {
     }
     let total = report.total;
     println!(
-        "{} messages published to {stream} in {:.1} s, {} bytes, {} repeats refused by JetStream",
+        "{} messages published to {stream} in {:.1} s, {} bytes, {} duplicates rejected by JetStream",
         total.published, report.seconds, total.bytes, total.duplicates
     );
     for (data_type, counts) in &report.by_data_type {

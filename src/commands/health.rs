@@ -1,9 +1,9 @@
-//! `mpsync health`: a daemon's own word on how it is, as an exit code.
+//! `mpsync health`: the health that a daemon reports, as an exit code.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use super::CommandContext;
+use super::context::CommandContext;
 use crate::cli::{HealthArgs, Mode, Output};
 use mpsync_config::HttpConfig;
 use mpsync_core::error::{Cause, Error, Result};
@@ -24,7 +24,7 @@ pub(super) async fn run(context: &CommandContext, args: &HealthArgs) -> Result<(
     verdict(&url, &health)
 }
 
-/// A daemon that is degraded still does its work: only one that is down is to be acted on.
+/// Fails only if the daemon is down: a degraded daemon still does its work.
 fn verdict(url: &str, health: &DaemonHealth) -> Result<()> {
     if !health.is_down() {
         return Ok(());
@@ -43,16 +43,18 @@ fn given(args: &HealthArgs) -> Result<Trust> {
     })
 }
 
-/// Where a daemon of this configuration answers on this machine. Its certificate names the hosts by which others reach it, hardly
-/// this one: it is known by itself.
+/// Returns the URL of this configuration's daemon on this machine. Its certificate is trusted by identity: it names the hosts
+/// by which other machines reach it, rarely loopback.
 fn configured(http: &HttpConfig, mode: Mode) -> Result<(String, Trust)> {
     let (key, address) = match mode {
         Mode::Hot | Mode::Both => ("http.hot_listen", http.hot_listen),
         Mode::Cold => ("http.cold_listen", http.cold_listen),
     };
     if address.port() == 0 {
-        return Err(Error::usage(format!("{key} takes any free port"))
-            .with_hint("say --url with the address that the daemon logged"));
+        return Err(
+            Error::usage(format!("the port of {key} is chosen at start"))
+                .with_hint("give --url with the address that the daemon logged"),
+        );
     }
     let address = reached(address);
     Ok(match &http.certificate {
@@ -64,7 +66,7 @@ fn configured(http: &HttpConfig, mode: Mode) -> Result<(String, Trust)> {
     })
 }
 
-/// One that listens on every address is asked on loopback.
+/// Returns the address to connect to; a daemon that listens on all addresses is reached on loopback.
 fn reached(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -85,23 +87,23 @@ fn print(health: &DaemonHealth) {
     println!("{} ({})", health.status, health.mode);
 }
 
-/// What there is to say of a check, on one line.
+/// Returns the details of a check on one line.
 fn message(check: &ReportedCheck) -> String {
-    let mut said = Vec::new();
+    let mut details = Vec::new();
     if let Some(seconds) = check.latency_seconds {
-        said.push(format!("{:.1} ms", seconds * 1e3));
+        details.push(format!("{:.1} ms", seconds * 1e3));
     }
     if let Some(bytes) = check.free_bytes {
-        said.push(format!("{bytes} bytes free"));
+        details.push(format!("{bytes} bytes free"));
     }
     if let (false, Some(at)) = (check.ok, &check.last_success_at) {
-        said.push(format!("last well at {at}"));
+        details.push(format!("last ok at {at}"));
     }
     if let Some(detail) = &check.detail {
         let lines: Vec<&str> = detail.lines().map(str::trim).collect();
-        said.push(lines.join("; "));
+        details.push(lines.join("; "));
     }
-    said.join(", ")
+    details.join(", ")
 }
 
 #[cfg(test)]
@@ -118,23 +120,23 @@ mod tests {
     }
 
     #[test]
-    fn only_a_daemon_that_is_down_is_a_failure_and_says_which_check() {
+    fn only_a_daemon_that_is_down_is_a_failure() {
         for status in ["ok", "degraded"] {
             verdict("http://h:1", &health(status)).unwrap();
         }
         let e = verdict("http://h:1", &health("down")).unwrap_err();
         assert_eq!(e.exit_code(), mpsync_core::error::ExitCode::Failed);
         assert!(e.to_string().ends_with("is down: disk:archive"), "{e}");
-        let said: Vec<String> = health("down").checks.iter().map(message).collect();
-        assert_eq!(said[0], "1.0 ms");
+        let lines: Vec<String> = health("down").checks.iter().map(message).collect();
+        assert_eq!(lines[0], "1.0 ms");
         assert_eq!(
-            said[1],
-            "5 bytes free, last well at 2026-01-01T00:00:00Z, it is full; hint: make room"
+            lines[1],
+            "5 bytes free, last ok at 2026-01-01T00:00:00Z, it is full; hint: make room"
         );
     }
 
     #[test]
-    fn a_daemon_that_listens_everywhere_is_asked_on_this_machine() {
+    fn an_unspecified_address_is_reached_on_loopback() {
         for (listens, asked) in [
             ("0.0.0.0:8085", "127.0.0.1:8085"),
             ("[::]:8085", "[::1]:8085"),

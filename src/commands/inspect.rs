@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use object_store::path::Path;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::CommandContext;
-use super::transfer::range;
+use super::context::CommandContext;
+use super::selection::time_range;
 use crate::cli::{InspectArgs, InspectWhat, Output};
 use mpsync_archive::{Archive, Manifest, layout};
 use mpsync_core::dataset::{Window, select};
@@ -34,7 +34,7 @@ pub(super) async fn run(context: &CommandContext, args: &InspectArgs) -> Result<
 }
 
 async fn contents(context: &CommandContext, args: &InspectArgs, archive: &Archive) -> Result<()> {
-    let range = range(&args.selection, Timestamp::now())?;
+    let range = time_range(&args.selection, Timestamp::now())?;
     let range = match (range.from, range.to) {
         (None, None) => None,
         (from, to) => Some(Window::new(
@@ -56,7 +56,7 @@ async fn contents(context: &CommandContext, args: &InspectArgs, archive: &Archiv
     for dataset in &all {
         for gap in &dataset.gaps {
             println!(
-                "{}: nothing from {} to {}",
+                "{}: no data from {} to {}",
                 dataset.dataset, gap.from, gap.to
             );
         }
@@ -117,11 +117,11 @@ fn table(all: &[DatasetContents], days: bool) -> Table {
     table
 }
 
-/// A line a day, a sign an hour.
+/// Renders a calendar: a line a day, a sign an hour.
 fn calendar(dataset: &DatasetContents) -> String {
     use std::fmt::Write as _;
     let mut text = format!(
-        "{} (█ whole, ▒ a part, · nothing, a digit: so many generations)\n            0     6     12    18\n",
+        "{} (█ complete, ▒ partial, · empty, digit: number of generations)\n            0     6     12    18\n",
         dataset.dataset
     );
     let mut before: Option<Timestamp> = None;
@@ -132,9 +132,9 @@ fn calendar(dataset: &DatasetContents) -> String {
         });
         match missing {
             ..=0 => {}
-            1 => text.push_str("            one day of which nothing is there\n"),
+            1 => text.push_str("            1 day without data\n"),
             days => {
-                let _ = writeln!(text, "            {days} days of which nothing is there");
+                let _ = writeln!(text, "            {days} days without data");
             }
         }
         before = start;
@@ -153,7 +153,7 @@ fn sign(hour: Hour) -> char {
     }
 }
 
-/// The path within the archive of what a person calls by its place on the disk or within the archive.
+/// Returns the path within the archive of an object given by its path on disk or within the archive.
 fn key(archive: &Archive, path: &FilePath) -> Path {
     let within = archive.root().and_then(|root| {
         let absolute = std::fs::canonicalize(path).ok()?;
@@ -173,7 +173,7 @@ fn key(archive: &Archive, path: &FilePath) -> Path {
 async fn read(archive: &Archive, path: &Path) -> Result<bytes::Bytes> {
     archive.read(path).await?.ok_or_else(|| {
         Error::usage(format!("there is no {path} in the archive"))
-            .with_hint("say a path such as trades/date=2026-01-01/hour=05/gen=0/manifest.json")
+            .with_hint("give a path such as trades/date=2026-01-01/hour=05/gen=0/manifest.json")
     })
 }
 
@@ -183,7 +183,7 @@ async fn chunk(output: Output, archive: &Archive, path: &FilePath, rows: usize) 
     let bytes = read(archive, &key).await?;
     let options = archive.reader_options_at(&key).await?;
     let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)
-        .map_err(|e| Error::integrity(format!("it is no readable Parquet: {e}")))
+        .map_err(|e| Error::integrity(format!("it is not readable Parquet: {e}")))
         .context(context)?;
     let total = builder.metadata().file_metadata().num_rows();
     let names: Vec<String> = builder
@@ -237,7 +237,7 @@ async fn chunk(output: Output, archive: &Archive, path: &FilePath, rows: usize) 
     Ok(())
 }
 
-/// Times are shown in UTC: without a database of time zones Arrow shows none of a named zone.
+/// Shows times in UTC: without a time zone database Arrow cannot format times of a named zone.
 fn without_zone(column: &ArrayRef) -> Result<ArrayRef> {
     match column.data_type() {
         DataType::Timestamp(unit, Some(_)) => {
@@ -251,8 +251,8 @@ fn without_zone(column: &ArrayRef) -> Result<ArrayRef> {
 async fn manifest(output: Output, archive: &Archive, path: &FilePath) -> Result<()> {
     let key = key(archive, path);
     let id = layout::parse_manifest(&key).ok_or_else(|| {
-        Error::usage(format!("{key} is no place of a manifest"))
-            .with_hint("say a path such as trades/date=2026-01-01/hour=05/gen=0/manifest.json")
+        Error::usage(format!("{key} is not the path of a manifest"))
+            .with_hint("give a path such as trades/date=2026-01-01/hour=05/gen=0/manifest.json")
     })?;
     let manifest = Manifest::from_json(&read(archive, &key).await?, &id)?;
     if output == Output::Json {

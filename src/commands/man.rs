@@ -10,7 +10,7 @@ use mpsync_core::error::{Context as _, Result};
 pub(super) fn run(folder: &Path) -> Result<()> {
     let writing = || format!("writing man pages to {}", folder.display());
     std::fs::create_dir_all(folder).context(writing)?;
-    // Hidden commands have none.
+    // Hidden commands have no page.
     let command = Cli::command().disable_help_subcommand(true);
     clap_mangen::generate_to(command, folder).context(writing)
 }

@@ -1,20 +1,20 @@
-//! SIGHUP: the configuration is read again.
+//! Reloads the configuration on SIGHUP.
 
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::CommandContext;
+use super::context::CommandContext;
 use crate::logging::Logs;
 use mpsync_config::{Config, LiveConfig, Problems};
 use mpsync_core::error::Result;
 use mpsync_daemon::ServiceManager;
 use mpsync_net::Certificate;
 
-/// Follows SIGHUP until the process ends. The log's level and the certificate change here; the rest is for those who watch the
-/// configuration.
+/// Handles SIGHUP until the process ends. The log level and the certificate change here; all else changes in the parts that
+/// watch the configuration.
 pub(super) fn on_hangup(context: &CommandContext, manager: ServiceManager) -> Result<()> {
-    // From here on the signal ends the process no more, whoever is late.
+    // From here on the signal no longer ends the process, even if the task below starts late.
     let mut hangups = signal(SignalKind::hangup())?;
     let (live, logs) = (context.live.clone(), context.logs.clone());
     let certificate = context.config.http.certificate.clone();
@@ -49,7 +49,7 @@ fn reload(
         if let Some(logs) = logs {
             logs.set_filter(&live.now().logging.filter)?;
         }
-        // Its files may be other ones by the same names.
+        // Its files may have been replaced under the same names.
         if let Some(certificate) = certificate {
             certificate.read_again()?;
         }
@@ -59,13 +59,13 @@ fn reload(
         Ok(reloaded) => {
             if !reloaded.kept.is_empty() {
                 let keys = reloaded.kept.join(", ");
-                tracing::warn!(keys, "changed in the configuration, but need a restart");
+                tracing::warn!(keys, "these changes need a restart");
             }
             let keys = reloaded.changed.join(", ");
             tracing::info!(keys, "configuration reloaded");
         }
         Err(e) => {
-            tracing::error!(error = %e, "the configuration was not reloaded: it holds as before");
+            tracing::error!(error = %e, "cannot reload the configuration; the previous one stays in effect");
         }
     }
 }

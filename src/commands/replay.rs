@@ -5,9 +5,9 @@ use indicatif::{HumanBytes, HumanCount};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::CommandContext;
+use super::context::CommandContext;
 use super::replay_target::{ReplayDestination, destination, subject_template, table};
-use super::transfer::range;
+use super::selection::time_range;
 use crate::cli::{Output, ReplayArgs, ReplayId, ReplayOrder, ReplayTarget};
 use mpsync_archive::Archive;
 use mpsync_core::dataset::{Dataset, select};
@@ -65,7 +65,7 @@ pub(super) async fn run(context: &CommandContext, args: &ReplayArgs) -> Result<(
         let e = Error::new(Cause::Interrupted)
             .context(format!("replaying, after {} messages", report.messages));
         return Err(match &options.checkpoint {
-            Some(_) => e.with_hint("the same command continues there"),
+            Some(_) => e.with_hint("run the same command again to continue"),
             None => e,
         });
     }
@@ -81,11 +81,11 @@ fn order(order: ReplayOrder) -> StreamOrder {
 }
 
 fn options(args: &ReplayArgs, live_stream: &str) -> Result<ReplayOptions> {
-    let range = range(&args.selection, Timestamp::now())?;
+    let range = time_range(&args.selection, Timestamp::now())?;
     let speed: Speed = args.speed.parse()?;
     if args.checkpoint.is_some() && args.into == ReplayTarget::Null {
         return Err(Error::usage(
-            "a replay into nowhere has no place to continue at: leave --checkpoint away",
+            "--checkpoint cannot be used with --into null, which stores nothing",
         ));
     }
     if args.checkpoint.is_some()
@@ -95,7 +95,7 @@ fn options(args: &ReplayArgs, live_stream: &str) -> Result<ReplayOptions> {
             .any(|t| t.contains("ago") || t.contains("now"))
     {
         return Err(Error::usage(
-            "with --checkpoint, --from and --to must be fixed times: those that move with the clock are other ones at the next start",
+            "--checkpoint requires fixed times in --from and --to: relative times differ at the next start",
         ));
     }
     Ok(ReplayOptions {
@@ -119,7 +119,7 @@ fn options(args: &ReplayArgs, live_stream: &str) -> Result<ReplayOptions> {
     })
 }
 
-/// What cannot be with a target of rows.
+/// Rejects flags that a target of rows does not support.
 fn check_rows(args: &ReplayArgs, datasets: &[Dataset]) -> Result<()> {
     let flags = [
         (args.subject.is_some(), "--subject"),
@@ -128,14 +128,14 @@ fn check_rows(args: &ReplayArgs, datasets: &[Dataset]) -> Result<()> {
     ];
     if let Some((_, flag)) = flags.iter().find(|(is_set, _)| *is_set) {
         return Err(Error::usage(format!(
-            "{flag} is for targets of messages: rows go out as they are, once"
+            "{flag} requires a target of messages: rows are written unchanged, once"
         )));
     }
     if args.into != ReplayTarget::Clickhouse && datasets.len() != 1 {
-        return Err(
-            Error::usage("a file of rows holds one dataset: each has columns of its own")
-                .with_hint("say which one with --dataset"),
-        );
+        return Err(Error::usage(
+            "a file of rows holds one dataset, because datasets differ in their columns",
+        )
+        .with_hint("select one with --dataset"));
     }
     Ok(())
 }
@@ -156,10 +156,10 @@ async fn rows(
     };
     let rows = RowTarget::file(&args.file, format)?;
     if args.checkpoint.is_some() && !rows.can_resume() {
-        return Err(
-            Error::usage("such a file is written in one go and cannot be continued")
-                .with_hint("leave --checkpoint away, or replay into csv"),
-        );
+        return Err(Error::usage(
+            "Arrow and Parquet files are written in one pass and cannot be continued",
+        )
+        .with_hint("remove --checkpoint, or use --into csv"));
     }
     Ok(Target::Rows(Box::new(rows)))
 }
@@ -184,7 +184,7 @@ async fn tables(
     if args.table.as_ref().is_some_and(|t| !t.contains("{table}")) && tables.len() > 1 {
         return Err(
             Error::usage("--table names one table for several datasets").with_hint(
-                "say a name with {table} in it, such as '{table}_again', or one --dataset",
+                "use a name with {table} in it, such as '{table}_again', or select one dataset",
             ),
         );
     }
@@ -216,8 +216,8 @@ async fn messages(
     })
 }
 
-/// How many seconds a replay of this plan takes at the pace that is asked for; `None` where there is none.
-fn lasts(plan: &ReplayPlan, options: &ReplayOptions) -> Option<f64> {
+/// Returns how many seconds a replay of this plan takes at the requested speed; `None` without a limit.
+fn duration_seconds(plan: &ReplayPlan, options: &ReplayOptions) -> Option<f64> {
     let (first, last) = plan.span()?;
     let first = options.from.map_or(first, |from| from.max(first));
     let last = options.to.map_or(last, |to| to.min(last));
@@ -233,10 +233,10 @@ fn show_plan(
     options: &ReplayOptions,
     to: &ReplayDestination,
 ) -> Result<()> {
-    let lasts = lasts(plan, options);
+    let seconds = duration_seconds(plan, options);
     if output == Output::Json {
         return json(&serde_json::json!({
-            "plan": plan, "rows": plan.rows(), "bytes": plan.bytes(), "span": plan.span(), "seconds": lasts, "target": to,
+            "plan": plan, "rows": plan.rows(), "bytes": plan.bytes(), "span": plan.span(), "seconds": seconds, "target": to,
         }));
     }
     for stream in plan.streams.iter().filter(|stream| stream.chunks > 0) {
@@ -256,11 +256,11 @@ fn show_plan(
         HumanBytes(plan.archive_bytes)
     );
     if let Some((first, last)) = plan.span() {
-        let lasts = match lasts {
-            None => "as fast as the target takes them".to_owned(),
+        let duration = match seconds {
+            None => "as fast as the target accepts them".to_owned(),
             Some(seconds) => format!("in {seconds:.0} s"),
         };
-        println!("from {first} to {last}, {lasts}");
+        println!("from {first} to {last}, {duration}");
     }
     println!("{to}");
     Ok(())
@@ -297,7 +297,7 @@ fn summary(report: &ReplayReport) -> String {
     };
     if report.duplicates > 0 {
         line(format!(
-            "  {} of them were there already",
+            "  {} of them existed already",
             HumanCount(report.duplicates)
         ));
     }

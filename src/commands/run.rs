@@ -2,37 +2,23 @@
 
 use std::pin::pin;
 
-use super::{CommandContext, embedded, flag};
+use super::context::CommandContext;
+use super::{embedded, reload};
 use crate::cli::{Mode, Output, RunArgs};
-use mpsync_config::Flag;
 use mpsync_core::dataset::{TierRole, select};
 use mpsync_core::error::{Cause, Error, Result};
 use mpsync_ingest::IngestOptions;
 
-/// The flags that say what the configuration says too.
-pub(super) fn flags(args: &RunArgs) -> impl Iterator<Item = Flag> {
-    let text = |address: Option<std::net::SocketAddr>| address.map(|address| address.to_string());
-    let hosts = (!args.allowed_hosts.is_empty()).then(|| args.allowed_hosts.join(","));
-    [
-        flag("--hot-listen", "http.hot_listen", text(args.hot_listen)),
-        flag("--cold-listen", "http.cold_listen", text(args.cold_listen)),
-        flag("--token-file", "http.token_file", args.token_file.clone()),
-        flag("--allow-host", "http.allow_hosts", hosts),
-    ]
-    .into_iter()
-    .flatten()
-}
-
 pub(super) async fn run(mut context: CommandContext, args: &RunArgs) -> Result<()> {
     let manager = mpsync_daemon::ServiceManager::default();
-    super::reload::on_hangup(&context, manager.clone())?;
+    reload::on_hangup(&context, manager.clone())?;
     let mode = args.mode.unwrap_or(match context.config.engine.embedded {
         true => Mode::Both,
         false => Mode::Hot,
     });
     if args.drain && args.mode.is_some_and(|mode| mode != Mode::Hot) {
         return Err(Error::usage(
-            "--drain is for --mode hot: only ingest has an end",
+            "--drain requires --mode hot: only ingest has an end",
         ));
     }
     let Some(mut engine) = embedded::start(&mut context).await? else {
@@ -44,7 +30,7 @@ pub(super) async fn run(mut context: CommandContext, args: &RunArgs) -> Result<(
             done = &mut running => done,
             died = engine.ended() => {
                 context.shutdown.cancel();
-                // What it says now follows from that.
+                // An error from here on is a consequence of that.
                 let _: Result<()> = running.await;
                 return Err(died);
             }
@@ -54,7 +40,7 @@ pub(super) async fn run(mut context: CommandContext, args: &RunArgs) -> Result<(
     done
 }
 
-/// With both tiers' servers there.
+/// Runs with the servers of both tiers available.
 async fn with_servers(
     context: &CommandContext,
     args: &RunArgs,
@@ -93,7 +79,7 @@ async fn drain(context: &CommandContext, args: &RunArgs) -> Result<()> {
     let datasets = select(&context.datasets, &args.datasets)?;
     let options = IngestOptions {
         drain: true,
-        // One stream for all datasets, whichever of them this process ingests.
+        // One stream for all datasets, even if this process ingests only some of them.
         stream_subjects: context
             .datasets
             .iter()
@@ -114,7 +100,7 @@ async fn drain(context: &CommandContext, args: &RunArgs) -> Result<()> {
         Output::Text => {
             for d in report.datasets.iter().filter(|d| d.messages > 0) {
                 println!(
-                    "{}: {} messages, {} rows, {} held already, {} dead letters",
+                    "{}: {} messages, {} rows, {} existed already, {} dead letters",
                     d.dataset,
                     d.messages,
                     d.rows,
@@ -127,7 +113,7 @@ async fn drain(context: &CommandContext, args: &RunArgs) -> Result<()> {
     ended(context)
 }
 
-/// In order, but not because there was nothing left to do: the exit code tells a supervisor which signal it was.
+/// Returns `Interrupted` after a signal, so that the exit code tells a supervisor which signal it was.
 fn ended(context: &CommandContext) -> Result<()> {
     if context.shutdown.is_cancelled() {
         return Err(Error::new(Cause::Interrupted));

@@ -1,10 +1,10 @@
-//! `mpsync schema show|apply|check`.
+//! `mpsync schema show|apply|check`: wire, run, print.
 
 use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::CommandContext;
+use super::context::CommandContext;
 use crate::cli::{Output, SchemaAction, SchemaArgs, SchemaCheckArgs, SchemaTarget};
 use mpsync_clickhouse::TableSchema;
 use mpsync_core::dataset::select;
@@ -58,7 +58,7 @@ async fn check(context: &CommandContext, args: &SchemaCheckArgs) -> Result<()> {
         tables.push((dataset.clone(), table));
     }
     let now = i64::try_from(Timestamp::now().as_nanosecond())
-        .map_err(|_| Error::config("this machine's clock is not between 1678 and 2262"))?;
+        .map_err(|_| Error::config("the clock of this machine is not between 1678 and 2262"))?;
     let mut check = SampleCheck::new(tables, now)?;
     for path in &args.sample {
         let path = match path.as_os_str() == "-" {
@@ -91,7 +91,7 @@ fn print_check(report: &SampleReport) {
         );
         for (name, seen) in &d.unknown_fields {
             println!(
-                "  no column takes `{name}`: {} messages, such as {}",
+                "  no column for field `{name}`: {} messages, such as {}",
                 seen.messages, seen.example
             );
         }
@@ -102,12 +102,12 @@ fn print_check(report: &SampleReport) {
             );
         }
         if !d.unfilled_columns.is_empty() {
-            println!("  no field fills {}", d.unfilled_columns.join(", "));
+            println!("  no field for columns {}", d.unfilled_columns.join(", "));
         }
     }
     for (subject, seen) in &report.foreign_subjects {
         println!(
-            "no dataset takes subject {subject}: {} messages, such as {}",
+            "no dataset for subject {subject}: {} messages, such as {}",
             seen.messages, seen.example
         );
     }

@@ -5,8 +5,8 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::CommandContext;
-use super::transfer::range;
+use super::context::CommandContext;
+use super::selection::time_range;
 use crate::cli::{Output, SubmitArgs, TaskListArgs, TasksAction, TasksArgs};
 use mpsync_archive::Archive;
 use mpsync_core::dataset::{Window, select};
@@ -38,7 +38,7 @@ pub(super) async fn run(context: &CommandContext, args: &TasksArgs) -> Result<()
             for id in tasks {
                 let status = tasks::retry(&archive, now, &holder(), id).await?;
                 let status = status.ok_or_else(|| unknown(id))?;
-                print_done(context.output, id, status, "the next sync tries it again")?;
+                print_done(context.output, id, status, "the next sync retries it")?;
             }
             Ok(())
         }
@@ -47,7 +47,7 @@ pub(super) async fn run(context: &CommandContext, args: &TasksArgs) -> Result<()
             for id in tasks {
                 let status = tasks::cancel(&archive, now, &holder(), id).await?;
                 let status = status.ok_or_else(|| unknown(id))?;
-                let then = "it ends at its next step, where it runs, and is passed over until it is retried";
+                let then = "a running attempt ends at its next step; the task is skipped until it is retried";
                 print_done(context.output, id, status, then)?;
             }
             Ok(())
@@ -66,7 +66,7 @@ fn query(context: &CommandContext, args: &TaskListArgs, now: Timestamp) -> Resul
     };
     Ok(TaskFilter {
         datasets,
-        range: range(&args.selection, now)?,
+        range: time_range(&args.selection, now)?,
         stage: args.stage,
         statuses: args.status.into_iter().collect(),
         limit: usize::try_from(args.limit).unwrap_or(usize::MAX),
@@ -75,10 +75,10 @@ fn query(context: &CommandContext, args: &TaskListArgs, now: Timestamp) -> Resul
 }
 
 async fn submit_one(context: &CommandContext, args: &SubmitArgs, now: Timestamp) -> Result<()> {
-    let (start, end) = (parse_time(&args.start, now)?, parse_time(&args.end, now)?);
+    let (from, to) = (parse_time(&args.from, now)?, parse_time(&args.to, now)?);
     let wish = Wish {
-        dataset: dataset_of(&context.datasets, &args.data_type)?.name.clone(),
-        window: Window::new(start, end)?,
+        dataset: dataset_of(&context.datasets, &args.dataset)?.name.clone(),
+        window: Window::new(from, to)?,
         exchanges: args.exchange.clone(),
         symbols: args.symbol.clone(),
         at: now,
@@ -91,7 +91,7 @@ async fn submit_one(context: &CommandContext, args: &SubmitArgs, now: Timestamp)
             serde_json::json!({ "request": request, "accepted": true })
         ),
         Output::Text => println!(
-            "{request}: {} from {start} to {end}; the next `mpsync sync`, or the daemon, does it",
+            "{request}: {} from {from} to {to}; the next `mpsync sync` or the daemon transfers it",
             wish.dataset
         ),
     }
@@ -99,8 +99,7 @@ async fn submit_one(context: &CommandContext, args: &SubmitArgs, now: Timestamp)
 }
 
 fn unknown(id: &TaskId) -> Error {
-    Error::usage(format!("there is no task {id}"))
-        .with_hint("`mpsync tasks list` names those that are")
+    Error::usage(format!("unknown task {id}")).with_hint("list the tasks with `mpsync tasks list`")
 }
 
 fn print_json(value: &impl Serialize) -> Result<()> {
@@ -151,12 +150,12 @@ fn print_page(output: Output, page: &Page, open: &[OpenRequest]) -> Result<()> {
     }
     for request in open {
         println!(
-            "{}: {} {} was asked for and waits for the next sync",
+            "{}: {} {} was requested and waits for the next sync",
             request.id, request.wish.dataset, request.wish.window
         );
     }
     if let Some(next) = &page.next {
-        println!("there are more: --after {next}");
+        println!("more tasks with --after {next}");
     }
     Ok(())
 }
@@ -165,7 +164,7 @@ fn holder_of(task: &Task) -> String {
     match (&task.holder, task.holder_alive) {
         (None, _) => "–".to_owned(),
         (Some(holder), true) => holder.clone(),
-        (Some(holder), false) => format!("{holder} (gives no sign)"),
+        (Some(holder), false) => format!("{holder} (no heartbeat)"),
     }
 }
 
@@ -195,11 +194,11 @@ fn print_history(output: Output, found: &TaskHistory) -> Result<()> {
     for entry in &found.history {
         let what = match &entry.entry.event {
             Event::Reached { stage } => stage.to_string(),
-            Event::Fenced => "earlier attempts shut out".to_owned(),
+            Event::Fenced => "earlier attempts fenced".to_owned(),
             Event::Tended { what } => what.clone(),
-            Event::Retried => "to be tried again".to_owned(),
+            Event::Retried => "marked for retry".to_owned(),
             Event::Cancelled => "cancelled".to_owned(),
-            Event::Expired => "past its retention: leaves the archive".to_owned(),
+            Event::Expired => "past its retention; being deleted from the archive".to_owned(),
             Event::Ended { status, error, .. } => match error {
                 Some(error) => format!("{status}: {error}"),
                 None => status.to_string(),

@@ -3,25 +3,26 @@
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use indicatif::{HumanBytes, HumanCount};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
-use super::CommandContext;
-use crate::cli::{Output, Selection, TransferArgs};
+use super::context::CommandContext;
+use super::selection::time_range;
+use crate::cli::{Output, TransferArgs};
 use mpsync_archive::{Archive, LeaseWatcher, RowFilter};
 use mpsync_core::dataset::{TierRole, select};
 use mpsync_core::error::{Error, Result};
 use mpsync_core::progress::Progress;
 use mpsync_transfer::{
     self, CleanupPolicy, DatasetTransferReport, Goal, KeepReason, Retention, RunTrigger, TimeRange,
-    TransferContext, TransferReport, TransferRequest, describe_plan, parse_time,
+    TransferContext, TransferReport, TransferRequest, describe_plan,
 };
 
 pub(super) async fn run(context: &CommandContext, args: &TransferArgs, goal: Goal) -> Result<()> {
     let request = request(context, args, goal)?;
     let datasets = select(&context.datasets, &args.selection.datasets)?;
     let archive = if args.dry_run {
-        // Nothing may have been archived yet: a plan needs no archive, and makes none.
+        // The archive may not exist yet: a plan does not need it, and does not create it.
         Archive::open_to_plan(&context.config.archive).await?
     } else {
         Archive::open(&context.config.archive).await?
@@ -53,12 +54,12 @@ pub(super) async fn run(context: &CommandContext, args: &TransferArgs, goal: Goa
     }
 }
 
-/// What the flags and the configuration ask for.
+/// Returns the transfer that flags and configuration request.
 fn request(context: &CommandContext, args: &TransferArgs, goal: Goal) -> Result<TransferRequest> {
     let sync = &context.config.sync;
     let mut request = TransferRequest::new(goal, sync);
-    request.range = range(&args.selection, request.now)?;
-    // `export` and `import` are typed by people, and so is a time.
+    request.range = time_range(&args.selection, request.now)?;
+    // An operator types `export`, `import` and times; the schedule does not.
     let named = request.range != TimeRange::default() || !args.exchange.is_empty();
     if named || !args.symbol.is_empty() || goal != Goal::Sync {
         request.origin = RunTrigger::Explicit;
@@ -74,11 +75,13 @@ fn request(context: &CommandContext, args: &TransferArgs, goal: Goal) -> Result<
         });
     }
     if args.cleanup && goal != Goal::Sync {
-        return Err(Error::usage("only `sync` cleans hot: it proves cold first"));
+        return Err(Error::usage(
+            "--cleanup requires `sync`, which proves cold first",
+        ));
     }
     if args.cleanup && request.filter.is_some() {
         return Err(Error::usage(
-            "a transfer of some exchanges or symbols is no ground for cleanup: leave --cleanup or the filter away",
+            "a transfer of some exchanges or symbols does not justify cleanup: remove --cleanup or the filter",
         ));
     }
     request.cleanup = if args.cleanup {
@@ -90,7 +93,7 @@ fn request(context: &CommandContext, args: &TransferArgs, goal: Goal) -> Result<
     };
     if args.retention && (goal != Goal::Sync || request.origin != RunTrigger::Routine) {
         return Err(Error::usage(
-            "--retention is for a `sync` of all that is due: leave --from, --to and the filter away",
+            "--retention requires a `sync` of all due windows: remove --from, --to and the filter",
         ));
     }
     if args.retention || sync.cleanup_enabled && request.origin == RunTrigger::Routine {
@@ -102,21 +105,6 @@ fn request(context: &CommandContext, args: &TransferArgs, goal: Goal) -> Result<
         None => {}
     }
     Ok(request)
-}
-
-/// The range that `--from` and `--to` say.
-pub(super) fn range(selection: &Selection, now: Timestamp) -> Result<TimeRange> {
-    let time = |text: &Option<String>| text.as_ref().map(|t| parse_time(t, now)).transpose();
-    let range = TimeRange {
-        from: time(&selection.from)?,
-        to: time(&selection.to)?,
-    };
-    match (range.from, range.to) {
-        (Some(from), Some(to)) if from >= to => Err(Error::usage(format!(
-            "--from must lie before --to, but {from} is not before {to}"
-        ))),
-        _ => Ok(range),
-    }
 }
 
 async fn show_plan(
@@ -193,7 +181,7 @@ fn table(goal: Goal, report: &TransferReport) -> Table {
     table
 }
 
-/// What the table cannot say.
+/// Prints the facts that have no column in the table.
 fn print_remarks(dataset: &DatasetTransferReport) {
     let name = &dataset.dataset;
     if let Some(e) = &dataset.error {
@@ -207,7 +195,7 @@ fn print_remarks(dataset: &DatasetTransferReport) {
     for window in &dataset.windows {
         if window.error.is_none() && window.status == mpsync_transfer::Status::Waiting {
             println!(
-                "{name} {}: rows keep arriving; {} as far as it was archived, the rest is left to the next run",
+                "{name} {}: rows keep arriving; {} up to the archived rows, the next run takes the rest",
                 window.window, window.stage
             );
         }
@@ -218,10 +206,7 @@ fn print_remarks(dataset: &DatasetTransferReport) {
             .map_or_else(|| "the table".to_owned(), |s| s.to_string());
         if let Some(e) = &partition.error {
             println!("{e}");
-        } else if let Some(why) = partition
-            .kept
-            .filter(|why| *why != KeepReason::CleanupOff)
-        {
+        } else if let Some(why) = partition.kept.filter(|why| *why != KeepReason::CleanupOff) {
             println!("{name} {span} stays in hot: {why}");
         }
     }
@@ -230,9 +215,9 @@ fn print_remarks(dataset: &DatasetTransferReport) {
         match (&expiry.error, &expiry.kept) {
             (Some(e), _) => println!("{e}"),
             (None, Some(why)) => {
-                println!("{name} {span} is past its retention and stays in {place}: {why}");
+                println!("{name} {span} is past its retention and is kept in {place}: {why}");
             }
-            (None, None) => println!("{name} {span} left {place}: {} rows", expiry.rows),
+            (None, None) => println!("{name} {span} deleted from {place}: {} rows", expiry.rows),
         }
     }
     if dataset.postponed > 0 {
@@ -243,7 +228,7 @@ fn print_remarks(dataset: &DatasetTransferReport) {
     }
     if dataset.young > 0 {
         println!(
-            "{name}: {} windows are too young and wait (say --to to take them now)",
+            "{name}: {} windows are too recent and wait (use --to to transfer them now)",
             dataset.young
         );
     }

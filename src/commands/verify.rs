@@ -3,8 +3,8 @@
 use indicatif::{HumanBytes, HumanCount};
 use jiff::Timestamp;
 
-use super::CommandContext;
-use super::transfer::range;
+use super::context::CommandContext;
+use super::selection::time_range;
 use crate::cli::{Output, VerifyArgs};
 use mpsync_archive::{Archive, Depth, LeaseWatcher, Severity};
 use mpsync_core::dataset::{Dataset, TierRole, select};
@@ -14,7 +14,7 @@ use mpsync_transfer::{Against, Repairs, Retention, TransferContext, VerifyReport
 
 pub(super) async fn run(context: &CommandContext, args: &VerifyArgs) -> Result<()> {
     let now = Timestamp::now();
-    let range = range(&args.selection, now)?;
+    let range = time_range(&args.selection, now)?;
     let datasets: Vec<Dataset> = select(&context.datasets, &args.selection.datasets)?
         .into_iter()
         .cloned()
@@ -113,6 +113,6 @@ fn print_repairs(repairs: &Repairs) {
         println!("{}: not repaired: {}", one.generation, one.reason);
     }
     for task in &repairs.halted {
-        println!("{task} had halted: `mpsync tasks retry {task}` has it tried again");
+        println!("{task} is halted: run `mpsync tasks retry {task}` to try it again");
     }
 }

@@ -1,5 +1,5 @@
-//! The demo's books: what went in, what came out, and whether every message is accounted for. All of it is asked of the
-//! data, so that a demo which was killed and started again ends in the same table.
+//! The account of a demo: messages in, rows out, and whether every message is accounted for. All figures are computed from the
+//! data, so that a demo that is killed and started again ends with the same table.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -12,12 +12,12 @@ use mpsync_core::dataset::Dataset;
 use mpsync_core::error::{Error, Result};
 use mpsync_core::fingerprint::{Fingerprint, HashedColumn};
 
-/// What was handed to JetStream, by dataset.
+/// Messages that were published to JetStream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct PublishedMessages {
     /// Messages, repeats included.
     pub(super) messages: u64,
-    /// Messages whose id another one before them bore: JetStream's duplicate window refuses them.
+    /// Ids that an earlier message had: JetStream's duplicate window rejects them.
     pub(super) repeats: Vec<String>,
 }
 
@@ -39,7 +39,7 @@ impl MessageCounter {
         }
     }
 
-    /// What was counted for the kinds that a dataset's subjects take.
+    /// Returns the counts of the kinds that a dataset's subjects cover.
     pub(super) fn of(&self, dataset: &Dataset) -> PublishedMessages {
         let mut sum = PublishedMessages::default();
         for (kind, published) in &self.by_kind {
@@ -56,17 +56,17 @@ impl MessageCounter {
     }
 }
 
-/// One dataset's books.
+/// The account of one dataset.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Account {
     pub(super) dataset: String,
-    /// Messages handed to JetStream.
+    /// Messages published to JetStream.
     pub(super) published: u64,
-    /// Of those, refused by JetStream as repeats.
+    /// Of those, rejected by JetStream as repeats.
     pub(super) repeats: u64,
     /// Messages in the dead-letter stream.
     pub(super) dead_letters: u64,
-    /// Rows in hot when everything was ingested.
+    /// Rows in hot when ingest was complete.
     pub(super) rows_hot_before: u64,
     pub(super) chunks: u64,
     pub(super) archive_bytes: u64,
@@ -80,7 +80,7 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// What is wrong with the books, if anything.
+    /// Returns the first difference in the account, if there is one.
     pub(super) fn fault(&self) -> Option<String> {
         let settled = self.repeats + self.dead_letters + self.rows_hot_before;
         let fault = |what: String| Some(format!("{}: {what}", self.dataset));
@@ -106,7 +106,7 @@ impl Account {
     }
 }
 
-/// The fingerprint of a whole table over a dataset's columns.
+/// Returns the fingerprint of a whole table over a dataset's columns.
 pub(super) async fn table_fingerprint(tier: &Tier, dataset: &Dataset) -> Result<Fingerprint> {
     let live = tier.describe_existing(&dataset.table).await?;
     let columns: Vec<_> = live
@@ -131,7 +131,7 @@ pub(super) async fn table_fingerprint(tier: &Tier, dataset: &Dataset) -> Result<
     Ok(Fingerprint { rows, sum })
 }
 
-/// Uncompressed bytes of a table's active parts.
+/// Returns the uncompressed bytes of a table's active parts.
 pub(super) async fn uncompressed_bytes(tier: &Tier, dataset: &Dataset) -> Result<u64> {
     tier.query(
         "SELECT sum(data_uncompressed_bytes) FROM system.parts \
@@ -147,7 +147,7 @@ pub(super) async fn uncompressed_bytes(tier: &Tier, dataset: &Dataset) -> Result
     })
 }
 
-/// What a dataset's manifests say in all.
+/// The sum over a dataset's manifests.
 #[derive(Debug, Default)]
 pub(super) struct Archived {
     pub(super) fingerprint: Fingerprint,
@@ -168,7 +168,7 @@ pub(super) async fn archived(archive: &Archive, dataset: &Dataset) -> Result<Arc
     Ok(sum)
 }
 
-/// The table at the demo's end.
+/// Returns the table at the end of the demo.
 pub(super) fn table(accounts: &[Account]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
@@ -212,7 +212,7 @@ pub(super) fn table(accounts: &[Account]) -> Table {
     table
 }
 
-/// An integrity error that lists what is wrong with the books, or `Ok`.
+/// Returns an integrity error that lists all differences, if there are any.
 pub(super) fn audit(accounts: &[Account]) -> Result<()> {
     let faults: Vec<_> = accounts.iter().filter_map(Account::fault).collect();
     if faults.is_empty() {
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn books_that_do_not_add_up_are_a_fault() {
+    fn an_account_that_does_not_add_up_is_a_fault() {
         let good = Account {
             dataset: "trades".into(),
             published: 10,

@@ -1,4 +1,4 @@
-//! Traces on their way to an OpenTelemetry collector: in lots, over HTTP, never at the price of the work that they tell of.
+//! Exports traces to an OpenTelemetry collector: in batches, over HTTP, without ever delaying the traced work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,14 +19,14 @@ use super::otlp::{self, EndedSpan};
 use mpsync_config::TracesConfig;
 use mpsync_core::error::{Error, Result, chain};
 
-/// Spans that wait at most; further ones are lost.
+/// The maximum number of waiting spans; further ones are lost.
 pub(super) const WAITING_MAX: usize = 4096;
-/// Spans of one request at most.
-const LOT: usize = 512;
-/// How long spans wait for company.
+/// The maximum number of spans in a request.
+const BATCH_MAX: usize = 512;
+/// How long the first span of a batch waits for further ones.
 const GATHER: Duration = Duration::from_secs(1);
-/// How long the collector may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The timeout of a request to the collector.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Sends traces to a collector.
 pub struct Exporter {
@@ -44,9 +44,9 @@ impl Exporter {
         lost: Arc<AtomicU64>,
     ) -> Result<Self> {
         let uri = format!("{}/v1/traces", config.endpoint.trim_end_matches('/'));
-        let uri = uri
-            .parse()
-            .map_err(|_| Error::config(format!("logging.otlp_endpoint: {uri} is no address")))?;
+        let uri = uri.parse().map_err(|_| {
+            Error::config(format!("logging.otlp_endpoint: invalid address `{uri}`"))
+        })?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         let connector = HttpsConnectorBuilder::new()
@@ -64,16 +64,16 @@ impl Exporter {
         })
     }
 
-    /// Sends until `finish` is cancelled, and then what is left. A collector that is away costs its spans: nothing is kept for it.
+    /// Sends spans until `finish` is cancelled, then the remaining ones. Spans that an unavailable collector does not accept are lost.
     pub async fn run(mut self, finish: CancellationToken) {
-        let mut lot = Vec::new();
-        let mut takes = true;
+        let mut batch = Vec::new();
+        let mut is_accepting = true;
         loop {
             let came = tokio::select! {
-                came = self.spans.recv_many(&mut lot, LOT) => came > 0,
+                came = self.spans.recv_many(&mut batch, BATCH_MAX) => came > 0,
                 () = finish.cancelled() => {
                     self.spans.close();
-                    self.spans.recv_many(&mut lot, LOT).await > 0
+                    self.spans.recv_many(&mut batch, BATCH_MAX).await > 0
                 }
             };
             if !came {
@@ -81,26 +81,26 @@ impl Exporter {
             }
             let gathered = tokio::time::sleep(GATHER);
             let _: Option<()> = finish.run_until_cancelled(gathered).await;
-            while lot.len() < LOT
+            while batch.len() < BATCH_MAX
                 && let Ok(span) = self.spans.try_recv()
             {
-                lot.push(span);
+                batch.push(span);
             }
-            let sent = self.send(&lot).await;
-            self.tell(&mut takes, sent, lot.len());
-            lot.clear();
+            let sent = self.send(&batch).await;
+            self.log_outcome(&mut is_accepting, sent, batch.len());
+            batch.clear();
         }
     }
 
-    async fn send(&self, lot: &[EndedSpan]) -> Result<(), String> {
-        let body = otlp::request(lot, &self.host).to_string();
+    async fn send(&self, batch: &[EndedSpan]) -> Result<(), String> {
+        let body = otlp::request(batch, &self.host).to_string();
         let request = Request::post(self.uri.clone())
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
             .map_err(|e| e.to_string())?;
-        let answer = tokio::time::timeout(PATIENCE, self.client.request(request)).await;
+        let answer = tokio::time::timeout(REQUEST_TIMEOUT, self.client.request(request)).await;
         let answer = answer
-            .map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?
+            .map_err(|_| format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()))?
             .map_err(|e| chain(&e))?;
         match answer.status() {
             status if status.is_success() => Ok(()),
@@ -108,23 +108,23 @@ impl Exporter {
         }
     }
 
-    /// Says when the collector stops and begins to take traces, and how many were lost.
-    fn tell(&self, takes: &mut bool, sent: Result<(), String>, spans: usize) {
+    /// Logs when the collector stops or resumes accepting traces, and how many spans were lost.
+    fn log_outcome(&self, is_accepting: &mut bool, sent: Result<(), String>, spans: usize) {
         let uri = &self.uri;
         match sent {
             Ok(()) => {
                 let lost = self.lost.swap(0, Ordering::Relaxed);
-                if !*takes || lost > 0 {
-                    tracing::info!(%uri, lost, "traces are taken again; some were lost");
+                if !*is_accepting || lost > 0 {
+                    tracing::info!(%uri, lost, "trace collector accepts traces; some were lost");
                 }
-                *takes = true;
+                *is_accepting = true;
             }
             Err(error) => {
                 self.lost.fetch_add(spans as u64, Ordering::Relaxed);
-                if *takes {
-                    tracing::warn!(%uri, error, "traces are not taken, and lost until they are");
+                if *is_accepting {
+                    tracing::warn!(%uri, error, "trace collector does not accept traces; they are lost");
                 }
-                *takes = false;
+                *is_accepting = false;
             }
         }
     }

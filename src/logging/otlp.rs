@@ -1,8 +1,8 @@
-//! What ended, as OpenTelemetry's protocol says it in JSON (OTLP/HTTP, `ExportTraceServiceRequest`). Pure.
+//! Encodes ended spans in OpenTelemetry's JSON (OTLP/HTTP, `ExportTraceServiceRequest`). Pure.
 
 use serde_json::{Value, json};
 
-/// A value that a span or an event bears.
+/// The value of an attribute.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Attribute {
     Text(String),
@@ -11,10 +11,10 @@ pub(super) enum Attribute {
     Truth(bool),
 }
 
-/// What a span or an event bears, by name.
+/// The attributes of a span or event, by name.
 pub(super) type Attributes = Vec<(&'static str, Attribute)>;
 
-/// Something that was worth a warning while a span ran.
+/// A warning or an error during a span.
 #[derive(Debug, Clone)]
 pub(super) struct Remark {
     pub(super) at_unix_nanos: u64,
@@ -33,11 +33,11 @@ pub(super) struct EndedSpan {
     pub(super) until_unix_nanos: u64,
     pub(super) attributes: Attributes,
     pub(super) remarks: Vec<Remark>,
-    /// What failed, if anything did.
+    /// The message of the last error, if there was one.
     pub(super) failure: Option<String>,
 }
 
-/// The body of one request with these spans.
+/// Returns the body of a request with these spans.
 pub(super) fn request(spans: &[EndedSpan], host: &str) -> Value {
     let resource = [
         ("service.name", Attribute::Text("mpsync".to_owned())),
@@ -57,7 +57,7 @@ pub(super) fn request(spans: &[EndedSpan], host: &str) -> Value {
 fn span(span: &EndedSpan) -> Value {
     /// `SPAN_KIND_INTERNAL`
     const INTERNAL: u8 = 1;
-    /// `STATUS_CODE_ERROR`; what is not said is `STATUS_CODE_UNSET`.
+    /// `STATUS_CODE_ERROR`; without a status it is `STATUS_CODE_UNSET`.
     const ERROR: u8 = 2;
     let status = match &span.failure {
         Some(failure) => json!({"code": ERROR, "message": failure}),
@@ -70,12 +70,12 @@ fn span(span: &EndedSpan) -> Value {
             "attributes": attributes(&remark.attributes),
         })
     };
-    let mut said = json!({
+    let mut document = json!({
         "traceId": format!("{:032x}", span.trace),
         "spanId": format!("{:016x}", span.id),
         "name": span.name,
         "kind": INTERNAL,
-        // Numbers of 64 bits are texts in this JSON.
+        // 64-bit integers are strings in this JSON.
         "startTimeUnixNano": span.from_unix_nanos.to_string(),
         "endTimeUnixNano": span.until_unix_nanos.to_string(),
         "attributes": attributes(&span.attributes),
@@ -83,7 +83,7 @@ fn span(span: &EndedSpan) -> Value {
         "status": status,
     });
     if let Some(parent) = span.parent {
-        said["parentSpanId"] = json!(format!("{parent:016x}"));
+        document["parentSpanId"] = json!(format!("{parent:016x}"));
     }
     said
 }
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_span_is_said_as_the_protocol_wants_it() {
+    fn a_span_is_encoded_as_the_protocol_requires() {
         let ended = EndedSpan {
             trace: 0xabc,
             id: 0x12,
@@ -133,7 +133,7 @@ mod tests {
             ..ended.clone()
         };
         let said = request(&[ended, root], "h");
-        let spans = &said["resourceSpans"][0]["scopeSpans"][0]["spans"];
+        let spans = &document["resourceSpans"][0]["scopeSpans"][0]["spans"];
         assert_eq!(
             spans[0],
             json!({

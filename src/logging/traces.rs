@@ -1,5 +1,5 @@
-//! From spans and log lines to traces: each span of ours is one, and each log line within it that says how long something took is a
-//! part of it. A transfer task is a trace, its steps are its spans.
+//! Turns spans and log lines into traces: each span of mpsync becomes a span, and so does each log line within it that has a
+//! duration. A transfer task is a trace, its steps are the spans.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::otlp::{Attribute, Attributes, EndedSpan, Remark};
 
-/// Remarks of one span at most.
+/// The maximum number of events of a span.
 const REMARKS_MAX: usize = 32;
 
-/// The field of a log line that says how long, in seconds, what it tells of took.
+/// The field of a log line with the duration of a step, in seconds.
 const DURATION: &str = "duration";
 
-/// Makes traces of spans and hands them on. Never waits: where they are not taken fast enough they are counted, and lost.
+/// Builds traces from spans and passes them on. Never waits: spans beyond the exporter's capacity are counted and lost.
 pub(super) struct Traces {
     pub(super) out: mpsc::Sender<EndedSpan>,
     pub(super) lost: Arc<AtomicU64>,
@@ -40,7 +40,7 @@ struct Open {
 }
 
 impl Traces {
-    fn hand_on(&self, ended: EndedSpan) {
+    fn export(&self, ended: EndedSpan) {
         if self.out.try_send(ended).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
@@ -100,7 +100,7 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Traces {
             open.failure = Some(fields.message());
         }
         if let Some(took) = fields.took {
-            self.hand_on(EndedSpan {
+            self.export(EndedSpan {
                 trace: open.trace,
                 id: rand::random(),
                 parent: Some(open.id),
@@ -127,7 +127,7 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Traces {
         let Some(open) = span.extensions_mut().remove::<Open>() else {
             return;
         };
-        self.hand_on(EndedSpan {
+        self.export(EndedSpan {
             trace: open.trace,
             id: open.id,
             parent: open.parent,
@@ -141,7 +141,7 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Traces {
     }
 }
 
-/// Whether a span is of this crate and not of a library.
+/// Returns whether a span belongs to mpsync and not to a library.
 fn is_ours(target: &str) -> bool {
     target
         .split("::")
@@ -167,7 +167,7 @@ impl EventFields {
         self.attributes.push((field.name(), attribute));
     }
 
-    /// The message, and the error where one is named.
+    /// Returns the message, with the error if there is one.
     fn message(&self) -> String {
         let error = self.attributes.iter().find(|(name, _)| *name == "error");
         match error {
@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_span_is_a_trace_and_what_took_time_within_it_is_a_part_of_it() {
+    fn a_log_line_with_a_duration_becomes_a_child_span() {
         let (out, mut ended) = mpsc::channel(3);
         let lost = Arc::new(AtomicU64::new(0));
         let traces = Traces {
@@ -241,7 +241,7 @@ mod tests {
             drop(step);
             drop(within);
             drop(task);
-            // Nobody has taken the three yet.
+            // The exporter has not taken the three yet.
             drop(tracing::info_span!("one too many"));
             tracing::error!(duration = 1.0, "of no span");
         });

@@ -1,4 +1,4 @@
-//! What the command line says: help, errors, exit codes.
+//! The command line: help, errors, exit codes.
 
 use std::process::{Command, Output};
 
@@ -67,7 +67,7 @@ fn a_broken_configuration_key_says_file_line_and_key_and_exits_2() {
 
 #[test]
 fn a_server_that_is_not_there_is_named_with_what_to_look_at() {
-    // Nobody listens on it.
+    // No server listens on it.
     let port = free_port().to_string();
     let environment = [("MPSYNC__HOT_STORAGE__CLICKHOUSE_HTTP_PORT", port.as_str())];
     let output = run(&["schema", "apply", "--tier", "hot"], &environment);

@@ -89,9 +89,9 @@ async fn widen(world: &World) {
 async fn letters_are_listed_filtered_and_shown_as_they_came() {
     let folder = tempfile::tempdir().expect("a folder");
     let world = world(&folder).await;
-    assert!(lines(&world, &["dlq", "list"]).await.is_empty());
+    assert!(lines(&world, &["dead-letters", "list"]).await.is_empty());
     publish_some(&world).await;
-    let all = lines(&world, &["dlq", "list"]).await;
+    let all = lines(&world, &["dead-letters", "list"]).await;
     let reasons: Vec<_> = all
         .iter()
         .map(|l| l["reason"].as_str().expect("text"))
@@ -111,22 +111,27 @@ async fn letters_are_listed_filtered_and_shown_as_they_came() {
         (["--to", "1h ago"], 0),
         (["--limit", "3"], 3),
     ] {
-        let some = lines(&world, &["dlq", "list", filter[0], filter[1]]).await;
+        let some = lines(&world, &["dead-letters", "list", filter[0], filter[1]]).await;
         assert_eq!(some.len(), count, "{filter:?}");
     }
     let shown = lines(
         &world,
-        &["dlq", "show", all[3]["letter"].as_str().expect("an id")],
+        &[
+            "dead-letters",
+            "show",
+            all[3]["letter"].as_str().expect("an id"),
+        ],
     )
     .await;
     assert_eq!(shown[0]["payload_hex"], "ff007b");
-    let text = run(&world, &["dlq", "show", "--reason", "bad_number"]).await;
+    let text = run(&world, &["dead-letters", "show", "--reason", "bad_number"]).await;
     let text = String::from_utf8(text.stdout).expect("text");
     assert!(
         text.contains("\"price\":\"many\"") && text.contains("field `price`"),
         "{text}"
     );
-    let table = String::from_utf8(run(&world, &["dlq", "list"]).await.stdout).expect("text");
+    let table =
+        String::from_utf8(run(&world, &["dead-letters", "list"]).await.stdout).expect("text");
     assert!(
         table.contains("4 dead letters") && table.contains("trade.okx.spot.ETH-USDT"),
         "{table}"
@@ -138,7 +143,7 @@ async fn a_replayed_letter_lands_at_its_original_position_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let world = world(&folder).await;
     publish_some(&world).await;
-    let before = lines(&world, &["dlq", "list"]).await;
+    let before = lines(&world, &["dead-letters", "list"]).await;
     let daemon = world.daemon(&["--dataset", "trades"]);
     // The daemon runs all the while and is not superseded.
     publish(
@@ -147,14 +152,14 @@ async fn a_replayed_letter_lands_at_its_original_position_once() {
     )
     .await;
     world.until_rows("trades", 108).await;
-    let still = lines(&world, &["dlq", "replay"]).await;
+    let still = lines(&world, &["dead-letters", "replay"]).await;
     assert!(still.iter().all(|l| l["fate"] == "remains"), "{still:?}");
-    assert_eq!(lines(&world, &["dlq", "list"]).await.len(), 4);
+    assert_eq!(lines(&world, &["dead-letters", "list"]).await.len(), 4);
     let daemon_log = daemon.log();
     daemon.kill();
     assert!(!daemon_log.contains("took over"), "{daemon_log}");
     widen(&world).await;
-    let done = lines(&world, &["dlq", "replay"]).await;
+    let done = lines(&world, &["dead-letters", "replay"]).await;
     let fates = |done: &[Value], fate: &str| done.iter().filter(|l| l["fate"] == fate).count();
     assert_eq!(
         (fates(&done, "landed"), fates(&done, "remains")),
@@ -180,7 +185,10 @@ async fn a_replayed_letter_lands_at_its_original_position_once() {
         .collect();
     assert_eq!(rows, wanted);
     // Again, and ingest from the stream's beginning: nothing doubles.
-    assert_eq!(fates(&lines(&world, &["dlq", "replay"]).await, "landed"), 0);
+    assert_eq!(
+        fates(&lines(&world, &["dead-letters", "replay"]).await, "landed"),
+        0
+    );
     let jetstream = world.nats.jetstream().await;
     let stream = jetstream
         .get_stream("MARKET_DATA")
@@ -222,21 +230,21 @@ async fn a_letter_whose_position_is_held_or_not_settled_does_not_land() {
         async_nats::jetstream::consumer::FromConsumer::try_from_consumer_config(info.config)
             .expect("a config");
     stream.create_consumer(config).await.expect("created");
-    let done = lines(&world, &["dlq", "replay"]).await;
+    let done = lines(&world, &["dead-letters", "replay"]).await;
     assert!(
         done.len() == 4 && done.iter().all(|l| l["fate"] == "unsettled"),
         "{done:?}"
     );
     // Now ingest itself lands the two, and their letters are only deleted.
     assert_eq!(world.drain("trades").await["rows"], 2);
-    let done = lines(&world, &["dlq", "replay"]).await;
+    let done = lines(&world, &["dead-letters", "replay"]).await;
     assert_eq!(
         done.iter().filter(|l| l["fate"] == "held").count(),
         2,
         "{done:?}"
     );
     assert_eq!(world.count("trades").await, 10);
-    assert_eq!(lines(&world, &["dlq", "list"]).await.len(), 2);
+    assert_eq!(lines(&world, &["dead-letters", "list"]).await.len(), 2);
 }
 
 #[tokio::test]
@@ -246,7 +254,7 @@ async fn a_letter_whose_row_has_left_hot_for_the_archive_does_not_land() {
     publish_some(&world).await;
     widen(&world).await;
     // A row of a letter's position that lands, is archived and cleaned while its letter stays: a replay that was killed.
-    let letter = lines(&world, &["dlq", "list", "--symbol", "ETH-USDT"])
+    let letter = lines(&world, &["dead-letters", "list", "--symbol", "ETH-USDT"])
         .await
         .remove(0);
     let columns = "timestamp, exchange, market_type, symbol, data_source, trade_id, price, quantity, side, created_at";
@@ -282,12 +290,16 @@ async fn a_letter_whose_row_has_left_hot_for_the_archive_does_not_land() {
         String::from_utf8_lossy(&sync.stderr)
     );
     assert_eq!(world.count("trades").await, 0);
-    let done = lines(&world, &["dlq", "replay", "--symbol", "ETH-USDT"]).await;
+    let done = lines(&world, &["dead-letters", "replay", "--symbol", "ETH-USDT"]).await;
     assert_eq!(done[0]["fate"], "held", "{done:?}");
     assert_eq!(world.count("trades").await, 0);
     // Where the archive cannot be asked, nothing lands.
     std::fs::rename(folder.path().join("archive"), folder.path().join("away")).expect("renamed");
-    let refused = run(&world, &["dlq", "replay", "--reason", "excess_digits"]).await;
+    let refused = run(
+        &world,
+        &["dead-letters", "replay", "--reason", "excess_digits"],
+    )
+    .await;
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(
         !refused.status.success() && text.contains("there is no archive"),
@@ -301,17 +313,21 @@ async fn letters_are_discarded_when_that_is_said_twice() {
     let folder = tempfile::tempdir().expect("a folder");
     let world = world(&folder).await;
     publish_some(&world).await;
-    let asked = run(&world, &["dlq", "discard", "--reason", "not_json"]).await;
+    let asked = run(&world, &["dead-letters", "discard", "--reason", "not_json"]).await;
     assert_eq!(asked.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&asked.stdout).contains("would discard trades."));
-    assert_eq!(lines(&world, &["dlq", "list"]).await.len(), 4);
-    let done = run(&world, &["dlq", "discard", "--reason", "not_json", "--yes"]).await;
+    assert_eq!(lines(&world, &["dead-letters", "list"]).await.len(), 4);
+    let done = run(
+        &world,
+        &["dead-letters", "discard", "--reason", "not_json", "--yes"],
+    )
+    .await;
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(
         done.status.success() && text.contains("1 dead letters discarded"),
         "{text}"
     );
-    let left = lines(&world, &["dlq", "list"]).await;
+    let left = lines(&world, &["dead-letters", "list"]).await;
     assert!(
         left.len() == 3 && left.iter().all(|l| l["reason"] != "not_json"),
         "{left:?}"

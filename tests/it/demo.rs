@@ -119,7 +119,7 @@ fn canonical(raw: &RawValue) -> String {
     plain_decimal(bare).unwrap_or_else(|| bare.to_owned())
 }
 
-/// `9.20E-7` as `0.00000092`; `None` for what is no number.
+/// Returns `0.00000092` for `9.20E-7`; `None` if the text is not a number.
 fn plain_decimal(text: &str) -> Option<String> {
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),

@@ -156,7 +156,7 @@ fn table(dataset: &Dataset) -> TableSchema {
     }
 }
 
-/// What the stream holds: subject, id and payload of each message, in order.
+/// Returns the contents of the stream: subject, id and payload of each message, in order.
 async fn stored(server: &NatsServer) -> Vec<(String, String, Vec<u8>)> {
     let stream = server
         .jetstream()

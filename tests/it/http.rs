@@ -46,7 +46,7 @@ pub(crate) fn ask(
     (status, body.to_owned())
 }
 
-/// What a route answers with.
+/// Returns the answer of a route.
 pub(crate) fn json(address: &str, path: &str) -> Value {
     let (_, body) = ask(address, "GET", path, "", "");
     serde_json::from_str(&body).unwrap_or_else(|e| panic!("{path}: {e}: {body}"))

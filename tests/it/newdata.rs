@@ -121,7 +121,7 @@ async fn candles_go_from_nats_to_cold_by_a_yaml_and_a_ddl_file_alone() {
     let told = succeed(&config, &["schema", "check", "--sample", sample]).await;
     assert!(told.contains("candles: 20 messages, 20 rows"), "{told}");
     assert!(
-        told.contains("no field fills quote_volume, collected_at"),
+        told.contains("no field for columns quote_volume, collected_at"),
         "{told}"
     );
     succeed(
@@ -204,7 +204,7 @@ async fn what_is_replayed_is_ingested_to_the_same_rows(config: &Path, folder: &P
 }
 
 #[tokio::test]
-async fn a_sample_that_does_not_fit_is_told_field_by_field_and_exits_with_1() {
+async fn schema_check_reports_each_field_that_does_not_fit_and_exits_with_1() {
     let folder = tempfile::tempdir().expect("a folder");
     let sample = folder.path().join("sample.jsonl");
     std::fs::write(

@@ -1,4 +1,4 @@
-//! What an installation trusts: names that come in messages, rights in NATS, files on the disk, secrets on the way.
+//! Security of an installation: names from messages, NATS permissions, files on disk, secrets in transit.
 
 mod names;
 mod permissions;

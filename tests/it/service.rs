@@ -1,5 +1,5 @@
-//! The daemon as a service: who is let in, over what, and what its service manager, its health check and
-//! its collector of traces are told.
+//! The daemon as a service: authentication, transports, and what it reports to its service manager, its health check and its
+//! trace collector.
 
 mod client;
 mod health;

@@ -31,7 +31,7 @@ const MOST_CALLS: u64 = 1000;
 /// How many runs of one kind go on side by side: a lease that was not given back is waited for.
 const LANES: usize = 2;
 
-/// What fails, and how.
+/// The kind of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Server(Broken),
@@ -63,13 +63,13 @@ impl Kind {
     }
 }
 
-/// What is broken: how it begins, what is asked for, and what must be true whenever that ends.
+/// A scene whose calls are broken: its start, its request, and the conditions that hold whenever a run ends.
 trait Scene {
-    /// What it stands on.
+    /// Returns the ground of the scene.
     fn ground(&self) -> &Ground;
     /// Puts everything back to where it begins.
     async fn prepare(&self);
-    /// What is asked for.
+    /// Returns the request to run.
     fn request(&self) -> TransferRequest;
     /// Holds whenever a run ends.
     async fn check_that_nothing_is_lost(&self, what: &str);
@@ -219,7 +219,11 @@ async fn whichever_call_fails_a_check_says_that_it_is_not_complete() {
             if !attempt.failed.is_cancelled() {
                 assert!(failure.is_none(), "{what}: {failure:?}");
                 // The HTTP client itself repeats a request of which it knows that nothing was sent.
-                assert!(told * 2 > nth, "{kind:?}: {told} of {} were told", nth - 1);
+                assert!(
+                    told * 2 > nth,
+                    "{kind:?}: {told} of {} were reported",
+                    nth - 1
+                );
                 break;
             }
         }

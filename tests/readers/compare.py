@@ -1,6 +1,6 @@
 """Compares an archive, read by DuckDB, pyarrow and Polars, with the tables of a ClickHouse.
 
-Each column becomes a few exact numbers, the same whoever computes them: how many values are NULL, and a sum of what is there
+Each column becomes a few exact numbers, the same for every reader: how many values are NULL, and a sum of what is there
 (decimals and integers as they are, times in nanoseconds, texts by their length in bytes, books by the number of levels and the
 sum of each field). Nothing passes through a float, and a type that is not known here is an error, not a column left out.
 

@@ -1,5 +1,5 @@
-//! What must hold when everything is drained: the stream is asked what there is, hot and the dead letters are compared
-//! with it, and both with another ingest of the same stream that nothing disturbed.
+//! The checks after a drain: hot and the dead letters are compared with the stream, and both with an undisturbed ingest of the
+//! same stream.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::support::daemon::{World, dataset};
 /// Of how many messages the values are compared field by field; of all of them the hash is.
 const SAMPLES: u64 = 30_000;
 
-/// What the stream holds.
+/// The contents of the stream.
 #[derive(Default)]
 struct Published {
     /// The sequences of those that can be rows, by table.
@@ -200,7 +200,7 @@ async fn check_dead_letters(
     let missing: Vec<&u64> = damaged.keys().filter(|seq| !found.contains(seq)).collect();
     if !missing.is_empty() {
         findings.push(format!(
-            "damaged messages that are no dead letters: {missing:?}"
+            "damaged messages that did not become dead letters: {missing:?}"
         ));
     }
     findings

@@ -19,7 +19,7 @@ const GROUP: usize = 40;
 /// One message in so many is damaged.
 const DAMAGED_EVERY: usize = 97;
 
-/// What tells whether a message is still the one that was published.
+/// Returns a hash by which a message is compared with the published one.
 pub(super) fn fingerprint(subject: &str, payload: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     (subject, payload).hash(&mut hasher);
@@ -29,7 +29,7 @@ pub(super) fn fingerprint(subject: &str, payload: &[u8]) -> u64 {
 /// The acknowledged messages by their sequence.
 pub(super) type Acknowledged = BTreeMap<u64, u64>;
 
-/// Publishes in the background until it is told to stop.
+/// Publishes in the background until it is stopped.
 pub(super) struct Load {
     stop: Arc<AtomicBool>,
     publishing: tokio::task::JoinHandle<Acknowledged>,

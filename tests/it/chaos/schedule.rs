@@ -1,4 +1,4 @@
-//! What is done to whom, and when: all of it follows from a seed.
+//! The schedule of failures: targets, kinds and times, all derived from a seed.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(super) enum Blow {
 }
 
 impl Blow {
-    /// What it is called where blows are counted.
+    /// Returns the name under which failures of this kind are counted.
     pub(super) fn name(self) -> String {
         match self {
             Self::Kill(victim, _) => format!("kill {victim:?}"),

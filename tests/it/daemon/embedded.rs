@@ -147,7 +147,7 @@ async fn where_a_server_is_configured_nothing_embedded_is_started() {
             .env("MPSYNC__HOT_STORAGE__REQUEST_TIMEOUT_SECONDS", "2")
             .env(variable, value);
         if variable.contains("ENGINE") {
-            // Whoever listens on the default port of this machine is not asked.
+            // A server on the default port of this machine must not be reached.
             command.env("MPSYNC__HOT_STORAGE__CLICKHOUSE_HTTP_PORT", &port);
         }
         let output = once(command).await;

@@ -24,7 +24,7 @@ async fn a_cron_expression_is_followed_told_and_not_repeated_by_a_restart() {
     cold.apply_schema(&[crate::support::daemon::dataset("trades")])
         .await
         .expect("the tables are made");
-    // Once a year, and not soon: nobody ever ran, so the first run comes at once.
+    // Once a year, and not soon: there was no run before, so the first one starts at once.
     let year = Timestamp::now().strftime("%-m").to_string();
     let month = year.parse::<u32>().expect("a month") % 12 + 1;
     world.set("MPSYNC__SYNC__CRON", &format!("0 0 15 {month} *"));

@@ -22,7 +22,7 @@ const GROUP: u64 = 50;
 
 const BOTH: [&str; 4] = ["--mode", "both", "--dataset", "trades"];
 
-/// Publishes trades until it is told to stop; how many there are then.
+/// Publishes trades until `stop` is cancelled; returns their number.
 fn load(jetstream: &jetstream::Context, stop: CancellationToken) -> tokio::task::JoinHandle<u64> {
     let jetstream = jetstream.clone();
     tokio::spawn(async move {

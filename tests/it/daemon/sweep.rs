@@ -74,7 +74,7 @@ async fn until_sweeps(address: &str, result: &str, more: f64) {
 }
 
 #[tokio::test]
-async fn a_daemon_sweeps_what_is_old_and_nobody_s_and_keeps_what_a_manifest_names() {
+async fn a_daemon_removes_old_leftovers_and_keeps_chunks_of_manifests() {
     let folder = tempfile::tempdir().expect("a folder");
     let archive = folder.path().join("archive");
     let mut world = world(&archive).await;
@@ -120,13 +120,13 @@ async fn a_daemon_sweeps_what_is_old_and_nobody_s_and_keeps_what_a_manifest_name
 }
 
 #[tokio::test]
-async fn a_sweep_that_fails_is_told_and_tried_again_and_transfers_go_on() {
+async fn a_failed_sweep_is_reported_and_retried_while_transfers_continue() {
     let folder = tempfile::tempdir().expect("a folder");
     let archive = folder.path().join("archive");
     let mut world = world(&archive).await;
     world.set(INTERVAL, OFTEN);
     let (daemon, address) = settled(&world).await;
-    // A name that is no text: the folder of probes cannot be listed, which nobody does but a sweep.
+    // A file name that is not UTF-8: the folder of probes, which only a sweep lists, cannot be listed.
     let probes = archive.join("_mpsync/probe");
     let nameless = probes.join(OsStr::from_bytes(b"\xff"));
     write_old(&nameless);
@@ -176,7 +176,7 @@ async fn a_restart_repeats_no_sweep_and_an_interval_of_nothing_means_none() {
         assert!(runs(&address, "ok") + runs(&address, "failed") < 1.0);
         again.signal(rustix::process::Signal::TERM);
         again.ended().await;
-        // Nobody knows of a sweep any more.
+        // No record of a sweep is left.
         let _ = std::fs::remove_file(archive.join("_mpsync/last-sweep.json"));
     }
     assert!(orphan.exists());

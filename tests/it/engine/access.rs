@@ -1,4 +1,4 @@
-//! Who gets in, and what nobody gets at.
+//! Authentication, and files and functions that no client can reach.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -160,7 +160,7 @@ fn pages_of_foreign_origin_are_refused() {
 }
 
 #[test]
-fn a_name_that_it_is_told_is_a_host_of_its_own() {
+fn a_configured_host_name_is_accepted() {
     let folder = tempfile::tempdir().expect("a folder");
     let options = [
         "--no-auth",

@@ -41,7 +41,7 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// What a route answers with; asked again where an archive on a busy machine was too slow for it.
+    /// Returns the answer of a route; repeats the request if the archive was too slow for it on a busy machine.
     pub(crate) fn get(&self, path: &str) -> Value {
         let begun = Instant::now();
         loop {

@@ -1,4 +1,4 @@
-//! How windows and their transfers are told, and that an hour that is lost or out of reach is said to be.
+//! Windows and their transfers over HTTP, and the report of hours that are lost or out of reach.
 
 use serde_json::{Value, json as document};
 
@@ -9,7 +9,7 @@ use crate::support::trades::trade;
 use crate::support::until;
 
 #[tokio::test]
-async fn windows_and_tasks_are_told_as_they_stand_in_pages_and_by_filters() {
+async fn windows_and_tasks_are_listed_with_their_status_in_pages_and_by_filters() {
     let folder = tempfile::tempdir().unwrap();
     let world = seldom(&folder.path().join("archive")).await;
     let asked = Asked::start(&world, "both").await;

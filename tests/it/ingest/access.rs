@@ -35,7 +35,7 @@ async fn connect(url: &str, settings: &[(&str, &str)]) -> Output {
     command
         .env("MPSYNC__NATS__URL", url)
         .envs(settings.iter().copied())
-        .args(["dlq", "list"])
+        .args(["dead-letters", "list"])
         .kill_on_drop(true);
     let ended = tokio::time::timeout(crate::support::PATIENCE, command.output()).await;
     ended.expect("it ends").expect("it runs")

@@ -60,8 +60,8 @@ async fn delivered_at_most(jetstream: &jetstream::Context) -> u64 {
     delivered
 }
 
-/// What does not stay within its limit holds the whole backlog: far more than half of it. Half is many times the limit, so that
-/// neither an allocator that gives nothing back nor a machine of other speed comes near it.
+/// An ingest that exceeds its limit holds the whole backlog: far more than half of it. Half is many times the limit, so that
+/// neither an allocator that returns no memory nor a slower machine comes near it.
 #[tokio::test]
 async fn memory_stays_bounded_while_the_engine_is_behind_a_backlog_of_deep_books() {
     const BOOKS: u64 = 30_000;

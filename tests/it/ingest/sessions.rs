@@ -64,7 +64,7 @@ async fn a_daemon_that_slept_while_another_took_over_harms_nothing_when_it_wakes
     let mut sleepers = Vec::new();
     for wait in [150, 40, 90] {
         let sleeper = world.daemon(&["--dataset", "trades"]);
-        // Whoever begins its life last stays, so that it must have begun before it sleeps.
+        // The last session to begin wins, so this one must have begun before it sleeps.
         until("its life to begin", async || {
             sleeper.log().contains("\"ingesting\"")
         })

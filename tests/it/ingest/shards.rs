@@ -7,7 +7,7 @@ use crate::support::nats::publish;
 use crate::support::trades::{assert_no_doors, check_trades, publish_slowly, trade};
 use crate::support::until;
 
-/// What is started from now on takes these subjects.
+/// Sets the subjects of processes that are started from now on.
 fn filter(world: &mut World, name: &str, filters: &str) {
     world.set("MPSYNC__INGEST__FILTER_NAME", name);
     world.set("MPSYNC__INGEST__FILTERS", filters);

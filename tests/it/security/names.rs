@@ -8,7 +8,7 @@ use crate::support::nats::{NatsServer, publish};
 use crate::support::trades::EVENT_MILLIS;
 use crate::support::transfer::output_text;
 
-/// What somebody who means harm may call a symbol.
+/// Returns names of symbols that an attacker may publish.
 fn hostile() -> Vec<String> {
     let mut names: Vec<String> = [
         "'; DROP TABLE trades; --",
@@ -212,7 +212,7 @@ async fn filters(world: &World, names: &[String], landed: &[(String, String, Str
     }
 }
 
-/// In the subjects that are made of names, a name that is no token is refused or changed: nothing goes elsewhere.
+/// In subjects that contain names, an invalid token is refused or changed: no message goes to another subject.
 async fn subjects(world: &World) {
     let arguments = ["replay", "--into", "jsonl", "--dataset", "trades"];
     let output = mpsync(world, &arguments).await;

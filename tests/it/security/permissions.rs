@@ -65,9 +65,9 @@ async fn ingest_and_dead_letters_work_with_the_rights_of_the_example_and_more_is
     // A second life asks for what is held and sets its consumer back.
     world.drain("trades").await;
     for (arguments, said) in [
-        (&["dlq", "list"][..], "trades"),
-        (&["dlq", "replay"], ""),
-        (&["dlq", "discard", "--yes"], ""),
+        (&["dead-letters", "list"][..], "trades"),
+        (&["dead-letters", "replay"], ""),
+        (&["dead-letters", "discard", "--yes"], ""),
     ] {
         let mut command = tokio::process::Command::from(crate::support::mpsync());
         command.envs(world.settings.clone()).args(arguments);
@@ -112,7 +112,7 @@ async fn ingest_and_dead_letters_work_with_the_rights_of_the_example_and_more_is
     let elsewhere = collector.publish("other.subject", "x".into()).await;
     assert!(
         elsewhere.expect("it is sent").await.is_err(),
-        "the collector publishes what is no market data"
+        "the collector publishes messages other than market data"
     );
 }
 

@@ -18,7 +18,7 @@ fn an_archive_is_closed_to_all_but_its_owner() {
     assert_eq!(
         mode & 0o777,
         0o700,
-        "nobody else passes through the folder: {mode:o}"
+        "no other user may enter the folder: {mode:o}"
     );
 }
 
@@ -28,7 +28,7 @@ async fn a_password_is_in_no_command_line_no_log_and_no_error() {
     let file = folder.path().join("password");
     std::fs::write(&file, "s3cretPassw0rd\n").expect("written");
     let nats = NatsServer::start().await;
-    // Nobody listens there: everything that can be said about the connection is said.
+    // No server listens there, so the error reports all that is known about the connection.
     let port = crate::support::free_port().to_string();
     let run = |arguments: &[&str]| {
         let mut command = mpsync();

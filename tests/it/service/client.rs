@@ -1,4 +1,4 @@
-//! A client that sends what it is told and nothing else, with and without TLS.
+//! A client that sends exactly the given bytes, with and without TLS.
 
 use std::io;
 use std::path::Path;

@@ -69,7 +69,7 @@ async fn a_daemon_s_health_is_a_line_a_check_and_an_exit_code() {
         ("STORAGE_MODE", "cold"),
     ];
     ends(&[], &configured, 0, &["(hot)"]).await;
-    // Something that is no daemon, nobody at all, and what cannot be asked.
+    // A server that is not a daemon, a port without a listener, and addresses that cannot be used.
     let clickhouse = format!("http://127.0.0.1:{}", world.clickhouse.port());
     ends(
         &["--url", &clickhouse],
@@ -88,7 +88,13 @@ async fn a_daemon_s_health_is_a_line_a_check_and_an_exit_code() {
     .await;
     ends(&["--url", "https://u:p@h"], &[], 2, &["without login"]).await;
     let any = [("MPSYNC__HTTP__HOT_LISTEN", "127.0.0.1:0")];
-    ends(&[], &any, 2, &["http.hot_listen takes any free port"]).await;
+    ends(
+        &[],
+        &any,
+        2,
+        &["the port of http.hot_listen is chosen at start"],
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What a service manager is told (`Type=notify`).
+//! Notifications to a service manager (`Type=notify`).
 
 use std::os::unix::net::UnixDatagram;
 
@@ -43,7 +43,7 @@ async fn the_service_manager_hears_of_readiness_life_each_reload_and_the_end() {
     std::fs::write(&file, "logging: {level: debug}\n").expect("written");
     let settings = [
         ("NOTIFY_SOCKET", path.to_str().expect("UTF-8")),
-        // So many signs of life as the socket holds last for ten seconds in which nobody listens.
+        // The socket buffers the heartbeats of ten seconds without a reader.
         ("WATCHDOG_USEC", "2000000"),
         ("MPSYNC_CONFIG", file.to_str().expect("UTF-8")),
     ];

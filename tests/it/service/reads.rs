@@ -10,7 +10,7 @@ async fn with_protected_reads_only_health_and_the_page_s_own_files_are_open() {
     let settings = [
         ("MPSYNC__HTTP__PROTECT_READS", "true"),
         ("MPSYNC__HTTP__TOKEN", token),
-        // The flag is stronger: nobody could listen here.
+        // The flag takes precedence: this address cannot be listened on.
         ("MPSYNC__HTTP__HOT_LISTEN", "192.0.2.1:1"),
         ("MPSYNC__HTTP__ALLOW_HOSTS", "hot.internal"),
         ("MPSYNC__HTTP__MAX_BODY_BYTES", "1"),

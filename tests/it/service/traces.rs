@@ -96,5 +96,10 @@ async fn each_transfer_task_is_a_trace_and_a_collector_that_is_away_costs_only_t
         }
     }
     let log = synced(format!("http://127.0.0.1:{}", free_port())).await;
-    assert_eq!(log.matches("traces are not taken").count(), 1, "{log}");
+    assert_eq!(
+        log.matches("trace collector does not accept traces")
+            .count(),
+        1,
+        "{log}"
+    );
 }

@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 /// How long an answer is waited for that is to be lost, where there may be none.
 const NO_ANSWER: Duration = Duration::from_millis(50);
 
-/// What is spoken.
+/// The protocol of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http,
@@ -31,7 +31,7 @@ pub(crate) enum Fault {
     Within,
     /// It arrives and is carried out; the answer is lost.
     After,
-    /// The same, and nothing that comes later arrives: whoever called has ended.
+    /// The same, and nothing later arrives: the caller has ended.
     Last,
 }
 
@@ -222,7 +222,7 @@ fn command(said: &[u8]) -> Option<(bool, usize)> {
 }
 
 #[test]
-fn a_client_s_commands_are_told_apart_however_they_come() {
+fn client_commands_are_separated_at_any_chunking() {
     let said = b"CONNECT {}\r\nPUB a 5\r\nx\r\nyz\r\nSUB a 1\r\nHPUB b r 12 13\r\nNATS/1.0\r\n\r\n1\r\nPING\r\n";
     for step in [1, 2, 7, said.len()] {
         let mut calls = Calls::new(Protocol::Nats);

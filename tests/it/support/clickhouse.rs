@@ -23,7 +23,7 @@ fn program() -> PathBuf {
 
 /// A folder in memory: in a container often one of 64 MiB.
 const MEMORY: &str = "/dev/shm";
-/// What a test's data may need there.
+/// The space that the data of a test may need there.
 const ROOM: u64 = 2 << 30;
 
 fn has_room(folder: &str) -> bool {

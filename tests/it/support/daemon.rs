@@ -292,7 +292,7 @@ impl Daemon {
         self.child.try_wait().expect("a status")
     }
 
-    /// What it said in lines whose message is this.
+    /// Returns its log lines with this message.
     pub(crate) fn lines(&self, message: &str) -> Vec<serde_json::Value> {
         let log = self.log();
         log.lines()
@@ -317,7 +317,7 @@ impl Daemon {
         found
     }
 
-    /// What it said.
+    /// Returns its log.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).expect("its log")
     }

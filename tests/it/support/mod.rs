@@ -1,4 +1,4 @@
-//! What the tests share: the program under test, servers, messages.
+//! Shared code of the tests: the program under test, servers, messages.
 
 pub(crate) mod breaker;
 pub(crate) mod clickhouse;
@@ -75,7 +75,7 @@ pub(crate) fn signal(child: Option<&Child>, signal: Signal) {
     }
 }
 
-/// A port that nobody has, for a server that must come back on the same one; never the same twice.
+/// Returns an unused port for a server that must come back on the same one; never the same twice.
 ///
 /// It lies below those that the system gives to connections: one of them could be taken while the server is down, and even by
 /// the client that tries to reach it, which then is connected with itself.

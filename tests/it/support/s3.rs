@@ -12,7 +12,7 @@ use super::free_port;
 pub(crate) const BUCKET: &str = "archive";
 const KEY: &str = "the-key";
 /// Looked for in everything that is printed.
-pub(crate) const SECRET: &str = "the-secret-that-nobody-prints";
+pub(crate) const SECRET: &str = "the-secret-that-is-never-printed";
 
 /// The store. It ends with the value.
 pub(crate) struct S3 {

@@ -293,7 +293,7 @@ impl Drop for World {
     }
 }
 
-/// What a program said, for a failed assertion.
+/// Returns the output of a program for a failed assertion.
 pub(crate) fn output_text(output: &Output) -> String {
     format!(
         "{}\n{}\n{}",

@@ -48,7 +48,7 @@ fn rows_that_arrive_while_hot_is_cleaned_are_not_lost() {
     world.succeed(&["verify", "--deep", "--against", "cold"]);
 }
 
-/// What a crash between seal and drop leaves, with late rows in both tables.
+/// Returns the state after a crash between set-aside and drop, with late rows in both tables.
 fn sealed_by_a_crash() -> World {
     let world = World::new();
     world.insert_trades("trades", "2026-01-01 05", 1, 1000);

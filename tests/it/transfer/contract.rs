@@ -1,5 +1,5 @@
-//! What the archive asks of its store, asked of every store: a folder, memory, a real S3-compatible server, and the wrapper with
-//! which other tests inject faults.
+//! The contract between the archive and its store, checked for every store: a folder, memory, a real S3-compatible server, and
+//! the wrapper with which other tests inject faults.
 
 use std::sync::Arc;
 
@@ -301,7 +301,7 @@ async fn the_store_that_fails_keeps_the_contract_until_it_does() {
     let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let sound = FaultyStore::new(Arc::clone(&memory), u64::MAX, StoreFault::After);
     keeps_the_contract(&Archive::with_store(sound, &config)).await;
-    // And then its answer is lost: whoever asks again learns what became of it.
+    // Then the answer is lost: a caller that asks again learns the outcome.
     let path = Path::from("x");
     let lossy = FaultyStore::new(Arc::clone(&memory), 1, StoreFault::After);
     let archive = Archive::with_store(Arc::clone(&lossy) as Arc<dyn ObjectStore>, &config);

@@ -27,7 +27,7 @@ fn edit_text(path: &Path, from: &str, to: &str) {
     std::fs::write(path, text.replacen(from, to, 1)).unwrap();
 }
 
-/// What is done to an archive whose first window has two chunks.
+/// A damage to an archive whose first window has two chunks.
 type Damage = fn(archive: &Path, window: &Path);
 
 /// Every kind of damage, by the name of its folder.
@@ -127,7 +127,7 @@ fn the_fixtures_are_made_anew() {
     }
 }
 
-/// What is printed, without what differs from run to run.
+/// Returns the output without the parts that differ from run to run.
 fn output_text(world: &World, output: &Output) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     let errors = errors.find("error: ").map_or("", |at| &errors[at..]);

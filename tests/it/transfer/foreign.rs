@@ -1,4 +1,4 @@
-//! Tables that somebody else fills: no subjects, no positions, rows told by the multiset of their hashes.
+//! Tables that another program fills: no subjects, no positions, rows identified by the multiset of their hashes.
 
 use tempfile::TempDir;
 

@@ -1,4 +1,4 @@
-//! `mpsync gc`: what runs left that did not come to their end goes, and nothing that somebody owns.
+//! `mpsync gc` removes the leftovers of interrupted runs and nothing that a worker owns.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -32,7 +32,7 @@ fn age(path: &Path) {
     file.set_modified(then).unwrap();
 }
 
-/// What broken-off runs leave in the archive, two days ago.
+/// Creates leftovers of interrupted runs in the archive, two days old.
 fn rubbish(world: &World) -> Vec<PathBuf> {
     let archive = world.archive();
     let all = [
@@ -237,7 +237,7 @@ fn an_attempt_that_sleeps_finds_a_higher_lease_and_no_table_when_what_kept_it_ou
     assert_eq!(world.state("cold.trades"), world.state("hot.trades"));
 }
 
-/// An upload of several parts that nobody ends.
+/// Begins a multipart upload that is never completed.
 fn begin_upload(world: &World) {
     let config = mpsync_config::Config::load(Some(&world.config()), []).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -10,7 +10,7 @@ use crate::support::transfer::World;
 
 const STEPS: u32 = 30;
 
-/// What the world is expected to hold.
+/// The expected contents of the world.
 struct Model {
     world: World,
     random: ChaCha8Rng,

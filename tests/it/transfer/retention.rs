@@ -1,4 +1,4 @@
-//! What is past its retention leaves cold and the archive, and nothing else does.
+//! Retention deletes expired windows from cold and the archive, and nothing else.
 
 use std::process::Output;
 use std::time::Duration;
@@ -14,7 +14,7 @@ const OLD: &str = "2024-01-01 05";
 const SYNC: [&str; 4] = ["sync", "--dataset", "trades", "--cleanup"];
 const COLD_DAYS: &str = "MPSYNC__COLD_STORAGE__RETENTION_DAYS";
 
-/// A sync that cleans hot, and has leave cold what is older than a year.
+/// Returns a sync that cleans hot and deletes rows older than a year from cold.
 fn sync_command(world: &World, more: &[&str]) -> std::process::Command {
     let mut command = world.command(&SYNC);
     command
@@ -102,7 +102,7 @@ fn a_partition_past_its_retention_leaves_cold_once_the_archive_proves_to_hold_it
     assert_eq!(old_rows(&world), 0);
     assert_eq!(world.number("SELECT count() FROM cold.trades"), 1000);
     assert_eq!(aside(&world), "");
-    // The archive holds all of it, and that cold does not is no fault.
+    // The archive has all of it; that cold lacks it is not a fault.
     verify(&world);
     let again = self::report(&world);
     assert!(again["leaving"].is_null(), "{again}");
@@ -118,7 +118,7 @@ fn what_is_not_in_the_archive_stays_in_cold_whatever_its_age() {
     );
     let said = sync(&world, 0, &[]);
     assert!(
-        said.contains("stays in cold: 2024-01-01T06 is not in the archive"),
+        said.contains("is kept in cold: 2024-01-01T06 is not in the archive"),
         "{said}"
     );
     assert_eq!(old_rows(&world), 1010);
@@ -156,7 +156,7 @@ fn a_row_that_the_archive_does_not_know_and_a_damaged_chunk_halt_and_cold_keeps_
     assert_eq!(old_rows(&world), 0);
 }
 
-/// What a crash between the move and the drop leaves.
+/// Creates the state after a crash between the move and the drop.
 fn set_aside(world: &World) {
     settle(world);
     world.sql("CREATE TABLE cold.trades_retired_20240101_a1 AS cold.trades");

@@ -196,7 +196,7 @@ fn a_transfer_of_one_exchange_records_its_filter_and_the_rest_follows_without_do
     let manifest = std::fs::read_to_string(&world.files("manifest.json")[0]).unwrap();
     assert!(manifest.contains(r#""exchanges": ["#), "{manifest}");
     let refused = world.fail(2, &["sync", "--exchange", "okx", "--cleanup"]);
-    assert!(refused.contains("no ground for cleanup"), "{refused}");
+    assert!(refused.contains("does not justify cleanup"), "{refused}");
     let state = world.state("hot.trades");
     world.succeed(&["sync", "--dataset", "trades", "--exchange", "okx"]);
     world.succeed(&["sync", "--dataset", "trades", "--cleanup"]);

@@ -100,7 +100,7 @@ fn a_wrong_key_and_a_missing_bucket_are_named_and_no_secret_is_printed() {
     let other = folder.path().join("credentials");
     std::fs::write(
         &other,
-        format!("[archive]\naws_access_key_id = nobody\naws_secret_access_key = {SECRET}\n"),
+        format!("[archive]\naws_access_key_id = unknown\naws_secret_access_key = {SECRET}\n"),
     )
     .unwrap();
     let start = good.find("s3_credentials_file: ").unwrap();

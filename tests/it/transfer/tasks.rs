@@ -1,4 +1,4 @@
-//! What people ask of transfers: how each stands, to try one again, to leave one alone, to do one.
+//! `mpsync tasks`: list, show, retry, cancel and submit transfers.
 
 use serde_json::Value;
 
@@ -63,13 +63,13 @@ fn tasks_are_listed_in_pages_and_shown_with_their_history() {
     );
     assert!(world.succeed(&["tasks", "list"]).contains(&task(8)));
     let said = world.fail(2, &["tasks", "show", &task(20)]);
-    assert!(said.contains("there is no task"), "{said}");
+    assert!(said.contains("unknown task"), "{said}");
     let said = world.fail(1, &["tasks", "retry", &task(7)]);
     assert!(said.contains("is done, as far as verified"), "{said}");
 }
 
 #[test]
-fn a_window_that_halted_is_left_alone_by_the_routine_until_somebody_retries_it() {
+fn a_halted_window_is_skipped_by_routine_syncs_until_it_is_retried() {
     let world = World::new();
     for hour in 5..7 {
         world.insert_trades("trades", &format!("2026-01-01 0{hour}"), hour * 10_000, 500);
@@ -91,7 +91,7 @@ fn a_window_that_halted_is_left_alone_by_the_routine_until_somebody_retries_it()
         found["hint"].as_str().unwrap().contains("tasks retry"),
         "{found}"
     );
-    // The cause is mended, and nobody has said so.
+    // The cause is gone, but the task has not been retried.
     world.sql("INSERT INTO cold.trades SELECT * FROM hot.trades WHERE stream_seq = 50003");
     let attempts = found["attempt"].as_u64().unwrap();
     let said = world.fail(3, &routine);
@@ -170,13 +170,13 @@ fn a_transfer_that_was_submitted_is_done_by_the_next_sync_and_only_once() {
     let one = [
         "tasks",
         "submit",
-        "--data-type",
+        "--dataset",
         "trade",
         "--exchange",
         "okx",
-        "--start",
+        "--from",
         "2026-01-01T05",
-        "--end",
+        "--to",
         "2026-01-01T06",
     ];
     assert!(
@@ -191,6 +191,7 @@ fn a_transfer_that_was_submitted_is_done_by_the_next_sync_and_only_once() {
         1
     );
     assert_eq!(listed(&world, &[])["requests"], Value::Array(Vec::new()));
+    // The names that the flags had before, which the HTTP document still has.
     let said = world.fail(
         2,
         &[

@@ -32,7 +32,7 @@ struct Arena {
 
 fn worker(world: &World) -> Child {
     let mut command = world.command(&ARGUMENTS);
-    // Nobody reads what it says.
+    // Its output is not read.
     command
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null());
@@ -127,7 +127,7 @@ impl Arena {
             }
             assert!(
                 begun.elapsed() < PATIENCE,
-                "nobody takes {} over",
+                "no worker takes {} over",
                 folder.display()
             );
             let other = &mut self.workers[1 - victim];

@@ -1,4 +1,4 @@
-//! What every scene of broken calls stands on: a hot and a cold database behind a breaker, and an archive in memory.
+//! The ground of every scene: a hot and a cold database behind a breaker, and an archive in memory.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use mpsync_testkit::{FaultyStore, StoreFault as Failed};
 /// How long a lease may stay unchanged: an attempt that ended without giving it back is waited for that long.
 pub(super) const LEASE: Duration = Duration::from_millis(800);
 
-/// What fails, and at which call.
+/// The faults to inject, and at which calls.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Faults {
     None,
@@ -152,7 +152,7 @@ impl Ground {
             let table = tier.table("trades");
             run_sql(tier, &format!("TRUNCATE TABLE {table}")).await;
         }
-        *self.store.lock().expect("nobody panics with it") = Arc::new(self.before.fork());
+        *self.store.lock().expect("no thread panics with it") = Arc::new(self.before.fork());
     }
 
     /// Puts the rows back into cold that were kept.
@@ -166,7 +166,7 @@ impl Ground {
     }
 
     fn store(&self) -> Arc<InMemory> {
-        Arc::clone(&self.store.lock().expect("nobody panics with it"))
+        Arc::clone(&self.store.lock().expect("no thread panics with it"))
     }
 
     /// The archive, past all faults.
@@ -212,7 +212,7 @@ impl Ground {
         self.breaker.arm(Broken::Before, u64::MAX);
     }
 
-    /// What a person asks for.
+    /// Returns a request with an explicit goal.
     pub(super) fn request_to(&self, goal: Goal) -> TransferRequest {
         let mut request = TransferRequest::new(goal, &self.broken.sync);
         request.origin = RunTrigger::Explicit;

@@ -11,7 +11,7 @@ use super::ground::{Attempt, Faults, Ground, LEASE};
 use crate::support::PATIENCE;
 use crate::support::clickhouse::ClickHouse;
 
-/// What is done to one window.
+/// The work on one window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scenario {
     /// Hot → archive → cold → cleanup.
@@ -45,7 +45,7 @@ impl Scenario {
 const ALL: std::ops::RangeInclusive<u64> = 1..=40;
 const HOUR: &str = "2026-01-01 05";
 
-/// What a scenario needs, and what it is at the beginning of a run.
+/// A scenario with the state that a run begins with.
 pub(super) struct Place {
     scenario: Scenario,
     ground: Ground,
@@ -141,8 +141,8 @@ impl Scene for Place {
         }
     }
 
-    /// What an attempt left sealed that gave no lease back is passed over until that has expired, as what a living worker is
-    /// cleaning: then it takes another run.
+    /// Runs once more after the lease has expired: a table that an attempt set aside without returning its lease is skipped until
+    /// then, like that of a live worker.
     async fn finish(&self, what: &str) {
         let ground = &self.ground;
         let attempt = ground.attempt(Faults::None);

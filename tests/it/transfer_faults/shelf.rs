@@ -12,7 +12,7 @@ use super::ground::{Faults, Ground, LEASE};
 use crate::support::PATIENCE;
 use crate::support::clickhouse::ClickHouse;
 
-/// What has a retention.
+/// The places that have a retention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leaving {
     /// Cold and the archive.
@@ -48,7 +48,7 @@ fn all(hours: &[Hour]) -> Vec<u64> {
     seqs
 }
 
-/// What is kept, and where.
+/// A scenario with the state that a run begins with.
 pub(super) struct Shelf {
     leaving: Leaving,
     ground: Ground,
@@ -76,7 +76,7 @@ impl Shelf {
         Self { leaving, ground }
     }
 
-    /// What hot, cold and the archive hold when everything has left that is to leave.
+    /// Returns the contents of hot, cold and the archive after all expired windows are deleted.
     fn end(&self) -> [Vec<u64>; 3] {
         match self.leaving {
             Leaving::Both => [
@@ -154,7 +154,8 @@ impl Scene for Shelf {
         request
     }
 
-    /// What is to stay is there, nothing is there twice, and the archive gives up no window of which cold holds rows.
+    /// Checks that kept windows are present, that no row is there twice, and that the archive deletes no window of which cold has
+    /// rows.
     async fn check_that_nothing_is_lost(&self, what: &str) {
         let ground = &self.ground;
         let [hot, cold, archive] = self.end();
@@ -182,8 +183,8 @@ impl Scene for Shelf {
         self.check_archive(Depth::Bytes, what).await;
     }
 
-    /// What an attempt had in its hands that gave no lease back is passed over until that has expired, as what a living worker has:
-    /// then it takes another run.
+    /// Runs once more after the lease has expired: work of an attempt that did not return its lease is skipped until then, like
+    /// that of a live worker.
     async fn finish(&self, what: &str) {
         let ground = &self.ground;
         let attempt = ground.attempt(Faults::None);

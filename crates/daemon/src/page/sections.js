@@ -111,8 +111,8 @@ export function letters(stats, answer, failed, now) {
   const total = answer.total ?? null;
   return [
     h("p", {}, total === null ? "" : [figure(total, count(total), { "data-figure": "letters.total" }), total === 1 ? " message" : " messages", " could not become rows. "],
-      "Nothing is lost: each is kept with its reason and bytes. ", h("code", {}, "mpsync dlq list"), " and ", h("code", {}, "dlq show"),
-      " tell more; ", h("code", {}, "dlq replay"), " lands them at their original positions once they can be rows."),
+      "Nothing is lost: each is kept with its reason and bytes. ", h("code", {}, "mpsync dead-letters list"), " and ", h("code", {}, "dlq show"),
+      " tell more; ", h("code", {}, "dead-letters replay"), " lands them at their original positions once they can be rows."),
     h("ul", { class: "letters" }, answer.letters.map((l) => h("li", { "data-key": `letter ${l.id}` },
       h("p", {}, h("strong", {}, plain(l.reason)), " ", h("bdi", {}, plain(l.subject)), h("span", { class: "quiet" }, ` ${ago(moment(l.at), now)}`)),
       l.detail ? h("p", { class: "reason" }, plain(l.detail)) : null))),

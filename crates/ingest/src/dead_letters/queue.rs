@@ -243,7 +243,7 @@ impl DeadLetterQueue {
         if let Some(count) = stats.files_logged.due(dead_letters.len()) {
             tracing::warn!(
                 %dataset, dead_letters = count, dead_letter, folder = %folder.path().display(), nats,
-                "the stream refuses dead letters: they are stored as files, which `mpsync dlq` reads too"
+                "the stream refuses dead letters: they are stored as files, which `mpsync dead-letters` reads too"
             );
         }
         Ok(())

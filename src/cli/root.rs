@@ -1,0 +1,116 @@
+//! The root of the command line: global flags and the list of commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::{
+    ConfigArgs, DeadLettersArgs, DemoArgs, EngineArgs, GcArgs, GenerateArgs, HealthArgs,
+    InspectArgs, ReplayArgs, RunArgs, SchemaArgs, TasksArgs, TransferArgs, VerifyArgs,
+};
+
+/// Tiered storage for market data: NATS JetStream to hot ClickHouse, Parquet archive and cold ClickHouse, proven row by row.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mpsync",
+    version,
+    about,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// The flags of every command
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// The command
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The flags of every command.
+#[derive(Debug, Args)]
+pub struct GlobalArgs {
+    /// The configuration file (YAML)
+    #[arg(
+        long,
+        short = 'c',
+        global = true,
+        env = "MPSYNC_CONFIG",
+        value_name = "FILE"
+    )]
+    pub config: Option<PathBuf>,
+    /// The format of standard output
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// The log level or filter, such as warn or `mpsync=debug`, instead of LOG_LEVEL and logging.level
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log: Option<String>,
+}
+
+/// The format of standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Tables and sentences
+    Text,
+    /// One JSON document
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Ingest from NATS JetStream into hot
+    Run(RunArgs),
+    /// Report the health of a running daemon
+    Health(HealthArgs),
+    /// Serve the embedded ClickHouse over HTTP
+    Engine(EngineArgs),
+    /// Run the whole pipeline on this machine, on real and generated messages
+    Demo(DemoArgs),
+    /// Publish generated messages, or those of a file
+    Generate(GenerateArgs),
+    /// Show, create or check the tables
+    Schema(SchemaArgs),
+    /// Export windows from hot to the archive
+    Export(TransferArgs),
+    /// Load windows from the archive into cold
+    Import(TransferArgs),
+    /// Export, load, verify and, if enabled, clean hot
+    Sync(TransferArgs),
+    /// Verify the archive, by itself or against hot or cold
+    Verify(VerifyArgs),
+    /// Remove what interrupted runs left in the archive, hot and cold
+    Gc(GcArgs),
+    /// List, retry, cancel or submit transfers
+    Tasks(TasksArgs),
+    /// Replay rows of the archive as messages, files or tables
+    Replay(ReplayArgs),
+    /// Show the contents of the archive
+    Inspect(InspectArgs),
+    /// List, show, replay or discard messages that could not become rows
+    #[command(alias = "dlq")]
+    DeadLetters(DeadLettersArgs),
+    /// Check or show the configuration
+    Config(ConfigArgs),
+    /// Write a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages to a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder
+        folder: PathBuf,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}
