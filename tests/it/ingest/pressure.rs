@@ -60,7 +60,7 @@ async fn delivered_at_most(jetstream: &jetstream::Context) -> u64 {
     delivered
 }
 
-/// What does not stay within its limit holds the whole backlog: far more than half of it. Half is many times the limit, so that
+/// A process that does not stay within its limit holds the whole backlog: far more than half of it. Half is many times the limit, so that
 /// neither an allocator that gives nothing back nor a machine of other speed comes near it.
 #[tokio::test]
 async fn memory_stays_bounded_while_the_engine_is_behind_a_backlog_of_deep_books() {

@@ -1,4 +1,4 @@
-//! What cannot be a row, and what cannot be begun.
+//! Messages that cannot be rows, and starts that are refused.
 
 use crate::support::clickhouse::ClickHouse;
 use crate::support::daemon::World;

@@ -1,4 +1,4 @@
-//! What lands is what was published, value by value.
+//! Rows equal the published messages, value by value.
 
 use std::collections::BTreeMap;
 
