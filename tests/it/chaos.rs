@@ -117,7 +117,7 @@ impl Arena {
         self.woken.push(first);
     }
 
-    /// Starts the daemon again where it has ended, as a service manager does, and forgets those that were superseded.
+    /// Starts the daemon again if it has ended, as a service manager does, and kills those that stand by.
     fn tend(&mut self) {
         if self.daemon.status().is_some() {
             self.ended += 1;
@@ -129,7 +129,7 @@ impl Arena {
             if ended {
                 check_last_words(daemon);
             }
-            !ended
+            !ended && !daemon.log().contains("superseded: standing by")
         });
     }
 

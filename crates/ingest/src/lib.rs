@@ -15,7 +15,27 @@
 //! letter, and not before.
 //!
 //! Of two daemons on one dataset the one that started last continues: an older daemon cannot be proved dead, and the
-//! outcome must be the same whether it is alive, asleep or dead. The older one ends with a `Busy` error at its next insert.
+//! outcome must be the same whether it is alive, asleep or dead. The older one stands by from its next insert on, and takes
+//! over again when the other shows no life. A run that drains is refused beside a live session, and ends with a `Busy` error
+//! if it is superseded.
+//!
+//! ```
+//! use mpsync_clickhouse::TableSchema;
+//! use mpsync_core::dataset::{Epoch, Position, builtin};
+//! use mpsync_ingest::{Decoder, MessageMeta};
+//!
+//! let trades = builtin().iter().find(|d| d.name.as_str() == "trades").unwrap();
+//! let mut decoder = Decoder::new(trades, &TableSchema::of_ddl(trades)?)?;
+//! let meta = MessageMeta {
+//!     subject: "trade.okx.spot.BTC-USDT",
+//!     position: Position { epoch: Epoch(1), seq: 1 },
+//!     stored_at_nanos: 1_760_000_000_000_000_000,
+//! };
+//! let rejection = decoder.append(&meta, br#"{"price": "much"}"#).unwrap_err();
+//! println!("it becomes a dead letter: {rejection}");
+//! assert_eq!(decoder.rows(), 0);
+//! # Ok::<(), mpsync_core::error::Error>(())
+//! ```
 
 pub mod dead_letters;
 mod decode;
@@ -23,6 +43,7 @@ mod run;
 mod sample;
 mod session;
 mod source;
+mod stall;
 mod stats;
 mod summary;
 mod writer;

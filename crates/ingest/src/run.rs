@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use async_nats::jetstream;
+use async_nats::{Client, jetstream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -67,10 +67,7 @@ pub async fn run(
         .clone()
         .unwrap_or_else(|| Arc::new(IngestStats::new(datasets.iter().map(|d| d.name.as_str()))));
     check_tables(&hot, &scopes).await?;
-    let client = mpsync_nats::connect(&config.nats).await?;
-    let jetstream = jetstream::context::ContextBuilder::new()
-        .timeout(ANSWER_TIMEOUT)
-        .build(client.clone());
+    let (client, jetstream) = connect(config).await?;
     let mut subjects = options.stream_subjects;
     if subjects.is_empty() {
         subjects = datasets.iter().flat_map(|d| d.subjects.clone()).collect();
@@ -83,11 +80,16 @@ pub async fn run(
         None
     };
     let mode = AckMode::of(&client, &stream);
+    let mut clients = vec![client];
     let budget = Budget::new(config.ingest.memory_limit);
     let config = Arc::new(config.clone());
     let ending = shutdown.child_token();
     let mut pipelines = JoinSet::new();
     for Assignment { dataset, shard } in scopes {
+        // A connection of its own: a message that closes it, or a slow reader, interrupts no other dataset.
+        let (client, jetstream) = connect(&config).await?;
+        clients.push(client.clone());
+        let stream = mpsync_nats::ensure_stream(&jetstream, &config.nats, &subjects).await?;
         let ingest = DatasetIngest {
             config: config.clone(),
             limits: CurrentLimits::new(
@@ -98,10 +100,10 @@ pub async fn run(
             ),
             shard,
             tier: hot.clone(),
-            client: client.clone(),
-            stream: stream.clone(),
+            client,
+            stream,
             mode,
-            dead_letters: dead_letters.clone(),
+            dead_letters: dead_letters.on(jetstream),
             budget: budget.clone(),
             stats: stats.dataset(dataset.name.as_str()).ok_or_else(|| {
                 Error::config(format!(
@@ -118,13 +120,24 @@ pub async fn run(
     let _summary = AbortOnDropHandle::new(tokio::spawn(summary::repeat(stats.clone())));
     let ended = join_all(pipelines, &ending).await;
     // The last acknowledgements must be sent before the connection is closed.
-    if let Err(e) = client.flush().await {
-        tracing::debug!(error = %e, "cannot flush the connection at the end");
+    for client in clients {
+        if let Err(e) = client.flush().await {
+            tracing::debug!(error = %e, "cannot flush the connection at the end");
+        }
     }
     let report = stats.snapshot();
     summary::LoggedUnknownFields::default().log(&report);
     ended?;
     Ok(report)
+}
+
+/// Connects to NATS.
+async fn connect(config: &Config) -> Result<(Client, jetstream::Context)> {
+    let client = mpsync_nats::connect(&config.nats).await?;
+    let jetstream = jetstream::context::ContextBuilder::new()
+        .timeout(ANSWER_TIMEOUT)
+        .build(client.clone());
+    Ok((client, jetstream))
 }
 
 /// Refuses tables that are missing or do not fit, before anything is fetched.
@@ -138,8 +151,8 @@ async fn check_tables(hot: &Tier, scopes: &[Assignment]) -> Result<()> {
     Ok(())
 }
 
-/// Waits for all datasets. The first that fails ends the others in order, except one that was superseded: another daemon
-/// ingests its dataset, and perhaps none ingests the others.
+/// Waits for all datasets. The first that fails ends the others in order, except a draining one that was superseded: another
+/// daemon ingests its dataset, and perhaps none ingests the others.
 async fn join_all(mut pipelines: JoinSet<Result<()>>, ending: &CancellationToken) -> Result<()> {
     let mut first: Option<Error> = None;
     while let Some(joined) = pipelines.join_next().await {

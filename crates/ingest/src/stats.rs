@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::decode::DecodeCounters;
+use crate::stall::StallWatch;
 use mpsync_core::error::Error;
 
-/// A number that any task may read.
+/// A number that only grows, which any task may read.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -20,6 +21,16 @@ impl Counter {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that any task may read, and that is set.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge(AtomicU64);
+
+impl Gauge {
     pub(crate) fn set(&self, n: u64) {
         self.0.store(n, Ordering::Relaxed);
     }
@@ -123,17 +134,18 @@ pub(crate) struct DatasetStats {
     pub(crate) insert_retries: Counter,
     pub(crate) insert_durations: DurationCounter,
     /// Microseconds since 1970; 0 if nothing was inserted yet.
-    last_insert_micros: Counter,
+    last_insert_micros: Gauge,
     pub(crate) sessions: Counter,
     pub(crate) doubts: Counter,
     pub(crate) rewinds: Counter,
     pub(crate) gap_sequences: Counter,
-    pub(crate) lag: Counter,
-    pub(crate) settled_seq: Counter,
+    pub(crate) lag: Gauge,
+    pub(crate) settled_seq: Gauge,
     pub(crate) rounded: Counter,
     pub(crate) dead_letters_in_files: Counter,
     pub(crate) dead_letters_logged: LogThrottle,
     pub(crate) files_logged: LogThrottle,
+    stall: Mutex<StallWatch>,
     labelled: Mutex<Labelled>,
 }
 
@@ -142,6 +154,7 @@ struct Labelled {
     dead_letters: BTreeMap<String, u64>,
     unknown_fields: BTreeMap<String, u64>,
     stalled: Option<String>,
+    standing_by: bool,
     gaps: Vec<StreamGap>,
 }
 
@@ -170,17 +183,18 @@ impl DatasetStats {
             inserts: Counter::default(),
             insert_retries: Counter::default(),
             insert_durations: DurationCounter::default(),
-            last_insert_micros: Counter::default(),
+            last_insert_micros: Gauge::default(),
             sessions: Counter::default(),
             doubts: Counter::default(),
             rewinds: Counter::default(),
             gap_sequences: Counter::default(),
-            lag: Counter::default(),
-            settled_seq: Counter::default(),
+            lag: Gauge::default(),
+            settled_seq: Gauge::default(),
             rounded: Counter::default(),
             dead_letters_in_files: Counter::default(),
             dead_letters_logged: LogThrottle::default(),
             files_logged: LogThrottle::default(),
+            stall: Mutex::default(),
             labelled: Mutex::default(),
         }
     }
@@ -229,6 +243,41 @@ impl DatasetStats {
         labelled.stalled = why.map(Error::to_string);
     }
 
+    /// Records why messages could not be settled.
+    pub(crate) fn trouble(&self, reason: &impl ToString) {
+        self.stall().trouble(reason.to_string(), Instant::now());
+    }
+
+    /// Records the number of messages that are not settled, delivered or not.
+    pub(crate) fn owe(&self, messages: u64) {
+        self.lag.set(messages);
+        match messages {
+            0 => self.stall().settle(false, Instant::now()),
+            _ => self.stall().owe(Instant::now()),
+        }
+    }
+
+    /// Records that so many messages were settled.
+    pub(crate) fn settle(&self, messages: u64) {
+        let left = self.lag.get().saturating_sub(messages);
+        self.lag.set(left);
+        self.stall().settle(left > 0, Instant::now());
+    }
+
+    fn stall(&self) -> MutexGuard<'_, StallWatch> {
+        self.stall.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records whether another daemon ingests the dataset and this one stands by.
+    pub(crate) fn standing_by(&self, stands_by: bool) {
+        let mut labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
+        labelled.standing_by = stands_by;
+        if stands_by {
+            labelled.stalled = None;
+            self.stall().settle(false, Instant::now());
+        }
+    }
+
     fn snapshot(&self) -> DatasetIngestReport {
         let labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
         DatasetIngestReport {
@@ -258,7 +307,11 @@ impl DatasetStats {
             settled_seq: self.settled_seq.get(),
             rounded: self.rounded.get(),
             unknown_fields: labelled.unknown_fields.clone(),
-            stalled: labelled.stalled.clone(),
+            stalled: labelled
+                .stalled
+                .clone()
+                .or_else(|| self.stall().stalled(Instant::now())),
+            standing_by: labelled.standing_by,
             gaps: labelled.gaps.clone(),
         }
     }
@@ -358,7 +411,7 @@ pub struct DatasetIngestReport {
     pub rewinds: u64,
     /// Stream sequences that were gone before they could be delivered.
     pub gap_sequences: u64,
-    /// Messages that wait in the stream.
+    /// Messages that are not settled: those that wait in the stream, and those that were delivered and have not landed.
     pub lag: u64,
     /// The last stream sequence that was settled.
     pub settled_seq: u64,
@@ -366,9 +419,12 @@ pub struct DatasetIngestReport {
     pub rounded: u64,
     /// Fields without a column, with the number of messages.
     pub unknown_fields: BTreeMap<String, u64>,
-    /// Why the dataset is not ingested now, if it needs operator action.
+    /// Why the dataset is not ingested now: something is owed, and nothing was settled for a minute, or an operator must act.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stalled: Option<String>,
+    /// Whether another daemon ingests the dataset, and this one takes over when that shows no life.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub standing_by: bool,
     /// The last gaps of which [`Self::gap_sequences`] is the sum.
     #[serde(skip)]
     pub gaps: Vec<StreamGap>,

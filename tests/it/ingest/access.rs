@@ -122,7 +122,7 @@ async fn an_nkey_is_let_in_another_one_and_no_seed_at_all_are_not() {
     )
     .await;
     let none = written(folder.path(), "none.nk", "s3cret");
-    refuses(&nats.url(), &[(NKEY, &none)], 2, &["no seed of an nkey"]).await;
+    refuses(&nats.url(), &[(NKEY, &none)], 2, &["the seed of an nkey"]).await;
     refuses(
         &nats.url(),
         &[(NKEY, "/nowhere/x.nk")],

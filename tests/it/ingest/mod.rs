@@ -2,9 +2,13 @@
 
 mod access;
 mod dead_letters;
+mod identity;
+mod landing;
+mod poison;
 mod pressure;
 mod refusals;
 mod sessions;
 mod shards;
+mod standby;
 mod streams;
 mod values;

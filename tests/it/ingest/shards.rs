@@ -54,7 +54,7 @@ async fn filters_that_overlap_another_daemon_s_are_refused_with_both_named() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     for part in [
         "mpsync-trades-okx",
-        "consumer mpsync-trades takes trade.>",
+        "consumer mpsync-trades delivers trade.>",
         "ingest.filters",
     ] {
         assert!(text.contains(part), "{part}: {text}");
@@ -156,7 +156,7 @@ async fn a_daemon_that_loses_one_dataset_to_another_goes_on_with_the_rest() {
     world.until_rows("open_interests", 1).await;
     world.until_rows("trades", 500).await;
     first.signal(Signal::TERM);
-    assert_eq!(first.ended().await.code(), Some(1), "{}", first.log());
+    assert_eq!(first.ended().await.code(), Some(143), "{}", first.log());
     second.signal(Signal::TERM);
     assert!(second.ended().await.code() == Some(143), "{}", second.log());
     check_trades(&world, 500).await;

@@ -1,4 +1,4 @@
-//! A dead letter as its message: headers and payload. Pure.
+//! A dead letter as its message: headers and payload.
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::message::PublishMessage;

@@ -9,7 +9,7 @@ use super::filter::DeadLetterFilter;
 use super::letter::DeadLetter;
 use super::message::parse;
 use super::store::{DeadLetterCursor, DeadLetterStore, add};
-use crate::source::stream::is_no_message;
+use crate::source::stream::is_missing_message;
 use mpsync_core::dataset::{DatasetName, Position};
 use mpsync_core::error::{Error, Result};
 
@@ -74,7 +74,7 @@ impl DeadLetterStore {
         let reads = (from..=self.last_seq).rev().map(|sequence| async move {
             match stream.get_raw_message(sequence).await {
                 Ok(message) => Ok(Some(message)),
-                Err(e) if is_no_message(&e.kind()) => Ok(None),
+                Err(e) if is_missing_message(&e.kind()) => Ok(None),
                 Err(e) => Err(Error::nats(e).context(format!("reading dead letter {sequence}"))),
             }
         });

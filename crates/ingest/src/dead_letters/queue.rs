@@ -80,6 +80,14 @@ impl DeadLetterQueue {
         Ok(dead_letters)
     }
 
+    /// Returns the same queue on another connection.
+    pub(crate) fn on(&self, jetstream: jetstream::Context) -> Self {
+        Self {
+            jetstream,
+            ..self.clone()
+        }
+    }
+
     async fn ensure(&self) -> Result<Stream> {
         let subjects = [format!("{}.>", self.subject_root())];
         mpsync_nats::ensure_stream(&self.jetstream, &self.nats, &subjects).await
@@ -168,6 +176,7 @@ impl DeadLetterQueue {
                 return;
             }
             failed += 1;
+            stats.trouble(&"dead letters cannot be stored");
             let pause = Backoff::DAEMON.pause(failed, rand::random());
             tracing::warn!(
                 %dataset, dead_letters = dead_letters.len(), failed, ?pause, nats, folder,

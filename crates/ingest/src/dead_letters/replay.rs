@@ -150,7 +150,7 @@ impl<'a> DeadLetterReplay<'a> {
                     dead_letter,
                     Fate::Unsettled,
                     &dead_letter.reason,
-                    "ingest has not acknowledged the original yet: let `mpsync run --drain` end, then replay again",
+                    "ingest has not acknowledged the original yet: wait for the running daemon, or run `mpsync run --drain` if none runs, then replay again",
                 ));
             } else {
                 self.wanted.insert(dead_letter.position);
@@ -219,9 +219,10 @@ impl<'a> DeadLetterReplay<'a> {
             .context(context)?
         {
             let history = durable
-                .remembered(created)
+                .remembered()
                 .context(context)?
-                .unwrap_or_else(|| EpochHistory::new(created));
+                .filter(|known| known.created == created)
+                .map_or_else(|| EpochHistory::new(created), |known| known.history);
             all.push(ConsumerFloor {
                 floor: durable.consumer_position().await.context(context)?.floor,
                 durable,

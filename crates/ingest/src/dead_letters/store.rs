@@ -16,7 +16,7 @@ use super::folder::DeadLetterFolder;
 use super::letter::DeadLetter;
 use super::message::{message_of, parse};
 use super::queue::ANSWER_TIMEOUT;
-use crate::source::stream::is_no_message;
+use crate::source::stream::is_missing_message;
 use mpsync_config::Config;
 use mpsync_core::dataset::{DatasetName, Position};
 use mpsync_core::error::{Context as _, Disposition, Error, Result};
@@ -171,7 +171,7 @@ impl DeadLetterStore {
         let subject = format!("{}.{}", self.root, dead_letter.id());
         match stream.get_last_raw_message_by_subject(&subject).await {
             Ok(message) => Ok(message.sequence <= self.last_seq),
-            Err(e) if is_no_message(&e.kind()) => Ok(false),
+            Err(e) if is_missing_message(&e.kind()) => Ok(false),
             Err(e) => {
                 Err(Error::nats(e).context(format!("looking for dead letter {}", dead_letter.id())))
             }

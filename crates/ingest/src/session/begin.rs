@@ -10,7 +10,9 @@ use crate::session::context::DatasetIngest;
 use crate::session::end::SessionEnd;
 use crate::session::epoch::EpochHistory;
 use crate::session::recovery::{HeldPositions, Recovery};
+use crate::session::standby::answer_requests;
 use crate::session::state::Session;
+use crate::source::consumers::consumer_name;
 use crate::source::delivery_tracker::DeliveryTracker;
 use crate::source::durable::{ConsumerPosition, Durable};
 use crate::source::message_source::MessageSource;
@@ -78,6 +80,13 @@ impl DatasetIngest {
         if !consumer_position.fresh {
             self.report_gap(contiguous_up_to, &facts);
         }
+        let answers = answer_requests(
+            &self.client,
+            &self.stream.cached_info().config.name,
+            &consumer_name(&self.dataset, self.shard.as_deref()),
+            gate.fencing_token(),
+        )
+        .await?;
         let source = MessageSource::open(&self.client, &durable.consumer).await?;
         tracing::info!(
             dataset = %self.dataset.name, session = gate.fencing_token(), epoch = history.current().0, floor = consumer_position.floor,
@@ -98,7 +107,10 @@ impl DatasetIngest {
             }),
             pending: PendingBatch::new(decoder, mode, consumer_position.floor),
             order: DeliveryTracker::new(mode, &consumer_position),
+            in_flight: 0,
             durable,
+            _answers: answers,
+            floor: consumer_position.floor,
             source,
             history,
             held,
@@ -119,14 +131,18 @@ impl DatasetIngest {
     ) -> Result<Recovered> {
         let facts = stream::facts(&self.stream).await?;
         let before = durable.consumer_position().await?;
-        let remembered = durable.remembered(facts.created)?;
-        let known = remembered.clone();
+        let remembered = durable.remembered()?;
         let recovery = Recovery {
             held_positions,
+            client: &self.client,
             stream: &self.stream,
             facts: &facts,
         };
-        let found = recovery.epochs(remembered, before.floor, now_nanos).await?;
+        let is_current = remembered
+            .as_ref()
+            .is_some_and(|known| known.created == facts.created);
+        let identity = recovery.identify(remembered).await?;
+        let found = recovery.epochs(&identity, before.floor, now_nanos).await?;
         let history = found.history;
         // If the stream was rewound below the floor, the sequences issued again lie below it.
         let back_to = found.rewound_from.filter(|from| *from <= before.floor);
@@ -137,14 +153,14 @@ impl DatasetIngest {
                 "the stream was rewound: sequences from here on are issued again and belong to a new epoch"
             );
         }
-        if known.as_ref() != Some(&history) {
+        if !is_current || identity.history.as_ref() != Some(&history) {
             durable
                 .remember(&self.stream, facts.created, &history)
                 .await?;
         }
         let consumer_position = durable.set_back(back_to).await?;
         let floor = consumer_position.floor.min(before.floor);
-        let held = recovery.held_above(&history, floor).await?;
+        let held = recovery.held_above(&identity, &history, floor).await?;
         // A purge moves the floor at once, and limits do so after a while; then only the rows show how far ingest had come.
         let contiguous_up_to = if facts.first_seq > before.floor + 1 {
             before.floor

@@ -41,6 +41,8 @@ pub(crate) enum Uncertainty {
     InsertAborted(tokio::task::JoinError),
     /// The session's insert gate was dropped, and not by a newer session.
     GateDropped(Error),
+    /// The view of the session's insert gate is missing, or the server was restarted: rows may not have reached the table.
+    NotProved(&'static str),
     /// The columns of the table were altered while the session ran.
     TableAltered,
     /// A batch outgrew the bytes that an Arrow array can address.
@@ -66,6 +68,10 @@ impl fmt::Display for Uncertainty {
             Self::InsertUnknown(e) => write!(f, "the outcome of an insert is unknown: {e}"),
             Self::InsertAborted(e) => write!(f, "an insert was aborted: {e}"),
             Self::GateDropped(e) => write!(f, "the insert gate of the session was dropped: {e}"),
+            Self::NotProved(why) => write!(
+                f,
+                "it is not proved that the inserted rows reached the table: {why}"
+            ),
             Self::TableAltered => f.write_str("the columns of the table were altered"),
             Self::BatchTooLarge => f.write_str("a batch outgrew the limit of an Arrow array"),
             Self::Error(e) => e.fmt(f),

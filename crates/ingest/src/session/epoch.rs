@@ -9,6 +9,9 @@ use std::fmt;
 use mpsync_core::dataset::{Epoch, Position};
 use mpsync_core::error::{Error, Result};
 
+/// How many messages must have the times of held rows, so that a stream with another creation time is the same.
+const WITNESSES: usize = 2;
+
 /// The epochs of a stream, each with its first sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EpochHistory {
@@ -56,6 +59,11 @@ impl EpochHistory {
         self.spans[0].1
     }
 
+    /// Returns whether an epoch is part of the history.
+    pub(crate) fn contains(&self, epoch: Epoch) -> bool {
+        self.spans.iter().any(|(_, own)| *own == epoch)
+    }
+
     /// Returns the epoch of new messages.
     pub(crate) fn current(&self) -> Epoch {
         self.spans[self.spans.len() - 1].1
@@ -99,6 +107,17 @@ impl fmt::Display for EpochHistory {
         }
         Ok(())
     }
+}
+
+/// Returns whether the stream is the one from which rows were held, by the comparison of some held rows with the messages
+/// that now have their sequences.
+///
+/// The creation time of a stream does not identify it: nats-server before 2.15.1 may report another one after a restart, and a
+/// mirror or a restored stream has its own. The time of a message, in nanoseconds, is assigned once, so that a few messages
+/// with the times of the rows prove it. A stream that was rewound may have other messages at the highest sequences.
+pub(crate) fn is_same_stream(checks: impl IntoIterator<Item = SequenceCheck>) -> bool {
+    let same = checks.into_iter().filter(|c| *c == SequenceCheck::Same);
+    same.count() >= WITNESSES
 }
 
 /// The result of comparing a held row with the message that now has its sequence.
@@ -173,6 +192,16 @@ mod tests {
         ] {
             assert!(EpochHistory::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn two_messages_with_the_held_times_prove_the_stream() {
+        use SequenceCheck::{BeyondEnd, Gone, Other, Same};
+        assert!(is_same_stream([Same, Same]));
+        assert!(is_same_stream([Same, Gone, Same, Other, BeyondEnd]));
+        assert!(!is_same_stream([Same, Other, Gone]));
+        assert!(!is_same_stream([Gone, Gone, Gone]));
+        assert!(!is_same_stream([]));
     }
 
     #[test]

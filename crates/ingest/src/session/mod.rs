@@ -1,7 +1,8 @@
 //! Sessions: one fenced run of a dataset's reader after the other.
 //!
 //! `pipeline` begins sessions and runs each; `begin` opens the insert gate, recovers the held positions and sets the
-//! consumer back; `recovery` asks hot; `epoch` decides which epoch a sequence belongs to.
+//! consumer back; `recovery` asks hot; `epoch` decides which epoch a sequence belongs to; `single_reads` passes messages that
+//! the client library cannot receive; `standby` waits for the end of another daemon's session.
 
 pub(crate) mod begin;
 pub(crate) mod budget;
@@ -11,4 +12,6 @@ pub(crate) mod epoch;
 pub(crate) mod limits;
 pub(crate) mod pipeline;
 pub(crate) mod recovery;
+pub(crate) mod single_reads;
+pub(crate) mod standby;
 pub(crate) mod state;

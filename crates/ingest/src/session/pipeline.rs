@@ -11,6 +11,7 @@ use crate::session::budget::Share;
 use crate::session::context::DatasetIngest;
 use crate::session::end::{SessionEnd, Uncertainty};
 use crate::session::limits::FlushLimits;
+use crate::session::single_reads::ConnectionBreaks;
 use crate::session::state::Session;
 use crate::source::delivery::Delivery;
 use crate::source::delivery_tracker::Admission;
@@ -27,16 +28,32 @@ const CHECKS_PER_QUESTION: u32 = 20;
 /// After how many of these questions it checks for a newer session, which an idle session would not notice.
 const QUESTIONS_PER_GATE: u32 = 5;
 
+/// How a session ended in order.
+enum SessionOutcome {
+    /// Everything is drained, or shutdown was requested.
+    Finished,
+    /// It read messages singly; the next session continues behind them.
+    ReadSingly,
+}
+
 impl DatasetIngest {
     /// Ingests until everything is drained, shutdown is requested, or an error needs an operator.
     pub(crate) async fn run(self) -> Result<()> {
         let mut last_token = None;
+        let mut breaks = ConnectionBreaks::default();
         let mut failed = 0;
         let sessions_before = self.stats.sessions.get();
+        if self.drain_to.is_some() {
+            self.check_alone().await?;
+        }
         loop {
             let landed_before = self.stats.batches.get();
-            let ended = match self.live(&mut last_token).await {
-                Ok(()) => return Ok(()),
+            let ended = match self.live(&mut last_token, &mut breaks).await {
+                Ok(SessionOutcome::Finished) => return Ok(()),
+                Ok(SessionOutcome::ReadSingly) => {
+                    failed = 0;
+                    continue;
+                }
                 Err(ended) => ended,
             };
             // A session that landed a batch ended for a new reason.
@@ -44,9 +61,17 @@ impl DatasetIngest {
             failed = if progressed { 1 } else { failed + 1 };
             let pause = Backoff::DAEMON.pause(failed, rand::random());
             match ended {
+                SessionEnd::Failed(e) if is_superseded(&e) && self.drain_to.is_none() => {
+                    tracing::warn!(dataset = %self.dataset.name, error = %e, "superseded: standing by");
+                    self.stand_by().await;
+                    // The next session takes over.
+                    last_token = None;
+                    failed = 0;
+                    continue;
+                }
                 SessionEnd::Failed(e) => {
                     let has_begun = self.stats.sessions.get() > sessions_before;
-                    if !has_begun || self.drain_to.is_some() || is_final(&e) {
+                    if !has_begun || self.drain_to.is_some() {
                         return Err(e.context(format!("ingesting {}", self.dataset.name)));
                     }
                     // The other datasets continue, and this one does when an operator has acted.
@@ -57,6 +82,7 @@ impl DatasetIngest {
                     self.stats.stalled(Some(&e));
                 }
                 SessionEnd::Uncertain(uncertainty) => {
+                    self.stats.trouble(&uncertainty);
                     if self.gave_up().await {
                         return Err(Error::nats("cannot reconnect after the connection was lost").with_hint(
                             "nats.max_reconnect_attempts limits the attempts; nothing was lost, and the next start continues",
@@ -74,15 +100,27 @@ impl DatasetIngest {
     }
 
     /// Runs one session.
-    async fn live(&self, last_token: &mut Option<u64>) -> Result<(), SessionEnd> {
+    async fn live(
+        &self,
+        last_token: &mut Option<u64>,
+        breaks: &mut ConnectionBreaks,
+    ) -> Result<SessionOutcome, SessionEnd> {
         let begun = tokio::select! {
             begun = self.begin(last_token) => begun,
-            () = self.shutdown.cancelled() => return Ok(()),
+            () = self.shutdown.cancelled() => return Ok(SessionOutcome::Finished),
         };
         let mut session = begun?;
         self.stats.sessions.add(1);
         self.stats.stalled(None);
-        let ended = self.ingest(&mut session).await;
+        let ended = if breaks.is_stuck_at(session.floor) {
+            *breaks = ConnectionBreaks::default();
+            let read = self.read_singly(&mut session).await;
+            read.map(|()| SessionOutcome::ReadSingly)
+        } else {
+            let ended = self.ingest(&mut session).await;
+            breaks.record(session.floor, self.connects() != session.connects);
+            ended.map(|()| SessionOutcome::Finished)
+        };
         self.count_decoded(&mut session);
         if ended.is_ok()
             && let Err(e) = session.sink.gate.close().await
@@ -128,6 +166,7 @@ impl DatasetIngest {
                     landing = None;
                     landed?;
                     session.order.landed();
+                    session.in_flight = 0;
                 }
                 share = granted(&mut waiting), if waiting.is_some() => {
                     waiting = None;
@@ -170,24 +209,25 @@ impl DatasetIngest {
         // connection before it delivers from it, so that a check after the messages were received is in time.
         self.check_connection(session)?;
         let now = Instant::now();
+        let mut undelivered = None;
         while !session.pending.is_full(limits)
             && let Some(message) = session.source.pop()
         {
-            if let Some(status) = message.status.filter(|s| *s != async_nats::StatusCode::OK) {
-                session.source.status(status, &message)?;
-                continue;
-            }
-            let delivery = message
-                .reply
-                .as_deref()
-                .and_then(Delivery::parse)
-                .ok_or(Uncertainty::UnreadableReply)?;
+            // A stored message may have headers with a status; only its reply subject tells it from a status of the server.
+            let delivery = message.reply.as_deref().and_then(Delivery::parse);
+            let delivery = match (delivery, message.status) {
+                (Some(delivery), _) => delivery,
+                (None, Some(status)) if status != async_nats::StatusCode::OK => {
+                    session.source.status(status, &message)?;
+                    continue;
+                }
+                (None, _) => return Err(Uncertainty::UnreadableReply.into()),
+            };
             session
                 .source
                 .account(message.length, &mut session.pending.share);
             self.stats.messages.add(1);
             self.stats.bytes.add(message.length as u64);
-            self.stats.lag.set(delivery.pending);
             match session.order.admit(&delivery)? {
                 Admission::New => {
                     let position = session.history.position(delivery.seq);
@@ -204,6 +244,11 @@ impl DatasetIngest {
                     session.pending.add_ack(message, &delivery, now);
                 }
             }
+            undelivered = Some(delivery.pending);
+        }
+        if let Some(undelivered) = undelivered {
+            self.stats
+                .owe(undelivered + session.pending.messages() + session.in_flight);
         }
         Ok(())
     }
@@ -232,9 +277,13 @@ impl DatasetIngest {
         }
         session.asked = session.asked.wrapping_add(1);
         self.count_decoded(session);
-        let Ok(info) = session.durable.consumer.get_info().await else {
-            // The events of the connection report its loss.
-            return Ok(false);
+        let info = match session.durable.consumer.get_info().await {
+            Ok(info) => info,
+            Err(e) => {
+                // The events of the connection report its loss.
+                self.stats.trouble(&e);
+                return Ok(false);
+            }
         };
         let facts = stream::facts(&self.stream).await?;
         let delivered = info.delivered.consumer_sequence;
@@ -245,7 +294,8 @@ impl DatasetIngest {
             return Err(Uncertainty::DeliveredElsewhere.into());
         }
         session.delivered = delivered;
-        self.stats.lag.set(info.num_pending);
+        self.stats
+            .owe(info.num_pending + info.num_ack_pending as u64);
         if info.num_pending == 0 && !behind {
             session.contiguous_up_to = session.contiguous_up_to.max(facts.last_seq);
         } else {
@@ -297,8 +347,8 @@ impl DatasetIngest {
     }
 }
 
-/// Returns whether a retry cannot help, because another daemon ingests the dataset.
-fn is_final(e: &Error) -> bool {
+/// Returns whether another daemon ingests the dataset.
+fn is_superseded(e: &Error) -> bool {
     matches!(e.cause(), Cause::Busy(_))
 }
 
@@ -306,6 +356,7 @@ fn is_final(e: &Error) -> bool {
 fn launch(session: &mut Session) -> Result<AbortOnDropHandle<Result<(), SessionEnd>>> {
     let batch = session.pending.batch(session.durable.mode())?;
     session.order.launched();
+    session.in_flight = batch.messages;
     let sink = session.sink.clone();
     Ok(AbortOnDropHandle::new(tokio::spawn(async move {
         sink.land(batch).await

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use async_nats::jetstream;
+use async_nats::{Client, jetstream};
 use roaring::RoaringTreemap;
 
-use crate::session::epoch::{EpochHistory, SequenceCheck, check_sequence};
-use crate::source::stream::{StreamFacts, message_nanos};
+use crate::session::epoch::{EpochHistory, SequenceCheck, check_sequence, is_same_stream};
+use crate::source::durable::RememberedEpochs;
+use crate::source::raw_message::RawMessage;
+use crate::source::stream::StreamFacts;
 use mpsync_clickhouse::{Tier, ident};
 use mpsync_core::dataset::{
     ColumnSource, Dataset, EPOCH_COLUMN, Epoch, Position, PositionSet, SEQ_COLUMN,
@@ -15,6 +17,9 @@ use mpsync_core::error::{Error, Result};
 
 /// How far below the floor the first query for the highest held row looks; a second one covers everything.
 const NEAR_SEQUENCES: u64 = 1_000_000;
+
+/// How many of the lowest, and of the highest, held rows are compared with a stream.
+const SAMPLE_ROWS: usize = 4;
 
 /// Queries hot and its sealed tables for positions.
 #[derive(Debug, Clone)]
@@ -159,15 +164,54 @@ impl HeldPositions {
             })
     }
 
-    /// Returns the epochs of a stream that may be held, oldest first, each with its lowest sequence. The epoch of the
-    /// creation is always included, so that the rows of a stream that was never rewound, most of the table, are not read.
-    async fn epochs(&self, created: Epoch) -> Result<BTreeMap<Epoch, u64>> {
+    /// Returns some held rows of an epoch with a sequence in `[from, upto]`: the lowest and the highest.
+    async fn sample(&self, epoch: Epoch, from: u64, upto: u64) -> Result<Vec<HeldRow>> {
         let mut tables = vec![self.table.clone()];
         tables.extend(self.tables().await?);
-        let mut epochs = BTreeMap::from([(created, 1)]);
+        let mut rows = Vec::new();
+        for table in tables {
+            for order in ["ASC", "DESC"] {
+                let sql = format!(
+                    "SELECT {seq} AS seq, toUnixTimestamp64Nano(toDateTime64({stored}, 9)) AS stored_at_nanos \
+                     FROM {} WHERE {} = {{epoch:UInt64}} AND {seq} >= {{from:UInt64}} AND {seq} <= {{upto:UInt64}} \
+                     ORDER BY {seq} {order} LIMIT {SAMPLE_ROWS}",
+                    self.tier.table(&table),
+                    ident(EPOCH_COLUMN),
+                    seq = ident(SEQ_COLUMN),
+                    stored = ident(&self.stored_at_column),
+                );
+                let found = self
+                    .tier
+                    .query(&sql)
+                    .param("epoch", epoch.0)
+                    .param("from", from)
+                    .param("upto", upto)
+                    .fetch_all::<HeldRow>()
+                    .await
+                    .map_err(|e| {
+                        self.tier
+                            .error(e)
+                            .context(format!("asking for some positions that {table} holds"))
+                    })?;
+                rows.extend(found);
+            }
+        }
+        rows.sort_unstable_by_key(|row| row.seq);
+        rows.dedup();
+        Ok(rows)
+    }
+
+    /// Returns the epochs of a stream that may be held, oldest first, each with its lowest sequence. The epoch of the
+    /// creation is always included, so that the rows of a stream that was never rewound, most of the table, are not read.
+    ///
+    /// `None`: the epochs of all streams, for which the whole table is read.
+    async fn epochs(&self, first: Option<Epoch>) -> Result<BTreeMap<Epoch, u64>> {
+        let mut tables = vec![self.table.clone()];
+        tables.extend(self.tables().await?);
+        let mut epochs: BTreeMap<Epoch, u64> = first.map(|first| (first, 1)).into_iter().collect();
         for table in tables {
             let sql = format!(
-                "SELECT {epoch}, min({}) FROM {} WHERE {epoch} > {{created:UInt64}} GROUP BY {epoch}",
+                "SELECT {epoch}, min({}) FROM {} WHERE {epoch} > {{first:UInt64}} GROUP BY {epoch}",
                 ident(SEQ_COLUMN),
                 self.tier.table(&table),
                 epoch = ident(EPOCH_COLUMN),
@@ -175,7 +219,7 @@ impl HeldPositions {
             let found = self
                 .tier
                 .query(&sql)
-                .param("created", created.0)
+                .param("first", first.map_or(0, |first| first.0))
                 .fetch_all::<(u64, u64)>()
                 .await
                 .map_err(|e| {
@@ -192,6 +236,15 @@ impl HeldPositions {
     }
 }
 
+/// The stream's first epoch, and its history if that is known.
+#[derive(Debug, Clone)]
+pub(crate) struct StreamIdentity {
+    /// The first epoch of the stream that may be held.
+    pub(crate) first: Epoch,
+    /// The remembered history of its epochs.
+    pub(crate) history: Option<EpochHistory>,
+}
+
 /// The epochs of the stream, as recovered.
 #[derive(Debug)]
 pub(crate) struct Epochs {
@@ -206,24 +259,81 @@ pub(crate) struct Epochs {
 /// Compares the tables with the stream, while a session begins.
 pub(crate) struct Recovery<'a> {
     pub(crate) held_positions: &'a HeldPositions,
+    pub(crate) client: &'a Client,
     pub(crate) stream: &'a jetstream::stream::Stream,
     pub(crate) facts: &'a StreamFacts,
 }
 
 impl Recovery<'_> {
+    /// Determines which stream this is: the one that the consumer remembers, one of which hot holds rows, or a new one.
+    ///
+    /// If the creation time is not the remembered one, held rows decide; see [`is_same_stream`].
+    pub(crate) async fn identify(
+        &self,
+        remembered: Option<RememberedEpochs>,
+    ) -> Result<StreamIdentity> {
+        let created = self.facts.created;
+        match remembered {
+            Some(known) if known.created == created => {
+                return Ok(StreamIdentity {
+                    first: created.min(known.history.created()),
+                    history: Some(known.history),
+                });
+            }
+            known => {
+                let mut held = self.held_positions.epochs(None).await?;
+                if held.contains_key(&created) {
+                    held.clear();
+                }
+                for epoch in held.into_keys() {
+                    if !self.holds_messages_of(epoch).await? {
+                        continue;
+                    }
+                    tracing::warn!(
+                        created = created.0,
+                        epoch = epoch.0,
+                        "the stream reports another creation time, but has the messages of held rows: it is the same stream, and \
+                         its epoch stays"
+                    );
+                    return Ok(StreamIdentity {
+                        first: epoch,
+                        history: known
+                            .map(|known| known.history)
+                            .filter(|history| history.contains(epoch)),
+                    });
+                }
+            }
+        }
+        Ok(StreamIdentity {
+            first: created,
+            history: None,
+        })
+    }
+
+    /// Returns whether the stream has messages from which rows of an epoch are held.
+    async fn holds_messages_of(&self, epoch: Epoch) -> Result<bool> {
+        let (from, upto) = (self.facts.first_seq, self.facts.last_seq);
+        let mut checks = Vec::new();
+        for row in self.held_positions.sample(epoch, from, upto).await? {
+            checks.push(self.check_row(row).await?);
+        }
+        Ok(is_same_stream(checks))
+    }
+
     /// Determines the epochs of the stream's sequences, and whether the stream was rewound.
     ///
-    /// `remembered` is the history in the metadata of the durable consumer. If it is absent or shorter than the history in
-    /// the tables (the consumer was created again, or the server lost it), the tables decide. `now_nanos` becomes the epoch
+    /// `identity` has the history in the metadata of the durable consumer. If it is absent or shorter than the history in the
+    /// tables (the consumer was created again, or the server lost it), the tables decide. `now_nanos` becomes the epoch
     /// of a new rewind.
     pub(crate) async fn epochs(
         &self,
-        remembered: Option<EpochHistory>,
+        identity: &StreamIdentity,
         floor: u64,
         now_nanos: u64,
     ) -> Result<Epochs> {
-        let mut history = remembered.unwrap_or_else(|| EpochHistory::new(self.facts.created));
-        let held = self.held_positions.epochs(self.facts.created).await?;
+        let remembered = identity.history.clone();
+        let mut history = remembered.unwrap_or_else(|| EpochHistory::new(identity.first));
+        let held = self.held_positions.epochs(Some(identity.first)).await?;
         if let Some((&latest, &lowest)) = held.last_key_value()
             && latest > history.current()
         {
@@ -265,13 +375,14 @@ impl Recovery<'_> {
     /// message the stream still has.
     pub(crate) async fn held_above(
         &self,
+        identity: &StreamIdentity,
         history: &EpochHistory,
         floor: u64,
     ) -> Result<RoaringTreemap> {
         let mut held = RoaringTreemap::new();
         for epoch in self
             .held_positions
-            .epochs(self.facts.created)
+            .epochs(Some(identity.first))
             .await?
             .into_keys()
         {
@@ -306,7 +417,9 @@ impl Recovery<'_> {
         let last_seq = self.facts.last_seq;
         let message = match row.seq > last_seq {
             true => None,
-            false => message_nanos(self.stream, row.seq).await?,
+            false => RawMessage::at(self.client, self.stream, row.seq)
+                .await?
+                .map(|message| message.stored_at_nanos),
         };
         Ok(check_sequence(
             row.seq,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use roaring::RoaringTreemap;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::decode::DecodeCounters;
 use crate::session::epoch::EpochHistory;
@@ -15,6 +16,10 @@ use crate::writer::sink::Sink;
 /// A session that has begun and recovered.
 pub(crate) struct Session {
     pub(crate) durable: Durable,
+    /// Answers requests of daemons that stand by.
+    pub(crate) _answers: AbortOnDropHandle<()>,
+    /// The floor of the consumer when the session began.
+    pub(crate) floor: u64,
     pub(crate) sink: Arc<Sink>,
     pub(crate) source: MessageSource,
     pub(crate) pending: PendingBatch,
@@ -22,6 +27,8 @@ pub(crate) struct Session {
     /// Sequences above the floor whose rows landed in an earlier session.
     pub(crate) held: RoaringTreemap,
     pub(crate) order: DeliveryTracker,
+    /// Messages of the batch in flight.
+    pub(crate) in_flight: u64,
     /// How often the client had connected when the session began.
     pub(crate) connects: u64,
     /// All messages of the dataset up to this sequence were delivered.

@@ -47,6 +47,19 @@ impl Delivery {
     }
 }
 
+impl Delivery {
+    /// Returns the reply subject of a first delivery, in the short form.
+    pub(crate) fn reply(&self, stream: &str, consumer: &str) -> String {
+        let Self {
+            seq,
+            number,
+            stored_at_nanos,
+            pending,
+        } = self;
+        format!("$JS.ACK.{stream}.{consumer}.1.{seq}.{number}.{stored_at_nanos}.{pending}")
+    }
+}
+
 /// Parses a decimal number without a sign.
 fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
@@ -80,6 +93,8 @@ mod tests {
         ] {
             assert_eq!(Delivery::parse(reply), Some(expected), "{reply}");
         }
+        let reply = expected.reply("S", "mpsync-trades");
+        assert_eq!(Delivery::parse(&reply), Some(expected));
         for reply in [
             "",
             "_INBOX.x",

@@ -10,6 +10,7 @@ use crate::session::epoch::EpochHistory;
 use crate::source::consumers::{
     check, consumer_name, create, disjoint, filters, of_dataset, recreate,
 };
+use crate::source::delivery::Delivery;
 use crate::source::stream::AckMode;
 use crate::writer::gate_name::Shard;
 use mpsync_config::IngestConfig;
@@ -26,6 +27,14 @@ const EPOCHS_KEY: &str = "mpsync-epochs";
 pub(crate) struct Durable {
     pub(crate) consumer: PullConsumer,
     mode: AckMode,
+}
+
+/// The epochs that the metadata of a consumer remembers.
+#[derive(Debug, Clone)]
+pub(crate) struct RememberedEpochs {
+    /// The creation time that the stream reported when they were stored.
+    pub(crate) created: Epoch,
+    pub(crate) history: EpochHistory,
 }
 
 /// The position of a consumer at the beginning of a session.
@@ -69,7 +78,7 @@ impl Durable {
         };
         let found = match stream.consumer_info(&name).await {
             Ok(info) => Some(info),
-            Err(e) if is_no_consumer(&e) => None,
+            Err(e) if is_missing_consumer(&e) => None,
             Err(e) => return Err(Error::nats(e).context(context())),
         };
         match found {
@@ -133,15 +142,22 @@ impl Durable {
         self.mode
     }
 
-    /// Returns the history of epochs in its metadata, if that belongs to a stream of this creation time.
-    pub(crate) fn remembered(&self, created: Epoch) -> Result<Option<EpochHistory>> {
+    /// Returns the history of epochs in its metadata.
+    pub(crate) fn remembered(&self) -> Result<Option<RememberedEpochs>> {
         let metadata = &self.consumer.cached_info().config.metadata;
-        if metadata.get(CREATED_KEY) != Some(&created.0.to_string()) {
-            return Ok(None);
-        }
+        let parse = |(created, epochs): (&String, &String)| -> Result<RememberedEpochs> {
+            let nanos = created
+                .parse()
+                .map_err(|_| Error::malformed(format!("invalid `{CREATED_KEY}` `{created}`")))?;
+            Ok(RememberedEpochs {
+                created: Epoch(nanos),
+                history: EpochHistory::parse(epochs)?,
+            })
+        };
         metadata
-            .get(EPOCHS_KEY)
-            .map(|text| EpochHistory::parse(text))
+            .get(CREATED_KEY)
+            .zip(metadata.get(EPOCHS_KEY))
+            .map(parse)
             .transpose()
             .context(|| {
                 format!(
@@ -184,6 +200,27 @@ impl Durable {
         Ok(consumer_position(self.consumer.cached_info()))
     }
 
+    /// Returns the subject that acknowledges a message which was not received from this consumer, if each message is
+    /// acknowledged by itself. The server ignores it unless the consumer has delivered the message.
+    pub(crate) fn ack_subject(&self, delivery: &Delivery) -> Option<String> {
+        let info = self.consumer.cached_info();
+        match self.mode {
+            AckMode::All => None,
+            AckMode::Each => Some(delivery.reply(&info.stream_name, &info.name)),
+        }
+    }
+
+    /// Sets it behind a sequence: everything at or below it counts as acknowledged. Only if one acknowledgement covers all
+    /// messages before it.
+    pub(crate) async fn set_behind(&mut self, seq: u64) -> Result<()> {
+        self.consumer
+            .reset(Some(seq + 1))
+            .await
+            .map_err(Error::nats)
+            .context(|| format!("setting the consumer behind sequence {seq}"))?;
+        Ok(())
+    }
+
     /// Sets it back to its floor or, if the stream was rewound, to `from`, so that everything above is delivered again.
     ///
     /// If each message is acknowledged by itself, nothing is set back: the server delivers unacknowledged messages again
@@ -222,7 +259,7 @@ fn consumer_position(info: &jetstream::consumer::Info) -> ConsumerPosition {
     }
 }
 
-fn is_no_consumer(e: &jetstream::context::ConsumerInfoError) -> bool {
+pub(crate) fn is_missing_consumer(e: &jetstream::context::ConsumerInfoError) -> bool {
     matches!(
         e.kind(),
         jetstream::context::ConsumerInfoErrorKind::NotFound

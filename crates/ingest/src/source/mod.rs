@@ -7,4 +7,5 @@ pub(crate) mod delivery;
 pub(crate) mod delivery_tracker;
 pub(crate) mod durable;
 pub(crate) mod message_source;
+pub(crate) mod raw_message;
 pub(crate) mod stream;

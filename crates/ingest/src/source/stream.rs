@@ -79,19 +79,8 @@ pub(crate) async fn facts(stream: &Stream) -> Result<StreamFacts> {
     })
 }
 
-/// Returns when the message at a sequence was stored, nanoseconds since 1970; `None` if the stream no longer has it.
-pub(crate) async fn message_nanos(stream: &Stream, seq: u64) -> Result<Option<i64>> {
-    match stream.get_raw_message(seq).await {
-        Ok(message) => i64::try_from(message.time.unix_timestamp_nanos())
-            .map(Some)
-            .map_err(|_| Error::nats(format!("message {seq} has an invalid time of storage"))),
-        Err(e) if is_no_message(&e.kind()) => Ok(None),
-        Err(e) => Err(Error::nats(e).context(format!("asking for message {seq}"))),
-    }
-}
-
 /// Returns whether the stream answered that it does not have the message.
-pub(crate) fn is_no_message(kind: &jetstream::stream::RawMessageErrorKind) -> bool {
+pub(crate) fn is_missing_message(kind: &jetstream::stream::RawMessageErrorKind) -> bool {
     matches!(kind, jetstream::stream::RawMessageErrorKind::NoMessageFound)
         || matches!(kind, jetstream::stream::RawMessageErrorKind::JetStream(e) if e.error_code() == ErrorCode::NO_MESSAGE_FOUND)
 }

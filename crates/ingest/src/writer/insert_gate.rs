@@ -8,7 +8,7 @@
 //! them sees the other's. The one with the greater token continues; the other ends.
 
 use std::collections::BTreeSet;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::writer::gate_name::{InsertGateName, SESSION_TOKENS_FROM, Shard};
 use mpsync_clickhouse::{InsertGates, TABLE_ALREADY_EXISTS, Tier, UNKNOWN_TABLE};
@@ -24,6 +24,23 @@ pub(crate) struct InsertGate {
     name: InsertGateName,
     /// The shards of the dataset that have a consumer.
     live: BTreeSet<Shard>,
+    /// The uptime of the server when the gate was open.
+    opened: Option<ServerUptime>,
+}
+
+/// The uptime of a server, with the time at which it was read.
+#[derive(Debug, Clone, Copy)]
+struct ServerUptime {
+    seconds: u64,
+    at: Instant,
+}
+
+impl ServerUptime {
+    /// Returns whether the server was restarted before it reported this uptime. Both uptimes are cut to whole seconds.
+    fn was_restarted(self, seconds: u64, now: Instant) -> bool {
+        let elapsed = now.saturating_duration_since(self.at).as_secs();
+        seconds + 2 < self.seconds + elapsed
+    }
 }
 
 /// Returns the token of a replay that begins now: steps of 16 milliseconds, so that it lies below
@@ -101,6 +118,7 @@ impl InsertGate {
             return Err(superseded(name, gate.fencing_token(), newest));
         }
         let shut = gate.fence_others().await?;
+        gate.read_uptime().await?;
         tracing::info!(dataset = %dataset.name, shard = gate.name.shard, token = gate.fencing_token(), shut, "session began");
         Ok(gate)
     }
@@ -133,6 +151,7 @@ impl InsertGate {
             ));
         }
         gate.fence_others().await?;
+        gate.read_uptime().await?;
         tracing::debug!(dataset = %dataset.name, gate = gate.fencing_token(), "gate of a replay opened");
         Ok(gate)
     }
@@ -143,6 +162,7 @@ impl InsertGate {
             target: dataset.table.clone(),
             name: InsertGateName { shard, token: 0 },
             live,
+            opened: None,
         }
     }
 
@@ -191,6 +211,51 @@ impl InsertGate {
         self.gates().create(&self.table(), columns).await
     }
 
+    /// Returns why the rows that were inserted until now may not have reached the table; `None` if they did.
+    ///
+    /// The gate's table swallows rows if its view is missing. Its view has a name that is used once: if it exists now, and
+    /// the server has run since the gate was opened, then it existed at every insert before. After a restart some servers
+    /// (ClickHouse 24.11 to 25.2) accept inserts before they have loaded the views.
+    pub(crate) async fn landing_fault(&self) -> Result<Option<&'static str>> {
+        let (uptime, views) = self.view_state().await?;
+        let restarted = self
+            .opened
+            .is_none_or(|opened| opened.was_restarted(uptime, Instant::now()));
+        Ok(match (views, restarted) {
+            (0, _) => Some("the view of the insert gate is missing"),
+            (_, true) => Some("the server was restarted"),
+            (_, false) => None,
+        })
+    }
+
+    async fn read_uptime(&mut self) -> Result<()> {
+        let at = Instant::now();
+        let (seconds, _) = self.view_state().await?;
+        self.opened = Some(ServerUptime { seconds, at });
+        Ok(())
+    }
+
+    /// Returns the server's uptime in seconds, and the number of views of the gate.
+    async fn view_state(&self) -> Result<(u64, u64)> {
+        let sql = format!(
+            "SELECT toUInt64(max(uptime())), countIf(name = {{view:String}}) FROM system.tables \
+             WHERE database = {{database:String}} AND name IN ({{view:String}}, {{target:String}})"
+        );
+        self.tier
+            .query(&sql)
+            .param("database", self.tier.database())
+            .param("view", format!("{}_mv", self.table()))
+            .param("target", &self.target)
+            .fetch_one::<(u64, u64)>()
+            .await
+            .map_err(|e| {
+                self.tier.error(e).context(format!(
+                    "asking for the view of insert gate {}",
+                    self.table()
+                ))
+            })
+    }
+
     /// Drops the gate, at the end of a session that ended in order.
     pub(crate) async fn close(&self) -> Result<()> {
         self.gates().drop_gate(&self.table()).await
@@ -231,6 +296,22 @@ mod tests {
             None,
         );
         assert_eq!(token, 1_760_000_000_000);
+    }
+
+    #[test]
+    fn uptime_below_the_elapsed_time_is_a_restart() {
+        let at = Instant::now();
+        let opened = ServerUptime { seconds: 100, at };
+        let later = at + std::time::Duration::from_secs(30);
+        for (seconds, restarted) in [
+            (130, false),
+            (128, false),
+            (131, false),
+            (127, true),
+            (3, true),
+        ] {
+            assert_eq!(opened.was_restarted(seconds, later), restarted, "{seconds}");
+        }
     }
 
     #[test]

@@ -50,6 +50,11 @@ impl PendingBatch {
         self.messages == 0
     }
 
+    /// Returns the number of its messages.
+    pub(crate) fn messages(&self) -> u64 {
+        self.messages
+    }
+
     /// Returns whether it may accept no more messages.
     pub(crate) fn is_full(&self, limits: &FlushLimits) -> bool {
         self.decoder.rows() >= limits.rows
@@ -84,9 +89,13 @@ impl PendingBatch {
             // Received messages are dropped and delivered again in the next session, in smaller batches.
             return Err(Uncertainty::BatchTooLarge.into());
         }
-        self.dead_letters
-            .push(dead_letter(message, delivery, position, &rejection));
+        self.reject(dead_letter(message, delivery, position, &rejection));
         Ok(())
+    }
+
+    /// Adds a dead letter.
+    pub(crate) fn reject(&mut self, message: RejectedMessage) {
+        self.dead_letters.push(message);
     }
 
     /// Adds the message's acknowledgement to the batch.

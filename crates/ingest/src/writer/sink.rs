@@ -8,6 +8,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int64Type, TimestampNanosecondType, UInt64Type};
 use arrow::ipc::writer::StreamWriter;
 use async_nats::Client;
+use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::stream::Stream;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -18,7 +19,7 @@ use crate::session::budget::Share;
 use crate::session::end::{SessionEnd, Uncertainty};
 use crate::session::recovery::HeldPositions;
 use crate::source::ack::PendingAcks;
-use crate::source::stream::is_no_message;
+use crate::source::raw_message::RawMessage;
 use crate::stats::DatasetStats;
 use crate::writer::insert_gate::{InsertGate, superseded};
 use crate::writer::partition_split::split_by_partition;
@@ -109,6 +110,7 @@ impl Sink {
         drop(batch.share);
         self.stats.batches.add(1);
         self.stats.settled_seq.set(batch.last_seq);
+        self.stats.settle(batch.messages);
         tracing::debug!(
             dataset = %self.dataset.name, session = self.gate.fencing_token(), messages = batch.messages, rows,
             dead_letters, last_seq = batch.last_seq, duration = ?began.elapsed(), "batch landed"
@@ -134,7 +136,10 @@ impl Sink {
                 }
             }
         }
-        Ok(refused)
+        match self.gate.landing_fault().await? {
+            None => Ok(refused),
+            Some(why) => Err(Uncertainty::NotProved(why).into()),
+        }
     }
 
     /// Returns the rest of a piece whose insert failed, or why the session ends.
@@ -184,6 +189,7 @@ impl Sink {
                 )?);
             }
         }
+        self.stats.trouble(&e);
         let pause = Backoff::DAEMON.pause(failed, rand::rng().random());
         tracing::warn!(
             dataset = %self.dataset.name, failed, ?pause, rows = left.num_rows(), error = %e, "insert failed, will retry"
@@ -326,20 +332,20 @@ impl Sink {
             message_id: None,
             body: Bytes::new(),
         };
-        match self.stream.get_raw_message(row.position.seq).await {
-            Ok(message) => {
-                rejected_message.subject = message.subject.to_string();
-                rejected_message.message_id = message_id(Some(&message.headers));
+        match RawMessage::at(&self.client, &self.stream, row.position.seq).await {
+            Ok(Some(message)) => {
+                rejected_message.message_id = message.header(NATS_MESSAGE_ID.as_ref());
+                rejected_message.subject = message.subject;
                 rejected_message.body = message.payload;
             }
-            Err(e) if is_no_message(&e.kind()) => {
+            Ok(None) => {
                 rejected_message.reason = format!(
                     "{}; its bytes are lost: the stream dropped the message meanwhile",
                     rejected_message.reason
                 );
             }
             Err(e) => {
-                return Err(SessionEnd::from(Error::nats(e).context(format!(
+                return Err(SessionEnd::from(e.context(format!(
                     "asking for message {}, which ClickHouse refused",
                     row.position
                 ))));
@@ -352,7 +358,7 @@ impl Sink {
 /// Returns the `Nats-Msg-Id` of a message.
 pub(crate) fn message_id(headers: Option<&async_nats::HeaderMap>) -> Option<String> {
     headers
-        .and_then(|h| h.get(async_nats::header::NATS_MESSAGE_ID))
+        .and_then(|h| h.get(NATS_MESSAGE_ID))
         .map(|id| id.as_str().to_owned())
 }
 

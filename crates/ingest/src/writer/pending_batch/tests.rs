@@ -1,4 +1,4 @@
-//! Messages pushed, batches landed, lost and failed in any order: nothing is lost, and the limits hold.
+//! Random sequences of deliveries, landed batches and failures: nothing is lost, and the limits hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,15 +23,15 @@ const BUDGET_BYTES: usize = 1 << 20;
 
 #[derive(Debug, Clone)]
 enum Op {
-    /// So many messages are delivered, the next ones of the stream.
+    /// The next messages of the stream are delivered, so many.
     Deliver(u8),
-    /// The last one is delivered once more.
+    /// The last message is delivered again.
     Repeat,
     Wait(u8),
-    /// The hand is launched, where nothing is on its way.
+    /// The pending batch is launched, if none is in flight.
     Launch,
     Land,
-    /// The life ends: what was on its way has landed unacknowledged, or has not.
+    /// The session ends: the batch in flight has landed unacknowledged, or has not.
     Fail(bool),
 }
 
@@ -47,7 +47,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     proptest::collection::vec(op, 1..80)
 }
 
-/// The Nth message: of any size, now and then one that cannot be a row.
+/// Returns the Nth message: of any size; every eleventh cannot be a row.
 fn message(seq: u64) -> Message {
     let id = "7".repeat(usize::try_from(seq * 37 % 300).unwrap());
     let price = if seq.is_multiple_of(11) {
@@ -77,14 +77,14 @@ struct Model {
     order: DeliveryTracker,
     in_flight: Option<Batch>,
     now: Instant,
-    /// The last sequence delivered in this life, and the number of the last delivery.
+    /// The last sequence delivered in this session, and the number of the last delivery.
     at: u64,
     delivery: u64,
-    /// What the table and the dead letters hold.
+    /// The rows of the table, with their count, and the dead letters.
     rows: BTreeMap<u64, u32>,
     dead_letters: BTreeSet<u64>,
     acknowledged: BTreeSet<u64>,
-    /// What the table held when the life began.
+    /// The rows of the table when the session began.
     held: BTreeSet<u64>,
 }
 
@@ -163,7 +163,7 @@ impl Model {
         }
     }
 
-    /// What a batch holds is in the table and among the dead letters.
+    /// Writes a batch to the table and the dead letters.
     fn write(&mut self, batch: &Batch) {
         if let Some(rows) = &batch.rows {
             assert!(rows.num_rows() <= LIMITS.rows);
