@@ -140,6 +140,14 @@ fn flag(name: &'static str, key: &'static str, value: Option<String>) -> Option<
     value.map(|value| Flag { name, key, value })
 }
 
+/// Confines the process of a command that needs little of the system. For a process without other threads.
+pub fn confine(cli: &Cli) -> Result<()> {
+    match &cli.command {
+        Command::Engine(args) => engine::confine(args),
+        _ => Ok(()),
+    }
+}
+
 /// Runs what the command line says.
 pub async fn run(
     cli: Cli,

@@ -64,7 +64,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     (
         "mpsync-replay",
         &["mpsync-archive", "mpsync-clickhouse", "mpsync-core"],
-        &[],
+        &["mpsync-testkit"],
     ),
     ("mpsync-generate", &["mpsync-core"], &[]),
     // The parts of which the work is made.

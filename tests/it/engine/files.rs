@@ -120,7 +120,7 @@ fn files_are_written_to_and_read_from_the_own_folder() {
 }
 
 #[test]
-fn a_folder_that_it_is_told_is_read_and_never_written() {
+fn given_folder_is_read_and_never_written() {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path().canonicalize().expect("a folder");
     let archive = root.join("archive");
@@ -207,7 +207,7 @@ fn no_spelling_of_file_leads_out_of_the_folder() {
     assert_eq!(engine.sql("SHOW TABLES"), "t\n");
     assert!(!root.join("new.csv").exists());
 
-    // Nobody but a running query is served.
+    // Only running queries are served.
     for path in [
         "/_files/0/user_files/in.csv",
         "/_files//user_files/in.csv",

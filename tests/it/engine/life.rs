@@ -64,7 +64,7 @@ fn a_second_signal_ends_it_at_once() {
     std::io::Write::write_all(&mut socket, sql).expect("sends");
     until("the query to run", || engine.running() == 1);
     engine.signal(Signal::TERM);
-    // The first one has been taken when nobody is let in any more.
+    // The first one has been accepted when no further one is.
     until("the listener to close", || {
         std::net::TcpStream::connect(engine.address).is_err()
     });

@@ -345,7 +345,7 @@ fn drain(engine: &Engine, sql: &str) -> u64 {
 fn a_query_ends_when_its_client_hangs_up() {
     let (_folder, engine) = open_engine();
     for sql in [
-        // Before any of its result: an aggregate over more than anyone waits for, and a statement that is answered whole.
+        // Before any of its result: an aggregate over more than a client waits for, and a statement that is answered whole.
         "SELECT max(cityHash64(number)) FROM numbers(1000000000000)",
         "CREATE TABLE t ENGINE = Memory AS SELECT max(cityHash64(number)) FROM numbers(1000000000000)",
         // With its result on the way.

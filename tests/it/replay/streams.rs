@@ -1,4 +1,4 @@
-//! What goes to NATS and to files of messages: core, ids, orders, symbols, endless replays.
+//! Replays to NATS and to files of messages: core, ids, orders, symbols, endless replays.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use super::{Archived, command, lines, parsed, succeed};
 use crate::support::PATIENCE;
 use crate::support::nats::NatsServer;
 
-/// What a line of a file of messages is: its subject, its id, its payload.
+/// Returns subject, id and payload of a line of a file of messages.
 fn parts(line: &str) -> (String, String, Value) {
     let line = parsed(line);
     let text = |name: &str| line[name].as_str().unwrap().to_owned();
