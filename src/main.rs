@@ -32,6 +32,9 @@ fn main() -> ExitCode {
     for warning in config.settings.warnings() {
         tracing::warn!("insecure: {warning}");
     }
+    if let Err(e) = mpsync::commands::confine(&cli) {
+        return failed(&e);
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(e) => {

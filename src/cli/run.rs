@@ -70,6 +70,9 @@ pub struct EngineArgs {
     /// A folder that file() may read besides DIR/user_files (which it may also write), such as the archive; may be repeated
     #[arg(long = "user-files", value_name = "DIR")]
     pub user_files: Vec<PathBuf>,
+    /// Run without the kernel's confinement (Landlock, seccomp): then only the statement policy protects other files
+    #[arg(long, env = "MPSYNC_ENGINE_UNCONFINED", value_parser = clap::builder::BoolishValueParser::new())]
+    pub unconfined: bool,
     /// The maximum number of concurrent requests; further ones wait
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub max_requests: u32,

@@ -15,6 +15,14 @@ use mpsync_config::LiveConfig;
 use mpsync_core::error::{Error, Result};
 use mpsync_transfer::Goal;
 
+/// Confines the process of a command that needs little of the system. For a process without other threads.
+pub fn confine(cli: &Cli) -> Result<()> {
+    match &cli.command {
+        Command::Engine(args) => engine::confine(args),
+        _ => Ok(()),
+    }
+}
+
 /// Runs the command of a command line.
 pub async fn run_command(
     cli: Cli,

@@ -7,7 +7,27 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::EngineArgs;
 use mpsync_core::error::{Context as _, Error, Result};
-use mpsync_engine::{Auth, Engine, EngineOptions, serve};
+use mpsync_engine::{Auth, Confinement, Engine, EngineOptions, serve};
+
+/// Confines the process to what the engine needs. For a process that has no other threads yet.
+pub(super) fn confine(args: &EngineArgs) -> Result<()> {
+    if args.unconfined {
+        tracing::warn!("the engine is not confined by the kernel (--unconfined)");
+        return Ok(());
+    }
+    let password_file = args.password_file.iter();
+    Confinement {
+        data_dir: args.data.clone(),
+        readable: args
+            .user_files
+            .iter()
+            .chain(password_file)
+            .cloned()
+            .collect(),
+        port: args.listen.port(),
+    }
+    .apply()
+}
 
 /// Runs until `shutdown`. Prints `listening on http://ADDRESS`, its only line on standard output, when it is ready.
 pub(super) async fn run(args: &EngineArgs, shutdown: CancellationToken) -> Result<()> {

@@ -24,5 +24,5 @@ mod transfer;
 mod verify;
 
 pub use context::CommandContext;
-pub use dispatch::run_command;
+pub use dispatch::{confine, run_command};
 pub use load::load;

@@ -174,7 +174,7 @@ mod tests {
     use mpsync_core::dataset::builtin;
 
     fn args(flags: &[&str]) -> ReplayArgs {
-        let line = [&["mpsync", "replay"], flags].concat();
+        let line = [&["mpsync", "replay"][..], flags].concat();
         match Cli::parse_from(line).command {
             Command::Replay(args) => args,
             other => panic!("{other:?}"),
@@ -196,8 +196,8 @@ mod tests {
 
     #[test]
     fn only_the_ingested_stream_needs_the_flag() {
-        for (flags, expected) in [
-            (&[][..], false),
+        let cases: [(&[&str], bool); 13] = [
+            (&[], false),
             (&["--into-live"], true),
             (&["--stream", "MARKET_DATA"], false),
             (&["--stream", "REPLAYED"], true),
@@ -213,7 +213,8 @@ mod tests {
             (&["--into", "jsonl"], true),
             (&["--into", "clickhouse"], true),
             (&["--into", "null"], true),
-        ] {
+        ];
+        for (flags, expected) in cases {
             let (to, is_allowed) = checked(flags);
             assert_eq!(is_allowed, expected, "{flags:?}: {to}");
         }

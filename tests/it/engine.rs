@@ -1,11 +1,14 @@
 //! `mpsync engine` as its clients see it: a process of its own, spoken to over HTTP.
 
 mod access;
+mod confined;
+mod escapes;
 mod files;
 mod inserts;
 mod life;
 mod queries;
 mod rust_client;
+mod small_bodies;
 
 use tempfile::TempDir;
 

@@ -24,6 +24,7 @@
 //! # }
 //! ```
 
+mod confinement;
 mod exception;
 mod ffi;
 mod files;
@@ -33,6 +34,7 @@ mod lifecycle;
 mod query;
 mod statement;
 
+pub use confinement::Confinement;
 pub use http::{Auth, serve};
 pub use library::{LIBRARY_RELEASE, LIBRARY_VARIABLE, library_path};
 pub use lifecycle::{Engine, EngineOptions};

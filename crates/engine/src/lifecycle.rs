@@ -18,6 +18,7 @@ use crate::ffi::{Connection, Library};
 use crate::files::roots::FileRoots;
 use crate::query::running::RunningQueries;
 use crate::query::session::Sessions;
+use crate::query::spool::SpoolBudget;
 
 /// The default number of requests that run at once; further ones wait.
 const REQUESTS_MAX: u32 = 64;
@@ -66,6 +67,8 @@ pub struct EngineOptions {
     pub requests_max: u32,
     /// Folders that `file()` may read, beside DIR/user_files.
     pub readable: Vec<PathBuf>,
+    /// Whether statements are checked by the statement policy. Only tests of the confinement turn it off.
+    pub has_policy: bool,
 }
 
 impl EngineOptions {
@@ -76,6 +79,7 @@ impl EngineOptions {
             memory_limit_bytes: None,
             requests_max: REQUESTS_MAX,
             readable: Vec::new(),
+            has_policy: true,
         }
     }
 }
@@ -95,8 +99,11 @@ pub(crate) struct EngineInner {
     pub(crate) temporary: PathBuf,
     pub(crate) identity: Identity,
     pub(crate) files: FileRoots,
+    pub(crate) has_policy: bool,
     pub(crate) sessions: Sessions,
     pub(crate) running: RunningQueries,
+    /// The bodies that wait for their end, all together.
+    pub(crate) spool_budget: SpoolBudget,
     permits: Arc<Semaphore>,
     requests_max: u32,
     /// A connection that keeps the engine up while no request runs.
@@ -181,8 +188,10 @@ impl Engine {
             temporary,
             identity,
             files: reachable,
+            has_policy: options.has_policy,
             sessions: Sessions::default(),
             running: RunningQueries::default(),
+            spool_budget: SpoolBudget::default(),
             permits: Arc::new(Semaphore::new(options.requests_max as usize)),
             requests_max: options.requests_max,
             keeper: Mutex::new(Some(keeper)),
@@ -305,7 +314,7 @@ fn text(path: &Path) -> Result<&str> {
         .ok_or_else(|| Error::usage(format!("the data folder {} is not UTF-8", path.display())))
 }
 
-fn make_folder(folder: &Path) -> std::io::Result<()> {
+pub(crate) fn make_folder(folder: &Path) -> std::io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

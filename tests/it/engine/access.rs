@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use super::escapes::escapes;
 use super::open_engine;
 use crate::support::engine::{Engine, command};
 
@@ -181,62 +182,16 @@ fn no_statement_gets_at_files_programs_or_the_process() {
     let (folder, engine) = open_engine();
     let outside = folder.path().join("outside");
     std::fs::write(&outside, "secret\n").expect("a file");
+    let outside_path = outside.as_path();
     let outside = outside.to_str().expect("text");
-    for sql in [
-        format!("SELECT * FROM file('{outside}', 'LineAsString')"),
-        format!("SELECT file('{outside}')"),
-        format!("SELECT `fi\\x6ce`('{outside}')"),
-        format!("SELECT * APPLY file FROM (SELECT '{outside}')"),
-        format!("SELECT * FROM `{outside}`"),
-        format!("SELECT * FROM '{outside}'"),
-        format!("SELECT * FROM url('file://{outside}', 'LineAsString')"),
-        format!("SELECT * FROM url(concat('fi', 'le://{outside}'), 'LineAsString', 'x String')"),
-        format!("SELECT * FROM view(SELECT * FROM fileCluster('default', '{outside}'))"),
-        format!("SELECT * FROM sqlite('{outside}', 't')"),
-        format!("SELECT arrayMap(file, ['{outside}'])"),
-        format!("SELECT arrayMap((`file`), ['{outside}'])"),
-        format!("SELECT arrayMap(`fi\\x6ce`, ['{outside}'])"),
-        format!("SELECT arrayMap(x -> file(x), ['{outside}'])"),
-        format!("WITH (SELECT file($${outside}$$)) AS x SELECT x"),
-        "CREATE FUNCTION leak AS x -> file(x)".to_owned(),
-        format!("SELECT * FROM filesystem('{}')", folder.path().display()),
-        format!("SELECT * FROM deltaLakeLocal('{}')", folder.path().display()),
-        format!("SELECT * FROM icebergLocal('{}')", folder.path().display()),
-        format!("ATTACH TABLE a FROM '{}/' (x UInt8) ENGINE = MergeTree ORDER BY x", folder.path().display()),
-        format!("SELECT 1 FROM numbers(1) SETTINGS additional_result_filter = 'throwIf(file(\\'{outside}\\') != \\'\\')'"),
-        format!("SELECT 1 FROM numbers(1) SETTINGS additional_table_filters = {{'numbers': 'throwIf(file(\\'{outside}\\') != \\'\\')'}}"),
-        format!("SELECT 1 FORMAT `Null; SELECT file('{outside}') INTO OUTFILE '{outside}.new'`"),
-        "SET dialect = 'prql'".to_owned(),
-        format!("SELECT 1 INTO OUTFILE '{outside}.new'"),
-        format!("SELECT 1 INTO OUTFILE '{outside}.new' FORMAT CSV"),
-        format!("INSERT INTO FUNCTION file('{outside}.new', 'CSV', 'x UInt8') VALUES (1)"),
-        format!("INSERT INTO FUNCTION null('x String') FROM INFILE '{outside}' FORMAT LineAsString"),
-        format!("CREATE TABLE f (x String) ENGINE = File(CSV, '{outside}')"),
-        format!("CREATE TABLE f (x String) ENGINE = URL('file://{outside}', 'CSV')"),
-        format!("CREATE TABLE f (x String) ENGINE = Buffer(default, `{outside}`, 1, 1, 1, 1, 1, 1, 1)"),
-        format!("SELECT 1,\u{2003}file('{outside}')"),
-        format!("SELECT 1\u{2212}length(file('{outside}'))"),
-        format!("SELECT 1 INTO\u{2003}OUTFILE '{outside}.new'"),
-        "RESTORE TABLE t FROM S3('http://127.0.0.1:9/b/t')".to_owned(),
-        format!("SELECT * FROM (SELECT 1 AS x FORMAT Null) SETTINGS format_template_row = '{outside}'"),
-        format!("SELECT * FROM (SELECT * FROM format('Template', 'x String', 'a') SETTINGS format_template_row = '{outside}')"),
-        format!("SELECT * FROM (SELECT 1 FROM numbers(1) SETTINGS additional_table_filters = {{'numbers': 'throwIf(file(\'{outside}\') != \'\')'}})"),
-        format!("SELECT * FROM (SELECT * FROM format('CapnProto', 'x String', 'a') SETTINGS format_schema = '{outside}:X')"),
-        format!("CREATE DATABASE f ENGINE = Filesystem('{}')", folder.path().display()),
-        format!("CREATE TABLE f (x UInt8) ENGINE = MergeTree ORDER BY x SETTINGS disk = disk(type = local, path = '{outside}/')"),
-        format!("BACKUP DATABASE default TO File('{outside}.backup')"),
-        format!("SELECT 1 FORMAT Template SETTINGS format_template_resultset = '{outside}'"),
-        "SELECT * FROM executable('id', 'LineAsString', 'x String')".to_owned(),
-        "CREATE DICTIONARY d (k UInt64) PRIMARY KEY k SOURCE(EXECUTABLE(COMMAND 'id' FORMAT 'TSV')) LAYOUT(FLAT()) LIFETIME(0)"
-            .to_owned(),
-        "SELECT * FROM eval('SELECT 1')".to_owned(),
-        "SYSTEM SHUTDOWN".to_owned(),
-        "SYSTEM KILL".to_owned(),
-        "CREATE USER u".to_owned(),
-    ] {
+    for sql in escapes(outside_path) {
         let answer = engine.ask("/").send(sql.as_bytes());
         assert_ne!(answer.status, 200, "{sql}: {}", answer.text());
-        assert!(!answer.text().contains("secret"), "{sql}: {}", answer.text());
+        assert!(
+            !answer.text().contains("secret"),
+            "{sql}: {}",
+            answer.text()
+        );
     }
     assert_eq!(
         engine
@@ -373,27 +328,20 @@ fn get_only_reads() {
 /// Finds the characters that ClickHouse's own lexer passes over, and shows that the policy refuses each of them.
 #[test]
 fn no_character_that_clickhouse_passes_over_hides_a_guarded_word() {
-    let (folder, engine) = open_engine();
-    let outside = folder.path().join("outside");
-    std::fs::write(&outside, "secret\n").expect("a file");
-    // Every code point beyond ASCII, in UTF-8.
-    let utf8 = "multiIf(number < 0x800, char(0xC0 + intDiv(number, 64), 0x80 + number % 64), \
-                number < 0x10000, char(0xE0 + intDiv(number, 4096), 0x80 + intDiv(number, 64) % 64, 0x80 + number % 64), \
-                char(0xF0 + intDiv(number, 262144), 0x80 + intDiv(number, 4096) % 64, 0x80 + intDiv(number, 64) % 64, 0x80 + number % 64))";
+    let (_folder, engine) = open_engine();
+    // Every code point of the first plane beyond ASCII, in UTF-8; the policy's own tests go through all planes.
+    let utf8 = "if(number < 0x800, char(0xC0 + intDiv(number, 64), 0x80 + number % 64), \
+                char(0xE0 + intDiv(number, 4096), 0x80 + intDiv(number, 64) % 64, 0x80 + number % 64))";
     let mut found = 0;
     for (before, word, formatted) in [
         ("SELECT 1,", "file(2)", "%file(2)%"),
-        ("SELECT 1 INTO", "OUTFILE 2", "%OUTFILE%"),
-        (
-            "CREATE TABLE t (x Int8) ENGINE",
-            "= File(CSV)",
-            "%ENGINE = File%",
-        ),
+        ("SELECT 1 INTO", "OUTFILE 'a'", "%INTO OUTFILE%"),
         ("SYSTEM", "SHUTDOWN", "%SYSTEM SHUTDOWN%"),
     ] {
+        let quoted = word.replace('\'', "\\'");
         let sql = format!(
-            "SELECT number FROM numbers(0x80, 0x110000 - 0x80) WHERE number NOT BETWEEN 0xD800 AND 0xDFFF \
-             AND formatQuerySingleLineOrNull(concat('{before}', {utf8}, '{word}')) LIKE '{formatted}'"
+            "SELECT number FROM numbers(128, 65536 - 128) WHERE number NOT BETWEEN 55296 AND 57343 \
+             AND formatQuerySingleLineOrNull(concat('{before}', {utf8}, '{quoted}')) LIKE '{formatted}'"
         );
         for number in engine.sql(&sql).lines() {
             let c = number

@@ -21,7 +21,7 @@ async fn replay_into_the_ingested_stream_is_refused_unless_it_is_allowed() {
         &["--stream", "REPLAYED", "--subject", "{subject}"],
         &["--into", "core"],
     ] {
-        let refused = run(&archived.settings, &[&["replay"], flags].concat());
+        let refused = run(&archived.settings, &[&["replay"][..], flags].concat());
         let text = output_text(&refused);
         assert_eq!(refused.status.code(), Some(2), "{flags:?}: {text}");
         assert!(

@@ -40,20 +40,30 @@ pub(crate) fn command(data: &Path, options: &[&str]) -> Command {
 impl Engine {
     /// Starts one and waits until it says that it listens.
     pub(crate) fn start(data: &Path, options: &[&str]) -> Self {
-        let mut child = command(data, options)
+        Self::start_by(command(data, options), data)
+    }
+
+    /// Starts one by a command whose standard output is a pipe.
+    pub(crate) fn start_by(mut command: Command, data: &Path) -> Self {
+        let mut child = command
             .stderr(Stdio::inherit())
             .spawn()
             .expect("the program starts");
-        let mut line = String::new();
         let stdout = child.stdout.take().expect("stdout is a pipe");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
-        let address = line
-            .trim()
-            .strip_prefix("listening on http://")
-            .and_then(|a| a.parse().ok());
+        let mut said = String::new();
+        let address = BufReader::new(stdout)
+            .lines()
+            .map(|line| line.expect("a line"))
+            .find_map(|line| {
+                said.push_str(&line);
+                line.trim()
+                    .strip_prefix("listening on http://")?
+                    .parse()
+                    .ok()
+            });
         let Some(address) = address else {
             let _ = child.kill();
-            panic!("the engine did not start, it said {line:?}");
+            panic!("the engine did not start, it said {said:?}");
         };
         let password = std::fs::read_to_string(data.join("password"))
             .unwrap_or_default()

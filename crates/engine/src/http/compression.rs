@@ -9,8 +9,12 @@ use flate2::Compression;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use flate2::write::{GzEncoder, ZlibEncoder};
 
-/// The most bytes, plain or compressed, of a block from a client.
-const BLOCK_BYTES_MAX: usize = 1 << 30;
+use super::expansion::{CountedReader, RATIO_FREE_BYTES, RATIO_MAX, RatioReader};
+
+/// The most bytes, plain or compressed, of a block from a client. Clients send blocks of 1 MiB or less; each is in memory.
+const BLOCK_BYTES_MAX: usize = 32 << 20;
+/// The largest window of a zstd frame, as a power of two: 16 MiB, more than the usual levels need.
+const ZSTD_WINDOW_LOG_MAX: u32 = 24;
 /// Plain bytes in a block of an answer, as in ClickHouse.
 const BLOCK_BYTES: usize = 1 << 20;
 const CHECKSUM_BYTES: usize = 16;
@@ -73,17 +77,27 @@ pub(crate) fn decoder<'a, R: Read + Send + 'a>(
     blocks: bool,
     body: R,
 ) -> io::Result<Box<dyn Read + Send + 'a>> {
+    if encoding.is_none() && !blocks {
+        return Ok(Box::new(body));
+    }
+    let (body, taken) = CountedReader::new(body);
     let plain: Box<dyn Read + Send + 'a> = match encoding {
         None => Box::new(body),
         Some(Encoding::Gzip) => Box::new(MultiGzDecoder::new(body)),
         Some(Encoding::Deflate) => Box::new(ZlibDecoder::new(body)),
-        Some(Encoding::Zstd) => Box::new(zstd::stream::read::Decoder::new(body)?),
+        Some(Encoding::Zstd) => {
+            let mut decoder = zstd::stream::read::Decoder::new(body)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+            Box::new(decoder)
+        }
         Some(Encoding::Lz4) => Box::new(Lz4Reader::new(body)),
     };
+    let plain = RatioReader::new(plain, &taken);
     Ok(if blocks {
-        Box::new(BlockReader::new(plain))
+        // Checked on both sides: a block may expand as much as an encoding.
+        Box::new(RatioReader::new(BlockReader::new(plain), &taken))
     } else {
-        plain
+        Box::new(plain)
     })
 }
 
@@ -184,6 +198,10 @@ impl<R: Read> BlockReader<R> {
         let (method, compressed, plain) = (head[CHECKSUM_BYTES], number(17), number(21));
         if !(HEADER_BYTES..=BLOCK_BYTES_MAX).contains(&compressed) || plain > BLOCK_BYTES_MAX {
             return Err(invalid("a compressed block has an invalid size"));
+        }
+        // Before any memory is taken for it.
+        if plain > (RATIO_FREE_BYTES as usize).max(compressed.saturating_mul(RATIO_MAX as usize)) {
+            return Err(invalid("a compressed block expands too much"));
         }
         let mut block = head[CHECKSUM_BYTES..].to_vec();
         let wanted = (compressed - HEADER_BYTES) as u64;
@@ -396,6 +414,48 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn small_bodies_stay_small() {
+        let blanks = vec![b' '; 64 << 20];
+        for (encoding, blocks) in EVERY.into_iter().skip(1) {
+            let body = encode(encoding, blocks, &[&blanks]);
+            let mut plain = 0;
+            let mut reader = decoder(encoding, blocks, &body[..]).expect("a decoder");
+            let mut buffer = vec![0; 256 << 10];
+            let ended = loop {
+                match reader.read(&mut buffer) {
+                    Ok(0) => break Ok(()),
+                    Ok(n) => plain += n,
+                    Err(e) => break Err(e),
+                }
+            };
+            let ratio = blanks.len() / body.len();
+            assert_eq!(ended.is_err(), ratio > 200, "{encoding:?} {blocks} {ratio}");
+            assert!(
+                plain <= (17 << 20).max(body.len() * 200),
+                "{encoding:?} {plain}"
+            );
+            // The usual is far from it.
+            let body = encode(encoding, blocks, &[&blanks[..RATIO_FREE_BYTES as usize]]);
+            assert!(decode(encoding, blocks, &body).is_ok(), "{encoding:?}");
+        }
+    }
+
+    #[test]
+    fn announced_size_of_a_block_takes_no_memory() {
+        let data = zstd::bulk::compress(&[0; 1024], 1).expect("compressed");
+        for plain in [1 << 31, (32 << 20) + 1, 31 << 20] {
+            let mut block = vec![METHOD_ZSTD];
+            let size = |n: usize| u32::try_from(n).expect("small").to_le_bytes();
+            block.extend_from_slice(&size(HEADER_BYTES + data.len()));
+            block.extend_from_slice(&size(plain));
+            block.extend_from_slice(&data);
+            let body = [&checksum(&block)[..], &block].concat();
+            let e = decode(None, true, &body).expect_err("refused");
+            assert_eq!(e.kind(), io::ErrorKind::InvalidData, "{e}");
         }
     }
 

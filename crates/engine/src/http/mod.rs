@@ -8,6 +8,7 @@ pub(crate) mod answer;
 pub(crate) mod auth;
 pub(crate) mod body;
 pub(crate) mod compression;
+mod expansion;
 mod file_route;
 mod flush;
 pub(crate) mod request;

@@ -31,16 +31,18 @@ use crate::query::execute::Job;
 use crate::query::select;
 use crate::statement::kind::Statement;
 
-/// The limits of connections. A request line may contain a query, hence the long head; the number of
-/// requests that run at once is the engine's own limit.
+/// The limits of connections. A request line may contain a query, hence the long head; all heads together take at most
+/// 128 MiB. The number of requests that run at once is the engine's own limit.
 const LIMITS: ConnectionLimits = ConnectionLimits {
-    connections: None,
-    head_bytes: 1 << 20,
+    connections: Some(512),
+    head_bytes: 256 << 10,
     head_time: Duration::from_secs(30),
     stop_time: Duration::from_secs(10),
 };
-/// The most bytes of a form, which is held in memory.
-const FORM_BYTES_MAX: usize = 64 << 20;
+/// The most bytes of a form, which is held in memory: a statement and its parameters.
+const FORM_BYTES_MAX: usize = 8 << 20;
+/// The longest time that a form may take: a request is held up by it.
+const FORM_TIME_MAX: Duration = Duration::from_secs(60);
 /// Interval between two sweeps of expired sessions.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -210,13 +212,16 @@ async fn execute(
     flushed: Arc<Notify>,
     bound: SocketAddr,
 ) -> Result<HttpAnswer, Exception> {
+    // First, so that no more bodies are in memory than requests may run.
+    let permit = engine.inner.permit().await?;
     let body = match fields.boundary.take() {
         Some(boundary) => {
             let too_large =
                 |e| Exception::bad_arguments(format!("The form could not be read: {e}"));
-            let bytes = Limited::new(body, FORM_BYTES_MAX)
-                .collect()
+            let collecting = Limited::new(body, FORM_BYTES_MAX).collect();
+            let bytes = tokio::time::timeout(FORM_TIME_MAX, collecting)
                 .await
+                .map_err(|_| Exception::bad_arguments("The form took too long"))?
                 .map_err(too_large)?
                 .to_bytes();
             fields.accept_form(form(&bytes, &boundary)?)?;
@@ -224,7 +229,6 @@ async fn execute(
         }
         None => BodyReader::start(body),
     };
-    let permit = engine.inner.permit().await?;
     let tag = format!("{:032x}", rand::random::<u128>());
     let registered = Registered::new(&engine, &tag, &heading.query_id);
     let reading = engine.clone();

@@ -10,22 +10,18 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::exception::{Exception, code};
 use crate::ffi::{Connection, StatementCounts};
-use crate::files::roots::{self, FileRoots};
+use crate::files::roots;
 use crate::http::body::BodyReader;
 use crate::http::compression::decoder;
 
 use crate::http::request::EngineRequest;
 use crate::lifecycle::Engine;
+use crate::query::read::{broken_body, read_statement};
 use crate::query::session::ConnectionLease;
 use crate::query::spool::Spool;
-use crate::statement::kind::{self, Statement};
+use crate::statement::kind::Statement;
 use crate::statement::lexer::quoted;
 use crate::statement::policy;
-
-/// The most bytes of a statement, without the data of an insert.
-const STATEMENT_BYTES_MAX: usize = 64 << 20;
-/// Bytes of a statement that are read at once.
-const READ_BYTES: usize = 256 << 10;
 
 /// A request whose statement has been read.
 pub(crate) struct Job {
@@ -70,11 +66,14 @@ impl Job {
             tag,
             gone: Arc::new(AtomicBool::new(false)),
         }
-        .checked(&engine.inner.files)
+        .checked(engine)
     }
 
     /// Applies the statement policy and replaces `file()` by URLs. Blocks.
-    fn checked(mut self, files: &FileRoots) -> Result<Self, Exception> {
+    fn checked(mut self, engine: &Engine) -> Result<Self, Exception> {
+        if !engine.inner.has_policy {
+            return Ok(self);
+        }
         let text = match &mut self.statement {
             Statement::Select { head, tail, .. } => {
                 if !policy::check(tail)?.is_empty() {
@@ -91,7 +90,7 @@ impl Job {
         policy::check_fields(&self.request, text)?;
         let uses = policy::check(text)?;
         if !uses.is_empty() {
-            let count = files.replace(text, &uses, &self.files)?;
+            let count = engine.inner.files.replace(text, &uses, &self.files)?;
             make_room(&mut self.request.settings, text.len(), count);
         }
         check_format(&self.answer_format())?;
@@ -189,7 +188,14 @@ impl Job {
         }
         let first = std::mem::take(&mut self.data);
         let folder = &engine.inner.temporary;
-        Spool::collect(&first, &mut self.rest, folder, broken_body).map(Some)
+        Spool::collect(
+            &first,
+            &mut self.rest,
+            folder,
+            &engine.inner.spool_budget,
+            broken_body,
+        )
+        .map(Some)
     }
 }
 
@@ -236,123 +242,6 @@ fn check_format(name: &str) -> Result<(), Exception> {
         "UNKNOWN_FORMAT",
         "Unknown format",
     ))
-}
-
-/// The beginning of a text.
-enum Cut {
-    /// An insert, and the available part of its data.
-    Insert(Statement, Vec<u8>),
-    /// An `INSERT … SELECT`: the text is the statement.
-    Query,
-    /// An incomplete head of an insert.
-    More,
-}
-
-fn cut_insert(text: &mut Vec<u8>, complete: bool) -> Result<Cut, Exception> {
-    Ok(match kind::parse_insert(text, complete)? {
-        Some(Statement::Insert {
-            head,
-            format,
-            data_at,
-        }) => {
-            let data = text.split_off(data_at);
-            let statement = Statement::Insert {
-                head,
-                format,
-                data_at: 0,
-            };
-            Cut::Insert(statement, data)
-        }
-        Some(_) => Cut::Query,
-        None => Cut::More,
-    })
-}
-
-/// Reads a statement from query string and body; of an insert only its head, and the data read with it.
-fn read_statement(query: &str, rest: &mut dyn Read) -> Result<(Statement, Vec<u8>), Exception> {
-    let mut buffer = vec![0; READ_BYTES];
-    // Appends the next bytes; false at the end of the body.
-    let mut read = |text: &mut Vec<u8>| -> Result<bool, Exception> {
-        let n = rest.read(&mut buffer).map_err(|e| broken_body(&e))?;
-        text.extend_from_slice(&buffer[..n]);
-        too_large(text)?;
-        Ok(n > 0)
-    };
-    let mut text = query.as_bytes().to_vec();
-    let mut complete = false;
-    if !text.is_empty() {
-        if begins_insert_whole(&text)
-            && let Cut::Insert(statement, mut data) = cut_insert(&mut text, true)?
-        {
-            // Data in the query string precedes the body's.
-            if data.iter().all(u8::is_ascii_whitespace) {
-                data.clear();
-            } else {
-                data.push(b'\n');
-            }
-            return Ok((statement, data));
-        }
-        // Any other statement in the query string is followed by a line end and the body.
-        let in_query = text.len();
-        text.push(b'\n');
-        while read(&mut text)? {}
-        if text.len() == in_query + 1 {
-            text.pop();
-        }
-        complete = true;
-    }
-    loop {
-        if kind::begins_insert(&text) == Some(true) || (complete && begins_insert_whole(&text)) {
-            match cut_insert(&mut text, complete)? {
-                Cut::Insert(statement, data) => return Ok((statement, data)),
-                Cut::Query => {
-                    while !complete && read(&mut text)? {}
-                    break;
-                }
-                Cut::More => {}
-            }
-        }
-        if complete {
-            break;
-        }
-        complete = !read(&mut text)?;
-    }
-    Ok((kind::parse(&text)?, Vec::new()))
-}
-
-fn begins_insert_whole(text: &[u8]) -> bool {
-    kind::begins_insert(&[text, b" "].concat()) == Some(true)
-}
-
-fn too_large(text: &[u8]) -> Result<(), Exception> {
-    if text.len() <= STATEMENT_BYTES_MAX {
-        return Ok(());
-    }
-    Err(Exception::new(
-        code::QUERY_IS_TOO_LARGE,
-        "QUERY_IS_TOO_LARGE",
-        "The statement is larger than 64 MiB",
-    ))
-}
-
-fn broken_body(error: &std::io::Error) -> Exception {
-    match error.kind() {
-        std::io::ErrorKind::ConnectionAborted => Exception::new(
-            code::CLIENT_DISCONNECTED,
-            "NETWORK_ERROR",
-            format!("The request's body broke off: {error}"),
-        ),
-        std::io::ErrorKind::UnexpectedEof => Exception::new(
-            code::INCORRECT_DATA,
-            "INCORRECT_DATA",
-            format!("The request's body is cut short: {error}"),
-        ),
-        _ => Exception::new(
-            code::CANNOT_DECOMPRESS,
-            "CANNOT_DECOMPRESS",
-            format!("The request's body cannot be decompressed: {error}"),
-        ),
-    }
 }
 
 /// Statements that restore a session's connection after a request.

@@ -2,6 +2,7 @@
 
 pub(crate) mod cancel;
 pub(crate) mod execute;
+mod read;
 pub(crate) mod running;
 pub(crate) mod select;
 pub(crate) mod session;

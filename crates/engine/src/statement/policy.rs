@@ -77,8 +77,8 @@ const TEMPLATE_SETTINGS: &str = "format_template_";
 const COPIES: [&str; 2] = ["BACKUP", "RESTORE"];
 
 /// First words of statements that only read.
-const READS: [&str; 8] = [
-    "DESC", "DESCRIBE", "EXISTS", "EXPLAIN", "FROM", "SELECT", "SHOW", "VALUES",
+const READS: [&str; 9] = [
+    "CHECK", "DESC", "DESCRIBE", "EXISTS", "EXPLAIN", "FROM", "SELECT", "SHOW", "VALUES",
 ];
 
 /// A `file('…')` in the place of a table.
