@@ -22,5 +22,6 @@ mod replay;
 mod security;
 mod service;
 mod support;
+mod terminal;
 mod transfer;
 mod transfer_faults;

@@ -6,6 +6,7 @@ pub(crate) mod daemon;
 pub(crate) mod engine;
 pub(crate) mod nats;
 pub(crate) mod s3;
+pub(crate) mod terminal;
 pub(crate) mod tls;
 pub(crate) mod trades;
 pub(crate) mod transfer;
