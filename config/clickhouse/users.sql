@@ -25,12 +25,12 @@ CREATE USER IF NOT EXISTS mpsync_readonly IDENTIFIED WITH sha256_hash BY {readon
 GRANT CREATE DATABASE, CREATE TABLE, SHOW TABLES, SHOW COLUMNS ON marketprism_hot.* TO mpsync_schema;
 GRANT CREATE DATABASE, CREATE TABLE, SHOW TABLES, SHOW COLUMNS ON marketprism_cold.* TO mpsync_schema;
 GRANT TABLE ENGINE ON MergeTree, TABLE ENGINE ON ReplicatedMergeTree TO mpsync_schema;
-GRANT SELECT ON system.tables, SELECT ON system.columns, SELECT ON system.databases TO mpsync_schema;
+GRANT SELECT ON system.tables, SELECT ON system.columns, SELECT ON system.databases, SELECT ON system.settings TO mpsync_schema;
 
 -- What mpsync asks the server of itself: which tables, columns and parts there are, whether an insert still runs, how much
 -- space is free.
-GRANT SELECT ON system.tables, SELECT ON system.columns, SELECT ON system.parts, SELECT ON system.processes, SELECT ON system.disks TO mpsync_hot_ingest;
-GRANT SELECT ON system.tables, SELECT ON system.columns, SELECT ON system.parts, SELECT ON system.processes, SELECT ON system.disks TO mpsync_transfer;
+GRANT SELECT ON system.tables, SELECT ON system.columns, SELECT ON system.parts, SELECT ON system.processes, SELECT ON system.disks, SELECT ON system.settings TO mpsync_hot_ingest;
+GRANT SELECT ON system.tables, SELECT ON system.columns, SELECT ON system.parts, SELECT ON system.processes, SELECT ON system.disks, SELECT ON system.settings TO mpsync_transfer;
 
 -- Ingest: inserts through doors that it makes and drops, reads which positions are held (in sealed tables too). It can neither
 -- change nor delete a row, nor drop a table of data.

@@ -187,7 +187,7 @@ impl Arena {
 fn check_last_words(daemon: &Daemon) {
     let log = daemon.log();
     assert!(
-        !log.contains("\"ingesting\"") || log.contains("took over from life"),
+        !log.contains("\"ingesting\"") || log.contains("superseded session"),
         "a daemon ended though it had begun:\n{log}"
     );
 }

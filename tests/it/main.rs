@@ -21,6 +21,7 @@ mod newdata;
 mod replay;
 mod security;
 mod service;
+mod statements;
 mod support;
 mod terminal;
 mod transfer;

@@ -1,25 +1,43 @@
-//! The tier client: a ClickHouse server that holds hot or cold, reached over HTTP with the official crate.
+//! The client of a ClickHouse tier, hot or cold, over HTTP with the official crate.
 //!
-//! Whatever is asked fails loudly: no query here turns an error into a value.
+//! Every failure is an error: no query here turns one into a value. And no profile of the server's user changes the meaning of a
+//! statement: a [`Statement`] carries its [`StatementKind`], from which come all settings that could.
+//!
+//! ```no_run
+//! use mpsync_clickhouse::{Tier, TierConfig};
+//!
+//! # async fn example(config: TierConfig) -> mpsync_core::error::Result<()> {
+//! use mpsync_core::dataset::TierRole;
+//!
+//! let hot = Tier::new(TierRole::Hot, &config);
+//! let sql = format!("SELECT count() FROM {} WHERE symbol = {{symbol:String}}", hot.table("trades"));
+//! let rows: u64 = hot
+//!     .query(&sql)
+//!     .param("symbol", "BTC-USDT")
+//!     .fetch_one()
+//!     .await
+//!     .map_err(|e| hot.error(e))?;
+//! println!("{rows} trades");
+//! # Ok(())
+//! # }
+//! ```
 
-mod ddl;
-mod insert_gate;
+mod connection;
+mod exception;
 mod options;
-mod parts;
-mod row_hash;
-mod schema;
-mod sql;
-mod table;
+mod statements;
+mod tables;
 mod tier;
 
-pub use insert_gate::InsertGates;
 pub use mpsync_core::error::codes::{
     TABLE_ALREADY_EXISTS, TABLE_IS_DROPPED, TOO_MANY_PARTS, UNKNOWN_TABLE,
 };
 pub use options::{TierCompression, TierConfig};
-pub use parts::{Part, PartSet};
-pub use row_hash::row_hash;
-pub use schema::check_columns;
-pub use sql::{ident, idents, literal, table_name};
-pub use table::{Partition, TableColumn, TableSchema};
-pub use tier::{Insert, STRICT_INSERT, Tier};
+pub use statements::{
+    Insert, ResultBytes, ResultRows, Statement, StatementKind, decided_settings, ident, idents,
+    literal, table_name,
+};
+pub use tables::{
+    InsertGates, Part, PartSet, Partition, TableColumn, TableSchema, check_columns, row_hash,
+};
+pub use tier::Tier;

@@ -1,10 +1,10 @@
-//! How a tier is reached.
+//! The options of a tier's connection.
 
 use std::time::Duration;
 
 use mpsync_net::{Secret, Tls};
 
-/// How bodies are compressed between mpsync and a tier.
+/// The compression of bodies between mpsync and a tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TierCompression {
     /// Not at all: best on one machine and on fast networks.
@@ -16,7 +16,7 @@ pub enum TierCompression {
     Zstd,
 }
 
-/// How a tier's ClickHouse is reached and how long it keeps data.
+/// The address of a tier's ClickHouse, and how long it keeps data.
 #[derive(Debug, Clone)]
 pub struct TierConfig {
     /// `http://host:port` or `https://host:port`, without user and password.
@@ -29,7 +29,7 @@ pub struct TierConfig {
     pub password: Secret,
     /// The database of the tier's tables.
     pub database: String,
-    /// The cluster for `ON CLUSTER` and Replicated tables, where there is one.
+    /// The cluster for `ON CLUSTER` and Replicated tables, if there is one.
     pub cluster: Option<String>,
     /// How bodies are compressed.
     pub compression: TierCompression,
@@ -37,7 +37,7 @@ pub struct TierConfig {
     pub request_timeout: Duration,
     /// For how many days rows stay at least.
     pub retention_days: u32,
-    /// Rows of an insert at most.
+    /// The most rows of an insert.
     pub batch_rows: usize,
     /// How old the oldest row of an unfinished batch may get.
     pub flush_interval: Duration,

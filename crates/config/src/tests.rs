@@ -394,6 +394,31 @@ fn archive_retention_below_cold_retention_is_refused() {
 }
 
 #[test]
+fn logins_in_addresses_are_never_displayed() {
+    for yaml in [
+        "hot_storage: {clickhouse_host: 'user:secretpw@h'}\n",
+        "hot_storage: {clickhouse_host: 'secretpw@h'}\n",
+        "http: {hot_listen: 'user:secretpw@h:1'}\n",
+        "archive: {url: 's3://user:secretpw@b'}\n",
+        "archive: {url: 's3://b', s3_endpoint: 'user:secretpw@h'}\n",
+        "logging: {otlp_endpoint: 'user:secretpw@h'}\n",
+        "http: {allow_hosts: ['user:secretpw@h']}\n",
+    ] {
+        let text = refused(yaml, &[]);
+        assert!(!text.contains("secretpw"), "{text}");
+    }
+    for url in [
+        "user:secretpw@n:4222",
+        "secretpw@n",
+        "nats://user:secretpw@n,tls://secretpw@m",
+    ] {
+        let config = load(&format!("nats: {{url: '{url}'}}\n"), &[]).unwrap();
+        let text = format!("{:?} {config:?}", config.settings.all());
+        assert!(!text.contains("secretpw"), "{text}");
+    }
+}
+
+#[test]
 fn identical_tiers_are_refused() {
     let yaml = "hot_storage: {clickhouse_database: x}\ncold_storage: {clickhouse_database: x}\n";
     assert!(refused(yaml, &[]).contains("the only copy"));

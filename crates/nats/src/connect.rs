@@ -10,54 +10,60 @@ use async_nats::{
 use mpsync_config::{NatsAuth, NatsConfig};
 use mpsync_core::error::{Context as _, Error, Result, chain};
 
-/// How long one attempt to connect may take, name resolution and TLS included.
+/// Timeout of one attempt to connect, name resolution and TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connects to NATS: one attempt at each server; reconnecting afterwards goes on in the background as configured.
+/// Connects to NATS, with one attempt at each server. The client reconnects in the background afterwards, as configured.
 ///
-/// Fails with [`Cause::Nats`](mpsync_core::error::Cause::Nats) when no server can be reached or when it refuses who we are: callers
-/// that wait for a server wrap it in [`retry`](mpsync_core::retry::retry()). Cancel-safe.
+/// # Errors
+///
+/// [`Cause::Nats`](mpsync_core::error::Cause::Nats) if no server can be reached or the server refuses the client. Callers that
+/// wait for a server wrap it in [`retry`](mpsync_core::retry::retry()).
+///
+/// # Cancel safety
+///
+/// Cancel-safe.
 pub async fn connect(config: &NatsConfig) -> Result<Client> {
     let servers = servers(&config.url)?;
-    let shown = display(&servers);
+    let addresses = display_servers(&servers);
     let client = options(config)
         .await?
         .connect(servers)
         .await
         .map_err(|e| refused(&e, config))
-        .context(|| format!("connecting to NATS at {shown}"))?;
-    tracing::debug!(servers = %shown, "connected to nats");
+        .context(|| format!("connecting to NATS at {addresses}"))?;
+    tracing::debug!(servers = %addresses, "connected to nats");
     Ok(client)
 }
 
-/// The servers of a configured URL, which may be several separated by commas.
+/// Parses the servers of a configured URL, separated by commas.
 fn servers(url: &str) -> Result<Vec<ServerAddr>> {
     let parts: Vec<&str> = url
         .split(',')
         .map(str::trim)
         .filter(|part| !part.is_empty())
         .collect();
-    // The text itself may hold a password and is not repeated.
+    // The text may contain a password: the error does not repeat it.
     let servers: Vec<ServerAddr> = parts
         .to_server_addrs()
         .map_err(|e| Error::config(format!("nats.url: {e}")))?
         .collect();
     if servers.is_empty() {
         return Err(Error::config(
-            "nats.url: it names no server, say nats://host:4222",
+            "nats.url: it has no server; an example is nats://host:4222",
         ));
     }
     Ok(servers)
 }
 
-/// Servers as a person reads them, without user and password.
-fn display(servers: &[ServerAddr]) -> String {
+/// Returns the text of servers, without users and passwords.
+fn display_servers(servers: &[ServerAddr]) -> String {
     let one = |server: &ServerAddr| format!("{}:{}", server.host(), server.port());
     servers.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 async fn options(config: &NatsConfig) -> Result<ConnectOptions> {
-    // The library counts the first connection as an attempt too and takes zero for "for ever".
+    // The client counts the first connection as an attempt, too, and takes zero for "for ever".
     let attempts = config.max_reconnect_attempts.map(|n| n.max(1));
     let mut options = ConnectOptions::new()
         .name("mpsync")
@@ -80,7 +86,7 @@ async fn options(config: &NatsConfig) -> Result<ConnectOptions> {
             })?;
             options.credentials(&text).map_err(|e| {
                 Error::config(format!(
-                    "nats.credentials_file: {} is no credentials file: {e}",
+                    "nats.credentials_file: invalid credentials file {}: {e}",
                     path.display()
                 ))
             })?
@@ -100,11 +106,12 @@ async fn options(config: &NatsConfig) -> Result<ConnectOptions> {
     Ok(options)
 }
 
-/// The seed of a user's nkey: the file's only line that is no comment. The library finds a wrong one only while it
-/// connects, and says so to nobody.
+/// Reads the seed of a user's nkey: the file's only line that is not a comment. The client would detect an invalid seed
+/// only while it connects, without reporting it.
 fn nkey_seed(path: &Path) -> Result<String> {
-    let bad =
-        |what: String| Error::config(format!("nats.nkey_seed_file: {} {what}", path.display()));
+    let bad = |problem: String| {
+        Error::config(format!("nats.nkey_seed_file: {} {problem}", path.display()))
+    };
     let text = std::fs::read_to_string(path).map_err(|e| bad(format!("cannot be read: {e}")))?;
     let mut lines = text
         .lines()
@@ -112,23 +119,23 @@ fn nkey_seed(path: &Path) -> Result<String> {
         .filter(|line| !line.is_empty() && !line.starts_with('#'));
     match (lines.next(), lines.next()) {
         (Some(seed), None) if nkeys::KeyPair::from_seed(seed).is_ok() => Ok(seed.to_owned()),
-        _ => Err(bad("holds no seed of an nkey (SU...)".into())),
+        _ => Err(bad("does not contain the seed of an nkey (SU...)".into())),
     }
 }
 
-/// A failed connection in the words of the configuration.
+/// Returns the error of a failed connection, in terms of the configuration.
 fn refused(error: &ConnectError, config: &NatsConfig) -> Error {
     let error_text = chain(error);
     match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-            let who = match &config.auth {
-                NatsAuth::None => "a client that names no user".to_owned(),
+            let client = match &config.auth {
+                NatsAuth::None => "a client without a user".to_owned(),
                 NatsAuth::UserPassword(user, _) => format!("user `{}`", user.escape_debug()),
                 NatsAuth::Token(_) => "the token".to_owned(),
                 NatsAuth::Nkey(path) => format!("the nkey in {}", path.display()),
                 NatsAuth::Credentials(path) => format!("the credentials in {}", path.display()),
             };
-            Error::nats(format!("the server refuses {who} ({error_text})"))
+            Error::nats(format!("the server refuses {client} ({error_text})"))
                 .with_hint("check nats.user with nats.password, nats.token, nats.nkey_seed_file or nats.credentials_file")
         }
         kind if kind == ConnectErrorKind::Tls || error_text.contains("certificate") => Error::nats(
@@ -157,9 +164,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn servers_are_shown_without_their_password() {
+    fn displayed_servers_have_no_password() {
         let servers = servers("nats://user:secret@a:4222, tls://b:4333").unwrap();
-        assert_eq!(display(&servers), "a:4222, b:4333");
+        assert_eq!(display_servers(&servers), "a:4222, b:4333");
         let e = super::servers(" , ").unwrap_err();
         assert_eq!(e.exit_code(), mpsync_core::error::ExitCode::Usage);
         assert!(

@@ -1,7 +1,12 @@
-//! NATS: one way to connect, and the stream of market data.
+//! NATS: connecting, and the streams of market data and dead letters.
 //!
-//! The stream is created where it is absent and never changed where it is there: its limits, replicas and placement are its
-//! owner's. What would lose data (subjects that it does not take) is an error, what differs otherwise is logged.
+//! A stream is created if it is absent and never changed if it exists: its limits, replicas and placement belong to its
+//! owner. A difference that would lose messages (subjects that the stream does not accept) is an error; others are logged.
+//!
+//! ```
+//! assert!(mpsync_nats::covers("trade.>", "trade.okx.spot.BTC-USDT"));
+//! assert_eq!(mpsync_nats::intersection("trade.>", "*.okx.>").as_deref(), Some("trade.okx.>"));
+//! ```
 
 mod connect;
 mod streams;

@@ -9,11 +9,17 @@ use crate::subjects::{covers, overlaps};
 use mpsync_config::NatsConfig;
 use mpsync_core::error::{Context as _, Error, Result, chain};
 
-/// The stream of market data, made if it is absent: on disk, without limits, refusing a message id twice within
-/// [`NatsConfig::duplicate_window`].
+/// Opens the stream of a configuration, or creates it if it is absent: on disk, without limits, refusing a repeated message
+/// id within [`NatsConfig::duplicate_window`]. An existing stream is not changed; differences that lose no message are
+/// logged.
 ///
-/// A stream that is there already is left as it is. It is a [`Cause::Schema`](mpsync_core::error::Cause::Schema) error when it takes
-/// nothing of one of `subjects`; what differs without losing a message is logged. Cancel-safe.
+/// # Errors
+///
+/// [`Cause::Schema`](mpsync_core::error::Cause::Schema) if the stream accepts no message of one of `subjects`.
+///
+/// # Cancel safety
+///
+/// Cancel-safe.
 pub async fn ensure_stream(
     jetstream: &jetstream::Context,
     config: &NatsConfig,
@@ -45,7 +51,7 @@ pub async fn ensure_stream(
             tracing::info!(stream = %config.stream, subjects = subjects.len(), "stream created");
             Ok(stream)
         }
-        // Somebody else made it between the look and the creation.
+        // Another process created it after it was looked up.
         Err(e) if is(&e.kind(), ErrorCode::STREAM_NAME_EXIST) => {
             let stream = find_stream(jetstream, &config.stream)
                 .await
@@ -55,10 +61,10 @@ pub async fn ensure_stream(
             Ok(stream)
         }
         Err(e) if is(&e.kind(), ErrorCode::STREAM_SUBJECT_OVERLAP) => Err(Error::schema(
-            "another stream of the server takes some of these subjects already",
+            "another stream of the server has some of these subjects already",
         )
         .with_hint(format!(
-            "say that stream's name as nats.stream, or give it other subjects than {}",
+            "set nats.stream to the name of that stream, or give it other subjects than {}",
             subjects.join(", ")
         ))
         .context(context())),
@@ -66,7 +72,7 @@ pub async fn ensure_stream(
     }
 }
 
-/// The stream, or `None` where the server knows of none by this name. Nothing is made. Cancel-safe.
+/// Returns the stream; `None` if the server has none of this name. Creates nothing. Cancel-safe.
 pub async fn find_stream(jetstream: &jetstream::Context, name: &str) -> Result<Option<Stream>> {
     match jetstream.get_stream(name).await {
         Ok(stream) => Ok(Some(stream)),
@@ -78,7 +84,7 @@ pub async fn find_stream(jetstream: &jetstream::Context, name: &str) -> Result<O
             }
             jetstream::context::GetStreamErrorKind::InvalidStreamName
             | jetstream::context::GetStreamErrorKind::EmptyName => Err(Error::config(format!(
-                "nats.stream: `{}` is no stream name: no spaces, dots or wildcards",
+                "nats.stream: invalid stream name `{}`: it must not have spaces, dots or wildcards",
                 name.escape_debug()
             ))),
             _ => Err(unavailable(chain(&e))),
@@ -94,7 +100,7 @@ fn unavailable(text: impl fmt::Display) -> Error {
     Error::nats(text).with_hint("does the server run with JetStream (`nats-server --jetstream`)?")
 }
 
-/// Says what of an existing stream is not what mpsync would have made.
+/// Checks an existing stream: refuses one that lacks subjects, logs other differences.
 fn check(found: &stream::Config, config: &NatsConfig, subjects: &[String]) -> Result<()> {
     let stream = config.stream.as_str();
     // A mirror and a stream with sources are filled by the server, whatever their own subjects.
@@ -108,24 +114,24 @@ fn check(found: &stream::Config, config: &NatsConfig, subjects: &[String]) -> Re
             .partition(|wanted| taken(wanted, overlaps));
         if !missed.is_empty() {
             return Err(Error::schema(format!(
-                "it takes nothing of {}; it takes {}",
+                "the stream accepts nothing of {}; its subjects are {}",
                 missed.join(", "),
                 found.subjects.join(", ")
             ))
             .with_hint(format!(
-                "add the subjects to the stream (`nats stream edit {stream} --subjects=...`), or leave their datasets out"
+                "add the subjects to the stream (`nats stream edit {stream} --subjects=...`), or leave out their datasets"
             )));
         }
         for wanted in reached.iter().filter(|wanted| !taken(wanted, covers)) {
             tracing::warn!(
                 stream,
                 subject = wanted,
-                "the stream takes only a part of this subject"
+                "the stream accepts only a part of this subject"
             );
         }
     }
     if found.retention != RetentionPolicy::Limits {
-        tracing::warn!(stream, retention = ?found.retention, "the stream forgets messages by other rules than limits");
+        tracing::warn!(stream, retention = ?found.retention, "the stream removes messages by other rules than limits");
     }
     if found.storage != StorageType::File {
         tracing::warn!(

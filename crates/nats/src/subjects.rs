@@ -1,6 +1,6 @@
 //! Subject patterns. Pure.
 
-/// Whether every subject that matches `narrow` matches `wide`; both may hold wildcards.
+/// Returns whether every subject that matches `narrow` matches `wide`; both may hold wildcards.
 #[must_use]
 pub fn covers(wide: &str, narrow: &str) -> bool {
     let (mut wide, mut narrow) = (wide.split('.'), narrow.split('.'));
@@ -14,7 +14,7 @@ pub fn covers(wide: &str, narrow: &str) -> bool {
     }
 }
 
-/// Whether some subject matches both; both may hold wildcards.
+/// Returns whether some subject matches both; both may hold wildcards.
 #[must_use]
 pub fn overlaps(one: &str, other: &str) -> bool {
     let (mut one, mut other) = (one.split('.'), other.split('.'));
@@ -27,7 +27,7 @@ pub fn overlaps(one: &str, other: &str) -> bool {
     }
 }
 
-/// The pattern of the subjects that match both; `None` where there is none. Both may hold wildcards.
+/// Returns the pattern of the subjects that match both; `None` if there is none. Both may hold wildcards.
 #[must_use]
 pub fn intersection(one: &str, other: &str) -> Option<String> {
     let (mut one, mut other) = (one.split('.'), other.split('.'));
@@ -52,7 +52,7 @@ pub fn intersection(one: &str, other: &str) -> Option<String> {
     }
 }
 
-/// Whether a text is a pattern of subjects: tokens without spaces, `*` for one, `>` for the rest.
+/// Returns whether a text is a subject pattern: tokens without spaces, `*` for one, `>` for the rest.
 #[must_use]
 pub fn is_pattern(text: &str) -> bool {
     let mut tokens = text.split('.').peekable();
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_subject_covers_what_it_matches_and_overlaps_what_it_shares() {
+    fn covers_and_overlaps() {
         let table = [
             ("trade.>", "trade.binance.spot.BTC-USDT", true, true),
             ("trade.>", "trade.*.spot.>", true, true),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn an_intersection_is_what_both_patterns_match() {
+    fn intersection_matches_both_patterns() {
         let table = [
             ("trade.>", "*.okx.>", Some("trade.okx.>")),
             ("trade.*.spot.*", "trade.okx.>", Some("trade.okx.spot.*")),

@@ -12,6 +12,9 @@ use subtle::ConstantTimeEq as _;
 use crate::Secret;
 use mpsync_core::error::{Context as _, Error, Result};
 
+/// The minimum length of a token: a shorter one could be guessed.
+pub const TOKEN_CHARACTERS_MIN: usize = 16;
+
 /// Random bytes of a generated secret.
 const SECRET_BYTES: usize = 24;
 
@@ -44,6 +47,23 @@ pub fn own_secret(file: &Path) -> Result<Secret> {
         generate_secret(file).context(|| format!("generating the secret in {}", file.display()))?;
     }
     secret_in(file)
+}
+
+/// Reads the token in `file`, as [`own_secret`] does.
+///
+/// # Errors
+///
+/// If the file cannot be read or created, if other users can read it, or if the token is too short.
+pub fn own_token(file: &Path) -> Result<Secret> {
+    let token = own_secret(file)?;
+    if token.reveal().len() < TOKEN_CHARACTERS_MIN {
+        return Err(Error::config(format!(
+            "the token in {} has fewer than {TOKEN_CHARACTERS_MIN} characters and could be guessed",
+            file.display()
+        ))
+        .with_hint("delete the file: mpsync creates one with a random token at its next start"));
+    }
+    Ok(token)
 }
 
 fn generate_secret(file: &Path) -> Result<()> {
@@ -131,6 +151,11 @@ mod tests {
         assert!(!is_secret(&first, ""));
         fs::write(&file, "\n").expect("written");
         assert!(own_secret(&file).is_err());
+        fs::write(&file, "x\n").expect("written");
+        let text = own_token(&file).expect_err("too short").to_string();
+        assert!(text.contains("fewer than 16 characters"), "{text}");
+        fs::write(&file, "0123456789abcdef\n").expect("written");
+        assert!(own_token(&file).is_ok());
     }
 
     #[test]

@@ -11,7 +11,9 @@
 pub mod access;
 pub mod connections;
 mod host;
+mod open_connections;
 mod secret;
+pub mod secret_file;
 mod tls;
 
 pub use host::is_loopback;

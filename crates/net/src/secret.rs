@@ -5,6 +5,8 @@ use std::path::Path;
 
 use mpsync_core::error::{Error, Result};
 
+use crate::secret_file::check_permissions;
+
 /// Text that no log, error or debug output shows.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
@@ -25,8 +27,9 @@ impl Secret {
     ///
     /// # Errors
     ///
-    /// If the file cannot be read.
+    /// If the file cannot be read, or if other users can read it.
     pub fn from_file(path: &Path) -> Result<Self> {
+        check_permissions(path)?;
         let text = std::fs::read_to_string(path).map_err(|e| {
             Error::config(format!("cannot read the secret in {}: {e}", path.display()))
         })?;
@@ -40,9 +43,34 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Returns the text with user and password of its URLs replaced: `nats://***@host:4222`.
+/// Returns the text with the logins of its addresses replaced: `nats://***@host:4222`.
+///
+/// An address without a scheme is recognized by a password: `user:password@host`.
 #[must_use]
 pub fn without_logins(text: &str) -> String {
+    text.split_inclusive(is_separator)
+        .map(|word| {
+            let end = word.trim_end_matches(is_separator);
+            match end.rfind('@') {
+                Some(at) if !end.contains("://") && end[..at].contains(':') => {
+                    format!("***{}", &word[at..])
+                }
+                _ => without_url_logins(word),
+            }
+        })
+        .collect()
+}
+
+/// Returns whether a character stands between addresses, in a list or in a sentence.
+fn is_separator(c: char) -> bool {
+    c.is_whitespace()
+        || matches!(
+            c,
+            ',' | ';' | '`' | '"' | '\'' | '(' | ')' | '[' | ']' | '<' | '>'
+        )
+}
+
+fn without_url_logins(text: &str) -> String {
     let mut display = String::new();
     let mut rest = text;
     while let Some(start) = rest.find("://") {
@@ -74,6 +102,16 @@ mod tests {
             ),
             ("http://h/a@b", "http://h/a@b"),
             ("u@h", "u@h"),
+            ("u:p@h", "***@h"),
+            (
+                "cannot use `u:p:q@h:1`, u2:p2@i",
+                "cannot use `***@h:1`, ***@i",
+            ),
+            (
+                "trades@20260101T000000Z-20260101T010000Z",
+                "trades@20260101T000000Z-20260101T010000Z",
+            ),
+            ("at 10:00 trades@x", "at 10:00 trades@x"),
             ("nats://p@ss@h", "nats://***@h"),
         ] {
             assert_eq!(without_logins(text), display);

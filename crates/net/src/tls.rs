@@ -18,6 +18,8 @@ use rustls::{
 
 use mpsync_core::error::{Error, Result};
 
+use crate::secret_file::check_permissions;
+
 /// The certificate authorities that a client trusts.
 #[derive(Clone)]
 pub struct Tls {
@@ -113,7 +115,7 @@ impl Certificate {
     ///
     /// # Errors
     ///
-    /// If a file cannot be read, or the key does not belong to the certificate.
+    /// If a file cannot be read, if other users can read the key, or if the key does not belong to the certificate.
     pub fn from_files(certificate: &Path, key: &Path) -> Result<Self> {
         let resolver = Arc::new(CertificateResolver {
             certificate_file: certificate.to_owned(),
@@ -243,6 +245,7 @@ impl ServerCertVerifier for CertificateResolver {
 
 fn certified(certificate: &Path, key: &Path) -> Result<CertifiedKey> {
     let chain = certificates(certificate)?;
+    check_permissions(key)?;
     let private = PrivateKeyDer::from_pem_file(key)
         .map_err(|e| Error::config(format!("cannot read the PEM key in {}: {e}", key.display())))?;
     CertifiedKey::from_der(chain, private, provider()).map_err(|e| {

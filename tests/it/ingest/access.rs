@@ -92,7 +92,7 @@ async fn a_user_with_a_password_and_a_token_are_let_in_and_wrong_ones_are_not() 
         &["refuses user `mpsync`", "nats.password"],
     )
     .await;
-    refuses(&url, &[], 1, &["a client that names no user"]).await;
+    refuses(&url, &[], 1, &["a client without a user"]).await;
     refuses(&url, &[(USER, "mpsync")], 2, &["say one of"]).await;
     drop(nats);
     let nats = server(folder.path(), "authorization { token: s3cret }").await;
@@ -197,7 +197,7 @@ async fn a_credentials_file_is_let_in_and_one_of_another_account_is_not() {
         &nats.url(),
         &[(CREDENTIALS, &none)],
         2,
-        &["is no credentials file"],
+        &["invalid credentials file"],
     )
     .await;
 }

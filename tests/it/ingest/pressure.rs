@@ -165,7 +165,7 @@ async fn too_many_parts_are_waited_out_with_larger_batches() {
         publish(&jetstream, (published..published + 100).map(trade)).await;
         published += 100;
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        daemon.log().contains("insert failed, will try again")
+        daemon.log().contains("insert failed, will retry")
     })
     .await;
     publish(&jetstream, (published..published + 5000).map(trade)).await;

@@ -43,7 +43,7 @@ async fn a_second_daemon_takes_over_and_the_first_says_so() {
     let status = first.ended().await;
     assert_eq!(status.code(), Some(1), "{}", first.log());
     assert!(
-        first.log().contains("took over from life"),
+        first.log().contains("superseded session"),
         "{}",
         first.log()
     );

@@ -144,7 +144,7 @@ async fn a_daemon_that_loses_one_dataset_to_another_goes_on_with_the_rest() {
     .await;
     publish(&jetstream, (0..500).map(trade)).await;
     until("the first to know", async || {
-        first.log().contains("took over from life")
+        first.log().contains("superseded session")
     })
     .await;
     let interest = serde_json::json!({

@@ -98,6 +98,11 @@ impl World {
         world
     }
 
+    /// The port of the engine.
+    pub(crate) fn port(&self) -> u16 {
+        self.shared.engine.address.port()
+    }
+
     /// From now on the configuration says this of the archive.
     pub(crate) fn set_archive(&self, section: &str) {
         let text = std::fs::read_to_string(self.config()).expect("it is there");

@@ -1,25 +1,25 @@
-//! Text that goes into SQL: identifiers are quoted, values are bound as server-side parameters, nothing else gets in.
+//! Text in SQL: identifiers are quoted, values are bound as server-side parameters, nothing else gets in. Pure.
 
 use std::fmt::Write as _;
 
-/// A quoted identifier: `` `a` ``.
+/// Returns a quoted identifier: `` `a` ``.
 #[must_use]
 pub fn ident(name: &str) -> String {
     format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`"))
 }
 
-/// A quoted and qualified table name.
+/// Returns a quoted and qualified table name.
 #[must_use]
 pub fn table_name(database: &str, table: &str) -> String {
     format!("{}.{}", ident(database), ident(table))
 }
 
-/// A list of quoted identifiers.
+/// Returns a list of quoted identifiers.
 pub fn idents<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     names.into_iter().map(ident).collect::<Vec<_>>().join(", ")
 }
 
-/// A string literal, for the few places where the server takes no parameter (`PARTITION ID`, `CAST`, `COMMENT`).
+/// Returns a string literal, for the few places in which the server takes no parameter (`PARTITION ID`, `CAST`, `COMMENT`).
 #[must_use]
 pub fn literal(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);

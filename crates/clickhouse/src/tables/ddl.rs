@@ -1,10 +1,10 @@
 //! The table that a dataset's DDL would make, without a server. Pure.
 
-use super::{TableColumn, TableSchema};
+use super::table::{TableColumn, TableSchema};
 use mpsync_core::dataset::{ColumnType, Dataset};
 use mpsync_core::error::{Context as _, Error, Result};
 
-/// What ends a column's type.
+/// The words that end a column's type.
 const AFTER_TYPE: [&str; 14] = [
     "ALIAS",
     "AUTO_INCREMENT",
@@ -21,11 +21,11 @@ const AFTER_TYPE: [&str; 14] = [
     "STATISTICS",
     "TTL",
 ];
-/// What begins a line of the list that is no column.
-const NO_COLUMN: [&str; 5] = ["CONSTRAINT", "FOREIGN", "INDEX", "PRIMARY", "PROJECTION"];
+/// The words that begin an item of the list that is not a column.
+const OTHER_ITEMS: [&str; 5] = ["CONSTRAINT", "FOREIGN", "INDEX", "PRIMARY", "PROJECTION"];
 
 impl TableSchema {
-    /// The table as the DDL of a dataset says it, columns only: no database, no keys.
+    /// Returns the table that the DDL of a dataset makes, columns only: no database, no keys.
     ///
     /// A schema error names the column whose type cannot be read.
     pub fn of_ddl(dataset: &Dataset) -> Result<Self> {
@@ -49,7 +49,7 @@ impl TableSchema {
     }
 }
 
-/// Walks a text and says of each character whether it stands outside of quotes, and how deep in parentheses.
+/// Walks a text; knows of each character whether it is outside of quotes, and how deep in parentheses.
 struct Walk<'a> {
     chars: std::str::CharIndices<'a>,
     quote: Option<char>,
@@ -125,7 +125,7 @@ fn without_comments(text: &str) -> String {
     out
 }
 
-/// What stands in the first parentheses.
+/// Returns the content of the first parentheses.
 fn column_list(text: &str) -> Result<&str> {
     let mut begin = None;
     for (at, c, plain, depth) in Walk::new(text) {
@@ -151,7 +151,7 @@ fn split_at_commas(text: &str) -> Vec<&str> {
     items
 }
 
-/// The words of a text that stand outside of quotes and parentheses, with their offsets.
+/// Returns the words of a text that are outside of quotes and parentheses, with their offsets.
 fn words(text: &str) -> Vec<(usize, &str)> {
     let mut words = Vec::new();
     let mut begin: Option<usize> = None;
@@ -174,13 +174,18 @@ fn words(text: &str) -> Vec<(usize, &str)> {
 
 /// A column of the list; `None` for an index, a projection and the like.
 fn column(item: &str) -> Result<Option<TableColumn>> {
-    let bad = || Error::schema(format!("`{}` is no column", item.escape_debug()));
+    let bad = || {
+        Error::schema(format!(
+            "cannot read the column definition `{}`",
+            item.escape_debug()
+        ))
+    };
     let (name, rest) = match item.chars().next() {
         None => return Ok(None),
         Some(quote @ ('`' | '"')) => item[1..].split_once(quote).ok_or_else(bad)?,
         Some(_) => {
             let end = item.find(char::is_whitespace).ok_or_else(bad)?;
-            if NO_COLUMN.contains(&item[..end].to_ascii_uppercase().as_str()) {
+            if OTHER_ITEMS.contains(&item[..end].to_ascii_uppercase().as_str()) {
                 return Ok(None);
             }
             item.split_at(end)
@@ -226,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_quotes_defaults_and_what_is_no_column_are_told_apart() {
+    fn comments_quotes_defaults_and_other_items_are_distinguished() {
         let dataset = Dataset {
             ddl: "-- one (comment), `x` String\nCREATE TABLE {table} (\n`a, (b` Array(Tuple(price Decimal(38, 18), q \
                   Decimal(38, 18))) CODEC(Delta, ZSTD(1)), /* c Int8, */\n  e Enum8('it\\'s' = 1, 'DEFAULT --' = 2) DEFAULT 'x',\n\

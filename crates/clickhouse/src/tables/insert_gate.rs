@@ -1,35 +1,35 @@
-//! Doors: the way by which one process inserts into a table.
+//! Insert gates: each process inserts into a table through a gate of its own.
 //!
-//! A *door* is an empty Null-engine table with a materialized view into the table behind it; its name begins with the stem of its kind and
-//! holds a number that only grows. Who drops a door knows that nothing comes through it any more, however long its owner
-//! slept. Which doors a new one shuts is decided by those who open them.
+//! An *insert gate* is an empty Null-engine table with a materialized view into the table behind it; its name begins with the stem of
+//! its kind and ends with a number that only grows. A process that drops a gate knows that no row comes through it any more,
+//! however long the gate's owner slept. The caller decides which older gates a new one replaces.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::sql::{ident, idents, literal};
-use super::tier::Tier;
+use crate::statements::{ident, idents, literal};
+use crate::tier::Tier;
 use mpsync_core::error::{Context as _, Result};
 
-/// How often `system.processes` is asked whether an insert through a dropped door still runs.
+/// The pause between two looks at `system.processes` for inserts through a dropped gate.
 const POLL: Duration = Duration::from_millis(20);
-/// How long such an insert may go on before it is killed.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long such an insert may run on before it is killed.
+const KILL_AFTER: Duration = Duration::from_secs(1);
 /// ClickHouse's code for a right that the user lacks.
 const ACCESS_DENIED: u32 = 497;
 
-/// The doors of one kind into one table.
+/// The gates of one kind into one table.
 #[derive(Debug, Clone)]
 pub struct InsertGates {
     tier: Tier,
     /// The table behind them.
     target: String,
-    /// How their names begin.
+    /// The beginning of their names.
     stem: String,
 }
 
 impl InsertGates {
-    /// The doors into `target` whose names begin with `stem`.
+    /// Returns the gates into `target` whose names begin with `stem`.
     #[must_use]
     pub fn new(tier: &Tier, target: &str, stem: String) -> Self {
         Self {
@@ -39,12 +39,12 @@ impl InsertGates {
         }
     }
 
-    /// The names of all that are there, and of their views.
+    /// Returns the names of all existing gates, and of their views.
     pub async fn names(&self) -> Result<Vec<String>> {
         self.tier.tables_with_prefix(&self.stem).await
     }
 
-    /// Makes a door for these columns. Without `IF NOT EXISTS`: a name that is taken is not ours.
+    /// Creates a gate for these columns. Without `IF NOT EXISTS`: a name that is taken belongs to another process.
     pub async fn create<'a>(
         &self,
         gate: &str,
@@ -58,16 +58,16 @@ impl InsertGates {
                 "CREATE TABLE {table} {on_cluster} ENGINE = Null AS SELECT {columns} FROM {target} LIMIT 0"
             ))
             .await
-            .context(|| format!("making door {gate}"))?;
+            .context(|| format!("creating the insert gate {gate}"))?;
         self.tier
             .execute(&format!(
                 "CREATE MATERIALIZED VIEW {view} {on_cluster} TO {target} AS SELECT {columns} FROM {table}"
             ))
             .await
-            .context(|| format!("making door {gate}"))
+            .context(|| format!("creating the insert gate {gate}"))
     }
 
-    /// Drops a door. The table first: a door without its view would swallow rows in silence.
+    /// Drops a gate. The table first: a gate without its view would swallow rows in silence.
     pub async fn drop_gate(&self, gate: &str) -> Result<()> {
         for name in [gate.to_owned(), view(gate)] {
             let sql = format!(
@@ -78,12 +78,12 @@ impl InsertGates {
             self.tier
                 .execute(&sql)
                 .await
-                .context(|| format!("shutting door {name}"))?;
+                .context(|| format!("dropping the insert gate {name}"))?;
         }
         Ok(())
     }
 
-    /// Waits until no insert runs through a door that was shut; kills those that take long, since their owner may be
+    /// Waits until no insert runs through a gate that was dropped; kills those that take long, because their owner may be
     /// asleep with half a body sent.
     pub async fn wait_for_inserts(&self, was_dropped: impl Fn(&str) -> bool) -> Result<()> {
         let began = Instant::now();
@@ -94,9 +94,9 @@ impl InsertGates {
             if running.is_empty() {
                 return Ok(());
             }
-            if !killed && began.elapsed() >= PATIENCE {
+            if !killed && began.elapsed() >= KILL_AFTER {
                 killed = true;
-                tracing::warn!(table = %self.target, running = running.len(), "killing inserts through doors that were shut");
+                tracing::warn!(table = %self.target, running = running.len(), "killing inserts through dropped gates");
                 for gate in &running {
                     self.kill(gate).await?;
                 }
@@ -105,24 +105,24 @@ impl InsertGates {
         }
     }
 
-    /// The doors through which inserts run. `query_kind` keeps the asking query itself out.
+    /// Returns the gates through which inserts run. `query_kind` excludes this query itself.
     async fn running(&self) -> Result<BTreeSet<String>> {
         let processes = match self.tier.cluster() {
             Some(name) => format!("clusterAllReplicas({}, system.processes)", literal(name)),
             None => "system.processes".into(),
         };
-        // As `Tier::insert` writes it, up to what comes after the stem.
+        // As `Tier::insert` writes it, up to the end of the stem.
         let full = self.tier.table(&self.stem);
         let stem = literal(full.trim_end_matches('`'));
         let sql = format!(
             "SELECT splitByChar('`', substring(query, position(query, {stem}) + length({stem})))[1] FROM {processes} \
              WHERE query_kind = 'Insert' AND position(query, {stem}) > 0"
         );
-        let rests = self.tier.query(&sql).fetch_all::<String>().await;
+        let rests = self.tier.ask(&sql).fetch_all::<String>().await;
         let rests = rests.map_err(|e| {
             self.tier
                 .error(e)
-                .context("asking for inserts through doors that were shut")
+                .context("listing inserts through dropped gates")
         })?;
         Ok(rests
             .iter()
@@ -130,7 +130,7 @@ impl InsertGates {
             .collect())
     }
 
-    /// Never with `SYNC`, which waits for ever on the embedded engine.
+    /// Kills the inserts through a gate. Never with `SYNC`, which waits for ever on the embedded engine.
     async fn kill(&self, gate: &str) -> Result<()> {
         let sql = format!(
             "KILL QUERY {} WHERE query_kind = 'Insert' AND position(query, {}) > 0",
@@ -140,7 +140,7 @@ impl InsertGates {
         match self.tier.execute(&sql).await {
             // Without the right to kill there is only waiting.
             Err(e) if e.server_code() == Some(ACCESS_DENIED) => {
-                tracing::warn!(error = %e, "waiting for inserts that cannot be killed");
+                tracing::warn!(error = %e, "waiting for inserts that this user may not kill");
                 Ok(())
             }
             other => other,
@@ -153,7 +153,7 @@ impl InsertGates {
     }
 }
 
-/// The view behind a door.
+/// Returns the name of the view behind a gate.
 fn view(gate: &str) -> String {
     format!("{gate}_mv")
 }

@@ -1,13 +1,13 @@
-//! What the parts of a table hold, told without reading them.
+//! The content of a table's parts, known without reading them.
 //!
 //! A part of a MergeTree table is never changed: whatever changes rows writes a new part, with other files and another hash.
-//! The server keeps that hash (128 bits, over the checksums of all files of the part), and a `MOVE PARTITION` carries the
+//! The server stores that hash (128 bits, over the checksums of all files of the part), and a `MOVE PARTITION` carries the
 //! files over as they are. So what was once read from a set of parts is what a set with the same hashes holds.
 
 use clickhouse::Row;
 use serde::Deserialize;
 
-use super::Tier;
+use crate::tier::Tier;
 use mpsync_core::error::Result;
 
 /// One active part.
@@ -35,13 +35,13 @@ impl PartSet {
         Self(parts)
     }
 
-    /// Their rows.
+    /// Returns the number of their rows.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.0.iter().map(|part| part.rows).sum()
     }
 
-    /// The one partition in which all of them are; `None` where there are several, or no part.
+    /// Returns the partition in which all of them are; `None` if there are several, or no part.
     #[must_use]
     pub fn partition(&self) -> Option<&str> {
         let first = &self.0.first()?.partition;
@@ -49,7 +49,7 @@ impl PartSet {
         same.then_some(first.as_str())
     }
 
-    /// Whether each of `others` is among these, as often as it is there.
+    /// Tells whether each of `others` is among these, at least as often.
     #[must_use]
     pub fn contain(&self, others: &Self) -> bool {
         let mut mine = self.0.iter();
@@ -58,9 +58,9 @@ impl PartSet {
 }
 
 impl Tier {
-    /// The active parts of a table, or of one of its partitions.
+    /// Returns the active parts of a table, or of one of its partitions.
     ///
-    /// `None` where parts do not tell what a query reads: the table is replicated, so that another replica may answer the
+    /// `None` if the parts do not determine the result of a query: the table is replicated, so that another replica may answer the
     /// query; a patch part changes values of other parts on the fly; or the server keeps no hashes.
     pub async fn parts(
         &self,
@@ -72,7 +72,7 @@ impl Tier {
             return Ok(None);
         }
         let parts = self
-            .query(
+            .ask(
                 "SELECT partition_id AS partition, hash_of_all_files AS hash, rows FROM system.parts \
                  WHERE active AND database = {database:String} AND table = {table:String} \
                  AND ({partition:String} = '' OR partition_id = {partition:String} OR startsWith(partition_id, 'patch-'))",
@@ -86,15 +86,16 @@ impl Tier {
                 self.error(e)
                     .context(format!("listing the parts of {}.{table}", self.database()))
             })?;
-        let untold = |part: &Part| part.hash.is_empty() || part.partition.starts_with("patch-");
-        Ok((!parts.iter().any(untold)).then(|| PartSet::new(parts)))
+        let is_undetermined =
+            |part: &Part| part.hash.is_empty() || part.partition.starts_with("patch-");
+        Ok((!parts.iter().any(is_undetermined)).then(|| PartSet::new(parts)))
     }
 
-    /// The bytes of a row of a table or of one of its partitions, uncompressed, on average; `None` where there are no rows, or
+    /// Returns the bytes of a row of a table or of one of its partitions, uncompressed, on average; `None` if there are no rows, or
     /// none on this server.
     pub async fn row_bytes(&self, table: &str, partition: Option<&str>) -> Result<Option<u64>> {
         let (rows, bytes) = self
-            .query(
+            .ask(
                 "SELECT sum(rows), sum(data_uncompressed_bytes) FROM system.parts \
                  WHERE active AND database = {database:String} AND table = {table:String} \
                  AND ({partition:String} = '' OR partition_id = {partition:String})",
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_told_by_their_hashes_as_often_as_they_are_there() {
+    fn parts_are_compared_by_hash_and_count() {
         let some = parts(&[("b", 2), ("a", 1), ("a", 1), ("empty", 0)]);
         assert_eq!(some, parts(&[("a", 1), ("b", 2), ("a", 1)]));
         assert_eq!((some.rows(), some.partition()), (4, Some("20260101")));

@@ -3,11 +3,11 @@
 use mpsync_core::dataset::ColumnType;
 use mpsync_core::fingerprint::HashedColumn;
 
-use crate::sql::{ident, literal};
+use crate::statements::{ident, literal};
 
-/// The SQL expression of one row's hash over these columns, cast to these types.
+/// Returns the SQL expression of a row's hash over these columns, cast to these types.
 ///
-/// `live` gives a column's type in the table that is asked: the cast is left out where it would change nothing.
+/// `live` gives a column's type in the table that is asked: a cast that would change nothing is left out.
 pub fn row_hash(columns: &[HashedColumn], live: impl Fn(&str) -> Option<ColumnType>) -> String {
     let cast = |column: &HashedColumn| {
         let same = live(&column.name).is_some_and(|t| t.to_string() == column.type_name);
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_hash_casts_only_what_has_another_type_now() {
+    fn a_row_hash_casts_only_columns_of_another_type() {
         let columns = [
             HashedColumn {
                 name: "a".into(),

@@ -1,11 +1,12 @@
-//! Creating a dataset's table, and holding a live table against its dataset.
+//! The creation of a dataset's table, and the comparison of a live table with its dataset.
 
-use super::sql::ident;
-use super::{TableSchema, Tier};
+use super::table::TableSchema;
+use crate::statements::ident;
+use crate::tier::Tier;
 use mpsync_core::dataset::{ColumnType, Dataset, DdlOptions};
 use mpsync_core::error::{Error, Result};
 
-/// The engine of a table, and the clause for a cluster.
+/// Returns the engine of a table, and the clause for a cluster.
 fn engine_and_cluster(cluster: Option<&str>) -> (String, String) {
     match cluster {
         None => ("MergeTree".into(), String::new()),
@@ -17,7 +18,7 @@ fn engine_and_cluster(cluster: Option<&str>) -> (String, String) {
 }
 
 impl Tier {
-    /// The statement that creates a dataset's table in this tier.
+    /// Returns the statement that creates a dataset's table in this tier.
     pub fn create_table_sql(&self, dataset: &Dataset) -> Result<String> {
         let (engine, on_cluster) = engine_and_cluster(self.cluster());
         let table = self.table(&dataset.table);
@@ -35,7 +36,7 @@ impl Tier {
     pub async fn apply_schema(&self, datasets: &[&Dataset]) -> Result<()> {
         self.create_database().await?;
         for dataset in datasets {
-            self.execute(&self.create_table_sql(dataset)?).await?;
+            self.command(&self.create_table_sql(dataset)?).await?;
             let live = self.describe_existing(&dataset.table).await?;
             check_columns(dataset, &live)?;
         }

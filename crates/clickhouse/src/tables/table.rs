@@ -1,10 +1,10 @@
-//! What a live table is: its columns, engine and keys, and its partitions.
+//! The description of a live table: its columns, engine and keys, and its partitions.
 
 use clickhouse::Row;
 use serde::Deserialize;
 
-use super::Tier;
-use super::sql::literal;
+use crate::statements::literal;
+use crate::tier::Tier;
 use mpsync_core::dataset::ColumnType;
 use mpsync_core::error::{Error, Result};
 use mpsync_core::fingerprint::HashedColumn;
@@ -29,7 +29,7 @@ pub struct TableSchema {
     pub table: String,
     /// `MergeTree`, `ReplicatedMergeTree`, ….
     pub engine: String,
-    /// `PARTITION BY`, empty where there is none.
+    /// `PARTITION BY`; may be empty.
     pub partition_key: String,
     /// `ORDER BY`.
     pub sorting_key: String,
@@ -40,7 +40,7 @@ pub struct TableSchema {
 }
 
 impl TableSchema {
-    /// The type of a column.
+    /// Returns the type of a column.
     #[must_use]
     pub fn column_type(&self, name: &str) -> Option<&ColumnType> {
         self.columns
@@ -49,14 +49,14 @@ impl TableSchema {
             .map(|c| &c.column_type)
     }
 
-    /// The columns whose values are stored and can be inserted: neither `ALIAS` nor `EPHEMERAL` nor `MATERIALIZED`.
+    /// Returns the columns whose values are stored and can be inserted: neither `ALIAS` nor `EPHEMERAL` nor `MATERIALIZED`.
     pub fn stored_columns(&self) -> impl Iterator<Item = &TableColumn> {
         self.columns
             .iter()
             .filter(|c| matches!(c.default_kind.as_str(), "" | "DEFAULT"))
     }
 
-    /// Why this table cannot be transferred with proof, or `Ok`.
+    /// Refuses a table that cannot be transferred with proof.
     ///
     /// Only plain and Replicated `MergeTree` keep exactly the rows that were inserted; a Replacing table, say, changes its
     /// own hash by merging.
@@ -88,10 +88,10 @@ impl TableSchema {
 }
 
 impl TableSchema {
-    /// Why this table cannot take rows with these columns as they are, column by column; nothing where it can. Columns beyond
-    /// them are not looked at.
+    /// Returns why this table cannot take rows with these columns as they are, column by column; nothing if it can. Further
+    /// columns are not checked.
     ///
-    /// ClickHouse itself would cut a decimal of a greater scale without a word.
+    /// ClickHouse itself would cut a decimal of a greater scale in silence.
     #[must_use]
     pub fn misfits(&self, columns: &[HashedColumn]) -> Vec<String> {
         let misfit = |column: &HashedColumn| {
@@ -144,11 +144,11 @@ struct ColumnRow {
 }
 
 impl Tier {
-    /// Describes a live table, or `None` where there is none of that name.
+    /// Describes a live table; `None` if it does not exist.
     pub async fn describe(&self, table: &str) -> Result<Option<TableSchema>> {
         let context = || format!("describing table {}.{table}", self.database());
         let found = self
-            .query(
+            .ask(
                 "SELECT engine, partition_key, sorting_key, create_table_query FROM system.tables \
                  WHERE database = {database:String} AND name = {table:String}",
             )
@@ -159,7 +159,7 @@ impl Tier {
             .map_err(|e| self.error(e).context(context()))?;
         let Some(row) = found else { return Ok(None) };
         let columns = self
-            .query(
+            .ask(
                 "SELECT name, type, default_kind FROM system.columns \
                  WHERE database = {database:String} AND table = {table:String} ORDER BY position",
             )
@@ -192,7 +192,7 @@ impl Tier {
         }))
     }
 
-    /// Describes a table that must be there.
+    /// Describes a table that must exist.
     pub async fn describe_existing(&self, table: &str) -> Result<TableSchema> {
         self.describe(table).await?.ok_or_else(|| {
             Error::schema(format!(
@@ -207,9 +207,9 @@ impl Tier {
         })
     }
 
-    /// The partitions of a table, by their id. A table that is not there has none.
+    /// Returns the partitions of a table, by their id. A missing table has none.
     pub async fn partitions(&self, table: &str) -> Result<Vec<Partition>> {
-        self.query(
+        self.ask(
             "SELECT partition_id AS id, any(partition) AS value, sum(rows) AS rows, sum(bytes_on_disk) AS bytes, \
              count() AS parts FROM system.parts \
              WHERE active AND database = {database:String} AND table = {table:String} GROUP BY partition_id ORDER BY id",
@@ -221,9 +221,9 @@ impl Tier {
         .map_err(|e| self.error(e).context(format!("listing the partitions of {}.{table}", self.database())))
     }
 
-    /// The names of the tables that begin with `prefix`.
+    /// Returns the names of the tables that begin with `prefix`.
     pub async fn tables_with_prefix(&self, prefix: &str) -> Result<Vec<String>> {
-        self.query("SELECT name FROM system.tables WHERE database = {database:String} AND startsWith(name, {prefix:String}) ORDER BY name")
+        self.ask("SELECT name FROM system.tables WHERE database = {database:String} AND startsWith(name, {prefix:String}) ORDER BY name")
             .param("database", self.database())
             .param("prefix", prefix)
             .fetch_all::<String>()
@@ -231,7 +231,7 @@ impl Tier {
             .map_err(|e| self.error(e).context(format!("listing tables named {prefix}*")))
     }
 
-    /// Drops a table if it is there. Never with `SYNC`, which waits for ever on the embedded engine.
+    /// Drops a table if it exists. Never with `SYNC`, which waits for ever on the embedded engine.
     pub async fn drop_table(&self, table: &str) -> Result<()> {
         self.execute(&format!("DROP TABLE IF EXISTS {}", self.table(table)))
             .await

@@ -14,6 +14,7 @@ use super::reader::ConfigReader;
 use super::settings::Setting;
 use super::value::{
     Endless, beside, described, display, list, number, one_of, range_text, round, text, whole,
+    without_address_login,
 };
 use mpsync_net::Secret;
 
@@ -58,6 +59,13 @@ impl<'r> ConfigKey<'r> {
     /// Reads any text.
     pub(crate) fn text(self, default: &str) -> String {
         self.read(default.to_owned(), "text", text, |text| display(text))
+    }
+
+    /// Reads addresses, separated by commas, which may contain logins.
+    pub(crate) fn addresses(self, default: &str) -> String {
+        self.read(default.to_owned(), "an address", text, |text| {
+            json!(without_address_login(text))
+        })
     }
 
     /// Reads any text, or nothing.

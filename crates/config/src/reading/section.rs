@@ -1,8 +1,10 @@
 //! The keys of one section.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use mpsync_net::Secret;
+use mpsync_net::secret_file::check_permissions;
 
 use super::key::ConfigKey;
 use super::origin::Origin;
@@ -82,6 +84,18 @@ impl<'r> Section<'r> {
                 .map_err(|e| self.wrong(&file, e.to_string()))
                 .ok(),
             (None, None) => None,
+        }
+    }
+
+    /// Reads the path of a file with a secret, which another part of the program reads later.
+    pub(crate) fn secret_path(&mut self, name: &str) -> Option<PathBuf> {
+        let path = self.key(name).optional_path()?;
+        match check_permissions(&path) {
+            Ok(()) => Some(path),
+            Err(e) => {
+                self.wrong(name, e.to_string());
+                None
+            }
         }
     }
 

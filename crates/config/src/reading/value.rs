@@ -15,13 +15,27 @@ use super::yaml;
 pub(crate) fn described(value: &RawNode) -> String {
     match value {
         RawNode::Scalar(text) => {
-            let start: String = without_logins(text).chars().take(60).collect();
+            let start: String = without_address_login(text).chars().take(60).collect();
             format!("`{}`", start.escape_debug())
         }
         RawNode::List(_) => "a list".to_owned(),
         RawNode::Null => "nothing".to_owned(),
         RawNode::Section => "a section".to_owned(),
     }
+}
+
+/// Returns addresses, separated by commas, without anything before their hosts: an `@` in such a text always ends a login.
+pub(crate) fn without_address_login(text: &str) -> String {
+    let addresses = text
+        .split(',')
+        .map(|address| match address.rsplit_once('@') {
+            Some((login, host)) => match login.split_once("://") {
+                Some((scheme, _)) => format!("{scheme}://***@{host}"),
+                None => format!("***@{host}"),
+            },
+            None => address.to_owned(),
+        });
+    addresses.collect::<Vec<_>>().join(",")
 }
 
 /// Returns a text without logins, for display.
@@ -132,6 +146,18 @@ endless!(u16: None, u32: Some(u32::MAX), u64: Some(u64::MAX), usize: None, i32: 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn logins_of_addresses_are_hidden() {
+        for (text, display) in [
+            ("nats://u:p@h:1,tls://t@i", "nats://***@h:1,tls://***@i"),
+            ("u:p@h", "***@h"),
+            ("token@h:4222", "***@h:4222"),
+            ("nats://h:1", "nats://h:1"),
+        ] {
+            assert_eq!(without_address_login(text), display);
+        }
+    }
 
     #[test]
     fn whole_numbers_have_the_yaml_syntax() {

@@ -124,7 +124,7 @@ fn credentials(s: &mut Section<'_>) -> Result<S3Credentials, &'static str> {
     let id = s.key("s3_access_key_id").optional_text();
     let secret = s.secret("s3_secret_access_key");
     let token = s.key("s3_session_token").secret_text();
-    let file = s.key("s3_credentials_file").optional_path();
+    let file = s.secret_path("s3_credentials_file");
     let profile = s.key("s3_profile").text("default");
     match (id, secret, file) {
         (Some(id), Some(secret), None) => Ok(S3Credentials::Key(S3Key { id, secret, token })),

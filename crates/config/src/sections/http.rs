@@ -5,16 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::reading::section::Section;
-use mpsync_net::Certificate;
-use mpsync_net::Secret;
+use mpsync_net::access::TOKEN_CHARACTERS_MIN;
+use mpsync_net::{Certificate, Secret};
 
 /// The port of the HTTP server for ingest.
 const HOT_PORT: u16 = 8085;
 /// The port of the HTTP server for transfers.
 const COLD_PORT: u16 = 8086;
-/// The minimum length of a token: a shorter one can be guessed.
-const TOKEN_CHARACTERS_MIN: usize = 16;
-
 /// The HTTP server of a daemon, and access to it.
 #[derive(Debug, Clone)]
 pub struct HttpConfig {
@@ -110,7 +107,10 @@ fn token(s: &mut Section<'_>) -> (Option<Secret>, PathBuf) {
                 "it must consist of printable ASCII characters without blanks, since it is sent in a header",
             );
         } else if token.len() < TOKEN_CHARACTERS_MIN {
-            s.insecure("token", "it is short enough to be guessed");
+            s.wrong(
+                "token",
+                format!("it has fewer than {TOKEN_CHARACTERS_MIN} characters and could be guessed"),
+            );
         }
     }
     (token, file)

@@ -1,9 +1,11 @@
 //! `nats:`
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::reading::section::Section;
+use crate::reading::value::without_address_login;
 use mpsync_net::{Secret, is_loopback};
 
 /// The authentication at NATS.
@@ -23,7 +25,7 @@ pub enum NatsAuth {
 }
 
 /// The connection to NATS.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct NatsConfig {
     /// One or several URLs, separated by commas: `nats://host:4222`, `tls://host:4222`.
     pub url: String,
@@ -39,10 +41,21 @@ pub struct NatsConfig {
     pub duplicate_window: Duration,
 }
 
+impl fmt::Debug for NatsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL may contain a login.
+        f.debug_struct("NatsConfig")
+            .field("url", &without_address_login(&self.url))
+            .field("stream", &self.stream)
+            .field("auth", &self.auth)
+            .finish_non_exhaustive()
+    }
+}
+
 impl NatsConfig {
     pub(crate) fn read(s: &mut Section<'_>) -> Self {
         let nats = Self {
-            url: s.key("url").text("nats://127.0.0.1:4222"),
+            url: s.key("url").addresses("nats://127.0.0.1:4222"),
             max_reconnect_attempts: usize::try_from(
                 s.key("max_reconnect_attempts").integer(-1, -1..=i64::MAX),
             )
@@ -88,8 +101,8 @@ fn auth(s: &mut Section<'_>) -> NatsAuth {
     let user = s.key("user").optional_text();
     let password = s.secret("password");
     let token = s.secret("token");
-    let nkey = s.key("nkey_seed_file").optional_path();
-    let credentials = s.key("credentials_file").optional_path();
+    let nkey = s.secret_path("nkey_seed_file");
+    let credentials = s.secret_path("credentials_file");
     match (user, password, token, nkey, credentials) {
         (None, None, None, None, None) => NatsAuth::None,
         (Some(user), Some(password), None, None, None) => NatsAuth::UserPassword(user, password),

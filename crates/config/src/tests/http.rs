@@ -38,8 +38,13 @@ fn public_addresses_are_warned_of_and_contradictions_are_named() {
         refused(&format!("http: {{token: {token}}}\n"), &[]);
     }
     refused("http: {tls_key_file: k}\n", &[]);
-    let text = refused("http: {token: easy}\n", &production);
-    assert!(text.contains("guessed") && !text.contains("easy"), "{text}");
+    for environment in [&production[..], &[]] {
+        let text = refused("http: {token: easy}\n", environment);
+        assert!(
+            text.contains("fewer than 16 characters") && !text.contains("easy"),
+            "{text}"
+        );
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::page::routes as page;
 use mpsync_config::HttpConfig;
 use mpsync_core::error::Result;
 use mpsync_net::Secret;
-use mpsync_net::access::{is_secret, own_secret};
+use mpsync_net::access::{is_secret, own_token};
 
 /// Routes that never require the token: health checks have none, and the description of the API is public. The files of the page
 /// are open as well: the page asks the operator for the token.
@@ -38,7 +38,7 @@ impl Access {
         let (token, token_file) = match &config.token {
             Some(token) => (token.clone(), None),
             None => (
-                own_secret(&config.token_file)?,
+                own_token(&config.token_file)?,
                 Some(config.token_file.clone()),
             ),
         };

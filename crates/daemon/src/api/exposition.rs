@@ -96,6 +96,17 @@ fn ingest(page: &mut MetricFamilies, state: &DaemonState) {
         &["dataset", "reason"],
         letters,
     );
+    let unusual = state.unusual_dead_letters();
+    page.add(
+        MetricKind::Gauge,
+        "mpsync_ingest_dead_letters_unusual",
+        "1 if unusually many messages of the last 15 minutes became dead letters",
+        &["dataset"],
+        all.iter().map(|d| {
+            let is_unusual = unusual.iter().any(|other| other.dataset == d.dataset);
+            (label(d), f64::from(u8::from(is_unusual)))
+        }),
+    );
     page.add(
         MetricKind::Gauge,
         "mpsync_ingest_lag_messages",

@@ -16,6 +16,7 @@ const ADVICE = {
   sync: "See the transfers that halted, and mpsync's log.",
   tasks: "mpsync tasks list says which windows halted and why; nothing is deleted of them. mpsync tasks retry takes one up again once the cause is gone.",
   gaps: "Messages were dropped by the stream's limits before they were read. They cannot come back from JetStream: raise max_age or max_bytes, and see why ingest was behind.",
+  "dead-letters": "Run mpsync dead-letters list to see the messages and their reasons.",
   disk: "Free some space or move the folder: when it is full, ingest holds back.",
 };
 

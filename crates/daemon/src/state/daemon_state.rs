@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::dead_letter_share::{DeadLetterShare, UnusualDeadLetters};
 use super::figures::{ArchiveFigures, Figures, TierFigures};
 use super::history::History;
 use super::lock::lock;
@@ -28,6 +29,7 @@ struct StateInner {
     started: Instant,
     ingest: Option<Arc<IngestStats>>,
     history: Mutex<History>,
+    dead_letter_share: Mutex<DeadLetterShare>,
     readings: RwLock<BTreeMap<String, Reading>>,
     figures: RwLock<Figures>,
     sync_control: Option<SyncControl>,
@@ -77,6 +79,7 @@ impl DaemonState {
             started: Instant::now(),
             ingest,
             history: Mutex::default(),
+            dead_letter_share: Mutex::default(),
             readings: RwLock::default(),
             figures: RwLock::default(),
             sync_control: schedule.map(SyncControl::new),
@@ -201,6 +204,15 @@ impl DaemonState {
             let now = Timestamp::now().as_millisecond();
             let report = stats.snapshot();
             lock(&self.0.history).sample(now, &report.datasets);
+            lock(&self.0.dead_letter_share).sample(now, &report.datasets);
+        }
+    }
+
+    /// Returns the datasets with an unusual number of dead letters.
+    pub(crate) fn unusual_dead_letters(&self) -> Vec<UnusualDeadLetters> {
+        match self.ingest_report() {
+            Some(report) => lock(&self.0.dead_letter_share).unusual(&report.datasets),
+            None => Vec::new(),
         }
     }
 

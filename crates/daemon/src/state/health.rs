@@ -54,6 +54,22 @@ impl DaemonState {
                 )),
             ));
         }
+        let unusual = self.unusual_dead_letters();
+        if !unusual.is_empty() {
+            let datasets: Vec<String> = unusual.iter().map(ToString::to_string).collect();
+            let failure = Failure {
+                error: format!(
+                    "unusually many messages of the last 15 minutes could not be converted to rows: {}",
+                    datasets.join("; ")
+                ),
+                hint: Some(
+                    "run `mpsync dead-letters list` to see the messages; after the cause is corrected, \
+                     `mpsync dead-letters replay` inserts them at their positions"
+                        .to_owned(),
+                ),
+            };
+            found.push(("dead-letters", failure));
+        }
         if let Some(sync_control) = self.sync_control() {
             let state = sync_control.state();
             let halted = state.halted();

@@ -29,7 +29,7 @@ pub(crate) struct Health {
 /// One check.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Check {
-    /// `nats`, `hot`, `cold`, `archive`, `ingest`, `sync`, `gaps`, `disk:PLACE`
+    /// `nats`, `hot`, `cold`, `archive`, `ingest`, `sync`, `gaps`, `dead-letters`, `doctor`, `disk:PLACE`
     pub(crate) name: String,
     pub(crate) ok: bool,
     /// The duration of the last response.

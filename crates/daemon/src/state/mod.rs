@@ -5,9 +5,11 @@
 //! `ok` and `degraded` are 200, `down` is 503. The daemon is `down` if data cannot flow: a dependency of this mode (NATS and hot
 //! for ingest; hot, cold and the archive for transfers) has not answered for longer than [`health::GRACE`], ingest of a dataset is
 //! stalled, or a disk is nearly full. It is `degraded` while a failure is younger than that, and if data flows but the operator
-//! should act: a halted task, a failed sync, messages that the stream's limits deleted before delivery.
+//! should act: a halted task, a failed sync, messages that the stream's limits deleted before delivery, an unusual share of dead
+//! letters.
 
 pub(crate) mod daemon_state;
+pub(crate) mod dead_letter_share;
 pub(crate) mod figures;
 pub(crate) mod health;
 pub(crate) mod health_report;

@@ -1,22 +1,22 @@
-//! Which dead letters are meant. Pure.
+//! Selects dead letters. Pure.
 
 use jiff::Timestamp;
 
 use super::letter::DeadLetter;
 use mpsync_nats::covers;
 
-/// Which dead letters are meant: those that every part of it allows. What is empty allows all.
+/// A selection of dead letters: those that match every field. An empty field matches all.
 #[derive(Debug, Clone, Default)]
 pub struct DeadLetterFilter {
-    /// Only these letters, by [`Letter::id`].
+    /// Only these, by [`DeadLetter::id`].
     pub ids: Vec<String>,
     /// Only of these datasets.
     pub datasets: Vec<String>,
     /// Only for these reasons, by their short names.
     pub reasons: Vec<String>,
-    /// Only originals stored from this moment on.
+    /// Only originals stored at or after this time.
     pub from: Option<Timestamp>,
-    /// Only originals stored before this moment.
+    /// Only originals stored before this time.
     pub to: Option<Timestamp>,
     /// Only originals whose subject matches this pattern.
     pub subject: Option<String>,
@@ -25,7 +25,7 @@ pub struct DeadLetterFilter {
 }
 
 impl DeadLetterFilter {
-    /// Whether a letter is meant.
+    /// Returns whether a dead letter matches.
     #[must_use]
     pub fn allows(&self, dead_letter: &DeadLetter) -> bool {
         let among = |list: &[String], text: &str| list.is_empty() || list.iter().any(|t| t == text);
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_is_meant_when_every_part_of_the_filter_allows_it() {
+    fn filter_matches_only_if_every_field_does() {
         let dead_letter = dead_letter();
         let stored: Timestamp = "2025-10-09T08:53:20Z".parse().unwrap();
         let yes = [

@@ -1,7 +1,7 @@
-//! Dead letters as files, for where JetStream does not take them: one file a letter, named by its position, so that
-//! however often it is written there is one.
+//! Dead letters as files, if JetStream refuses them: one file a dead letter, named by its position, so that repeated writes
+//! leave one.
 //!
-//! A file is whole or not there: written beside its name, synced, given its name if that is free, and the folder synced.
+//! A file is complete or absent: written to a temporary name, synced, renamed if its name is free, and the folder synced.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
@@ -17,16 +17,16 @@ use super::letter::DeadLetter;
 use mpsync_core::dataset::{DatasetName, Epoch, Position};
 use mpsync_core::error::{Context as _, Error, Result};
 
-/// What a letter's file is called after its id.
+/// The extension of a dead letter's file, after its id.
 const EXTENSION: &str = "json";
 
-/// The folder of dead letters; made when the first one is kept.
+/// The folder of dead letters; created when the first one is stored.
 #[derive(Debug, Clone)]
 pub(crate) struct DeadLetterFolder {
     path: PathBuf,
 }
 
-/// A letter's file.
+/// The content of a dead letter's file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Filed {
     dataset: DatasetName,
@@ -40,10 +40,10 @@ struct Filed {
     reason: String,
     detail: String,
     kept_at: Timestamp,
-    /// The original's bytes, where they are text.
+    /// The original's bytes, if they are text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     payload: Option<String>,
-    /// The original's bytes, where they are none.
+    /// The original's bytes, if they are not text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
 }
@@ -64,14 +64,14 @@ impl DeadLetterFolder {
         ))
     }
 
-    /// Keeps letters; returns when they are on the disk. One that is there stays as it is.
+    /// Stores dead letters; returns when they are on the disk. One that exists is left unchanged.
     pub(crate) async fn store(&self, dead_letters: Vec<DeadLetter>) -> Result<()> {
         let folder = self.clone();
         blocking(move || {
-            folder.make()?;
+            folder.create()?;
             for dead_letter in &dead_letters {
-                let context = || format!("keeping dead letter {} in a file", dead_letter.id());
-                let file = folder.written(dead_letter).context(context)?;
+                let context = || format!("storing dead letter {} in a file", dead_letter.id());
+                let file = folder.write_temporary(dead_letter).context(context)?;
                 match file
                     .persist_noclobber(folder.file(&dead_letter.dataset, dead_letter.position))
                 {
@@ -85,13 +85,13 @@ impl DeadLetterFolder {
         .await
     }
 
-    /// Writes a letter in place of the one that is there.
+    /// Replaces a dead letter.
     pub(super) async fn replace(&self, dead_letter: DeadLetter) -> Result<()> {
         let folder = self.clone();
         blocking(move || {
-            let context = || format!("writing dead letter {} anew", dead_letter.id());
+            let context = || format!("replacing dead letter {}", dead_letter.id());
             folder
-                .written(&dead_letter)
+                .write_temporary(&dead_letter)
                 .context(context)?
                 .persist(folder.file(&dead_letter.dataset, dead_letter.position))
                 .map_err(|e| Error::from(e.error).context(context()))?;
@@ -100,7 +100,7 @@ impl DeadLetterFolder {
         .await
     }
 
-    /// Removes a letter. One that is gone is gone.
+    /// Removes a dead letter. Succeeds if it is absent.
     pub(super) async fn remove(&self, dead_letter: &DeadLetter) -> Result<()> {
         let (folder, file) = (
             self.clone(),
@@ -114,7 +114,7 @@ impl DeadLetterFolder {
         .await
     }
 
-    /// Which letters are there, in order. A folder that is not there has none.
+    /// Returns the dead letters in the folder, in order. An absent folder has none.
     pub(super) async fn list(&self) -> Result<Vec<(DatasetName, Position)>> {
         let folder = self.clone();
         blocking(move || {
@@ -135,7 +135,7 @@ impl DeadLetterFolder {
         .await
     }
 
-    /// Reads a letter; `None` where it is gone.
+    /// Reads a dead letter; `None` if it is absent.
     pub(super) async fn read(
         &self,
         dataset: &DatasetName,
@@ -156,11 +156,11 @@ impl DeadLetterFolder {
         .await
     }
 
-    fn make(&self) -> Result<()> {
+    fn create(&self) -> Result<()> {
         if self.path.is_dir() {
             return Ok(());
         }
-        let context = || format!("making {}", self.path.display());
+        let context = || format!("creating {}", self.path.display());
         std::fs::create_dir_all(&self.path).context(context)?;
         match self.path.parent().filter(|p| !p.as_os_str().is_empty()) {
             Some(parent) => sync_folder(parent).context(context),
@@ -168,8 +168,8 @@ impl DeadLetterFolder {
         }
     }
 
-    /// A letter on the disk, under no name that counts yet.
-    fn written(&self, dead_letter: &DeadLetter) -> Result<tempfile::NamedTempFile> {
+    /// Writes a dead letter to a temporary file.
+    fn write_temporary(&self, dead_letter: &DeadLetter) -> Result<tempfile::NamedTempFile> {
         let mut file = tempfile::Builder::new()
             .prefix(".letter-")
             .tempfile_in(&self.path)?;
@@ -185,12 +185,12 @@ impl DeadLetterFolder {
     }
 }
 
-/// So that a name outlives a loss of power.
+/// Syncs a folder, so that a name in it survives a loss of power.
 fn sync_folder(path: &Path) -> std::io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// `<dataset>.<epoch>.<sequence>.json`; other files are passed over.
+/// Parses `<dataset>.<epoch>.<sequence>.json`; `None` for other files.
 fn parse_name(name: &str) -> Option<(DatasetName, Position)> {
     let stem = name.strip_suffix(EXTENSION)?.strip_suffix('.')?;
     let mut parts = stem.split('.');
@@ -243,7 +243,7 @@ impl Filed {
                 .into(),
             _ => {
                 return Err(Error::malformed(
-                    "it must hold one of payload and payload_base64",
+                    "it must have exactly one of payload and payload_base64",
                 ));
             }
         };
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_letter_is_kept_once_read_back_as_it_was_and_removed() {
+    async fn dead_letter_is_stored_once_read_back_and_removed() {
         let parent = tempfile::tempdir().unwrap();
         let folder = DeadLetterFolder::new(parent.path().join("letters"));
         assert!(folder.list().await.unwrap().is_empty());
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_letter_s_name_is_one() {
+    fn other_file_names_are_ignored() {
         assert!(parse_name("trades.7.9.json").is_some());
         for name in [
             "trades.7.9",

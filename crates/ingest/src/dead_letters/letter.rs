@@ -5,16 +5,16 @@ use jiff::Timestamp;
 
 use mpsync_core::dataset::{DatasetName, Position};
 
-/// A message that could not be a row, as its letter keeps it.
+/// A message that could not be a row, with its origin and the reason.
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
-    /// The dataset whose row it was to be.
+    /// The dataset of the message.
     pub dataset: DatasetName,
-    /// Where the original stands, or stood.
+    /// The position of the original.
     pub position: Position,
     /// When the original was stored: nanoseconds since 1970.
     pub stored_at_nanos: i64,
-    /// The original's subject; empty where the stream had dropped it before it could be asked.
+    /// The original's subject; empty if the stream dropped the message before it could be read.
     pub subject: String,
     /// The original's stream.
     pub stream: String,
@@ -24,18 +24,18 @@ pub struct DeadLetter {
     pub reason: String,
     /// The reason, for people.
     pub detail: String,
-    /// When the letter was kept.
+    /// When the dead letter was stored.
     pub kept_at: Timestamp,
     /// The original's bytes.
     pub body: Bytes,
-    /// Where the letter lies in its stream. More than one where a replay was ended while it wrote a new reason.
+    /// Its sequences in the stream of dead letters. Several if a replay ended while it wrote a new reason.
     pub(super) sequences: Vec<u64>,
-    /// Whether it lies in the folder of letters.
+    /// Whether it lies in the folder of dead letters.
     pub(super) filed: bool,
 }
 
 impl DeadLetter {
-    /// What names it: `<dataset>.<epoch>.<sequence>`.
+    /// Returns its id: `<dataset>.<epoch>.<sequence>`.
     #[must_use]
     pub fn id(&self) -> String {
         format!(
@@ -44,7 +44,7 @@ impl DeadLetter {
         )
     }
 
-    /// Where it is kept: in the stream, in the folder, or, where an answer of the stream was lost, in both.
+    /// Returns where it is stored: in the stream, in the folder, or in both if an answer of the stream was lost.
     #[must_use]
     pub fn kept_in(&self) -> &'static str {
         match (self.sequences.is_empty(), self.filed) {
@@ -54,7 +54,7 @@ impl DeadLetter {
         }
     }
 
-    /// When the original was stored; `None` beyond the years that can be written.
+    /// Returns when the original was stored; `None` if the time is outside the range of [`Timestamp`].
     #[must_use]
     pub fn stored_at(&self) -> Option<Timestamp> {
         Timestamp::from_nanosecond(self.stored_at_nanos.into()).ok()

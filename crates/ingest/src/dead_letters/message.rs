@@ -9,7 +9,7 @@ use super::letter::DeadLetter;
 use mpsync_core::dataset::{Epoch, Position};
 use mpsync_core::error::{Error, Result};
 
-/// A reason longer than this is cut.
+/// Maximum characters of a header's value.
 const REASON_CHARS: usize = 1000;
 
 /// Header: a short name of the reason, which does not change.
@@ -31,7 +31,7 @@ pub const STORED_AT_HEADER: &str = "Mpsync-Stored-At";
 /// Header: the original's `Nats-Msg-Id`.
 pub const MESSAGE_ID_HEADER: &str = "Mpsync-Message-Id";
 
-/// A letter as its message, to be published where the last message of its subject has this sequence (0: none has).
+/// Returns the message of a dead letter, to be published if the last message of its subject has this sequence (0: none).
 pub(crate) fn message_of(dead_letter: &DeadLetter, last: u64) -> PublishMessage {
     let message = PublishMessage::build()
         .payload(dead_letter.body.clone())
@@ -50,7 +50,7 @@ pub(crate) fn message_of(dead_letter: &DeadLetter, last: u64) -> PublishMessage 
     }
 }
 
-/// A header's value has no line ends, and an end.
+/// Returns a valid header value: one line of bounded length.
 fn one_line(text: &str) -> String {
     text.chars()
         .take(REASON_CHARS)
@@ -58,7 +58,7 @@ fn one_line(text: &str) -> String {
         .collect()
 }
 
-/// Reads a letter from its message.
+/// Parses a dead letter from its message.
 pub(super) fn parse(
     headers: Option<&HeaderMap>,
     body: &Bytes,
@@ -70,8 +70,9 @@ pub(super) fn parse(
             .and_then(|headers| headers.get(name))
             .map(|value| value.as_str().to_owned())
     };
-    let needed =
-        |name: &str| header(name).ok_or_else(|| Error::malformed(format!("it has no {name}")));
+    let needed = |name: &str| {
+        header(name).ok_or_else(|| Error::malformed(format!("it has no header {name}")))
+    };
     let number = |name: &str| -> Result<u64> {
         let text = needed(name)?;
         text.parse()

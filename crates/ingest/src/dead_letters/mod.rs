@@ -1,9 +1,8 @@
-//! Dead letters after the fact: finding them, looking at them, replaying them into their original positions, discarding
-//! them.
+//! Dead letters: storing them during ingest; finding, reading, replaying and discarding them afterwards.
 //!
-//! A replay lands a letter as the row that its message would have become: same position, same time of storage. It is
-//! exactly once by the means that ingest uses: a door of its own, which every life that begins shuts, and the question
-//! which positions are held. See [`LetterReplay`].
+//! A replay lands a dead letter as the row that its message would have become: same position, same time of storage. It is
+//! exactly once by the means that ingest uses: an insert gate of its own, which every session that begins fences, and a
+//! query for the positions that are held. See [`DeadLetterReplay`].
 
 mod filter;
 mod folder;

@@ -1,4 +1,4 @@
-//! The newest dead letters, for a page: a bounded look at the end of their stream, whatever its length.
+//! The newest dead letters, for a page: a bounded read at the end of their stream, whatever its length.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +13,14 @@ use crate::source::stream::is_no_message;
 use mpsync_core::dataset::{DatasetName, Position};
 use mpsync_core::error::{Error, Result};
 
-/// Messages that are asked for at a time.
+/// Messages that are requested at a time.
 const AT_A_TIME: usize = 16;
-/// Sequences that are looked at beyond those that are wanted: some may have been replayed or discarded.
+/// Sequences that are read beyond those that are wanted: some may have been replayed or discarded.
 const FURTHER: u64 = 64;
 
 impl DeadLetterStore {
-    /// How many letters there are; `None` where both the stream and the folder have some, since a letter may lie in both.
+    /// Returns the number of dead letters; `None` if both the stream and the folder have some, because a dead letter may
+    /// lie in both.
     #[must_use]
     pub fn total(&self) -> Option<u64> {
         let in_stream = self
@@ -33,9 +34,9 @@ impl DeadLetterStore {
         }
     }
 
-    /// The letters that were kept last, the newest first, at most `limit` of them, without their bytes. Cancel-safe.
+    /// Returns the dead letters that were stored last, newest first, at most `limit`, without their bytes. Cancel-safe.
     ///
-    /// Where the newest were replayed or discarded, older ones take their places: none only where there are none.
+    /// If the newest were replayed or discarded, older ones are returned: the result is empty only if there are none.
     pub async fn newest(&self, limit: usize) -> Result<Vec<DeadLetter>> {
         let mut found: BTreeMap<(DatasetName, Position), DeadLetter> = BTreeMap::new();
         self.read_back(limit, &mut found).await?;
@@ -70,16 +71,16 @@ impl DeadLetterStore {
         let first = stream.cached_info().state.first_sequence.max(1);
         let back = (limit as u64).saturating_add(FURTHER);
         let from = self.last_seq.saturating_sub(back).max(first);
-        let looks = (from..=self.last_seq).rev().map(|sequence| async move {
+        let reads = (from..=self.last_seq).rev().map(|sequence| async move {
             match stream.get_raw_message(sequence).await {
                 Ok(message) => Ok(Some(message)),
                 Err(e) if is_no_message(&e.kind()) => Ok(None),
                 Err(e) => Err(Error::nats(e).context(format!("reading dead letter {sequence}"))),
             }
         });
-        let mut looks = futures_util::stream::iter(looks).buffered(AT_A_TIME);
+        let mut reads = futures_util::stream::iter(reads).buffered(AT_A_TIME);
         while found.len() < limit
-            && let Some(message) = looks.try_next().await?
+            && let Some(message) = reads.try_next().await?
         {
             let Some(message) = message else { continue };
             let sequence = message.sequence;
@@ -87,7 +88,7 @@ impl DeadLetterStore {
                 .map_err(|e| Error::malformed(e.to_string()))?;
             match parse(Some(&message.headers), &message.payload, sequence, kept_at) {
                 Ok(dead_letter) => {
-                    // The later writing counts, and it was found first.
+                    // The later version counts, and it was found first.
                     let key = (dead_letter.dataset.clone(), dead_letter.position);
                     found
                         .entry(key)

@@ -1,8 +1,8 @@
-//! Messages that cannot be rows: kept with reason, origin and bytes in a stream of their own, before their originals are
-//! acknowledged; in a folder where the stream refuses them; held where that refuses them too.
+//! Stores messages that cannot be rows with reason, origin and bytes in a stream of their own, before their originals are
+//! acknowledged; in a folder if the stream refuses them; holds them if that refuses them, too.
 //!
-//! A dead letter's subject ends with the position of its original, and it is published only where that subject is empty;
-//! its file is named by the position: however often it is tried, and however much later, there is one.
+//! The subject of a dead letter ends with the position of its original, and it is published only if that subject is empty;
+//! its file is named by the position. However often and however late a store is repeated, there is one dead letter.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,9 +22,9 @@ use mpsync_core::dataset::{DatasetName, Position};
 use mpsync_core::error::{Error, Result, chain};
 use mpsync_core::retry::Backoff;
 
-/// How many are published before the first answer is waited for.
+/// How many are published before the first answer is awaited.
 const AT_ONCE: usize = 256;
-/// For how long the stream is not asked after it gave no answer: each time costs [`ANSWER_TIMEOUT`].
+/// How long the stream is skipped after it gave no answer: each attempt costs [`ANSWER_TIMEOUT`].
 const SILENCE: Duration = Duration::from_secs(30);
 /// A message that cannot be a row.
 #[derive(Debug, Clone)]
@@ -38,31 +38,31 @@ pub(crate) struct RejectedMessage {
     pub(crate) body: Bytes,
 }
 
-/// Where dead letters are kept: in their stream, or in a folder where that refuses them.
+/// Stores dead letters: in their stream, or in a folder if that refuses them.
 #[derive(Clone)]
 pub(crate) struct DeadLetterQueue {
     jetstream: jetstream::Context,
-    /// As the market data's, but with the name of this stream.
+    /// The configuration of NATS, with the name of the dead-letter stream.
     nats: NatsConfig,
-    /// The stream that the originals are in.
+    /// The stream of the originals.
     origin: String,
     folder: Option<DeadLetterFolder>,
-    /// Until when the stream is not asked, since it gave no answer.
+    /// Until when the stream is skipped because it gave no answer.
     silent_until: Arc<Mutex<Option<Instant>>>,
 }
 
-/// What a place did not take, and why.
+/// The dead letters that the stream did not store, and why.
 #[derive(Default)]
 struct NotStored {
-    /// The server said no, and would again: too large, the stream is full.
+    /// Refused by the server, as a retry would be: too large, or the stream is full.
     refused: Vec<DeadLetter>,
-    /// There was no answer: the connection is broken, or publishing is not permitted, which is not answered.
+    /// Without an answer: the connection is broken, or publishing is not permitted, which the server does not answer.
     unanswered: Vec<DeadLetter>,
     why: Option<Error>,
 }
 
 impl DeadLetterQueue {
-    /// Opens the stream, or makes it.
+    /// Opens the stream, or creates it.
     pub(crate) async fn open(jetstream: &jetstream::Context, config: &Config) -> Result<Self> {
         let own = NatsConfig {
             stream: config.ingest.dead_letter_stream.clone(),
@@ -89,10 +89,10 @@ impl DeadLetterQueue {
         self.nats.stream.to_lowercase()
     }
 
-    /// Keeps dead letters; returns when the stream or the folder has them all. Tries for ever: a message is held rather
+    /// Stores dead letters; returns when the stream or the folder has them all. Retries for ever: a message is held rather
     /// than lost.
     ///
-    /// Cancel-safe: what was kept is found to be there the next time.
+    /// Cancel-safe: a repeated store finds the ones that are stored.
     pub(crate) async fn store(
         &self,
         dataset: &DatasetName,
@@ -115,7 +115,7 @@ impl DeadLetterQueue {
             if let Some(count) = stats.dead_letters_logged.due(labels.len()) {
                 tracing::warn!(
                     %dataset, dead_letters = count, seq = first.position.seq, subject = %first.subject, reason = %first.detail,
-                    "messages became dead letters; one of the last is named"
+                    "messages became dead letters; one of them is named"
                 );
             }
         }
@@ -147,7 +147,7 @@ impl DeadLetterQueue {
         let (mut dead_letters, mut failed) = (dead_letters, 0);
         loop {
             let mut left = self.try_stream(dead_letters).await;
-            // Silence for the first time may be a slow server; without a connection nothing can be acknowledged anyway.
+            // The first time, a missing answer may be a slow server; without a connection nothing can be acknowledged anyway.
             if failed > 0 && self.is_connected() && !left.unanswered.is_empty() {
                 self.stop_asking();
                 left.refused.append(&mut left.unanswered);
@@ -171,18 +171,20 @@ impl DeadLetterQueue {
             let pause = Backoff::DAEMON.pause(failed, rand::random());
             tracing::warn!(
                 %dataset, dead_letters = dead_letters.len(), failed, ?pause, nats, folder,
-                "dead letters are refused; their messages are held and not acknowledged"
+                "cannot store dead letters; their messages are held and not acknowledged"
             );
             tokio::time::sleep(pause).await;
         }
     }
 
-    /// Publishes letters; returns what the stream does not have.
+    /// Publishes dead letters; returns those that the stream does not have.
     async fn try_stream(&self, dead_letters: Vec<DeadLetter>) -> NotStored {
         let mut left = NotStored::default();
         if self.is_silent() {
             left.refused = dead_letters;
-            left.why = Some(Error::nats("it gave no answer a moment ago"));
+            left.why = Some(Error::nats(
+                "the stream gave no answer in the last 30 seconds",
+            ));
             return left;
         }
         let mut answers = Vec::with_capacity(dead_letters.len());
@@ -202,7 +204,7 @@ impl DeadLetterQueue {
             };
             let Err(e) = answer else { continue };
             match e.kind() {
-                // Its subject is not empty: it was kept before.
+                // Its subject is not empty: it was stored before.
                 PublishErrorKind::WrongLastSequence => continue,
                 PublishErrorKind::MaxPayloadExceeded => left.refused.push(dead_letter),
                 PublishErrorKind::Other if is_answer(&e) => left.refused.push(dead_letter),
@@ -219,7 +221,7 @@ impl DeadLetterQueue {
         left
     }
 
-    /// Keeps letters in the folder; gives them back with the reason where it cannot.
+    /// Stores dead letters in the folder; on failure returns them with the reason.
     async fn try_folder(
         &self,
         dataset: &DatasetName,
@@ -241,7 +243,7 @@ impl DeadLetterQueue {
         if let Some(count) = stats.files_logged.due(dead_letters.len()) {
             tracing::warn!(
                 %dataset, dead_letters = count, dead_letter, folder = %folder.path().display(), nats,
-                "the stream refuses dead letters: they are kept as files, which `mpsync dead-letters` reads too"
+                "the stream refuses dead letters: they are stored as files, which `mpsync dead-letters` reads too"
             );
         }
         Ok(())
@@ -267,10 +269,10 @@ impl DeadLetterQueue {
     }
 }
 
-/// Whether the server answered, with a refusal.
+/// Returns whether the error is a refusal by the server.
 fn is_answer(e: &PublishError) -> bool {
     std::error::Error::source(e).is_some_and(<dyn std::error::Error>::is::<jetstream::Error>)
 }
 
-/// How long an answer is waited for, by the JetStream context that publishes dead letters and asks for messages.
+/// Timeout of requests of the JetStream context that publishes dead letters and reads messages.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);

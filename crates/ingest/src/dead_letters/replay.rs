@@ -22,36 +22,36 @@ use mpsync_config::Config;
 use mpsync_core::dataset::{Dataset, Epoch, PositionSet};
 use mpsync_core::error::{Cause, Context as _, Error, Result};
 
-/// What became of a letter.
+/// The outcome of a replay for one dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
-    /// It is a row now, and no letter any more.
+    /// It landed as a row; the dead letter was deleted.
     Landed,
-    /// Its position was held already; it is no letter any more.
+    /// Its position was held already; the dead letter was deleted.
     Held,
-    /// It still cannot be a row; the letter stays, with the reason of now.
+    /// It still cannot be a row; the dead letter remains, with the current reason.
     Remains,
-    /// Ingest has not acknowledged its original yet and may deliver it again; the letter stays as it is.
+    /// Ingest has not acknowledged its original and may deliver it again; the dead letter is unchanged.
     Unsettled,
 }
 
-/// A letter that was replayed.
+/// A replayed dead letter.
 #[derive(Debug, Clone, Serialize)]
 pub struct Replayed {
-    /// Which one, see [`Letter::id`].
+    /// Its id, see [`DeadLetter::id`].
     pub dead_letter: String,
-    /// What became of it.
+    /// The outcome.
     pub fate: Fate,
-    /// Why it is no row, where it is none.
+    /// Why it is not a row; empty if it is one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// The same for people.
+    /// The reason in full.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub detail: String,
 }
 
-/// Which of these positions a tier holds. A tier without the table holds none; one that does not answer is an error.
+/// Returns which of these positions a tier holds. A tier without the table holds none; one that does not answer is an error.
 pub async fn held_in(tier: &Tier, dataset: &Dataset, wanted: &PositionSet) -> Result<PositionSet> {
     if tier.describe(&dataset.table).await?.is_none() {
         return Ok(PositionSet::new());
@@ -73,15 +73,18 @@ async fn held(held_positions: &HeldPositions, wanted: &PositionSet) -> Result<Po
     Ok(all)
 }
 
-/// A replay of the letters of one dataset, with the dataset and the table of now: [`consider`](Self::consider) all of them,
-/// [`ask`](Self::ask) once what is held, [`land`](Self::land) them, [`close`](Self::close).
+/// A replay of the dead letters of one dataset, with its current definition and table: [`consider`](Self::consider) all of
+/// them, [`ask`](Self::ask) once which are held, [`land`](Self::land) them, [`close`](Self::close).
 ///
-/// Exactly once: the rows go through a door of the replay's own, which every life that begins and every later replay
-/// shuts before it asks what is held. Behind that door it is asked what ingest may still deliver, which is left alone, then
-/// hot and its sealed tables, then archive and cold: rows move in this direction only, so that one which was missed here
-/// is found there. A letter is deleted after its row has landed; ended in between, the next replay finds the row.
+/// Exactly once: the rows go through an insert gate of the replay's own, which every session that begins and every later
+/// replay drops before it asks which positions are held. With its gate open, the replay asks which messages ingest may
+/// still deliver, which it skips, then hot and its sealed tables, then archive and cold: rows move in this direction only,
+/// so that a row missed in one tier is found in the next. A dead letter is deleted after its row has landed; if the replay
+/// ends in between, the next one finds the row.
 ///
-/// Its methods are not cancel-safe, but harmless: a door that is left behind is shut by the next life or replay.
+/// # Cancel safety
+///
+/// Its methods are not cancel-safe, but harmless: the next session or replay drops a gate that was left behind.
 pub struct DeadLetterReplay<'a> {
     config: &'a Config,
     hot: &'a Tier,
@@ -89,15 +92,15 @@ pub struct DeadLetterReplay<'a> {
     store: &'a DeadLetterStore,
     live: TableSchema,
     gate: InsertGate,
-    /// What was asked of each stream's consumers.
+    /// The consumers of each stream, as asked once.
     streams: BTreeMap<String, Vec<ConsumerFloor>>,
-    /// The letters that may become rows.
+    /// The positions that may become rows.
     wanted: PositionSet,
-    /// Those of them that are rows.
+    /// Those of them that are rows already.
     known: PositionSet,
 }
 
-/// What a consumer has acknowledged of a stream.
+/// A consumer of a stream, with its floor.
 struct ConsumerFloor {
     durable: Durable,
     history: EpochHistory,
@@ -105,7 +108,7 @@ struct ConsumerFloor {
 }
 
 impl<'a> DeadLetterReplay<'a> {
-    /// Opens the replay's door.
+    /// Opens the insert gate of the replay.
     pub async fn open(
         config: &'a Config,
         hot: &'a Tier,
@@ -133,11 +136,11 @@ impl<'a> DeadLetterReplay<'a> {
         })
     }
 
-    /// Takes up letters, and returns those whose originals ingest may still deliver: they are left as they are.
+    /// Adds dead letters to the replay, and returns those whose originals ingest may still deliver: they are left unchanged.
     pub async fn consider(&mut self, dead_letters: &[DeadLetter]) -> Result<Vec<Replayed>> {
         let mut unsettled = Vec::new();
         for dead_letter in dead_letters {
-            // Asked behind the door: a life that begins later shuts it.
+            // Asked while the gate is open: a session that begins later drops it.
             if !self.streams.contains_key(&dead_letter.stream) {
                 let asked = self.consumers(&dead_letter.stream).await?;
                 self.streams.insert(dead_letter.stream.clone(), asked);
@@ -156,7 +159,7 @@ impl<'a> DeadLetterReplay<'a> {
         Ok(unsettled)
     }
 
-    /// Asks hot, and then `elsewhere` (archive and cold), which of the considered letters are rows.
+    /// Asks hot, and then `elsewhere` (archive and cold), which of the considered dead letters are rows.
     pub async fn ask(
         &mut self,
         elsewhere: impl AsyncFnOnce(&PositionSet) -> Result<PositionSet>,
@@ -170,7 +173,7 @@ impl<'a> DeadLetterReplay<'a> {
         Ok(())
     }
 
-    /// Lands letters that were considered before it was asked; others are passed over.
+    /// Lands dead letters that were considered before [`ask`](Self::ask); others are skipped.
     pub async fn land(&self, dead_letters: Vec<DeadLetter>) -> Result<Vec<Replayed>> {
         let mut done = Vec::new();
         let mut rest = Vec::new();
@@ -186,12 +189,12 @@ impl<'a> DeadLetterReplay<'a> {
         Ok(done)
     }
 
-    /// Takes the door away.
+    /// Drops the insert gate.
     pub async fn close(self) -> Result<()> {
         self.gate.close().await
     }
 
-    /// Whether ingest may deliver the original again.
+    /// Returns whether ingest may deliver the original again.
     fn may_come(&self, dead_letter: &DeadLetter) -> bool {
         let position = dead_letter.position;
         let consumers = self.streams.get(&dead_letter.stream).into_iter().flatten();
@@ -200,7 +203,7 @@ impl<'a> DeadLetterReplay<'a> {
             .any(|c| c.history.position(position.seq) == position && position.seq > c.floor)
     }
 
-    /// How far each of the dataset's consumers has come in a stream.
+    /// Returns the dataset's consumers of a stream, with their floors.
     async fn consumers(&self, name: &str) -> Result<Vec<ConsumerFloor>> {
         let context = || format!("asking how far ingest has come in stream {name}");
         let Some(stream) = mpsync_nats::find_stream(&self.store.jetstream, name)
@@ -228,7 +231,7 @@ impl<'a> DeadLetterReplay<'a> {
         Ok(all)
     }
 
-    /// Decodes letters, lands those that are rows, and writes new reasons into the others.
+    /// Decodes dead letters, lands those that become rows, and writes new reasons into the others.
     async fn decode_and_land(
         &self,
         dead_letters: Vec<DeadLetter>,
@@ -259,7 +262,7 @@ impl<'a> DeadLetterReplay<'a> {
         self.insert(&mut decoder, &mut rows, done).await
     }
 
-    /// Lands what is buffered, then deletes its letters.
+    /// Lands the decoded rows, then deletes their dead letters.
     async fn insert(
         &self,
         decoder: &mut Decoder,
@@ -275,7 +278,7 @@ impl<'a> DeadLetterReplay<'a> {
             Err(SessionEnd::Failed(e)) => return Err(e),
             Err(SessionEnd::Uncertain(uncertainty)) => {
                 return Err(Error::new(Cause::Transport(uncertainty.to_string())).with_hint(
-                    "replay again: rows that have landed are found, and only their letters are deleted",
+                    "replay again: rows that have landed are found, and their dead letters are deleted",
                 ));
             }
         };
@@ -292,7 +295,7 @@ impl<'a> DeadLetterReplay<'a> {
         Ok(())
     }
 
-    /// Leaves a letter where it is, with the reason of now.
+    /// Updates the reason of a dead letter that remains.
     async fn update_reason(
         &self,
         dead_letter: &DeadLetter,
@@ -300,12 +303,12 @@ impl<'a> DeadLetterReplay<'a> {
         detail: &str,
         done: &mut Vec<Replayed>,
     ) -> Result<()> {
-        // What has no bytes any more cannot be judged anew: the old reason says more.
-        let judged = !dead_letter.body.is_empty();
-        if judged && (dead_letter.reason != reason || dead_letter.detail != detail) {
+        // Without its bytes a message cannot be decoded again: the old reason says more.
+        let has_body = !dead_letter.body.is_empty();
+        if has_body && (dead_letter.reason != reason || dead_letter.detail != detail) {
             self.store.rewrite(dead_letter, reason, detail).await?;
         }
-        let (reason, detail) = match judged {
+        let (reason, detail) = match has_body {
             true => (reason, detail),
             false => (dead_letter.reason.as_str(), dead_letter.detail.as_str()),
         };
@@ -313,8 +316,8 @@ impl<'a> DeadLetterReplay<'a> {
         Ok(())
     }
 
-    /// The sink of ingest, behind the replay's door: it splits by partitions, retries what can pass, and names the rows that
-    /// are refused.
+    /// Returns a sink with the replay's gate: it splits by partitions, retries errors that can pass, and returns the rows
+    /// that are refused.
     async fn sink(&self) -> Result<Sink> {
         let name = &self.config.ingest.dead_letter_stream;
         let stats = IngestStats::new([self.dataset.name.as_str()]);

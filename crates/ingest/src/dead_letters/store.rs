@@ -1,4 +1,4 @@
-//! Where dead letters lie: the JetStream stream, and the folder of those that it refused; read, changed and emptied.
+//! The stored dead letters: the JetStream stream, and the folder of those that it refused; reading, changing, discarding.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,10 +21,10 @@ use mpsync_config::Config;
 use mpsync_core::dataset::{DatasetName, Position};
 use mpsync_core::error::{Context as _, Disposition, Error, Result};
 
-/// Bytes of letters that are held at once, about.
+/// Approximate bytes of dead letters in a page.
 const BATCH_BYTES: usize = 32 << 20;
-/// How long the next letter may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Timeout for the next dead letter.
+const NEXT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The dead letters of a configuration.
 pub struct DeadLetterStore {
@@ -32,38 +32,38 @@ pub struct DeadLetterStore {
     pub(super) jetstream: jetstream::Context,
     pub(super) stream: Option<Stream>,
     root: String,
-    /// The last sequence when it was opened: what comes later is left to the next command.
+    /// The last sequence when it was opened: later ones are left to the next command.
     pub(super) last_seq: u64,
     folder: Option<DeadLetterFolder>,
-    /// What lay in the folder when it was opened, in order.
+    /// The dead letters in the folder when it was opened, in order.
     pub(super) filed: Vec<(DatasetName, Position)>,
 }
 
-/// Where to read on.
+/// A place among the dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeadLetterCursor {
     /// At a sequence of the stream.
     Stream(u64),
-    /// At a letter of the folder, by its number.
+    /// At a dead letter of the folder, by its number.
     Folder(usize),
 }
 
 impl DeadLetterCursor {
-    /// Where all letters begin.
+    /// The place before all dead letters.
     pub const START: Self = Self::Stream(0);
 }
 
-/// Some letters, and how to go on.
+/// Some dead letters, and where to continue.
 #[derive(Debug)]
 pub struct DeadLetterPage {
     /// In the order of their positions, dataset by dataset.
     pub dead_letters: Vec<DeadLetter>,
-    /// Where to read on; `None` when that was all.
+    /// Where to continue; `None` at the end.
     pub next: Option<DeadLetterCursor>,
 }
 
 impl DeadLetterStore {
-    /// Connects. A stream that is not there has no letters; it is not made.
+    /// Connects. An absent stream has no dead letters; it is not created.
     pub async fn open(config: &Config) -> Result<Self> {
         let name = &config.ingest.dead_letter_stream;
         let client = mpsync_nats::connect(&config.nats).await?;
@@ -96,10 +96,10 @@ impl DeadLetterStore {
         })
     }
 
-    /// The letters that a filter allows, from a place on, at most `limit` of them and about 32 MiB: first those of the
+    /// Returns the dead letters that match a filter, from a place on, at most `limit` and about 32 MiB: first those of the
     /// stream, then those that lie only in the folder. Cancel-safe.
     ///
-    /// What is no letter is passed over, with a warning.
+    /// Other messages are skipped, with a warning.
     pub async fn read(
         &self,
         from: DeadLetterCursor,
@@ -112,7 +112,7 @@ impl DeadLetterStore {
         }
     }
 
-    /// The folder's first letter, where there is one.
+    /// Returns the place of the folder's first dead letter, if there is one.
     fn begin_of_folder(&self) -> Option<DeadLetterCursor> {
         (!self.filed.is_empty()).then_some(DeadLetterCursor::Folder(0))
     }
@@ -163,7 +163,7 @@ impl DeadLetterStore {
         })
     }
 
-    /// Whether the stream has the letter too, so that it was read there.
+    /// Returns whether the stream has the dead letter, too, so that it was read there.
     async fn is_in_stream(&self, dead_letter: &DeadLetter) -> Result<bool> {
         let Some(stream) = &self.stream else {
             return Ok(false);
@@ -199,10 +199,12 @@ impl DeadLetterStore {
             .map_err(Error::nats)
             .context(context)?;
         loop {
-            let message = tokio::time::timeout(PATIENCE, messages.next())
+            let message = tokio::time::timeout(NEXT_TIMEOUT, messages.next())
                 .await
-                .map_err(|_| Error::nats("the next letter does not arrive").context(context()))?
-                .ok_or_else(|| Error::nats("the letters end early").context(context()))?
+                .map_err(|_| {
+                    Error::nats("the next dead letter does not arrive").context(context())
+                })?
+                .ok_or_else(|| Error::nats("the dead letters end early").context(context()))?
                 .map_err(|e| Error::nats(e).context(context()))?;
             let info = message
                 .info()
@@ -245,7 +247,7 @@ impl DeadLetterStore {
         })
     }
 
-    /// A consumer of the letters; `None` where there is none to come.
+    /// Returns a consumer of the dead letters; `None` if there are no more.
     async fn consumer(
         &self,
         from: u64,
@@ -275,7 +277,7 @@ impl DeadLetterStore {
         Ok((!empty).then_some(consumer))
     }
 
-    /// Takes a letter out of where it is kept. A letter that is gone already is gone.
+    /// Deletes a dead letter wherever it is stored. Succeeds if it is absent.
     pub async fn discard(&self, dead_letter: &DeadLetter) -> Result<()> {
         if let Some(stream) = &self.stream {
             for &sequence in &dead_letter.sequences {
@@ -294,26 +296,26 @@ impl DeadLetterStore {
         }
     }
 
-    /// Writes a letter with a new reason in place of the old one. Ended in between, both are there, and are read as one.
+    /// Replaces a dead letter by one with a new reason. If it ends in between, both exist and are read as one.
     pub(super) async fn rewrite(
         &self,
         dead_letter: &DeadLetter,
         reason: &str,
         detail: &str,
     ) -> Result<()> {
-        let mut anew = dead_letter.clone();
-        anew.reason = reason.to_owned();
-        anew.detail = detail.to_owned();
+        let mut updated = dead_letter.clone();
+        updated.reason = reason.to_owned();
+        updated.detail = detail.to_owned();
         let (Some(stream), Some(&last)) = (&self.stream, dead_letter.sequences.last()) else {
             return match &self.folder {
-                Some(folder) if dead_letter.filed => folder.replace(anew).await,
+                Some(folder) if dead_letter.filed => folder.replace(updated).await,
                 _ => Ok(()),
             };
         };
         let context = || format!("writing a new reason into dead letter {}", dead_letter.id());
         let subject = Subject::from(format!("{}.{}", self.root, dead_letter.id()));
         self.jetstream
-            .send_publish(subject, message_of(&anew, last))
+            .send_publish(subject, message_of(&updated, last))
             .await
             .map_err(Error::nats)
             .context(context)?
@@ -342,7 +344,7 @@ async fn delete(stream: &Stream, sequence: u64) -> Result<()> {
     }
 }
 
-/// Adds a letter; one of the same position is the same letter, whose later writing counts.
+/// Adds a dead letter; one of the same position is the same dead letter, whose later version counts.
 pub(super) fn add(
     dead_letters: &mut BTreeMap<(DatasetName, Position), DeadLetter>,
     mut dead_letter: DeadLetter,

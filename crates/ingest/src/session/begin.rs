@@ -1,4 +1,4 @@
-//! How a life begins: older doors are shut first, and only then is asked what is there.
+//! How a session begins: it fences older sessions first, and only then asks hot which positions are held.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -21,16 +21,16 @@ use crate::writer::sink::Sink;
 use mpsync_clickhouse::check_columns;
 use mpsync_core::error::{Error, Result};
 
-/// What a life finds out before it begins to ingest.
+/// The state that a session recovers before it ingests.
 struct Recovered {
     pub(crate) history: EpochHistory,
     pub(crate) held: RoaringTreemap,
     pub(crate) consumer_position: ConsumerPosition,
-    /// All messages of the dataset up to here are known to have been settled.
+    /// All messages of the dataset up to this sequence are known to be settled.
     pub(crate) contiguous_up_to: u64,
 }
 
-/// Nanoseconds since 1970.
+/// Returns the nanoseconds since 1970.
 fn now_nanos() -> Result<u64> {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -40,7 +40,7 @@ fn now_nanos() -> Result<u64> {
 }
 
 impl DatasetIngest {
-    /// Begins a life: shuts older doors first, and only then asks what is there.
+    /// Begins a session: opens its insert gate, which fences older sessions, then recovers.
     pub(crate) async fn begin(&self, last_token: &mut Option<u64>) -> Result<Session, SessionEnd> {
         let began = Instant::now();
         let connects = self.connects();
@@ -110,7 +110,7 @@ impl DatasetIngest {
         })
     }
 
-    /// Finds out which epoch counts and which positions are held, and sets the consumer back.
+    /// Recovers the current epoch and the held positions, and sets the consumer back.
     async fn recover(
         &self,
         durable: &mut Durable,
@@ -128,13 +128,13 @@ impl DatasetIngest {
         };
         let found = recovery.epochs(remembered, before.floor, now_nanos).await?;
         let history = found.history;
-        // Where the stream was rewound below the floor, what was issued again lies below it.
+        // If the stream was rewound below the floor, the sequences issued again lie below it.
         let back_to = found.rewound_from.filter(|from| *from <= before.floor);
         if let Some(from) = found.rewound_from {
             self.stats.rewinds.add(1);
             tracing::warn!(
                 dataset = %self.dataset.name, from, epoch = history.current().0, last_seq = facts.last_seq,
-                "the stream was rewound: it issues sequences again, which count as a new epoch from here on"
+                "the stream was rewound: sequences from here on are issued again and belong to a new epoch"
             );
         }
         if known.as_ref() != Some(&history) {
@@ -145,7 +145,7 @@ impl DatasetIngest {
         let consumer_position = durable.set_back(back_to).await?;
         let floor = consumer_position.floor.min(before.floor);
         let held = recovery.held_above(&history, floor).await?;
-        // A purge takes the floor along, and limits do so after a while; then only the rows say how far ingest had come.
+        // A purge moves the floor at once, and limits do so after a while; then only the rows show how far ingest had come.
         let contiguous_up_to = if facts.first_seq > before.floor + 1 {
             before.floor
         } else {

@@ -21,7 +21,7 @@ use mpsync_core::dataset::Dataset;
 /// The connections, limits and counters that all sessions of a dataset share.
 pub(crate) struct DatasetIngest {
     pub(crate) config: Arc<Config>,
-    /// With those of its subjects that this daemon takes.
+    /// With the subjects that this daemon ingests.
     pub(crate) dataset: Arc<Dataset>,
     pub(crate) shard: Shard,
     pub(crate) limits: CurrentLimits,
@@ -33,12 +33,13 @@ pub(crate) struct DatasetIngest {
     pub(crate) budget: Budget,
     pub(crate) stats: Arc<DatasetStats>,
     pub(crate) shutdown: CancellationToken,
-    /// End when all messages up to this sequence are settled.
+    /// The sequence at which a draining run ends, when all messages up to it are settled.
     pub(crate) drain_to: Option<u64>,
 }
 
 impl DatasetIngest {
-    /// Says what the stream dropped before it was delivered: everything between `clear_to` and its first message.
+    /// Reports the sequences that the stream dropped before they were delivered: those between `contiguous_up_to` and its
+    /// first message.
     pub(crate) fn report_gap(&self, contiguous_up_to: u64, facts: &stream::StreamFacts) {
         let first_seq = facts.first_seq;
         let lost = first_seq.saturating_sub(contiguous_up_to + 1);
@@ -47,12 +48,12 @@ impl DatasetIngest {
                 .gap(lost, facts.first_at.unwrap_or_else(Timestamp::now));
             tracing::error!(
                 dataset = %self.dataset.name, from = contiguous_up_to + 1, to = first_seq - 1, sequences = lost,
-                "the stream dropped messages before they were known to be ingested: this dataset's among these sequences are lost"
+                "the stream dropped messages before they were known to be ingested: those of this dataset in the range are lost"
             );
         }
     }
 
-    /// How often the client has connected.
+    /// Returns how often the client has connected.
     pub(crate) fn connects(&self) -> u64 {
         self.client
             .statistics()
@@ -60,7 +61,8 @@ impl DatasetIngest {
             .load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// What may be unacknowledged at once: a batch in the hand, one on its way, what is fetched ahead, and as much again.
+    /// Returns how many messages may be unacknowledged: a pending batch, one in flight, the prefetched messages, and as
+    /// many again.
     pub(crate) fn max_ack_pending(&self) -> i64 {
         let in_flight = 2 * (self.limits.now().rows + AHEAD_MESSAGES);
         i64::try_from(2 * in_flight).unwrap_or(i64::MAX)

@@ -1,4 +1,4 @@
-//! One dataset's ingest: life after life, each of them fetch → decode → land.
+//! The ingest of one dataset: session after session, each of them fetch → decode → land.
 
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -20,15 +20,15 @@ use crate::writer::sink::LAST_FLUSH;
 use mpsync_core::error::{Cause, Error, Result};
 use mpsync_core::retry::Backoff;
 
-/// How often a life looks whether the connection was renewed, and, where it drains, whether it has come to the end.
-const LOOK: Duration = Duration::from_millis(100);
-/// Every how many looks it asks the server whether deliveries went elsewhere or the stream dropped something.
-const LOOKS_PER_QUESTION: u32 = 20;
-/// Every how many questions it looks whether a newer life began, which an idle one would not notice.
+/// How often a session checks whether the connection was renewed and, if it drains, whether everything is settled.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// After how many checks it asks the server whether deliveries went elsewhere or the stream dropped messages.
+const CHECKS_PER_QUESTION: u32 = 20;
+/// After how many of these questions it checks for a newer session, which an idle session would not notice.
 const QUESTIONS_PER_GATE: u32 = 5;
 
 impl DatasetIngest {
-    /// Ingests until everything is drained, the process is to end, or something cannot be helped.
+    /// Ingests until everything is drained, shutdown is requested, or an error needs an operator.
     pub(crate) async fn run(self) -> Result<()> {
         let mut last_token = None;
         let mut failed = 0;
@@ -39,7 +39,7 @@ impl DatasetIngest {
                 Ok(()) => return Ok(()),
                 Err(ended) => ended,
             };
-            // A life that landed something ended for a reason of its own.
+            // A session that landed a batch ended for a new reason.
             let progressed = self.stats.batches.get() > landed_before;
             failed = if progressed { 1 } else { failed + 1 };
             let pause = Backoff::DAEMON.pause(failed, rand::random());
@@ -49,17 +49,17 @@ impl DatasetIngest {
                     if !has_begun || self.drain_to.is_some() || is_final(&e) {
                         return Err(e.context(format!("ingesting {}", self.dataset.name)));
                     }
-                    // The other datasets go on, and this one when somebody has helped it.
+                    // The other datasets continue, and this one does when an operator has acted.
                     tracing::error!(
                         dataset = %self.dataset.name, error = %e, ?pause,
-                        "this dataset is stalled: its messages wait in the stream; will try again"
+                        "ingest of this dataset is stalled: its messages wait in the stream; will retry"
                     );
                     self.stats.stalled(Some(&e));
                 }
                 SessionEnd::Uncertain(uncertainty) => {
                     if self.gave_up().await {
-                        return Err(Error::nats("the connection was lost and could not be made again").with_hint(
-                            "nats.max_reconnect_attempts says how often it is tried; nothing was lost, the next start goes on",
+                        return Err(Error::nats("cannot reconnect after the connection was lost").with_hint(
+                            "nats.max_reconnect_attempts limits the attempts; nothing was lost, and the next start continues",
                         ));
                     }
                     self.stats.doubts.add(1);
@@ -73,7 +73,7 @@ impl DatasetIngest {
         }
     }
 
-    /// One life.
+    /// Runs one session.
     async fn live(&self, last_token: &mut Option<u64>) -> Result<(), SessionEnd> {
         let begun = tokio::select! {
             begun = self.begin(last_token) => begun,
@@ -87,18 +87,18 @@ impl DatasetIngest {
         if ended.is_ok()
             && let Err(e) = session.sink.gate.close().await
         {
-            tracing::warn!(dataset = %self.dataset.name, error = %e, "the door is left behind; the next start shuts it");
+            tracing::warn!(dataset = %self.dataset.name, error = %e, "cannot drop the insert gate; the next start drops it");
         }
         ended
     }
 
-    /// The loop of a life. Returns when it ended in order.
+    /// Runs the loop of a session. Returns when it ended in order.
     async fn ingest(&self, session: &mut Session) -> Result<(), SessionEnd> {
         let mut landing: Option<AbortOnDropHandle<Result<(), SessionEnd>>> = None;
         let mut waiting: Option<BoxFuture<'static, Share>> = None;
-        let mut look = interval(LOOK);
-        let mut looks = 0_u32;
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut check = interval(CHECK_INTERVAL);
+        let mut checks = 0_u32;
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let limits = self.limits.now();
             let full = session.pending.is_full(&limits);
@@ -138,12 +138,12 @@ impl DatasetIngest {
                     self.accept_messages(session, &limits)?;
                 }
                 () = sleep_until(due_at), if due_at.is_some() && landing.is_none() => {}
-                _ = look.tick() => {
+                _ = check.tick() => {
                     self.check_connection(session)?;
                     session.source.forget_expired(Instant::now());
-                    looks = looks.wrapping_add(1);
+                    checks = checks.wrapping_add(1);
                     let settled = landing.is_none() && session.pending.is_empty();
-                    let question = looks.is_multiple_of(LOOKS_PER_QUESTION);
+                    let question = checks.is_multiple_of(CHECKS_PER_QUESTION);
                     if (question || (settled && self.drain_to.is_some())) && self.ask(session, settled).await? {
                         return Ok(());
                     }
@@ -152,22 +152,22 @@ impl DatasetIngest {
         }
     }
 
-    /// Counts what the decoder has seen since it was counted last.
+    /// Adds the decoder's counts since the last call.
     fn count_decoded(&self, session: &mut Session) {
         let now = session.pending.decoder.counters();
         self.stats.decoded(&now, &session.counted);
         session.counted = now;
     }
 
-    /// Takes what has come into the hand, until that is full.
+    /// Accepts received messages into the pending batch until it is full.
     fn accept_messages(
         &self,
         session: &mut Session,
         limits: &FlushLimits,
     ) -> Result<(), SessionEnd> {
-        // A server that was killed may have forgotten that this life set the consumer back: over the new connection it goes
-        // on behind messages that never came, under the very numbers that are expected. The client counts a connection
-        // before anything comes over it, so that asking after the messages are here is in time.
+        // A server that was killed may have forgotten that this session set the consumer back: over the new connection it
+        // continues behind messages that were never delivered, with the very numbers that are expected. The client counts a
+        // connection before it delivers from it, so that a check after the messages were received is in time.
         self.check_connection(session)?;
         let now = Instant::now();
         while !session.pending.is_full(limits)
@@ -208,7 +208,7 @@ impl DatasetIngest {
         Ok(())
     }
 
-    /// A life ends with the connection on which it began.
+    /// Ends the session if the client has reconnected since it began.
     fn check_connection(&self, session: &Session) -> Result<(), SessionEnd> {
         if self.connects() == session.connects {
             Ok(())
@@ -217,7 +217,7 @@ impl DatasetIngest {
         }
     }
 
-    /// Asks the server how things stand. `true`: everything that was to be drained is settled.
+    /// Asks the server for the state of gate, consumer and stream. Returns whether everything to be drained is settled.
     async fn ask(&self, session: &mut Session, settled: bool) -> Result<bool, SessionEnd> {
         if session.asked.is_multiple_of(QUESTIONS_PER_GATE)
             && let Some(newest) = session.sink.gate.newest().await?
@@ -233,7 +233,7 @@ impl DatasetIngest {
         session.asked = session.asked.wrapping_add(1);
         self.count_decoded(session);
         let Ok(info) = session.durable.consumer.get_info().await else {
-            // The connection's own events say when it is gone.
+            // The events of the connection report its loss.
             return Ok(false);
         };
         let facts = stream::facts(&self.stream).await?;
@@ -261,7 +261,7 @@ impl DatasetIngest {
         Ok(settled && through)
     }
 
-    /// Lands what is in the hand and on its way, then ends. What takes too long is left to the next life.
+    /// Lands the pending batch and the one in flight, then ends. A batch that takes too long is left to the next session.
     async fn finish(
         &self,
         session: &mut Session,
@@ -284,25 +284,25 @@ impl DatasetIngest {
             }
             Ok(Err(failed)) => Err(failed),
             Err(_) => {
-                tracing::warn!(dataset = %self.dataset.name, "the last batch did not land in time; the next start does it");
+                tracing::warn!(dataset = %self.dataset.name, "the last batch did not land in time; the next start lands it");
                 Ok(())
             }
         }
     }
 
-    /// Whether the client has given up reconnecting: then it takes no commands any more, connected or not.
+    /// Returns whether the client has given up reconnecting: then it accepts no commands, connected or not.
     async fn gave_up(&self) -> bool {
         let inbox = self.client.new_inbox();
         self.client.subscribe(inbox).await.is_err()
     }
 }
 
-/// Whether trying again cannot help: somebody else ingests the dataset now.
+/// Returns whether a retry cannot help, because another daemon ingests the dataset.
 fn is_final(e: &Error) -> bool {
     matches!(e.cause(), Cause::Busy(_))
 }
 
-/// Sends the hand on its way into hot, as a task of its own, so that the next one is filled meanwhile.
+/// Starts to land the pending batch, as a task of its own, so that the next batch fills meanwhile.
 fn launch(session: &mut Session) -> Result<AbortOnDropHandle<Result<(), SessionEnd>>> {
     let batch = session.pending.batch(session.durable.mode())?;
     session.order.launched();

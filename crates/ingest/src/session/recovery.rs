@@ -1,4 +1,4 @@
-//! What was done is asked of the data: which positions hot holds, and whether the stream is still the one they came from.
+//! Recovery: asks hot which positions it holds, and whether the stream still has the messages they came from.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use mpsync_core::dataset::{
 };
 use mpsync_core::error::{Error, Result};
 
-/// How far below the floor the highest held row is looked for at first; then everywhere.
+/// How far below the floor the first query for the highest held row looks; a second one covers everything.
 const NEAR_SEQUENCES: u64 = 1_000_000;
 
-/// Asks hot and its sealed tables about positions.
+/// Queries hot and its sealed tables for positions.
 #[derive(Debug, Clone)]
 pub(crate) struct HeldPositions {
     tier: Tier,
@@ -24,7 +24,7 @@ pub(crate) struct HeldPositions {
     stored_at_column: String,
 }
 
-/// A held row, as far as recovery is concerned.
+/// Sequence and time of storage of a held row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clickhouse::Row, serde::Deserialize)]
 struct HeldRow {
     seq: u64,
@@ -32,7 +32,7 @@ struct HeldRow {
 }
 
 impl HeldPositions {
-    /// Of a dataset's table.
+    /// Returns the queries for a dataset's table.
     pub(crate) fn new(tier: &Tier, dataset: &Dataset) -> Result<Self> {
         let find = |wanted: &ColumnSource| {
             dataset
@@ -43,7 +43,7 @@ impl HeldPositions {
         };
         let lacking = |what: &str| {
             Error::config(format!(
-                "dataset {} has no column for {what}; without it nobody can tell which rows have landed",
+                "dataset {} has no column for {what}, which recovery needs to know the rows that have landed",
                 dataset.name
             ))
         };
@@ -63,15 +63,15 @@ impl HeldPositions {
         })
     }
 
-    /// The table and its sealed ones. In this order: a partition moves from the table into a sealed one, so that a row
-    /// that was missed in the table is found afterwards.
+    /// Returns the sealed tables. They are queried after the live table: a partition moves from the live table into a
+    /// sealed one, so that a row missed in the live table is found afterwards.
     async fn tables(&self) -> Result<Vec<String>> {
         self.tier
             .tables_with_prefix(&format!("{}_sealed_", self.table))
             .await
     }
 
-    /// Which positions of an epoch are held whose sequence lies above `after`, up to and with `upto`.
+    /// Returns the held positions of an epoch with a sequence in `(after, upto]`.
     ///
     /// Memory: a compressed bitmap, filled from a stream of numbers.
     pub(crate) async fn held(&self, epoch: Epoch, after: u64, upto: u64) -> Result<PositionSet> {
@@ -117,7 +117,7 @@ impl HeldPositions {
         Ok(())
     }
 
-    /// The held row with the highest sequence in `(after, upto]`.
+    /// Returns the held row with the highest sequence in `(after, upto]`.
     async fn highest(&self, epoch: Epoch, after: u64, upto: u64) -> Result<Option<HeldRow>> {
         let mut tables = vec![self.table.clone()];
         tables.extend(self.tables().await?);
@@ -159,8 +159,8 @@ impl HeldPositions {
             })
     }
 
-    /// The epochs of a stream that may be held, oldest first, each with its lowest sequence. That of its creation is always
-    /// among them, so that the rows of a stream which was never rewound, most of the table, need not be read.
+    /// Returns the epochs of a stream that may be held, oldest first, each with its lowest sequence. The epoch of the
+    /// creation is always included, so that the rows of a stream that was never rewound, most of the table, are not read.
     async fn epochs(&self, created: Epoch) -> Result<BTreeMap<Epoch, u64>> {
         let mut tables = vec![self.table.clone()];
         tables.extend(self.tables().await?);
@@ -192,18 +192,18 @@ impl HeldPositions {
     }
 }
 
-/// What was found out about the stream's epochs.
+/// The epochs of the stream, as recovered.
 #[derive(Debug)]
 pub(crate) struct Epochs {
-    /// The history to go by.
+    /// The history that applies from now on.
     pub(crate) history: EpochHistory,
-    /// The first sequence that was issued again, where the stream was found to be rewound just now.
+    /// The first sequence that was issued again, if this recovery found a rewind.
     pub(crate) rewound_from: Option<u64>,
-    /// The highest sequence of the current epoch that is held.
+    /// The highest held sequence of the current epoch.
     pub(crate) highest: Option<u64>,
 }
 
-/// What the tables hold of a stream, asked while a life begins.
+/// Compares the tables with the stream, while a session begins.
 pub(crate) struct Recovery<'a> {
     pub(crate) held_positions: &'a HeldPositions,
     pub(crate) stream: &'a jetstream::stream::Stream,
@@ -211,11 +211,11 @@ pub(crate) struct Recovery<'a> {
 }
 
 impl Recovery<'_> {
-    /// Finds out which epochs the stream's sequences belong to, and whether it was rewound since.
+    /// Determines the epochs of the stream's sequences, and whether the stream was rewound.
     ///
-    /// `remembered` is what the durable consumer's metadata says. Where it says nothing, or less than the tables (a
-    /// consumer that was made anew, or that the server lost), these are believed. `now_nanos` becomes the epoch of a
-    /// rewind that is found.
+    /// `remembered` is the history in the metadata of the durable consumer. If it is absent or shorter than the history in
+    /// the tables (the consumer was created again, or the server lost it), the tables decide. `now_nanos` becomes the epoch
+    /// of a new rewind.
     pub(crate) async fn epochs(
         &self,
         remembered: Option<EpochHistory>,
@@ -227,15 +227,15 @@ impl Recovery<'_> {
         if let Some((&latest, &lowest)) = held.last_key_value()
             && latest > history.current()
         {
-            // It began above what older epochs still have in the stream.
+            // It begins above the last sequence at which an older epoch still has its message in the stream.
             let from = self.last_same(held.range(..latest)).await?;
             history.begin(from.map_or(lowest, |same| same + 1), latest);
         }
         let epoch = history.current();
         let top = self.top(&history, floor).await?;
-        // A life that slept here may find rows that a newer one landed meanwhile, of messages that came after the facts were
-        // asked: only what the stream says after the row was seen can testify against the row.
-        let facts = asked_again(self.stream, self.facts).await?;
+        // A session that slept here may find rows that a newer session landed meanwhile, of messages newer than the facts:
+        // only facts that are read after the row can prove a rewind.
+        let facts = refreshed_facts(self.stream, self.facts).await?;
         let later = Recovery {
             facts: &facts,
             ..*self
@@ -251,7 +251,7 @@ impl Recovery<'_> {
                 highest: top.map(|row| row.seq),
             });
         }
-        // A server that lost more this time than the last time issues sequences of older epochs again too.
+        // A server that lost more than at the last rewind issues sequences of older epochs again, too.
         let from = later.last_same(held.iter()).await?.unwrap_or(0) + 1;
         history.begin(from, Epoch(now_nanos.max(epoch.0 + 1)));
         Ok(Epochs {
@@ -261,8 +261,8 @@ impl Recovery<'_> {
         })
     }
 
-    /// Which of the stream's messages above the floor are held, whichever epoch they landed in: those of an earlier epoch
-    /// are messages of the stream up to the last of them that it still has.
+    /// Returns the held sequences above the floor, of all epochs. Those of an earlier epoch count up to the last one whose
+    /// message the stream still has.
     pub(crate) async fn held_above(
         &self,
         history: &EpochHistory,
@@ -288,8 +288,8 @@ impl Recovery<'_> {
         Ok(held)
     }
 
-    /// The held row of the current epoch with the highest sequence: near the floor, where it most likely is, then
-    /// everywhere.
+    /// Returns the held row of the current epoch with the highest sequence: looks near the floor first, where it most
+    /// likely is, then everywhere.
     async fn top(&self, history: &EpochHistory, floor: u64) -> Result<Option<HeldRow>> {
         let (epoch, after) = (history.current(), history.current_from() - 1);
         let near = floor
@@ -316,7 +316,7 @@ impl Recovery<'_> {
         ))
     }
 
-    /// The highest sequence at which one of these epochs has a row whose message the stream still has.
+    /// Returns the highest sequence at which one of these epochs has a row whose message the stream still has.
     async fn last_same(&self, epochs: impl Iterator<Item = (&Epoch, &u64)>) -> Result<Option<u64>> {
         let mut last = None;
         for (&epoch, _) in epochs {
@@ -325,8 +325,8 @@ impl Recovery<'_> {
         Ok(last)
     }
 
-    /// The same of one epoch; by bisection, since what a server loses is a tail. A message that the stream dropped by its
-    /// limits counts as the same.
+    /// Returns the same for one epoch, by bisection: a server loses a tail. A message that the stream dropped by its limits
+    /// counts as the same.
     async fn last_same_of(&self, epoch: Epoch) -> Result<Option<u64>> {
         let (mut low, mut high, mut last) = (0, self.facts.last_seq, None);
         while low < high {
@@ -343,8 +343,12 @@ impl Recovery<'_> {
     }
 }
 
-/// What the stream says now; an error that passes where it was made anew meanwhile.
-async fn asked_again(
+/// Returns the current facts of the stream.
+///
+/// # Errors
+///
+/// A retryable error if the stream was created again meanwhile.
+async fn refreshed_facts(
     stream: &jetstream::stream::Stream,
     before: &StreamFacts,
 ) -> Result<StreamFacts> {
@@ -352,6 +356,8 @@ async fn asked_again(
     if facts.created == before.created {
         Ok(facts)
     } else {
-        Err(Error::nats("the stream was made anew while it was asked"))
+        Err(Error::nats(
+            "the stream was created again while its state was read",
+        ))
     }
 }

@@ -12,24 +12,24 @@ use crate::source::message_source::MessageSource;
 use crate::writer::pending_batch::PendingBatch;
 use crate::writer::sink::Sink;
 
-/// A life that has begun: everything that it must know is asked.
+/// A session that has begun and recovered.
 pub(crate) struct Session {
     pub(crate) durable: Durable,
     pub(crate) sink: Arc<Sink>,
     pub(crate) source: MessageSource,
     pub(crate) pending: PendingBatch,
     pub(crate) history: EpochHistory,
-    /// Sequences above the floor whose rows landed in an earlier life.
+    /// Sequences above the floor whose rows landed in an earlier session.
     pub(crate) held: RoaringTreemap,
     pub(crate) order: DeliveryTracker,
-    /// How often the connection had been made when the life began.
+    /// How often the client had connected when the session began.
     pub(crate) connects: u64,
-    /// All messages of the dataset up to here were delivered.
+    /// All messages of the dataset up to this sequence were delivered.
     pub(crate) contiguous_up_to: u64,
-    /// What the server said last that it had delivered.
+    /// The number of deliveries that the server reported last.
     pub(crate) delivered: u64,
-    /// How often it was asked.
+    /// How often the server was asked.
     pub(crate) asked: u32,
-    /// What of the decoder's counters is counted already.
+    /// The decoder's counters at the last count.
     pub(crate) counted: DecodeCounters,
 }

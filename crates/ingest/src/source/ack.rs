@@ -1,4 +1,4 @@
-//! Acknowledgements: what is owed to the server for the messages of a batch, and sending it.
+//! The acknowledgements of a batch, and sending them.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ use bytes::Bytes;
 
 use crate::source::stream::AckMode;
 
-/// How long the server may take to confirm an acknowledgement.
+/// Timeout for the confirmation of an acknowledgement.
 const CONFIRM: Duration = Duration::from_secs(5);
 
-/// What is owed: the replies to send when all messages that it covers are rows or dead letters.
+/// The acknowledgements to send when all messages that they cover are rows or dead letters.
 #[derive(Debug, Clone)]
 pub(crate) enum PendingAcks {
-    /// The reply of the message with the highest sequence, with that: it covers all before it.
+    /// The highest sequence and its reply subject: it covers all messages before it.
     All(Option<(u64, Subject)>),
-    /// The reply of every message.
+    /// The reply subjects of all messages.
     Each(Vec<Subject>),
 }
 
 impl PendingAcks {
-    /// Nothing yet.
+    /// Returns an empty set.
     pub(crate) fn new(mode: AckMode) -> Self {
         match mode {
             AckMode::All => Self::All(None),
@@ -29,7 +29,7 @@ impl PendingAcks {
         }
     }
 
-    /// Covers one more message.
+    /// Adds a message.
     pub(crate) fn add(&mut self, seq: u64, reply: Subject) {
         match self {
             Self::All(Some((highest, _))) if *highest > seq => {}
@@ -38,10 +38,9 @@ impl PendingAcks {
         }
     }
 
-    /// Sends it, and waits until the server has the last one.
+    /// Sends the acknowledgements and waits for the server to confirm the last one. Returns whether it did.
     ///
-    /// A failure is no doubt: what is not acknowledged comes again, is known, and is acknowledged then. Returns whether the
-    /// server confirmed.
+    /// A failure does not end the session: unacknowledged messages are delivered again, recognised, and acknowledged then.
     pub(crate) async fn send(self, client: &Client) -> bool {
         let mut replies: Vec<Subject> = match self {
             Self::All(last) => last.into_iter().map(|(_, reply)| reply).collect(),
@@ -66,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_repeat_of_an_old_message_does_not_take_the_place_of_a_new_one() {
+    fn acknowledging_an_old_message_keeps_the_highest_sequence() {
         let mut acks = PendingAcks::new(AckMode::All);
         for seq in [7, 9, 8, 3] {
             acks.add(seq, format!("reply.{seq}").into());

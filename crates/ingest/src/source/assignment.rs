@@ -1,4 +1,4 @@
-//! Which datasets, and which of their subjects, this daemon takes where several share the work. Pure.
+//! The datasets and subjects that this daemon ingests if several daemons share the work. Pure.
 
 use crate::writer::gate_name::{Shard, is_shard};
 use mpsync_config::IngestConfig;
@@ -6,20 +6,20 @@ use mpsync_core::dataset::Dataset;
 use mpsync_core::error::{Error, Result};
 use mpsync_nats::{intersection, is_pattern, overlaps};
 
-/// A dataset, as far as this daemon takes it.
+/// The part of a dataset that this daemon ingests.
 #[derive(Debug)]
 pub(crate) struct Assignment {
-    /// With those of its subjects that this daemon takes.
+    /// The dataset, with only the subjects that this daemon ingests.
     pub(crate) dataset: Dataset,
-    /// The name of the part, where it is not all of it.
+    /// The name of the part, unless it is the whole dataset.
     pub(crate) shard: Shard,
 }
 
-/// What a daemon takes of these datasets.
+/// Returns the datasets that a daemon ingests.
 ///
-/// Of N shards each takes every Nth dataset, whole: each dataset is one daemon's, whatever N is, and a dataset that
-/// changes hands keeps its consumer. Filters cut datasets themselves: what of a dataset's subjects they match is a part of
-/// its own, with a consumer of its own.
+/// Of N shards each ingests every Nth dataset, whole: each dataset belongs to one daemon, whatever N is, and a dataset that
+/// moves to another daemon keeps its consumer. Filters split datasets: the subjects of a dataset that they match are a part
+/// with a consumer of its own.
 pub(crate) fn assign_subjects(
     config: &IngestConfig,
     datasets: &[&Dataset],
@@ -47,7 +47,7 @@ pub(crate) fn assign_subjects(
     }
     if scopes.is_empty() && !datasets.is_empty() {
         return Err(Error::config(
-            "ingest.shards and ingest.filters leave this daemon nothing of the chosen datasets",
+            "ingest.shards and ingest.filters leave none of the chosen datasets to this daemon",
         ));
     }
     Ok(scopes)
@@ -57,13 +57,13 @@ fn check(filters: &[String], name: Option<&str>) -> Result<()> {
     for (number, filter) in filters.iter().enumerate() {
         if !is_pattern(filter) {
             return Err(Error::config(format!(
-                "ingest.filters: `{}` is no pattern of subjects, such as `*.okx.>`",
+                "ingest.filters: invalid subject pattern `{}`; a valid one is `*.okx.>`",
                 filter.escape_debug()
             )));
         }
         if let Some(other) = filters[..number].iter().find(|o| overlaps(o, filter)) {
             return Err(Error::config(format!(
-                "ingest.filters: `{other}` and `{filter}` share subjects, and a consumer takes none twice"
+                "ingest.filters: `{other}` and `{filter}` share subjects; a consumer can filter each subject only once"
             )));
         }
     }
@@ -73,10 +73,10 @@ fn check(filters: &[String], name: Option<&str>) -> Result<()> {
             name.escape_debug()
         ))),
         Some(_) if filters.is_empty() => Err(Error::config(
-            "ingest.shard_name names ingest.filters, and there are none",
+            "ingest.shard_name is set, but ingest.filters is empty",
         )),
         None if !filters.is_empty() => Err(Error::config(
-            "ingest.filters needs ingest.shard_name: the consumer and the doors of these subjects are called after it",
+            "ingest.filters needs ingest.shard_name, which is part of the names of the consumer and the insert gates",
         )),
         _ => Ok(()),
     }
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shards_of_any_count_take_every_dataset_once() {
+    fn shards_of_any_count_ingest_every_dataset_once() {
         let all: Vec<&Dataset> = builtin().iter().collect();
         for count in 1..=all.len() {
             let mut taken = Vec::new();
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_cut_every_dataset_and_must_be_named_and_disjoint() {
+    fn filters_must_be_named_and_disjoint() {
         let all: Vec<&Dataset> = builtin().iter().collect();
         let mut config = config();
         config.filters = vec!["*.okx.>".into(), "trade.binance.>".into()];

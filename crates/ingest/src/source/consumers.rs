@@ -1,4 +1,4 @@
-//! The consumers of a dataset: whose they are, whether they fit, and making them.
+//! The durable consumers of a dataset: finding, checking and creating them.
 
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
@@ -10,7 +10,7 @@ use mpsync_core::dataset::Dataset;
 use mpsync_core::error::{Context as _, Error, Result};
 use mpsync_nats::overlaps;
 
-/// Metadata key of a durable consumer that was made anew: the sequence it begins at.
+/// Metadata key of a durable consumer that was created again: its first sequence.
 const BEGAN_KEY: &str = "mpsync-began-at";
 
 /// Returns the name of the durable consumer of a dataset, or of a shard of it.
@@ -44,7 +44,7 @@ pub(crate) async fn of_dataset(
     Ok(found)
 }
 
-/// Refuses a consumer whose subjects another one of the dataset takes too.
+/// Refuses a consumer that shares subjects with another one of the dataset.
 pub(crate) fn disjoint(
     name: &str,
     dataset: &Dataset,
@@ -60,7 +60,7 @@ pub(crate) fn disjoint(
             .collect();
         if !shared.is_empty() {
             return Err(Error::schema(format!(
-                "consumer {name} would take {}, of which consumer {} takes {}: their messages would land twice",
+                "consumer {name} would deliver {}, of which consumer {} delivers {}: their messages would land twice",
                 shared.join(", "),
                 other.name,
                 match theirs.is_empty() {
@@ -69,8 +69,8 @@ pub(crate) fn disjoint(
                 }
             ))
             .with_hint(format!(
-                "give each daemon other ingest.filters; or, where the daemon of {other} is gone for good, delete that consumer \
-                 (`nats consumer rm`): what it did not acknowledge is ingested then, and rows that are held are skipped",
+                "give each daemon other ingest.filters; or, if the daemon of {other} is gone for good, delete that consumer \
+                 (`nats consumer rm`): its unacknowledged messages are ingested then, and rows that are held are skipped",
                 other = other.name
             )));
         }
@@ -78,7 +78,7 @@ pub(crate) fn disjoint(
     Ok(())
 }
 
-/// The subjects that a consumer takes; none where it takes all.
+/// Returns the subjects that a consumer filters, sorted; empty if it delivers all.
 pub(crate) fn filters(config: &jetstream::consumer::Config) -> Vec<String> {
     let mut filters = config.filter_subjects.clone();
     if !config.filter_subject.is_empty() {
@@ -88,6 +88,7 @@ pub(crate) fn filters(config: &jetstream::consumer::Config) -> Vec<String> {
     filters
 }
 
+/// Creates a consumer.
 pub(crate) async fn create(stream: &Stream, wanted: pull::Config) -> Result<()> {
     let (consumer, ack_policy) = (wanted.durable_name.clone(), wanted.ack_policy);
     stream.create_consumer(wanted).await.map_err(Error::nats)?;
@@ -95,9 +96,9 @@ pub(crate) async fn create(stream: &Stream, wanted: pull::Config) -> Result<()> 
     Ok(())
 }
 
-/// Makes a consumer anew that acknowledges in the other way, from the old one's floor: a consumer's ack policy cannot be
-/// changed. Ended in between, the next start makes one that begins at the stream's first message.
-pub(crate) async fn make_anew(
+/// Replaces a consumer by one with the other ack policy, which cannot be changed, beginning at the old one's floor. If it
+/// ends in between, the next start creates one that begins at the stream's first message.
+pub(crate) async fn recreate(
     stream: &Stream,
     found: &jetstream::consumer::Info,
     mut wanted: pull::Config,
@@ -105,7 +106,7 @@ pub(crate) async fn make_anew(
     let floor = found.ack_floor.stream_sequence;
     tracing::warn!(
         consumer = %found.name, floor, found = ?found.config.ack_policy, wanted = ?wanted.ack_policy,
-        "the server acknowledges in another way than when this consumer was made: it is made anew from its floor"
+        "the ack policy has changed since this consumer was created: recreating it from its floor"
     );
     wanted.deliver_policy = DeliverPolicy::ByStartSequence {
         start_sequence: floor + 1,
@@ -122,9 +123,9 @@ pub(crate) async fn make_anew(
     create(stream, wanted).await
 }
 
-/// Refuses a consumer that would lose or double something; says what differs otherwise. Nothing is changed silently.
+/// Refuses a consumer that would lose or double messages; logs other differences. Changes nothing.
 ///
-/// Another ack policy is no difference where the consumer can be made anew without losing anything.
+/// Another ack policy is accepted if the consumer can be recreated without losing messages.
 pub(crate) fn check(
     found: &jetstream::consumer::Config,
     wanted: &pull::Config,
@@ -137,14 +138,14 @@ pub(crate) fn check(
 fn check_against(
     found: &jetstream::consumer::Config,
     wanted: &pull::Config,
-    can_be_made_anew: bool,
+    can_be_recreated: bool,
 ) -> Result<()> {
     let mut differences = Vec::new();
     if found.deliver_subject.is_some() {
-        differences.push("it pushes, and mpsync pulls".to_owned());
+        differences.push("it is a push consumer, and mpsync needs a pull consumer".to_owned());
     }
-    // Without a consumer, a stream of another retention forgets what nobody has acknowledged.
-    if found.ack_policy != wanted.ack_policy && !can_be_made_anew {
+    // Without a consumer, a stream of another retention drops unacknowledged messages.
+    if found.ack_policy != wanted.ack_policy && !can_be_recreated {
         differences.push(format!(
             "its ack_policy is {:?}, and with this server and stream it must be {:?}",
             found.ack_policy, wanted.ack_policy
@@ -160,7 +161,7 @@ fn check_against(
     }
     if found.max_deliver > 0 {
         differences.push(format!(
-            "it gives a message up after {} deliveries",
+            "it gives up a message after {} deliveries",
             found.max_deliver
         ));
     }
@@ -172,23 +173,23 @@ fn check_against(
     }
     if !differences.is_empty() {
         return Err(Error::schema(format!(
-            "the consumer is there, but does not fit: {}",
+            "the consumer exists, but does not fit: {}",
             differences.join("; ")
         ))
-        .with_hint("delete the consumer (`nats consumer rm`) while mpsync is stopped: a new one begins at the stream's first message, and rows that are held are skipped; or put the configuration back"));
+        .with_hint("delete the consumer (`nats consumer rm`) while mpsync is stopped: a new one begins at the stream's first message, and rows that are held are skipped; or restore the configuration"));
     }
     if found.max_ack_pending > 0 && found.max_ack_pending < wanted.max_ack_pending {
-        // Batches get smaller by that, not wrong.
+        // This makes batches smaller, not wrong.
         tracing::warn!(
             found = found.max_ack_pending,
             wanted = wanted.max_ack_pending,
-            "the consumer has a smaller max_ack_pending than the batches need; it is left as it is"
+            "the consumer's max_ack_pending is smaller than the batches need; leaving it unchanged"
         );
     }
     if found.ack_wait != wanted.ack_wait {
         tracing::warn!(
             found = ?found.ack_wait, configured = ?wanted.ack_wait,
-            "the consumer has another ack_wait than ingest.ack_wait_seconds; it is left as it is"
+            "the consumer's ack_wait differs from ingest.ack_wait_seconds; leaving it unchanged"
         );
     }
     Ok(())
@@ -201,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_consumer_that_does_not_fit_is_refused_with_every_difference_named() {
+    fn unfit_consumer_is_refused_with_every_difference() {
         let wanted = pull::Config {
             ack_policy: AckPolicy::All,
             filter_subjects: vec!["trade.>".into()],

@@ -1,9 +1,9 @@
-//! What JetStream says about a delivered message in its reply subject. Pure.
+//! Reads the position of a delivered message from its reply subject. Pure.
 
-/// Tokens after the prefix, at most.
+/// Maximum number of tokens after the prefix.
 const MOST_TOKENS: usize = 10;
 
-/// Where a message stands in its stream and in its consumer's deliveries.
+/// The place of a message in its stream and in its consumer's deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Delivery {
     /// The message's sequence in the stream.
@@ -18,13 +18,13 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    /// Reads a reply subject.
+    /// Parses a reply subject.
     ///
     /// `$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>`, or with domain and account
     /// hash before the stream and a random token at the end (ADR-15).
     pub(crate) fn parse(reply: &str) -> Option<Self> {
         let rest = reply.strip_prefix("$JS.ACK.")?.as_bytes();
-        // Where each token ends; one pass, since this is done for every message.
+        // The end of each token; one pass, because this runs for every message.
         let mut ends = [0; MOST_TOKENS];
         let mut dots = 0;
         for (at, _) in rest.iter().enumerate().filter(|(_, byte)| **byte == b'.') {
@@ -47,7 +47,7 @@ impl Delivery {
     }
 }
 
-/// A decimal number without a sign.
+/// Parses a decimal number without a sign.
 fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_forms_of_the_reply_subject_are_read_and_others_refused() {
+    fn both_forms_of_the_reply_subject_parse() {
         let expected = Delivery {
             seq: 4711,
             number: 12,

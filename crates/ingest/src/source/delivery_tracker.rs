@@ -1,4 +1,4 @@
-//! Which deliveries are new, which are known. Pure.
+//! De-duplicates deliveries. Pure.
 
 use roaring::RoaringTreemap;
 
@@ -7,47 +7,47 @@ use crate::source::delivery::Delivery;
 use crate::source::durable::ConsumerPosition;
 use crate::source::stream::AckMode;
 
-/// What becomes of a delivered message.
+/// How a delivered message is treated.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// It was not taken in this life.
+    /// It was not accepted in this session.
     New,
-    /// It was taken and is on its way: its acknowledgement follows.
+    /// It was accepted and is in flight: its acknowledgement follows.
     InFlight,
-    /// It was taken and is settled: its acknowledgement was lost.
+    /// It was accepted and is settled: its acknowledgement was lost.
     Settled,
 }
 
-/// Which messages were taken in this life.
+/// The messages that were accepted in this session.
 #[derive(Debug)]
 pub(crate) enum DeliveryTracker {
-    /// Deliveries come in order and without a gap, or the life ends: one acknowledgement covers all before it, so that what
-    /// was delivered to somebody else would be acknowledged unseen.
+    /// Deliveries come in order and without a gap, or the session ends: one acknowledgement covers all messages before it,
+    /// so that a message delivered to another reader would be acknowledged unseen.
     Strict {
         /// Number of the last delivery.
         delivery: u64,
-        /// Sequence of the last message taken.
+        /// Sequence of the last message accepted.
         taken: u64,
-        /// Sequence of the last message on its way.
+        /// Sequence of the last message in flight.
         launched: u64,
         /// Sequence of the last message settled.
         settled: u64,
     },
     /// Old messages may come after new ones; each is acknowledged by itself.
     Loose {
-        /// At or below it everything is acknowledged: what still comes is a repeat that was under way.
+        /// Everything at or below it is acknowledged: a delivery below it is a repeat that was in transit.
         floor: u64,
-        /// Sequences taken in this life, above the floor.
+        /// Sequences accepted in this session, above the floor.
         taken: RoaringTreemap,
-        /// Those of them that are in the hand.
+        /// Those of them in the pending batch.
         pending: RoaringTreemap,
-        /// Those of them that are on their way.
+        /// Those of them in flight.
         in_flight: RoaringTreemap,
     },
 }
 
 impl DeliveryTracker {
-    /// At the beginning of a life.
+    /// Returns the tracker of a session that begins at this position.
     pub(crate) fn new(mode: AckMode, consumer_position: &ConsumerPosition) -> Self {
         match mode {
             AckMode::All => Self::Strict {
@@ -65,7 +65,11 @@ impl DeliveryTracker {
         }
     }
 
-    /// Decides about a delivery.
+    /// Returns how a delivery is treated.
+    ///
+    /// # Errors
+    ///
+    /// Ends the session if a delivery is missing, when one acknowledgement covers all.
     pub(crate) fn admit(&mut self, delivery: &Delivery) -> Result<Admission, SessionEnd> {
         match self {
             Self::Strict {
@@ -112,7 +116,7 @@ impl DeliveryTracker {
         }
     }
 
-    /// What was in the hand is on its way.
+    /// Records that the pending batch is in flight.
     pub(crate) fn launched(&mut self) {
         match self {
             Self::Strict {
@@ -124,7 +128,7 @@ impl DeliveryTracker {
         }
     }
 
-    /// What was on its way is settled.
+    /// Records that the batch in flight is settled.
     pub(crate) fn landed(&mut self) {
         match self {
             Self::Strict {
@@ -134,12 +138,12 @@ impl DeliveryTracker {
         }
     }
 
-    /// Whether the server, which has made `delivered` deliveries, delivered more than came here.
+    /// Returns whether the server, which has made `delivered` deliveries, made more than were received.
     pub(crate) fn misses(&self, delivered: u64) -> bool {
         matches!(self, Self::Strict { delivery, .. } if delivered > *delivery)
     }
 
-    /// Forgets what the server knows to be acknowledged.
+    /// Forgets the sequences that the server knows to be acknowledged.
     pub(crate) fn forget(&mut self, floor: u64) {
         if let Self::Loose {
             floor: known,
@@ -166,15 +170,15 @@ mod tests {
         }
     }
 
-    const STANDING: ConsumerPosition = ConsumerPosition {
+    const POSITION: ConsumerPosition = ConsumerPosition {
         floor: 10,
         delivery: 4,
         fresh: false,
     };
 
     #[test]
-    fn in_strict_order_a_missing_delivery_ends_the_life_and_a_repeat_is_known() {
-        let mut order = DeliveryTracker::new(AckMode::All, &STANDING);
+    fn strict_tracker_ends_at_a_missing_delivery() {
+        let mut order = DeliveryTracker::new(AckMode::All, &POSITION);
         assert_eq!(order.admit(&delivered(11, 5)).unwrap(), Admission::New);
         assert_eq!(order.admit(&delivered(15, 6)).unwrap(), Admission::New);
         order.launched();
@@ -191,14 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn a_life_whose_first_delivery_went_elsewhere_ends() {
-        let mut order = DeliveryTracker::new(AckMode::All, &STANDING);
+    fn strict_tracker_ends_if_the_first_delivery_is_missing() {
+        let mut order = DeliveryTracker::new(AckMode::All, &POSITION);
         assert!(order.admit(&delivered(12, 6)).is_err());
     }
 
     #[test]
-    fn in_loose_order_old_messages_may_come_late_and_repeats_are_known() {
-        let mut order = DeliveryTracker::new(AckMode::Each, &STANDING);
+    fn loose_tracker_accepts_late_messages_and_knows_repeats() {
+        let mut order = DeliveryTracker::new(AckMode::Each, &POSITION);
         assert_eq!(order.admit(&delivered(20, 9)).unwrap(), Admission::New);
         assert_eq!(order.admit(&delivered(11, 30)).unwrap(), Admission::New);
         order.launched();

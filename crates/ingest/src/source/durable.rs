@@ -8,7 +8,7 @@ use async_nats::jetstream::{self, ErrorCode};
 
 use crate::session::epoch::EpochHistory;
 use crate::source::consumers::{
-    check, consumer_name, create, disjoint, filters, make_anew, of_dataset,
+    check, consumer_name, create, disjoint, filters, of_dataset, recreate,
 };
 use crate::source::stream::AckMode;
 use crate::writer::gate_name::Shard;
@@ -17,32 +17,34 @@ use mpsync_core::dataset::{Dataset, Epoch};
 use mpsync_core::error::{Context as _, Error, Result};
 use mpsync_nats::covers;
 
-/// Metadata key of the durable consumer: when its stream was created, nanoseconds since 1970.
+/// Metadata key of the durable consumer: the creation time of its stream, nanoseconds since 1970.
 const CREATED_KEY: &str = "mpsync-stream-created";
 /// Metadata key of the durable consumer: the stream's [`EpochHistory`].
 const EPOCHS_KEY: &str = "mpsync-epochs";
 
-/// A dataset's durable consumer, made if it is absent, checked if it is there.
+/// A dataset's durable consumer.
 pub(crate) struct Durable {
     pub(crate) consumer: PullConsumer,
     mode: AckMode,
 }
 
-/// Where a consumer stands at the beginning of a life.
+/// The position of a consumer at the beginning of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConsumerPosition {
     /// All messages at or below this stream sequence are acknowledged.
     pub(crate) floor: u64,
-    /// The number of the last delivery; the next one bears one more.
+    /// The number of the last delivery; the next one is greater by one.
     pub(crate) delivery: u64,
-    /// Whether anything was ever delivered.
+    /// Whether nothing was ever delivered or acknowledged.
     pub(crate) fresh: bool,
 }
 
 impl Durable {
-    /// Opens or makes it. `max_ack_pending`: how many messages may be on the way at least.
+    /// Opens the consumer, or creates it if it is absent. `max_ack_pending`: how many messages may be unacknowledged.
     ///
-    /// Refused where another consumer of the dataset takes some of the same subjects: both would land them.
+    /// # Errors
+    ///
+    /// Fails if the consumer does not fit, or if another consumer of the dataset shares subjects: both would land them.
     pub(crate) async fn open(
         stream: &Stream,
         dataset: &Dataset,
@@ -73,12 +75,12 @@ impl Durable {
         match found {
             Some(info) if info.config.ack_policy != wanted.ack_policy => {
                 check(&info.config, &wanted, stream).context(context)?;
-                make_anew(stream, &info, wanted).await.context(context)?;
+                recreate(stream, &info, wanted).await.context(context)?;
             }
             Some(info) => check(&info.config, &wanted, stream).context(context)?,
             None => {
                 create(stream, wanted).await.context(context)?;
-                // Two that began at once see each other now, or one of them does.
+                // Of two that were created at once, at least one sees the other now.
                 let others = of_dataset(stream, dataset).await?;
                 if let Err(e) = disjoint(&name, dataset, &others) {
                     stream.delete_consumer(&name).await.map_err(Error::nats)?;
@@ -94,7 +96,7 @@ impl Durable {
         Ok(Self { consumer, mode })
     }
 
-    /// All durables of a dataset, as they are; nothing is made and nothing is checked.
+    /// Returns all durable consumers of a dataset, without creating or checking any.
     pub(crate) async fn of_dataset(stream: &Stream, dataset: &Dataset) -> Result<Vec<Self>> {
         let mut all = Vec::new();
         for (_, info) in of_dataset(stream, dataset).await? {
@@ -103,7 +105,7 @@ impl Durable {
                 .await
                 .map_err(Error::nats)
                 .context(|| format!("asking for consumer {}", info.name))?;
-            // Nothing is acknowledged or set back: the mode does not matter.
+            // These are not acknowledged or set back: the mode does not matter.
             all.push(Self {
                 consumer,
                 mode: AckMode::Each,
@@ -112,13 +114,13 @@ impl Durable {
         Ok(all)
     }
 
-    /// Which shards of a dataset have a consumer.
+    /// Returns the shards of a dataset that have a consumer.
     pub(crate) async fn shards(stream: &Stream, dataset: &Dataset) -> Result<BTreeSet<Shard>> {
         let all = of_dataset(stream, dataset).await?;
         Ok(all.into_iter().map(|(shard, _)| shard).collect())
     }
 
-    /// Whether it takes messages of a subject; of an empty one nobody knows.
+    /// Returns whether it may deliver messages of a subject; `true` for an empty subject, which is unknown.
     pub(crate) fn takes(&self, subject: &str) -> bool {
         let filters = filters(&self.consumer.cached_info().config);
         subject.is_empty()
@@ -126,12 +128,12 @@ impl Durable {
             || filters.iter().any(|filter| covers(filter, subject))
     }
 
-    /// How it acknowledges.
+    /// Returns how it acknowledges.
     pub(crate) fn mode(&self) -> AckMode {
         self.mode
     }
 
-    /// The history of epochs that its metadata remembers, where that is of this very stream.
+    /// Returns the history of epochs in its metadata, if that belongs to a stream of this creation time.
     pub(crate) fn remembered(&self, created: Epoch) -> Result<Option<EpochHistory>> {
         let metadata = &self.consumer.cached_info().config.metadata;
         if metadata.get(CREATED_KEY) != Some(&created.0.to_string()) {
@@ -149,14 +151,14 @@ impl Durable {
             })
     }
 
-    /// Keeps a history of epochs in its metadata, before any row of it is written.
+    /// Stores a history of epochs in its metadata, before any row of a new epoch is written.
     pub(crate) async fn remember(
         &mut self,
         stream: &Stream,
         created: Epoch,
         history: &EpochHistory,
     ) -> Result<()> {
-        let context = || format!("keeping the stream's epochs in its consumer ({history})");
+        let context = || format!("storing the stream's epochs in its consumer ({history})");
         let mut config = self.consumer.cached_info().config.clone();
         let mut metadata: HashMap<String, String> = config.metadata;
         metadata.retain(|key, _| !key.starts_with("_nats."));
@@ -176,16 +178,16 @@ impl Durable {
         Ok(())
     }
 
-    /// Where it stands, without changing anything.
+    /// Returns its position, without changing it.
     pub(crate) async fn consumer_position(&mut self) -> Result<ConsumerPosition> {
         self.refresh().await.context(|| "asking for the consumer")?;
         Ok(consumer_position(self.consumer.cached_info()))
     }
 
-    /// Sets it back to its floor, or, where the stream was rewound, to `from`, so that everything above is delivered again.
+    /// Sets it back to its floor or, if the stream was rewound, to `from`, so that everything above is delivered again.
     ///
-    /// Where each message is acknowledged by itself nothing is set back: what was not acknowledged comes again by itself
-    /// when `ack_wait` has passed.
+    /// If each message is acknowledged by itself, nothing is set back: the server delivers unacknowledged messages again
+    /// after `ack_wait`.
     pub(crate) async fn set_back(&mut self, from: Option<u64>) -> Result<ConsumerPosition> {
         match self.mode {
             AckMode::All => {

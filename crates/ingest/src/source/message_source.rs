@@ -13,24 +13,25 @@ use crate::session::budget::Share;
 use crate::session::end::{SessionEnd, Uncertainty};
 use mpsync_core::error::{Context as _, Error, Result};
 
-/// For how long the server keeps a request that it cannot fill.
+/// How long the server keeps a request that it cannot fill.
 const EXPIRES: Duration = Duration::from_secs(5);
-/// How long after that a request which nobody answered is forgotten.
+/// How long after that an unanswered request is forgotten.
 const GRACE: Duration = Duration::from_secs(2);
-/// How many requests there are at most: one that is being filled, and one that waits behind it.
+/// Maximum number of requests: one being filled, and one that waits behind it.
 const REQUESTS: usize = 2;
-/// Messages that are taken from the client at once, at most.
+/// Maximum number of messages that are read from the client at once.
 const CHUNK: usize = 1024;
-/// Messages of a request at most: all requests together must fit the client's buffer (65,536), or it drops messages.
+/// Maximum messages of a request: all requests together must fit the client's buffer (65,536), or it drops messages.
 const REQUEST_MESSAGES: usize = 10_000;
-/// Bytes of a request at most.
+/// Maximum bytes of a request.
 const REQUEST_BYTES: usize = 4 << 20;
-/// What a message may have beside what the server counts as its payload.
+/// Bytes that a message may have beside its payload.
 const OVERHEAD_BYTES: usize = 64 << 10;
 
-/// Messages that this many requests can bring beyond what was taken already.
+/// Messages that the outstanding requests can deliver beyond those already accepted.
 pub(crate) const AHEAD_MESSAGES: usize = REQUESTS * REQUEST_MESSAGES;
 
+/// A pull request that has not ended.
 struct FetchRequest {
     number: u64,
     messages: usize,
@@ -40,12 +41,13 @@ struct FetchRequest {
     served: bool,
 }
 
-/// A life's subscription and its pull requests. A new life takes a new one: what comes for an older one is lost on purpose.
+/// A session's subscription and pull requests. Each session has a new one: messages for an older one are dropped on
+/// purpose.
 pub(crate) struct MessageSource {
     consumer: PullConsumer,
     inbox: String,
     messages: ReadyChunks<Subscriber>,
-    /// What has come and was not asked for yet: a hand that is full leaves the rest.
+    /// Received messages that were not popped yet: a full pending batch leaves the rest.
     ready: std::vec::IntoIter<Message>,
     requests: VecDeque<FetchRequest>,
     next_number: u64,
@@ -54,7 +56,7 @@ pub(crate) struct MessageSource {
 }
 
 impl MessageSource {
-    /// Subscribes. Nothing is requested yet.
+    /// Subscribes, without a request.
     pub(crate) async fn open(client: &Client, consumer: &PullConsumer) -> Result<Self> {
         let inbox = client.new_inbox();
         let subscriber = client
@@ -75,7 +77,7 @@ impl MessageSource {
         })
     }
 
-    /// How many bytes the next request is for, where one is due.
+    /// Returns the bytes of the next request, if one is due.
     pub(crate) fn next_request(&self) -> Option<usize> {
         match self.requests.back() {
             None => Some(self.step_bytes),
@@ -85,7 +87,7 @@ impl MessageSource {
         }
     }
 
-    /// Asks for as many bytes as [`Source::wants`] said, paid for by `share`.
+    /// Requests as many bytes as [`Self::next_request`] returned, covered by `share`.
     pub(crate) async fn request(&mut self, share: Share) -> Result<()> {
         self.next_number += 1;
         let request = BatchConfig {
@@ -111,7 +113,7 @@ impl MessageSource {
         Ok(())
     }
 
-    /// Waits until something has come. `None` when the connection is given up. Cancel-safe.
+    /// Waits until messages were received. `None` when the client has given up the connection. Cancel-safe.
     pub(crate) async fn wait_ready(&mut self) -> Option<()> {
         if self.ready.as_slice().is_empty() {
             self.ready = self.messages.next().await?.into_iter();
@@ -119,12 +121,12 @@ impl MessageSource {
         Some(())
     }
 
-    /// The next of what has come: messages and statuses, in order.
+    /// Returns the next received message or status, in order.
     pub(crate) fn pop(&mut self) -> Option<Message> {
         self.ready.next()
     }
 
-    /// Books a message on the request that it answers, and moves its share of the budget into `to`.
+    /// Accounts a message to the request that it answers, and moves its share of the budget into `to`.
     pub(crate) fn account(&mut self, length: usize, to: &mut Share) {
         let Some(request) = self.requests.front_mut() else {
             return;
@@ -144,7 +146,7 @@ impl MessageSource {
         self.step_bytes = (self.step_bytes * 2).min(most);
     }
 
-    /// Takes note of a status: a request has ended. Statuses that end more than a request end the life.
+    /// Handles a status. One that ends a request ends that request; any other ends the session.
     pub(crate) fn status(
         &mut self,
         status: StatusCode,
@@ -177,13 +179,13 @@ impl MessageSource {
         } else if served {
             self.grow();
         } else {
-            // Not even one message fitted.
+            // Not a single message fitted.
             self.step_bytes *= 2;
         }
         Ok(())
     }
 
-    /// Forgets requests that the server must have forgotten, so that a lost answer does not stop the fetching.
+    /// Forgets requests that have expired on the server, so that a lost answer does not stop the fetching.
     pub(crate) fn forget_expired(&mut self, now: Instant) {
         self.requests.retain(|r| r.forget_at > now);
     }

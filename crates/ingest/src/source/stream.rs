@@ -8,20 +8,20 @@ use jiff::Timestamp;
 use mpsync_core::dataset::Epoch;
 use mpsync_core::error::{Context as _, Error, Result};
 
-/// How positions are acknowledged.
+/// How messages are acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AckMode {
-    /// One acknowledgement for all that lie at or below it. Safe only where the consumer can be set back to its floor.
+    /// One acknowledgement for all messages at or below it. Safe only if the consumer can be set back to its floor.
     All,
-    /// One for each message.
+    /// One acknowledgement for each message.
     Each,
 }
 
 impl AckMode {
-    /// What this server and this stream allow.
+    /// Returns the mode that this server and this stream allow.
     ///
-    /// After a crash a server delivers new messages first and the old unacknowledged ones only when `ack_wait` has passed,
-    /// so that one acknowledgement for all would lose the old ones; from 2.14 on a consumer can be set back.
+    /// After a crash a server delivers new messages first and the old unacknowledged ones only after `ack_wait`, so that one
+    /// acknowledgement for all would lose the old ones. From 2.14 on a consumer can be set back.
     pub(crate) fn of(client: &async_nats::Client, stream: &Stream) -> Self {
         let retention = stream.cached_info().config.retention;
         let version = client.server_info().version;
@@ -30,7 +30,7 @@ impl AckMode {
         }
         tracing::info!(
             server = %version, ?retention,
-            "acknowledging each message by itself, which is slower: one for a batch needs nats-server 2.14 and limits retention"
+            "acknowledging each message by itself, which is slower: one acknowledgement a batch needs nats-server 2.14 and limits retention"
         );
         Self::Each
     }
@@ -43,20 +43,20 @@ impl AckMode {
     }
 }
 
-/// What of a stream a life needs to know.
+/// The facts of a stream that a session needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StreamFacts {
     /// The epoch of its creation.
     pub(crate) created: Epoch,
-    /// The lowest sequence that it still holds; one above the last where it is empty.
+    /// The lowest sequence that it still holds; one above the last if it is empty.
     pub(crate) first_seq: u64,
-    /// When the message of that sequence was stored; `None` where it is empty.
+    /// When the message of that sequence was stored; `None` if the stream is empty.
     pub(crate) first_at: Option<Timestamp>,
     /// The last sequence that it issued.
     pub(crate) last_seq: u64,
 }
 
-/// Asks the stream.
+/// Returns the current facts of the stream.
 pub(crate) async fn facts(stream: &Stream) -> Result<StreamFacts> {
     let info = stream
         .get_info()
@@ -66,10 +66,12 @@ pub(crate) async fn facts(stream: &Stream) -> Result<StreamFacts> {
     let nanos = info.created.unix_timestamp_nanos();
     Ok(StreamFacts {
         created: Epoch(u64::try_from(nanos).map_err(|_| {
-            Error::nats(format!("the stream says that it was created at {nanos} ns"))
+            Error::nats(format!(
+                "the stream reports an invalid creation time, {nanos} ns"
+            ))
         })?),
         first_seq: info.state.first_sequence,
-        // An empty stream says the year 1.
+        // An empty stream reports the year 1.
         first_at: Timestamp::from_nanosecond(info.state.first_timestamp.unix_timestamp_nanos())
             .ok()
             .filter(|at| *at > Timestamp::UNIX_EPOCH),
@@ -77,18 +79,18 @@ pub(crate) async fn facts(stream: &Stream) -> Result<StreamFacts> {
     })
 }
 
-/// When the message at a sequence was stored, nanoseconds since 1970, or `None` where the stream has it no more.
+/// Returns when the message at a sequence was stored, nanoseconds since 1970; `None` if the stream no longer has it.
 pub(crate) async fn message_nanos(stream: &Stream, seq: u64) -> Result<Option<i64>> {
     match stream.get_raw_message(seq).await {
         Ok(message) => i64::try_from(message.time.unix_timestamp_nanos())
             .map(Some)
-            .map_err(|_| Error::nats(format!("message {seq} has a time outside of all years"))),
+            .map_err(|_| Error::nats(format!("message {seq} has an invalid time of storage"))),
         Err(e) if is_no_message(&e.kind()) => Ok(None),
         Err(e) => Err(Error::nats(e).context(format!("asking for message {seq}"))),
     }
 }
 
-/// Whether the stream answered that it does not have the message.
+/// Returns whether the stream answered that it does not have the message.
 pub(crate) fn is_no_message(kind: &jetstream::stream::RawMessageErrorKind) -> bool {
     matches!(kind, jetstream::stream::RawMessageErrorKind::NoMessageFound)
         || matches!(kind, jetstream::stream::RawMessageErrorKind::JetStream(e) if e.error_code() == ErrorCode::NO_MESSAGE_FOUND)

@@ -1,17 +1,17 @@
-//! What doors are called, and which of them a new one shuts. Pure.
+//! Names of insert gates, and which gates a new one fences. Pure.
 //!
-//! `<table>_in_<life>`, or `<table>_in_<shard>_<life>` where several daemons share a dataset by their subject filters; its
-//! view has `_mv` after that.
+//! `<table>_in_<token>`, or `<table>_in_<shard>_<token>` if several daemons share a dataset by their subject filters; the
+//! view's name adds `_mv`.
 
 use std::collections::BTreeSet;
 
-/// Numbers of lives, milliseconds since 1970, lie above it since 2001; numbers of doors beside them below.
+/// Fencing tokens of sessions, milliseconds since 1970, have been above it since 2001; tokens of replays are below.
 pub(crate) const SESSION_TOKENS_FROM: u64 = 1_000_000_000_000;
 
-/// Which part of a dataset a daemon ingests: `None` is all of it, else the name of its filters.
+/// The part of a dataset that a daemon ingests: `None` is all of it, else the name of its filters.
 pub(crate) type Shard = Option<String>;
 
-/// What one door is called after its table.
+/// The part of a gate's name after its table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct InsertGateName {
     pub(crate) shard: Shard,
@@ -19,12 +19,12 @@ pub(crate) struct InsertGateName {
 }
 
 impl InsertGateName {
-    /// The beginning of all door names of a table.
+    /// Returns the prefix of all gate names of a table.
     pub(crate) fn stem(table: &str) -> String {
         format!("{table}_in_")
     }
 
-    /// Reads the name of a door or of its view; other names are none.
+    /// Parses the name of a gate or of its view; `None` for other names.
     pub(crate) fn parse(table: &str, name: &str) -> Option<Self> {
         let rest = name.strip_prefix(table)?.strip_prefix("_in_")?;
         let rest = rest.strip_suffix("_mv").unwrap_or(rest);
@@ -43,7 +43,7 @@ impl InsertGateName {
         }
     }
 
-    /// The door's table.
+    /// Returns the name of the gate's table.
     pub(crate) fn table(&self, table: &str) -> String {
         let stem = Self::stem(table);
         match &self.shard {
@@ -52,15 +52,15 @@ impl InsertGateName {
         }
     }
 
-    /// Whether it is no life's, but that of a replay of dead letters.
+    /// Returns whether it belongs to a replay of dead letters instead of a session.
     pub(crate) fn is_for_replay(&self) -> bool {
         self.shard.is_none() && self.token < SESSION_TOKENS_FROM
     }
 
-    /// Whether a new door shuts another one: an older one of its own shard, one beside the lives, and one of a shard that
-    /// has no consumer any more, so that nobody else can be its owner's successor.
+    /// Returns whether a new gate fences another one: an older gate of its own shard, a gate of a replay, and a gate of a
+    /// shard that has no consumer any more, so that no other session can succeed its owner.
     ///
-    /// `live`: the shards that have a consumer; nobody, where the new door is one beside the lives.
+    /// `live`: the shards that have a consumer; empty if the new gate belongs to a replay.
     pub(crate) fn fences(&self, other: &Self, live: &BTreeSet<Shard>) -> bool {
         if self.shard == other.shard && other.token < self.token {
             return true;
@@ -72,7 +72,7 @@ impl InsertGateName {
     }
 }
 
-/// Whether a text can name a shard: lower-case letters and digits, a letter first, at most 32.
+/// Returns whether a text can name a shard: lower-case letters and digits, a letter first, at most 32.
 pub(crate) fn is_shard(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.len() <= 32
@@ -88,12 +88,12 @@ mod tests {
     fn gate(shard: Option<&str>, token: u64) -> InsertGateName {
         InsertGateName {
             shard: shard.map(str::to_owned),
-            token: token,
+            token,
         }
     }
 
     #[test]
-    fn doors_are_told_from_other_tables() {
+    fn gate_names_differ_from_other_tables() {
         for name in [
             gate(None, 5),
             gate(Some("okx"), 1_760_000_000_000),
@@ -124,20 +124,20 @@ mod tests {
     }
 
     #[test]
-    fn a_door_shuts_the_older_ones_of_its_shard_those_beside_and_those_whose_consumer_is_gone() {
+    fn gate_fences_older_gates_replays_and_orphans() {
         const NOW: u64 = 1_760_000_000_000;
         let live: BTreeSet<Shard> = [Some("a".to_owned()), Some("b".to_owned())].into();
         let mine = gate(Some("a"), NOW);
         assert!(mine.fences(&gate(Some("a"), NOW - 1), &live));
         assert!(!mine.fences(&gate(Some("a"), NOW + 1), &live));
         assert!(!mine.fences(&mine, &live));
-        // Somebody else's, whether it is older or newer.
+        // One of another live shard, whether it is older or newer.
         assert!(!mine.fences(&gate(Some("b"), NOW - 1), &live));
-        // A replay's, and those of daemons that were set up otherwise.
+        // One of a replay, and those of daemons with another configuration.
         assert!(mine.fences(&gate(None, 5), &live));
         assert!(mine.fences(&gate(None, NOW - 1), &live));
         assert!(mine.fences(&gate(Some("c"), NOW + 1), &live));
-        // A replay shuts nothing but an older replay's.
+        // A replay fences nothing but older replays.
         let beside = gate(None, 7);
         assert!(beside.fences(&gate(None, 6), &live));
         assert!(!beside.fences(&gate(None, 8), &live));

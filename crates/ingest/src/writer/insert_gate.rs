@@ -1,11 +1,11 @@
-//! Lives and their doors.
+//! Insert gates: how a session fences the sessions before it.
 //!
-//! A *life* is a growing number; its *door* is an empty Null-engine table `<table>_in_<life>` with a materialized view
-//! into the dataset's table. A life inserts only through its own door, so that whoever drops the door knows that nothing
-//! comes through it any more, however long its owner slept.
+//! A session has a *fencing token*, a number that only grows. Its *insert gate* is an empty Null-engine table
+//! `<table>_in_<token>` with a materialized view into the dataset's table. A session inserts only through its own gate, so
+//! that a process that drops the gate knows that nothing comes through it any more, however long its owner slept.
 //!
-//! Two that start at once: each makes its door first and looks at all doors afterwards, so that at least one of them sees
-//! the other's. The greater number stays; the other one ends.
+//! Of two sessions that begin at once, each creates its gate first and lists all gates afterwards, so that at least one of
+//! them sees the other's. The one with the greater token continues; the other ends.
 
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,18 +15,19 @@ use mpsync_clickhouse::{InsertGates, TABLE_ALREADY_EXISTS, Tier, UNKNOWN_TABLE};
 use mpsync_core::dataset::Dataset;
 use mpsync_core::error::{Error, Result};
 
-/// The way by which one life inserts.
+/// The insert gate of one session.
 #[derive(Debug, Clone)]
 pub(crate) struct InsertGate {
     tier: Tier,
-    /// The table behind it.
+    /// The table into which its view inserts.
     target: String,
     name: InsertGateName,
     /// The shards of the dataset that have a consumer.
     live: BTreeSet<Shard>,
 }
 
-/// What numbers a door beside the lives' now: steps of 16 milliseconds, so that it lies below [`LIVES_FROM`] for centuries.
+/// Returns the token of a replay that begins now: steps of 16 milliseconds, so that it lies below
+/// [`SESSION_TOKENS_FROM`] for centuries.
 fn replay_token_now() -> Result<u64> {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -37,23 +38,28 @@ fn replay_token_now() -> Result<u64> {
         .ok_or_else(|| Error::config("this machine's clock is not between 1970 and 2400"))
 }
 
-/// The number of a life that begins now: greater than every one known.
+/// Returns the token of a session that begins now: greater than every known token.
 fn next_fencing_token(now_millis: u64, newest: Option<u64>, previous: Option<u64>) -> u64 {
     let known = newest.max(previous).unwrap_or(0);
     now_millis.max(known + 1)
 }
 
 impl InsertGate {
-    /// Begins a life: makes its door, shuts all that it has to (see [`DoorName::shuts`]) and waits until nothing comes
-    /// through them any more.
+    /// Begins a session: creates its gate, drops the gates that it fences (see [`InsertGateName::fences`]) and waits until
+    /// no insert comes through them any more.
     ///
-    /// `lived` is the last life that this process began, or tried to: where somebody else began a newer one, this process
-    /// was superseded and gets a [`Cause::Busy`](mpsync_core::error::Cause::Busy) error. Where it is `None` the caller takes
-    /// over. It is set before anything is made, so that a door which appears late is known as our own.
+    /// `last_token` is the token of the last session that this process began, or tried to; `None`: the caller takes over. It
+    /// is set before the gate is created, so that a gate which appears late is known as our own.
     ///
-    /// `live`: the shards of the dataset that have a consumer, this one among them.
+    /// `live`: the shards of the dataset that have a consumer, this one included.
     ///
-    /// Not cancel-safe, but harmless: a door that was left behind is shut by the next life.
+    /// # Errors
+    ///
+    /// [`Cause::Busy`](mpsync_core::error::Cause::Busy) if another process began a newer session than `last_token`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel-safe, but harmless: the next session drops a gate that was left behind.
     pub(crate) async fn open(
         tier: &Tier,
         dataset: &Dataset,
@@ -75,9 +81,9 @@ impl InsertGate {
             *last_token = Some(gate.fencing_token());
             match gate.create(dataset).await {
                 Ok(()) => break,
-                // Somebody began at the same millisecond: the next number decides.
+                // Another session began at the same millisecond: the next token decides.
                 Err(e) if e.server_code() == Some(TABLE_ALREADY_EXISTS) => {}
-                // Somebody dropped the door before its view was made: the next look says who.
+                // The gate was dropped before its view was created: the next listing shows by which session.
                 Err(e) if e.server_code() == Some(UNKNOWN_TABLE) => {
                     if tier.describe(&dataset.table).await?.is_none() {
                         return Err(e);
@@ -95,14 +101,14 @@ impl InsertGate {
             return Err(superseded(name, gate.fencing_token(), newest));
         }
         let shut = gate.fence_others().await?;
-        tracing::info!(dataset = %dataset.name, shard = gate.name.shard, token = gate.fencing_token(), shut, "life began");
+        tracing::info!(dataset = %dataset.name, shard = gate.name.shard, token = gate.fencing_token(), shut, "session began");
         Ok(gate)
     }
 
-    /// Opens a door beside the running life's, for messages that ingest has settled long ago (replayed dead letters).
+    /// Opens a gate beside that of the running session, for messages that ingest settled long ago (replayed dead letters).
     ///
-    /// Its number grows too, but lies below every life's: the running daemon is not superseded by it, every life that
-    /// begins shuts it like any older door, and so does the next door of this kind.
+    /// Its token also grows, but lies below the tokens of all sessions: it does not supersede the running daemon. Every
+    /// session that begins, and the next replay, fences it like any older gate.
     pub(crate) async fn open_for_replay(tier: &Tier, dataset: &Dataset) -> Result<Self> {
         let mut gate = Self::unopened(tier, dataset, None, BTreeSet::new());
         loop {
@@ -110,7 +116,7 @@ impl InsertGate {
             gate.name.token = next_fencing_token(replay_token_now()?, known, None);
             match gate.create(dataset).await {
                 Ok(()) => break,
-                // Another one took the number: the next one decides.
+                // Another replay has this token: the next token decides.
                 Err(e) if e.server_code() == Some(TABLE_ALREADY_EXISTS) => {}
                 Err(e) => return Err(e),
             }
@@ -119,13 +125,15 @@ impl InsertGate {
         if let Some(newer) = newest.filter(|&newer| newer > gate.fencing_token()) {
             gate.close().await?;
             return Err(Error::busy(format!(
-                "another replay of {} began at the same time (door {newer})",
+                "another replay of {} began at the same time (gate {newer})",
                 dataset.name
             ))
-            .with_hint("one at a time replays a dataset: let it end, then try again"));
+            .with_hint(
+                "run one replay of a dataset at a time: wait for the other to end, then try again",
+            ));
         }
         gate.fence_others().await?;
-        tracing::debug!(dataset = %dataset.name, gate = gate.fencing_token(), "door opened beside the running life's");
+        tracing::debug!(dataset = %dataset.name, gate = gate.fencing_token(), "gate of a replay opened");
         Ok(gate)
     }
 
@@ -138,8 +146,8 @@ impl InsertGate {
         }
     }
 
-    /// Shuts the doors that this one has to, and waits until no insert comes through them any more, nor through those
-    /// that were dropped earlier.
+    /// Drops the gates that this one fences, and waits until no insert comes through them any more, nor through those that
+    /// were dropped earlier.
     async fn fence_others(&self) -> Result<usize> {
         let mut others = self.all().await?;
         others.retain(|other| self.name.fences(other, &self.live));
@@ -159,7 +167,7 @@ impl InsertGate {
         InsertGates::new(&self.tier, &self.target, InsertGateName::stem(&self.target))
     }
 
-    /// All doors of the table, each once.
+    /// Returns all gates of the table, each once.
     async fn all(&self) -> Result<BTreeSet<InsertGateName>> {
         let names = self.gates().names().await?;
         let gates = names.iter();
@@ -168,12 +176,12 @@ impl InsertGate {
             .collect())
     }
 
-    /// The life's number.
+    /// Returns the fencing token.
     pub(crate) fn fencing_token(&self) -> u64 {
         self.name.token
     }
 
-    /// The table to insert into.
+    /// Returns the name of the table to insert into.
     pub(crate) fn table(&self) -> String {
         self.name.table(&self.target)
     }
@@ -183,19 +191,19 @@ impl InsertGate {
         self.gates().create(&self.table(), columns).await
     }
 
-    /// Drops this life's own door, at the end of a life that ended well.
+    /// Drops the gate, at the end of a session that ended in order.
     pub(crate) async fn close(&self) -> Result<()> {
         self.gates().drop_gate(&self.table()).await
     }
 
-    /// The newest life of this shard of which a door is there.
+    /// Returns the newest token of this shard that has a gate.
     pub(crate) async fn newest(&self) -> Result<Option<u64>> {
         let gates = self.all().await?;
         let own = gates.into_iter().filter(|d| d.shard == self.name.shard);
         Ok(own.map(|gate| gate.token).max())
     }
 
-    /// The newest door that is no life's.
+    /// Returns the newest token of a replay that has a gate.
     async fn newest_for_replay(&self) -> Result<Option<u64>> {
         let gates = self.all().await?;
         let beside = gates.into_iter().filter(InsertGateName::is_for_replay);
@@ -203,12 +211,12 @@ impl InsertGate {
     }
 }
 
-/// What a life gets that a newer one has taken over from.
+/// Returns the error of a session that a newer one superseded.
 pub(crate) fn superseded(dataset: &str, mine: u64, newest: u64) -> Error {
     Error::busy(format!(
-        "another daemon ingests {dataset} now: life {newest} took over from life {mine}"
+        "another daemon ingests {dataset} now: session {newest} superseded session {mine}"
     ))
-    .with_hint("one daemon at a time ingests a dataset, and the one that started last stays; nothing was lost or doubled")
+    .with_hint("one daemon at a time ingests a dataset, and the one that started last continues; nothing was lost or doubled")
 }
 
 #[cfg(test)]
@@ -216,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_door_beside_is_older_than_every_life() {
+    fn token_of_a_replay_is_below_every_session() {
         let token = next_fencing_token(
             1_760_000_000_000,
             Some(replay_token_now().unwrap() + 3),
@@ -226,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_life_is_greater_than_all_that_are_known_whatever_the_clock_says() {
+    fn fencing_token_grows_whatever_the_clock_says() {
         assert_eq!(next_fencing_token(1000, None, None), 1000);
         assert_eq!(next_fencing_token(1000, Some(2000), None), 2001);
         assert_eq!(next_fencing_token(1000, Some(900), Some(1000)), 1001);

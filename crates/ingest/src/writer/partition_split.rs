@@ -1,4 +1,4 @@
-//! Cutting a batch so that no piece touches more partitions than an insert may.
+//! Splits a batch so that no piece touches more partitions than an insert may. Pure.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use mpsync_core::error::{Context, Error, Result};
 
 const SECS_PER_HOUR: i64 = 3600;
 
-/// Cuts a batch into pieces that each touch at most `max_partitions` hours of the time column.
+/// Splits a batch into pieces that each touch at most `max_partitions` hours of the time column.
 ///
-/// Every piece takes neighbouring hours, the earliest first; the order of rows within a piece is that of the batch. A
-/// batch that touches few enough hours comes back as it is, and an empty one as no piece at all.
+/// Each piece holds neighbouring hours, the earliest first; rows within a piece keep their order. A batch that touches few
+/// enough hours is returned unchanged, an empty one as no piece.
 pub fn split_by_partition(
     batch: &RecordBatch,
     time_column: &str,
@@ -47,16 +47,16 @@ pub fn split_by_partition(
     rows.into_iter()
         .map(|rows| {
             take_record_batch(batch, &UInt32Array::from(rows))
-                .context(|| "cutting a batch at its partitions")
+                .context(|| "splitting a batch at its partitions")
         })
         .collect()
 }
 
-/// Every row's hour since 1970.
+/// Returns the hour since 1970 of every row.
 fn hours(batch: &RecordBatch, time_column: &str) -> Result<Vec<i64>> {
     let times = batch.column_by_name(time_column).ok_or_else(|| {
         Error::schema(format!(
-            "the batch has no column `{time_column}` to cut it by"
+            "the batch has no column `{time_column}` to split it by"
         ))
     })?;
     if times.null_count() > 0 {
@@ -78,7 +78,7 @@ fn hours(batch: &RecordBatch, time_column: &str) -> Result<Vec<i64>> {
         .collect())
 }
 
-/// A time column's numbers, and how many of its units make a second.
+/// Returns the values of a time column, and how many of its units make a second.
 fn ticks(times: &ArrayRef) -> Option<(&[i64], i64)> {
     let DataType::Timestamp(unit, _) = times.data_type() else {
         return None;
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_of_few_hours_stays_whole_and_an_empty_one_is_none() {
+    fn batch_of_few_hours_stays_whole() {
         let times = TimestampSecondArray::from(vec![-1, 0, 3599, 3600]);
         let whole = batch(Arc::new(times));
         assert_eq!(
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_that_cannot_be_cut_by_is_refused() {
+    fn invalid_time_column_is_refused() {
         let whole = batch(Arc::new(TimestampSecondArray::from(vec![Some(1), None])));
         let text = |column, max| {
             split_by_partition(&whole, column, max)
@@ -164,7 +164,7 @@ mod tests {
         };
         assert_eq!(
             text("time", 1),
-            "the batch has no column `time` to cut it by"
+            "the batch has no column `time` to split it by"
         );
         assert_eq!(
             text("seq", 1),
@@ -189,7 +189,7 @@ mod tests {
         })]
 
         #[test]
-        fn pieces_hold_every_row_once_in_order_and_few_hours_each(
+        fn pieces_hold_every_row_once_in_order(
             hours in proptest::collection::vec(-5_i64..40, 1..200), max in 1_usize..12,
         ) {
             let times: Vec<i64> = hours.iter().zip(0..).map(|(hour, i)| hour * 3_600_000 + i * 17).collect();

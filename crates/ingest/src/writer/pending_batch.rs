@@ -1,4 +1,4 @@
-//! What was taken from the stream and is not yet on its way into hot.
+//! The pending batch: decoded messages that are not yet sent to hot.
 
 use std::time::Instant;
 
@@ -17,10 +17,10 @@ use crate::writer::sink::{Batch, message_id};
 use mpsync_core::dataset::Position;
 use mpsync_core::error::Result;
 
-/// Dead letters that a batch holds at most.
+/// Maximum number of dead letters in a batch.
 const DEAD_LETTERS_PER_BATCH: usize = 2000;
 
-/// What was taken and is not yet on its way into hot.
+/// Decoded messages that are not yet sent, with their dead letters and acknowledgements.
 pub(crate) struct PendingBatch {
     pub(crate) decoder: Decoder,
     pub(crate) dead_letters: Vec<RejectedMessage>,
@@ -32,7 +32,7 @@ pub(crate) struct PendingBatch {
 }
 
 impl PendingBatch {
-    /// An empty one, at the beginning of a life.
+    /// Returns an empty batch, at the beginning of a session.
     pub(crate) fn new(decoder: Decoder, mode: AckMode, floor: u64) -> Self {
         Self {
             decoder,
@@ -45,18 +45,19 @@ impl PendingBatch {
         }
     }
 
+    /// Returns whether it holds no message.
     pub(crate) fn is_empty(&self) -> bool {
         self.messages == 0
     }
 
-    /// Whether nothing more may be taken.
+    /// Returns whether it may accept no more messages.
     pub(crate) fn is_full(&self, limits: &FlushLimits) -> bool {
         self.decoder.rows() >= limits.rows
             || self.dead_letters.len() >= DEAD_LETTERS_PER_BATCH
             || self.decoder.bytes() >= limits.bytes
     }
 
-    /// Whether it is to be landed: it is full or old, or the memory for more is lacking.
+    /// Returns whether it is to be landed: it is full or old, or the budget is exhausted.
     pub(crate) fn is_due(&self, limits: &FlushLimits, now: Instant, lacking: bool) -> bool {
         let old = self
             .since
@@ -64,7 +65,7 @@ impl PendingBatch {
         old || (lacking && !self.is_empty()) || self.is_full(limits)
     }
 
-    /// Takes a message as a row, or as a dead letter where it cannot be one. Its acknowledgement is not owed yet.
+    /// Accepts a message as a row, or as a dead letter if it cannot be a row. Its acknowledgement is added separately.
     pub(crate) fn accept(
         &mut self,
         message: &Message,
@@ -80,7 +81,7 @@ impl PendingBatch {
             return Ok(());
         };
         if matches!(rejection.reason, Reason::BatchFull) && self.decoder.rows() > 0 {
-            // What came is dropped and comes again in the next life, in smaller batches.
+            // Received messages are dropped and delivered again in the next session, in smaller batches.
             return Err(Uncertainty::BatchTooLarge.into());
         }
         self.dead_letters
@@ -88,7 +89,7 @@ impl PendingBatch {
         Ok(())
     }
 
-    /// Owes the message's acknowledgement with the next batch.
+    /// Adds the message's acknowledgement to the batch.
     pub(crate) fn add_ack(&mut self, message: Message, delivery: &Delivery, now: Instant) {
         if let Some(reply) = message.reply {
             self.acks.add(delivery.seq, reply);
@@ -98,7 +99,7 @@ impl PendingBatch {
         self.since.get_or_insert(now);
     }
 
-    /// Everything as a batch; the hand is empty afterwards.
+    /// Takes everything as a batch to land; the pending batch is empty afterwards.
     pub(crate) fn batch(&mut self, mode: AckMode) -> Result<Batch> {
         let rows = match self.decoder.rows() {
             0 => None,

@@ -1,4 +1,4 @@
-//! Lands a batch: inserts its rows through the life's door, keeps its dead letters, then acknowledges.
+//! Lands a batch: inserts its rows through the session's insert gate, stores its dead letters, then acknowledges.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,33 +29,34 @@ use mpsync_core::dataset::{ColumnSource, Dataset, EPOCH_COLUMN, Epoch, Position,
 use mpsync_core::error::{Context as _, Disposition, Error, Result};
 use mpsync_core::retry::Backoff;
 
-/// Partitions that one insert touches at most; ClickHouse refuses more than 100.
+/// Maximum partitions of one insert; ClickHouse refuses more than 100.
 const PARTITIONS_PER_INSERT: usize = 50;
-/// What ClickHouse says of an insert that touches more partitions than `max_partitions_per_insert_block`.
+/// Text of the ClickHouse error for an insert that touches more partitions than `max_partitions_per_insert_block`. Its
+/// code is that of too many parts.
 const TOO_MANY_PARTITIONS: &str = "partitions for single INSERT block";
 /// Bytes of an insert's body that are sent at once.
 const SEND_BYTES: usize = 1 << 20;
-/// The label of dead letters that ClickHouse refused.
+/// The reason label of dead letters that ClickHouse refused.
 pub(crate) const REFUSED_LABEL: &str = "refused_by_clickhouse";
-/// What every insert through a door sends beside [`mpsync_clickhouse::STRICT_INSERT`], whatever the user's profile says: an
-/// error in the view must fail the insert, and an insert must never be dropped for being like an earlier one.
+/// Settings of every insert through a gate beside [`mpsync_clickhouse::STRICT_INSERT`], whatever the user's profile: an
+/// error in the view must fail the insert, and an insert must not be dropped as a duplicate of an earlier one.
 const GATE_SETTINGS: [(&str, &str); 2] = [
     ("materialized_views_ignore_errors", "0"),
     ("insert_deduplicate", "0"),
 ];
 
-/// What is to be landed, and what is owed for it.
+/// Rows and dead letters to land, with their acknowledgements.
 pub(crate) struct Batch {
     pub(crate) rows: Option<RecordBatch>,
     pub(crate) dead_letters: Vec<RejectedMessage>,
     pub(crate) acks: PendingAcks,
-    /// Given back when the batch has landed.
+    /// Released when the batch has landed.
     pub(crate) share: Share,
     pub(crate) messages: u64,
     pub(crate) last_seq: u64,
 }
 
-/// How a life lands batches.
+/// Lands the batches of a session.
 pub(crate) struct Sink {
     pub(crate) tier: Tier,
     pub(crate) dataset: Arc<Dataset>,
@@ -78,7 +79,9 @@ pub(crate) struct Refused {
 impl Sink {
     /// Lands a batch. When it returns `Ok`, every message of the batch is a row or a dead letter.
     ///
-    /// Not cancel-safe: a batch that was cancelled is a doubt.
+    /// # Cancel safety
+    ///
+    /// Not cancel-safe: the outcome of a cancelled batch is unknown.
     pub(crate) async fn land(&self, batch: Batch) -> Result<(), SessionEnd> {
         let began = Instant::now();
         let mut rejected = batch.dead_letters;
@@ -100,7 +103,7 @@ impl Sink {
         if !acknowledged {
             tracing::warn!(
                 dataset = %self.dataset.name, last_seq = batch.last_seq,
-                "the acknowledgement was not confirmed; the messages may come again and will be known"
+                "the acknowledgement was not confirmed; messages that are delivered again will be skipped"
             );
         }
         drop(batch.share);
@@ -113,12 +116,12 @@ impl Sink {
         Ok(())
     }
 
-    /// Inserts rows, piece by piece in their order; returns those that ClickHouse refuses for what they are.
+    /// Inserts rows, piece by piece in their order; returns those whose content ClickHouse refuses.
     pub(crate) async fn insert(&self, batch: &RecordBatch) -> Result<Vec<Refused>, SessionEnd> {
         let mut refused = Vec::new();
         let mut pieces =
             split_by_partition(batch, &self.dataset.time_column, PARTITIONS_PER_INSERT)?;
-        // A stack: the next piece last.
+        // A stack: the next piece is last.
         pieces.reverse();
         let mut failed = 0;
         while let Some(piece) = pieces.pop() {
@@ -134,7 +137,7 @@ impl Sink {
         Ok(refused)
     }
 
-    /// What is still to be inserted of a piece whose insert failed, or why the life ends.
+    /// Returns the rest of a piece whose insert failed, or why the session ends.
     async fn after_failure(
         &self,
         e: Error,
@@ -144,7 +147,7 @@ impl Sink {
     ) -> Result<Vec<RecordBatch>, SessionEnd> {
         let code = e.server_code();
         match e.disposition() {
-            // Only an answer of the server says that the insert is over.
+            // Only an answer of the server proves that the insert has ended.
             Disposition::Retry if code.is_none() => {
                 return Err(Uncertainty::InsertUnknown(e).into());
             }
@@ -168,8 +171,8 @@ impl Sink {
             }
             return Ok(halves(&left));
         }
-        // One code for two cases: it touches too many partitions, which waiting does not change; or merges are behind,
-        // where smaller inserts would make it worse.
+        // One code for two cases: the insert touches too many partitions, and waiting does not help; or merges are behind,
+        // and smaller inserts would make it worse.
         if code == Some(TOO_MANY_PARTS) && e.to_string().contains(TOO_MANY_PARTITIONS) {
             let hours = split_by_partition(&left, &self.dataset.time_column, 1)?.len();
             if hours > 1 {
@@ -183,13 +186,13 @@ impl Sink {
         }
         let pause = Backoff::DAEMON.pause(failed, rand::rng().random());
         tracing::warn!(
-            dataset = %self.dataset.name, failed, ?pause, rows = left.num_rows(), error = %e, "insert failed, will try again"
+            dataset = %self.dataset.name, failed, ?pause, rows = left.num_rows(), error = %e, "insert failed, will retry"
         );
         tokio::time::sleep(pause).await;
         Ok(vec![left])
     }
 
-    /// One insert through the door. An error says nothing about which rows landed.
+    /// Sends one insert through the gate. After an error it is unknown which rows landed.
     async fn insert_once(&self, piece: &RecordBatch) -> Result<()> {
         let began = Instant::now();
         let columns: Vec<&str> = self
@@ -218,7 +221,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Somebody dropped the door: a newer life, or a person.
+    /// Returns why the session ends whose gate was dropped: by a newer session, or by an operator.
     async fn gate_is_gone(&self, e: Error) -> SessionEnd {
         match self.gate.newest().await {
             Ok(Some(newest)) if newest > self.gate.fencing_token() => {
@@ -233,7 +236,7 @@ impl Sink {
         }
     }
 
-    /// The rows of a piece that hot does not hold.
+    /// Returns the rows of a piece that hot does not hold.
     async fn not_held(&self, piece: RecordBatch) -> Result<RecordBatch> {
         let epochs = numbers(&piece, EPOCH_COLUMN)?;
         let seqs = numbers(&piece, SEQ_COLUMN)?;
@@ -269,7 +272,7 @@ impl Sink {
         Ok(filter_record_batch(&piece, &BooleanArray::from(wanted))?)
     }
 
-    /// Refused content may mean that somebody altered the table: then every message would become a dead letter.
+    /// Checks the table after refused content: if it was altered, every message would become a dead letter.
     async fn still_fits(&self) -> Result<(), SessionEnd> {
         let live = self.tier.describe_existing(&self.dataset.table).await?;
         check_columns(&self.dataset, &live)?;
@@ -281,7 +284,7 @@ impl Sink {
     }
 
     fn refused_row(&self, row: &RecordBatch, e: &Error) -> Result<Refused> {
-        let lacking = || Error::schema("a batch has no row to say where it came from");
+        let lacking = || Error::schema("a refused batch has no row");
         let first =
             |column| -> Result<u64> { numbers(row, column)?.first().copied().ok_or_else(lacking) };
         Ok(Refused {
@@ -294,7 +297,7 @@ impl Sink {
         })
     }
 
-    /// When the row's message was stored, where its column says so in nanoseconds.
+    /// Returns when the row's message was stored, in nanoseconds; 0 if no column holds it.
     fn stored_at(&self, row: &RecordBatch) -> i64 {
         let column = self
             .dataset
@@ -311,7 +314,8 @@ impl Sink {
         nanos.unwrap_or_default()
     }
 
-    /// The dead letter of a refused row: its bytes are asked of the stream, so that they need not be kept for all rows.
+    /// Returns the dead letter of a refused row: its bytes are read from the stream, so that they need not be kept for all
+    /// rows.
     async fn dead_letter(&self, row: Refused) -> Result<RejectedMessage, SessionEnd> {
         let mut rejected_message = RejectedMessage {
             position: row.position,
@@ -330,7 +334,7 @@ impl Sink {
             }
             Err(e) if is_no_message(&e.kind()) => {
                 rejected_message.reason = format!(
-                    "{}; its bytes are gone, the stream dropped the message meanwhile",
+                    "{}; its bytes are lost: the stream dropped the message meanwhile",
                     rejected_message.reason
                 );
             }
@@ -345,14 +349,14 @@ impl Sink {
     }
 }
 
-/// A message's own id.
+/// Returns the `Nats-Msg-Id` of a message.
 pub(crate) fn message_id(headers: Option<&async_nats::HeaderMap>) -> Option<String> {
     headers
         .and_then(|h| h.get(async_nats::header::NATS_MESSAGE_ID))
         .map(|id| id.as_str().to_owned())
 }
 
-/// A column of whole numbers.
+/// Returns the values of a `UInt64` column.
 fn numbers<'a>(batch: &'a RecordBatch, column: &str) -> Result<&'a [u64]> {
     batch
         .column_by_name(column)
@@ -361,7 +365,7 @@ fn numbers<'a>(batch: &'a RecordBatch, column: &str) -> Result<&'a [u64]> {
         .ok_or_else(|| Error::schema(format!("column `{column}` must be UInt64")))
 }
 
-/// Two halves of a batch of at least two rows.
+/// Splits a batch of at least two rows into two halves.
 fn halves(batch: &RecordBatch) -> Vec<RecordBatch> {
     let middle = batch.num_rows() / 2;
     vec![
@@ -370,7 +374,7 @@ fn halves(batch: &RecordBatch) -> Vec<RecordBatch> {
     ]
 }
 
-/// A batch as one Arrow IPC stream.
+/// Encodes a batch as one Arrow IPC stream.
 fn arrow_stream(batch: &RecordBatch) -> Result<Bytes> {
     let context = || "writing an Arrow stream";
     let mut body = Vec::with_capacity(batch.get_array_memory_size() + (64 << 10));
@@ -381,7 +385,7 @@ fn arrow_stream(batch: &RecordBatch) -> Result<Bytes> {
     Ok(Bytes::from(body))
 }
 
-/// How long a life may take to end in order when the process is to end.
+/// How long a session may take to land its last batches after a shutdown request.
 pub(crate) const LAST_FLUSH: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
@@ -398,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn halving_keeps_every_row_in_order() {
+    fn halves_keep_every_row_in_order() {
         let parts = halves(&batch(&[1, 2, 3, 4, 5]));
         let seqs: Vec<u64> = parts
             .iter()
@@ -409,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_half_is_written_without_the_other() {
+    fn slice_is_encoded_without_the_rest() {
         let whole = batch(&(0..10_000).collect::<Vec<_>>());
         let small = arrow_stream(&halves(&whole)[0].slice(0, 1)).unwrap();
         assert!(small.len() < 2000, "{}", small.len());

@@ -3,9 +3,7 @@
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::ipc::reader::StreamDecoder;
-use clickhouse::query::{BytesCursor, Query};
-
-use mpsync_clickhouse::Tier;
+use mpsync_clickhouse::{ResultBytes, Statement, Tier};
 use mpsync_core::error::{Context as _, Error, Result};
 
 /// How an Arrow stream ends: a continuation mark and a length of zero. A body without it was cut off, even where the cut
@@ -15,7 +13,7 @@ const END_OF_STREAM: [u8; 8] = [0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0];
 /// Record batches of a running query.
 pub(crate) struct ArrowRows {
     tier: Tier,
-    cursor: BytesCursor,
+    cursor: ResultBytes,
     decoder: StreamDecoder,
     pending: Buffer,
     last: [u8; 8],
@@ -24,7 +22,7 @@ pub(crate) struct ArrowRows {
 
 impl ArrowRows {
     /// Starts the query.
-    pub(crate) fn start(tier: &Tier, query: Query) -> Result<Self> {
+    pub(crate) fn start(tier: &Tier, query: Statement) -> Result<Self> {
         Ok(Self {
             cursor: tier.select(query, "ArrowStream")?,
             tier: tier.clone(),

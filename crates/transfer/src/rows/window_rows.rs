@@ -4,13 +4,12 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use clickhouse::Row;
-use clickhouse::query::Query;
 use serde::Deserialize;
 
 use mpsync_archive::RowFilter;
-use mpsync_clickhouse::{TableSchema, Tier, ident, idents, row_hash};
-use mpsync_core::dataset::{EPOCH_COLUMN, SEQ_COLUMN, Window};
-use mpsync_core::error::Result;
+use mpsync_clickhouse::{Statement, TableSchema, Tier, ident, idents, row_hash};
+use mpsync_core::dataset::{ColumnType, EPOCH_COLUMN, SEQ_COLUMN, Window};
+use mpsync_core::error::{Error, Result};
 use mpsync_core::fingerprint::{Fingerprint, HashedColumn};
 
 /// The name under which the export query returns each row's hash.
@@ -104,7 +103,7 @@ impl Rows<'_> {
     }
 
     /// A query with the values of [`Rows::condition`] and with the settings that make it exact.
-    pub(crate) fn bind(&self, sql: &str) -> Query {
+    pub(crate) fn bind(&self, sql: &str) -> Statement {
         let mut query = self.tier.query(sql);
         if let Some(partition) = self.partition {
             query = query.param("partition", partition);
@@ -176,7 +175,7 @@ impl Rows<'_> {
         &self,
         columns: &[HashedColumn],
         archived: Option<&Rows<'_>>,
-    ) -> Result<Query> {
+    ) -> Result<Statement> {
         let row_bytes = self.tier.row_bytes(self.table, self.partition).await?;
         let mut sql = format!(
             "SELECT {}, {} AS {HASH_COLUMN} FROM {} WHERE {}",
@@ -205,7 +204,7 @@ impl Rows<'_> {
     }
 
     /// A query whose rows come as Arrow, in blocks of a bounded size.
-    fn as_arrow(&self, sql: &str, row_bytes: Option<u64>) -> Query {
+    fn as_arrow(&self, sql: &str, row_bytes: Option<u64>) -> Statement {
         let rows = row_bytes.map_or(BLOCK_ROWS, |bytes| BLOCK_BYTES / bytes.max(1));
         let query = self
             .bind(sql)
@@ -252,7 +251,7 @@ impl Rows<'_> {
     }
 
     /// The positions of the rows, with their hashes: `FORMAT ArrowStream`, in no order.
-    pub(crate) fn positions_query(&self) -> Query {
+    pub(crate) fn positions_query(&self) -> Statement {
         let sql = format!(
             "SELECT {}, {} FROM {} WHERE {}",
             ident(EPOCH_COLUMN),
