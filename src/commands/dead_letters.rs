@@ -183,15 +183,16 @@ impl DeadLetterWork<'_> {
     /// Discards the dead letters. Without `--yes` they are listed, and the operator is asked if there is a terminal.
     async fn discard(&self, yes: bool) -> Result<()> {
         if yes {
-            return self.discard_all().await;
+            return self.discard_all(self.limit).await;
         }
-        let count = self.list_or_discard(false).await?;
+        let count = self.list_or_discard(false, self.limit).await?;
         if count == 0 {
-            return self.discard_all().await;
+            return self.discard_all(self.limit).await;
         }
         let question = format!("Discard these {count} dead letters for good?");
         match confirm(&question, false, &self.context.shutdown).await? {
-            Answer::Yes => self.discard_all().await,
+            // Those that have come since then were not shown.
+            Answer::Yes => self.discard_all(Some(count)).await,
             Answer::No => {
                 outln!("Nothing was discarded.");
                 Ok(())
@@ -203,8 +204,8 @@ impl DeadLetterWork<'_> {
         }
     }
 
-    async fn discard_all(&self) -> Result<()> {
-        let count = self.list_or_discard(true).await?;
+    async fn discard_all(&self, limit: Option<u64>) -> Result<()> {
+        let count = self.list_or_discard(true, limit).await?;
         if self.context.output == Output::Text {
             outln!("{count} dead letters discarded");
         }
@@ -212,10 +213,10 @@ impl DeadLetterWork<'_> {
     }
 
     /// Prints a line for each dead letter, and discards it if `yes`. Returns their number.
-    async fn list_or_discard(&self, yes: bool) -> Result<u64> {
+    async fn list_or_discard(&self, yes: bool, limit: Option<u64>) -> Result<u64> {
         let output = self.context.output;
         let (count, _) = self
-            .each(self.limit, async |dead_letters| {
+            .each(limit, async |dead_letters| {
                 for dead_letter in &dead_letters {
                     if yes {
                         self.store.discard(dead_letter).await?;

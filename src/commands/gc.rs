@@ -49,7 +49,7 @@ pub(super) async fn run(context: &CommandContext, args: &GcArgs) -> Result<()> {
         let found = sweep(&transfer, age, true).await?;
         print(context.output, &found)?;
         if found.swept.is_empty() {
-            return ended(context, found);
+            return ended(context, &found);
         }
         let question = format!("Remove these {} leftovers?", found.swept.len());
         if confirm(&question, false, &context.shutdown).await? == Answer::No {
@@ -59,7 +59,7 @@ pub(super) async fn run(context: &CommandContext, args: &GcArgs) -> Result<()> {
     }
     let swept = sweep(&transfer, age, args.dry_run).await?;
     print(context.output, &swept)?;
-    ended(context, swept)
+    ended(context, &swept)
 }
 
 /// Removes leftovers, or only lists them.
@@ -72,7 +72,7 @@ async fn sweep(transfer: &TransferContext, age: Duration, dry_run: bool) -> Resu
     Ok(sweep)
 }
 
-fn ended(context: &CommandContext, sweep: Sweep) -> Result<()> {
+fn ended(context: &CommandContext, sweep: &Sweep) -> Result<()> {
     if context.shutdown.is_cancelled() {
         return Err(Error::new(Cause::Interrupted));
     }

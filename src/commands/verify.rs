@@ -50,16 +50,21 @@ pub(super) async fn run(context: &CommandContext, args: &VerifyArgs) -> Result<(
         &progress,
     );
     let shown = Shown::windows(context.display, &progress, jobs);
-    let checked = during(shown, context.shutdown.run_until_cancelled(checked)).await;
-    let Some(checked) = checked else {
-        let now = progress.snapshot();
-        return Err(Error::new(Cause::Interrupted).context(format!(
-            "{} of {} windows verified",
-            HumanCount(now.done.min(now.total)),
-            HumanCount(now.total)
-        )));
-    };
-    let mut report = checked?;
+    let checked = during(shown, async {
+        tokio::select! {
+            checked = checked => checked,
+            // The snapshot is taken before the checks under way are dropped, which counts them as ended.
+            () = context.shutdown.cancelled() => {
+                let now = progress.snapshot();
+                Err(Error::new(Cause::Interrupted).context(format!(
+                    "{} of {} windows verified",
+                    HumanCount(now.done),
+                    HumanCount(now.total)
+                )))
+            }
+        }
+    });
+    let mut report = checked.await?;
     if report.windows == 0 {
         check_not_empty(context, &archive).await?;
     }
