@@ -6,5 +6,6 @@ pub mod cli;
 pub mod commands;
 pub mod demo;
 pub mod logging;
-mod progress;
+mod output;
+pub mod progress;
 pub mod servers;

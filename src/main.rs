@@ -1,12 +1,15 @@
 //! The `mpsync` program: parses the command line, sets up logging, runs the command, turns an error into an exit code.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use clap::Parser as _;
-use mpsync::cli::Cli;
+use mpsync::cli::{Cli, Command};
 use mpsync::logging::Logs;
+use mpsync::progress::shows_bars;
+use mpsync_config::Origin;
 use mpsync_core::error::{Cause, Error};
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +28,13 @@ fn main() -> ExitCode {
         Err(e) => return failed(&e),
     };
     let config = live.now();
-    let (logs, exporter) = match Logs::begin(&config.logging) {
+    let mut logging = config.logging.clone();
+    let is_default = config.settings.origin("logging.level") == Origin::Default;
+    // Bars show the steps of the work; log lines would only push them down.
+    if is_default && logging.file.is_none() && shows_bars(&cli) {
+        logging.filter = "warn".to_owned();
+    }
+    let (logs, exporter) = match Logs::begin(&logging) {
         Ok(begun) => begun,
         Err(e) => return failed(&e),
     };
@@ -38,10 +47,11 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(e) => {
-            eprintln!("error: cannot start the runtime: {e}");
+            print_error(&format!("error: cannot start the runtime: {e}"));
             return ExitCode::FAILURE;
         }
     };
+    let is_daemon = matches!(cli.command, Command::Run(_));
     let shutdown = CancellationToken::new();
     let signalled = Arc::new(AtomicU8::new(0));
     runtime.spawn(watch_signals(shutdown.clone(), signalled.clone()));
@@ -59,7 +69,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => match (e.cause(), signalled.load(Ordering::Relaxed)) {
             (Cause::Interrupted, code) if code > 0 => {
-                eprintln!("{e}");
+                // A daemon has no other end than a signal, and its log names it.
+                if !is_daemon {
+                    print_error(&interruption(&e));
+                }
                 ExitCode::from(code)
             }
             _ => failed(&e),
@@ -68,8 +81,26 @@ fn main() -> ExitCode {
 }
 
 fn failed(error: &Error) -> ExitCode {
-    eprintln!("error: {error}");
+    print_error(&format!("error: {error}"));
     ExitCode::from(error.exit_code() as u8)
+}
+
+/// Prints to standard error; a reader that has ended (`2>&1 | head`) does not matter.
+fn print_error(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Returns the line that ends an interrupted command: `Interrupted: 5 of 10 windows done; run the same command again to continue.`
+fn interruption(error: &Error) -> String {
+    let contexts: Vec<&str> = error.contexts().collect();
+    let done = match contexts.is_empty() {
+        true => String::new(),
+        false => format!(": {}", contexts.join(": ")),
+    };
+    let hint = error
+        .hint()
+        .map_or_else(String::new, |hint| format!("; {hint}"));
+    format!("Interrupted{done}{hint}.")
 }
 
 /// Waits for signals: the first one asks all work to finish, a second one ends the process at once.

@@ -16,7 +16,7 @@ pub use dead_letters::{DeadLetterSelection, DeadLettersAction, DeadLettersArgs};
 pub use generate::{DemoArgs, GenerateArgs};
 pub use health::HealthArgs;
 pub use replay::{InspectArgs, InspectWhat, ReplayArgs, ReplayId, ReplayOrder, ReplayTarget};
-pub use root::{Cli, Command, GlobalArgs, Output};
+pub use root::{Cli, Command, GlobalArgs, Output, ProgressMode};
 pub use run::{EngineArgs, Mode, RunArgs};
 pub use schema::{SchemaAction, SchemaArgs, SchemaCheckArgs, SchemaTarget};
 pub use tasks::{SubmitArgs, TaskListArgs, TasksAction, TasksArgs};

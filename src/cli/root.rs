@@ -43,8 +43,30 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,
     /// The log level or filter, such as warn or `mpsync=debug`, instead of LOG_LEVEL and logging.level
-    #[arg(long, global = true, value_name = "LEVEL")]
+    #[arg(long, global = true, value_name = "LEVEL", conflicts_with_all = ["verbose", "quiet"])]
     pub log: Option<String>,
+    /// Log more: -v the steps of the work (the default unless progress bars are drawn), -vv details
+    #[arg(long, short = 'v', global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Show no progress and log only errors
+    #[arg(long, short = 'q', global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// The display of progress on standard error [default: bar on a terminal, log lines elsewhere]
+    #[arg(long, global = true, value_enum, value_name = "DISPLAY")]
+    pub progress: Option<ProgressMode>,
+}
+
+/// The display of progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// Bars, redrawn in place; lines of text if standard error is not such a terminal
+    Bar,
+    /// A line of text every five seconds
+    Plain,
+    /// A line of JSON every second
+    Json,
+    /// No progress
+    None,
 }
 
 /// The format of standard output.
@@ -103,6 +125,19 @@ pub enum Command {
         /// The folder
         folder: PathBuf,
     },
+}
+
+impl Command {
+    /// Returns whether the command shows its progress.
+    #[must_use]
+    pub fn has_progress(&self) -> bool {
+        match self {
+            Self::Export(args) | Self::Import(args) | Self::Sync(args) => !args.dry_run,
+            Self::Replay(args) => !args.dry_run,
+            Self::Verify(_) | Self::Generate(_) => true,
+            _ => false,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ pub struct Selection {
 
 /// `mpsync export`, `import` and `sync`
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct TransferArgs {
     /// The rows
     #[command(flatten)]
@@ -36,6 +37,9 @@ pub struct TransferArgs {
     /// Also delete data past its retention from cold and the archive (`sync` only), as `sync.cleanup_enabled` does
     #[arg(long)]
     pub retention: bool,
+    /// Do not ask before --cleanup and --retention delete data
+    #[arg(long)]
+    pub yes: bool,
     /// Show what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -73,6 +77,9 @@ pub struct GcArgs {
     /// The minimum age: longer than any process may sleep and still wake up
     #[arg(long, value_name = "AGE", default_value = "24h")]
     pub older_than: String,
+    /// Do not ask before removing
+    #[arg(long)]
+    pub yes: bool,
     /// Show what would be removed, and remove nothing
     #[arg(long)]
     pub dry_run: bool,

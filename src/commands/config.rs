@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::context::CommandContext;
 use crate::cli::{ConfigAction, ConfigArgs, Output};
+use crate::output::outln;
 use mpsync_config::Setting;
 
 pub(super) fn run(context: &CommandContext, args: &ConfigArgs) {
@@ -21,14 +22,14 @@ fn check(context: &CommandContext) {
     match context.output {
         Output::Text => {
             for warning in warnings {
-                println!("insecure: {warning}");
+                outln!("insecure: {warning}");
             }
-            println!("the configuration is well-formed; {datasets} datasets");
+            outln!("the configuration is well-formed; {datasets} datasets");
         }
         Output::Json => {
             let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
             let report = json!({"ok": true, "datasets": datasets, "warnings": warnings});
-            println!("{report}");
+            outln!("{report}");
         }
     }
 }
@@ -50,7 +51,7 @@ fn show(context: &CommandContext) {
                     reload.to_owned(),
                 ]);
             }
-            println!("{table}");
+            outln!("{table}");
         }
         Output::Json => {
             let one = |s: &Setting| {
@@ -62,7 +63,7 @@ fn show(context: &CommandContext) {
                 })
             };
             let all: Vec<_> = settings.iter().map(one).collect();
-            println!("{}", json!({ "settings": all }));
+            outln!("{}", json!({ "settings": all }));
         }
     }
 }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::Output;
 use crate::logging::Logs;
+use crate::progress::Display;
 use mpsync_config::{Config, LiveConfig, Problems};
 use mpsync_core::dataset::{Dataset, TierRole, builtin};
 use mpsync_core::error::{Error, Result};
@@ -20,6 +21,8 @@ pub struct CommandContext {
     pub datasets: Vec<Dataset>,
     /// The format of standard output.
     pub output: Output,
+    /// The display of progress.
+    pub display: Display,
     /// The configuration as it changes while the process runs.
     pub live: Arc<LiveConfig>,
     /// The log, whose level can change; `None` if the caller of the library has set it up.
@@ -32,6 +35,7 @@ impl CommandContext {
     /// Loads the datasets that the configuration names.
     pub fn load(
         output: Output,
+        display: Display,
         live: Arc<LiveConfig>,
         logs: Option<Logs>,
         shutdown: CancellationToken,
@@ -42,6 +46,7 @@ impl CommandContext {
             config,
             datasets,
             output,
+            display,
             live,
             logs,
             shutdown,

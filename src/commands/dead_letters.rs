@@ -7,8 +7,10 @@ use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use jiff::Timestamp;
 
+use super::confirm::{Answer, confirm};
 use super::context::CommandContext;
 use crate::cli::{DeadLetterSelection, DeadLettersAction, DeadLettersArgs, Output};
+use crate::output::{is_closed, outln};
 use mpsync_archive::Archive;
 use mpsync_clickhouse::Tier;
 use mpsync_core::dataset::{Dataset, PositionSet, TierRole};
@@ -36,6 +38,10 @@ pub(super) async fn run(context: &CommandContext, args: &DeadLettersArgs) -> Res
         store: &store,
         filter: &filter,
         limit: selection.limit,
+        only_prints: matches!(
+            args.action,
+            DeadLettersAction::List(_) | DeadLettersAction::Show(_)
+        ),
     };
     match &args.action {
         DeadLettersAction::List(_) => work.list().await,
@@ -73,6 +79,8 @@ struct DeadLetterWork<'a> {
     store: &'a DeadLetterStore,
     filter: &'a DeadLetterFilter,
     limit: Option<u64>,
+    /// Whether the command has no effect beside its output.
+    only_prints: bool,
 }
 
 impl DeadLetterWork<'_> {
@@ -94,11 +102,11 @@ impl DeadLetterWork<'_> {
             let Some(next) = found.next else {
                 return Ok((seen, false));
             };
-            if limit == Some(seen) {
-                return Ok((seen, true));
-            }
             if self.context.shutdown.is_cancelled() {
                 return Err(Error::new(Cause::Interrupted));
+            }
+            if limit == Some(seen) || self.only_prints && is_closed() {
+                return Ok((seen, true));
             }
             from = next;
         }
@@ -120,7 +128,7 @@ impl DeadLetterWork<'_> {
             .each(Some(limit), async |dead_letters| {
                 for dead_letter in &dead_letters {
                     if output == Output::Json {
-                        println!("{}", summary(dead_letter));
+                        outln!("{}", summary(dead_letter));
                         continue;
                     }
                     table.add_row([
@@ -139,14 +147,14 @@ impl DeadLetterWork<'_> {
             .await?;
         if output == Output::Text {
             if count > 0 {
-                println!("{table}");
+                outln!("{table}");
             }
             let end = if more {
                 "; there may be more (--limit)"
             } else {
                 ""
             };
-            println!("{count} dead letters{end}");
+            outln!("{count} dead letters{end}");
         }
         Ok(())
     }
@@ -158,7 +166,7 @@ impl DeadLetterWork<'_> {
             .each(Some(limit), async |dead_letters| {
                 for dead_letter in &dead_letters {
                     match output {
-                        Output::Json => println!("{}", whole(dead_letter)),
+                        Output::Json => outln!("{}", whole(dead_letter)),
                         Output::Text => print_whole(dead_letter),
                     }
                 }
@@ -172,10 +180,43 @@ impl DeadLetterWork<'_> {
         Ok(())
     }
 
+    /// Discards the dead letters. Without `--yes` they are listed, and the operator is asked if there is a terminal.
     async fn discard(&self, yes: bool) -> Result<()> {
+        if yes {
+            return self.discard_all(self.limit).await;
+        }
+        let count = self.list_or_discard(false, self.limit).await?;
+        if count == 0 {
+            return self.discard_all(self.limit).await;
+        }
+        let question = format!("Discard these {count} dead letters for good?");
+        match confirm(&question, false, &self.context.shutdown).await? {
+            // Those that have come since then were not shown.
+            Answer::Yes => self.discard_all(Some(count)).await,
+            Answer::No => {
+                outln!("Nothing was discarded.");
+                Ok(())
+            }
+            Answer::NoTerminal => Err(Error::usage(format!(
+                "{count} dead letters would be discarded, for good"
+            ))
+            .with_hint("say --yes to discard them")),
+        }
+    }
+
+    async fn discard_all(&self, limit: Option<u64>) -> Result<()> {
+        let count = self.list_or_discard(true, limit).await?;
+        if self.context.output == Output::Text {
+            outln!("{count} dead letters discarded");
+        }
+        Ok(())
+    }
+
+    /// Prints a line for each dead letter, and discards it if `yes`. Returns their number.
+    async fn list_or_discard(&self, yes: bool, limit: Option<u64>) -> Result<u64> {
         let output = self.context.output;
         let (count, _) = self
-            .each(self.limit, async |dead_letters| {
+            .each(limit, async |dead_letters| {
                 for dead_letter in &dead_letters {
                     if yes {
                         self.store.discard(dead_letter).await?;
@@ -184,11 +225,11 @@ impl DeadLetterWork<'_> {
                         Output::Json => {
                             let mut line = summary(dead_letter);
                             line["discarded"] = yes.into();
-                            println!("{line}");
+                            outln!("{line}");
                         }
                         Output::Text => {
                             let verb = if yes { "discarded" } else { "would discard" };
-                            println!(
+                            outln!(
                                 "{verb} {} {} ({})",
                                 dead_letter.id(),
                                 dead_letter.subject,
@@ -200,16 +241,7 @@ impl DeadLetterWork<'_> {
                 Ok(())
             })
             .await?;
-        if !yes && count > 0 {
-            return Err(
-                Error::usage(format!("{count} dead letters would be discarded, for good"))
-                    .with_hint("say --yes to discard them"),
-            );
-        }
-        if output == Output::Text {
-            println!("{count} dead letters discarded");
-        }
-        Ok(())
+        Ok(count)
     }
 
     /// Reads the dead letters twice: first all of them, to look up existing positions once, because that takes long in a large
@@ -231,8 +263,8 @@ impl DeadLetterWork<'_> {
                 .map(|(fate, n)| format!("{n} {fate}"))
                 .collect();
             match counts.is_empty() {
-                true => println!("no dead letters"),
-                false => println!("{}", counts.join(", ")),
+                true => outln!("no dead letters"),
+                false => outln!("{}", counts.join(", ")),
             }
         }
         Ok(())
@@ -351,12 +383,12 @@ fn print_replayed(output: Output, done: &Replayed) -> Result<()> {
     match output {
         Output::Json => {
             let json = serde_json::to_string(done).map_err(|e| Error::malformed(e.to_string()))?;
-            println!("{json}");
+            outln!("{json}");
         }
         Output::Text if done.detail.is_empty() => {
-            println!("{}: {}", done.dead_letter, words(done.fate))
+            outln!("{}: {}", done.dead_letter, words(done.fate))
         }
-        Output::Text => println!(
+        Output::Text => outln!(
             "{}: {}: {}",
             done.dead_letter,
             words(done.fate),
@@ -394,7 +426,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn print_whole(dead_letter: &DeadLetter) {
-    println!("{}", dead_letter.id());
+    outln!("{}", dead_letter.id());
     let stored_at = dead_letter
         .stored_at()
         .map_or_else(|| "–".to_owned(), |t| t.to_string());
@@ -412,14 +444,14 @@ fn print_whole(dead_letter: &DeadLetter) {
         ("kept in", dead_letter.kept_in()),
         ("bytes", &dead_letter.body.len().to_string()),
     ] {
-        println!("  {name:<11}{value}");
+        outln!("  {name:<11}{value}");
     }
     match std::str::from_utf8(&dead_letter.body) {
         // A terminal must not obey control characters of a published message.
-        Ok(text) => println!(
+        Ok(text) => outln!(
             "  payload    {}\n",
             text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
         ),
-        Err(_) => println!("  payload (hex)\n  {}\n", hex(&dead_letter.body)),
+        Err(_) => outln!("  payload (hex)\n  {}\n", hex(&dead_letter.body)),
     }
 }

@@ -3,6 +3,7 @@
 use super::context::CommandContext;
 use crate::cli::{DemoArgs, Output};
 use crate::demo::{Demo, DemoOptions};
+use crate::output::outln;
 use mpsync_core::error::{Context as _, Error, Result};
 
 pub(super) async fn run(context: &CommandContext, args: &DemoArgs) -> Result<()> {
@@ -31,12 +32,12 @@ pub(super) async fn run(context: &CommandContext, args: &DemoArgs) -> Result<()>
     let done = demo.run(&context.shutdown).await;
     if let Ok(report) = &done {
         match context.output {
-            Output::Text => println!("{}", report.table()),
-            Output::Json => println!("{}", demo.json(report)?),
+            Output::Text => outln!("{}", report.table()),
+            Output::Json => outln!("{}", demo.json(report)?),
         }
         if args.keep {
             if context.output == Output::Text {
-                println!("\n{}\nPress Ctrl-C to stop.", demo.how_to_look());
+                outln!("\n{}\nPress Ctrl-C to stop.", demo.how_to_look());
             }
             context.shutdown.cancelled().await;
         }

@@ -11,6 +11,8 @@ use super::{
 };
 use crate::cli::{Cli, Command, DeadLettersAction, ReplayTarget, SchemaAction};
 use crate::logging::Logs;
+use crate::output;
+use crate::progress::Display;
 use mpsync_config::LiveConfig;
 use mpsync_core::error::{Error, Result};
 use mpsync_transfer::Goal;
@@ -30,10 +32,17 @@ pub async fn run_command(
     logs: Logs,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let output = cli.global.output;
+    let (output, display) = (cli.global.output, Display::of(&cli));
     let live = Arc::new(live);
-    let context =
-        || CommandContext::load(output, live.clone(), Some(logs.clone()), shutdown.clone());
+    let context = || {
+        CommandContext::load(
+            output,
+            display,
+            live.clone(),
+            Some(logs.clone()),
+            shutdown.clone(),
+        )
+    };
     let needs_a_tier = needs_a_tier(&cli.command);
     // Started if the command needs it and no daemon runs it; stopped before another command can look for it.
     let mut engine = None;
@@ -67,14 +76,16 @@ pub async fn run_command(
         Command::Man { folder } => man::run(&folder),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
-            clap_complete::generate(shell, &mut command, "mpsync", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command, "mpsync", &mut script);
+            output::out!("{}", String::from_utf8_lossy(&script));
             Ok(())
         }
     };
     if let Some(engine) = engine {
         engine.stop().await?;
     }
-    done
+    done.and(output::finish())
 }
 
 /// Returns whether the command needs a ClickHouse server.

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanDuration};
 
+use super::confirm::{Answer, can_ask, confirm};
 use super::context::CommandContext;
 use crate::cli::{GcArgs, Output};
+use crate::output::outln;
 use mpsync_archive::{Archive, LeaseWatcher};
 use mpsync_core::dataset::{Dataset, TierRole, select};
 use mpsync_core::error::{Cause, Error, Result};
@@ -42,12 +44,35 @@ pub(super) async fn run(context: &CommandContext, args: &GcArgs) -> Result<()> {
         shutdown: context.shutdown.clone(),
         watcher: LeaseWatcher::new(context.config.sync.lease),
     };
-    let mut sweep = gc(&transfer, age, args.dry_run).await?;
+    // On a terminal the leftovers are shown before they are removed.
+    if !args.dry_run && !args.yes && context.output == Output::Text && can_ask() {
+        let found = sweep(&transfer, age, true).await?;
+        print(context.output, &found)?;
+        if found.swept.is_empty() {
+            return ended(context, &found);
+        }
+        let question = format!("Remove these {} leftovers?", found.swept.len());
+        if confirm(&question, false, &context.shutdown).await? == Answer::No {
+            outln!("Nothing was removed.");
+            return Ok(());
+        }
+    }
+    let swept = sweep(&transfer, age, args.dry_run).await?;
+    print(context.output, &swept)?;
+    ended(context, &swept)
+}
+
+/// Removes leftovers, or only lists them.
+async fn sweep(transfer: &TransferContext, age: Duration, dry_run: bool) -> Result<Sweep> {
+    let mut sweep = gc(transfer, age, dry_run).await?;
     for tier in [&transfer.hot, &transfer.cold] {
-        let gates = sweep_insert_gates(tier, age, args.dry_run).await;
+        let gates = sweep_insert_gates(tier, age, dry_run).await;
         sweep.add_insert_gates(tier.role(), gates);
     }
-    print(context.output, &sweep)?;
+    Ok(sweep)
+}
+
+fn ended(context: &CommandContext, sweep: &Sweep) -> Result<()> {
     if context.shutdown.is_cancelled() {
         return Err(Error::new(Cause::Interrupted));
     }
@@ -60,7 +85,7 @@ pub(super) async fn run(context: &CommandContext, args: &GcArgs) -> Result<()> {
 fn print(output: Output, sweep: &Sweep) -> Result<()> {
     if output == Output::Json {
         let json = serde_json::to_string(sweep).map_err(|e| Error::malformed(e.to_string()))?;
-        println!("{json}");
+        outln!("{json}");
         return Ok(());
     }
     for item in &sweep.swept {
@@ -68,15 +93,15 @@ fn print(output: Output, sweep: &Sweep) -> Result<()> {
         let size = item
             .bytes
             .map_or_else(String::new, |bytes| format!(", {}", HumanBytes(bytes)));
-        println!("{} {} ({age} old{size})", item.kind, item.name);
+        outln!("{} {} ({age} old{size})", item.kind, item.name);
     }
     for kept in &sweep.kept {
-        println!("{} is kept: {}", kept.name, kept.reason);
+        outln!("{} is kept: {}", kept.name, kept.reason);
     }
     for text in &sweep.failed {
-        println!("{text}");
+        outln!("{text}");
     }
-    println!(
+    outln!(
         "{} leftovers, {}, {} in {:.1} s",
         sweep.swept.len(),
         HumanBytes(sweep.bytes()),

@@ -8,9 +8,12 @@ use async_nats::jetstream;
 
 use super::context::CommandContext;
 use crate::cli::{GenerateArgs, Output};
+use crate::output::{is_closed_pipe, outln};
+use crate::progress::{Shown, during};
 use mpsync_config::Environment;
 use mpsync_core::dataset::{Dataset, select};
 use mpsync_core::error::{Cause, Context as _, Error, Result};
+use mpsync_core::progress::Progress;
 use mpsync_generate::{
     DataKind, Generator, GeneratorOptions, Message, MessageWriter, PublishOptions, PublishReport,
     publish, read_messages,
@@ -24,10 +27,28 @@ type Messages = Box<dyn Iterator<Item = Result<Message>> + Send>;
 pub(super) async fn run(context: &CommandContext, args: &GenerateArgs) -> Result<()> {
     let datasets = select(&context.datasets, &args.datasets)?;
     let messages = messages(args, &datasets)?;
+    let progress = Progress::default();
+    let messages = counted(messages, args, &progress);
+    let shown = Shown::messages(context.display, &progress);
     match &args.to {
-        Some(path) => write(context, messages, path),
-        None => send(context, args, &datasets, messages).await,
+        Some(path) => during(shown, async { write(context, messages, path) }).await,
+        None => during(shown, send(context, args, &datasets, messages)).await,
     }
+}
+
+/// Counts messages as they are taken.
+fn counted(messages: Messages, args: &GenerateArgs, progress: &Progress) -> Messages {
+    progress.expect(1);
+    let count = if args.from.is_empty() { args.count } else { 0 };
+    progress.expect_rows(count, 1);
+    let work = progress.begin("messages".to_owned());
+    work.plan(count);
+    work.step("publishing", count);
+    Box::new(messages.inspect(move |message| {
+        if let Ok(message) = message {
+            work.add(1, message.payload.len() as u64);
+        }
+    }))
 }
 
 /// Returns the messages of the given files, or generated ones.
@@ -102,11 +123,13 @@ fn write(context: &CommandContext, messages: Messages, path: &Path) -> Result<()
     let mut written = 0_u64;
     for message in messages {
         if context.shutdown.is_cancelled() {
-            return Err(Error::new(Cause::Interrupted).context(doing()));
+            return Err(
+                Error::new(Cause::Interrupted).context(format!("{written} messages written"))
+            );
         }
         match writer.write(&message?) {
             // The reader of standard output may have ended, as with `| head`.
-            Err(e) if is_stdout && is_broken_pipe(&e) => return Ok(()),
+            Err(e) if is_stdout && is_closed_pipe(&e) => return Ok(()),
             done => done.context(doing)?,
         }
         written += 1;
@@ -114,15 +137,11 @@ fn write(context: &CommandContext, messages: Messages, path: &Path) -> Result<()
     writer.finish().context(doing)?;
     if !is_stdout {
         match context.output {
-            Output::Text => println!("{written} messages in {}", path.display()),
-            Output::Json => println!("{}", serde_json::json!({"written": written, "file": path})),
+            Output::Text => outln!("{written} messages in {}", path.display()),
+            Output::Json => outln!("{}", serde_json::json!({"written": written, "file": path})),
         }
     }
     Ok(())
-}
-
-fn is_broken_pipe(e: &Error) -> bool {
-    matches!(e.cause(), Cause::Io(e) if e.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 async fn send(
@@ -174,28 +193,33 @@ fn print(output: Output, stream: &str, report: &PublishReport) -> Result<()> {
     if output == Output::Json {
         let text = serde_json::to_string(report)
             .map_err(|e| Error::malformed(format!("the report: {e}")))?;
-        println!("{text}");
+        outln!("{text}");
         return Ok(());
     }
     let total = report.total;
-    println!(
+    outln!(
         "{} messages published to {stream} in {:.1} s, {} bytes, {} duplicates rejected by JetStream",
-        total.published, report.seconds, total.bytes, total.duplicates
+        total.published,
+        report.seconds,
+        total.bytes,
+        total.duplicates
     );
     for (data_type, counts) in &report.by_data_type {
-        println!(
+        outln!(
             "  {data_type:<18} {:>10} published {:>8} repeats",
-            counts.published, counts.duplicates
+            counts.published,
+            counts.duplicates
         );
     }
     for repeat in report.duplicates_named.iter().take(SHOWN) {
-        println!(
+        outln!(
             "  repeat: {} (first at sequence {})",
-            repeat.msg_id, repeat.first_sequence
+            repeat.msg_id,
+            repeat.first_sequence
         );
     }
     if total.duplicates > SHOWN as u64 {
-        println!("  and more: --output json names up to 10,000");
+        outln!("  and more: --output json names up to 10,000");
     }
     Ok(())
 }

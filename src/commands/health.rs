@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::context::CommandContext;
 use crate::cli::{HealthArgs, Mode, Output};
+use crate::output::outln;
 use mpsync_config::HttpConfig;
 use mpsync_core::error::{Cause, Error, Result};
 use mpsync_daemon::{DaemonHealth, ReportedCheck, Trust};
@@ -18,7 +19,7 @@ pub(super) async fn run(context: &CommandContext, args: &HealthArgs) -> Result<(
     let patience = Duration::from_secs(args.timeout.into());
     let (health, document) = mpsync_daemon::health(&url, trust, patience).await?;
     match context.output {
-        Output::Json => println!("{document}"),
+        Output::Json => outln!("{document}"),
         Output::Text => print(&health),
     }
     verdict(&url, &health)
@@ -82,9 +83,9 @@ fn print(health: &DaemonHealth) {
     for check in &health.checks {
         let word = if check.ok { "ok" } else { "bad" };
         let line = format!("{word:<4} {:<width$}  {}", check.name, message(check));
-        println!("{}", line.trim_end());
+        outln!("{}", line.trim_end());
     }
-    println!("{} ({})", health.status, health.mode);
+    outln!("{} ({})", health.status, health.mode);
 }
 
 /// Returns the details of a check on one line.

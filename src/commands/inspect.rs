@@ -17,6 +17,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::context::CommandContext;
 use super::selection::time_range;
 use crate::cli::{InspectArgs, InspectWhat, Output};
+use crate::output::{out, outln};
 use mpsync_archive::{Archive, Manifest, layout};
 use mpsync_core::dataset::{Window, select};
 use mpsync_core::error::{Context as _, Error, Result};
@@ -49,15 +50,17 @@ async fn contents(context: &CommandContext, args: &InspectArgs, archive: &Archiv
     if context.output == Output::Json {
         return json(&serde_json::json!({ "datasets": all }));
     }
-    println!("{}", table(&all, args.days));
+    outln!("{}", table(&all, args.days));
     for dataset in all.iter().filter(|d| args.calendar && d.total.windows > 0) {
-        print!("\n{}", calendar(dataset));
+        out!("\n{}", calendar(dataset));
     }
     for dataset in &all {
         for gap in &dataset.gaps {
-            println!(
+            outln!(
                 "{}: no data from {} to {}",
-                dataset.dataset, gap.from, gap.to
+                dataset.dataset,
+                gap.from,
+                gap.to
             );
         }
     }
@@ -233,7 +236,7 @@ async fn chunk(output: Output, archive: &Archive, path: &FilePath, rows: usize) 
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_header(names);
     table.add_rows(found);
-    println!("{table}\n{total} rows in {key}");
+    outln!("{table}\n{total} rows in {key}");
     Ok(())
 }
 
@@ -258,38 +261,43 @@ async fn manifest(output: Output, archive: &Archive, path: &FilePath) -> Result<
     if output == Output::Json {
         return json(&manifest);
     }
-    println!(
+    outln!(
         "{id}, written by {} at {} (attempt {})",
-        manifest.writer, manifest.created_at, manifest.attempt
+        manifest.writer,
+        manifest.created_at,
+        manifest.attempt
     );
     let source = &manifest.source;
-    println!(
+    outln!(
         "from {}.{}, ClickHouse {}",
-        source.database, source.table, source.server_version
+        source.database,
+        source.table,
+        source.server_version
     );
     if let Some(filter) = &manifest.filter {
-        println!(
+        outln!(
             "only exchanges [{}], symbols [{}]",
             filter.exchanges.join(", "),
             filter.symbols.join(", ")
         );
     }
-    println!(
+    outln!(
         "fingerprint {}; {} positions; {}",
         manifest.fingerprint,
         manifest.positions.len(),
         HumanBytes(manifest.bytes())
     );
-    println!(
+    outln!(
         "sorted by {}; event time in {}",
-        manifest.schema.sorting_key, manifest.schema.time_column
+        manifest.schema.sorting_key,
+        manifest.schema.time_column
     );
     for column in &manifest.schema.columns {
-        println!("  {:<22} {}", column.name, column.type_name);
+        outln!("  {:<22} {}", column.name, column.type_name);
     }
     for chunk in &manifest.chunks {
         let key = chunk.key_id.as_ref();
-        println!(
+        outln!(
             "{} {} rows, {}, {} to {}, sha256 {}{}",
             chunk.file,
             HumanCount(chunk.rows),
@@ -305,6 +313,6 @@ async fn manifest(output: Output, archive: &Archive, path: &FilePath) -> Result<
 
 fn json(document: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string(document).map_err(|e| Error::malformed(e.to_string()))?;
-    println!("{text}");
+    outln!("{text}");
     Ok(())
 }

@@ -16,8 +16,7 @@ pub fn load(cli: &Cli) -> Result<LiveConfig> {
 }
 
 fn sources(cli: &Cli) -> Sources {
-    let level = cli.global.log.clone();
-    let mut flags: Vec<Flag> = flag("--log", "logging.level", level).into_iter().collect();
+    let mut flags: Vec<Flag> = level(cli).into_iter().collect();
     if let Command::Run(args) = &cli.command {
         flags.extend(run_flags(args));
     }
@@ -25,6 +24,19 @@ fn sources(cli: &Cli) -> Sources {
         file: cli.global.config.clone(),
         flags,
     }
+}
+
+/// Returns the flag that sets the log level, if one is given.
+fn level(cli: &Cli) -> Option<Flag> {
+    const KEY: &str = "logging.level";
+    let global = &cli.global;
+    let (name, level) = match global.verbose {
+        _ if global.quiet => ("--quiet", "error"),
+        0 => return flag("--log", KEY, global.log.clone()),
+        1 => ("--verbose", "info"),
+        _ => ("--verbose", "info,mpsync=debug"),
+    };
+    flag(name, KEY, Some(level.to_owned()))
 }
 
 /// Returns the flag that overrides a configuration key, if it is given.

@@ -1,14 +1,18 @@
 //! `mpsync replay`: wire, run, print.
 
+use std::io::Write as _;
+
 use async_nats::jetstream;
 use indicatif::{HumanBytes, HumanCount};
 use jiff::Timestamp;
-use tokio_util::sync::CancellationToken;
 
+use super::archive::check_not_empty;
 use super::context::CommandContext;
 use super::replay_target::{ReplayDestination, destination, subject_template, table};
 use super::selection::time_range;
 use crate::cli::{Output, ReplayArgs, ReplayId, ReplayOrder, ReplayTarget};
+use crate::output::{is_closed_pipe, outln};
+use crate::progress::{Shown, during};
 use mpsync_archive::Archive;
 use mpsync_core::dataset::{Dataset, select};
 use mpsync_core::error::{Cause, Error, Result};
@@ -41,29 +45,31 @@ pub(super) async fn run(context: &CommandContext, args: &ReplayArgs) -> Result<(
         messages(context, args, to).await?
     };
     let progress = Progress::default();
-    let shown = CancellationToken::new();
-    let show = tokio::spawn(crate::progress::show(progress.clone(), shown.clone()));
-    let done = mpsync_replay::run(
+    let run = mpsync_replay::run(
         &archive,
         &datasets,
         &options,
         &mut target,
         &progress,
         &context.shutdown,
-    )
-    .await;
-    shown.cancel();
-    show.await.map_err(std::io::Error::other)?;
-    let report = done?;
+    );
+    let report = match during(Shown::messages(context.display, &progress), run).await {
+        // The reader of standard output has ended, as with `| head`.
+        Err(e) if is_stdout && is_closed_pipe(&e) => return Ok(()),
+        done => done?,
+    };
+    if report.messages == 0 && !report.interrupted && report.skipped.is_empty() {
+        check_not_empty(context, &archive).await?;
+    }
     // Standard output is for one thing.
     if is_stdout {
-        eprintln!("{}", summary(&report));
+        let _ = writeln!(std::io::stderr(), "{}", summary(&report));
     } else {
         print(context.output, &report)?;
     }
     if report.interrupted && !options.endless {
         let e = Error::new(Cause::Interrupted)
-            .context(format!("replaying, after {} messages", report.messages));
+            .context(format!("{} messages replayed", HumanCount(report.messages)));
         return Err(match &options.checkpoint {
             Some(_) => e.with_hint("run the same command again to continue"),
             None => e,
@@ -240,7 +246,7 @@ fn show_plan(
         }));
     }
     for stream in plan.streams.iter().filter(|stream| stream.chunks > 0) {
-        println!(
+        outln!(
             "{:<20} {:>6} windows {:>6} chunks {:>14} rows {:>12}",
             stream.dataset.as_str(),
             stream.windows,
@@ -249,7 +255,7 @@ fn show_plan(
             HumanBytes(stream.bytes).to_string()
         );
     }
-    println!(
+    outln!(
         "at most {} messages from {} of {}",
         HumanCount(plan.rows()),
         HumanBytes(plan.bytes()),
@@ -260,9 +266,9 @@ fn show_plan(
             None => "as fast as the target accepts them".to_owned(),
             Some(seconds) => format!("in {seconds:.0} s"),
         };
-        println!("from {first} to {last}, {duration}");
+        outln!("from {first} to {last}, {duration}");
     }
-    println!("{to}");
+    outln!("{to}");
     Ok(())
 }
 
@@ -270,7 +276,7 @@ fn print(output: Output, report: &ReplayReport) -> Result<()> {
     match output {
         Output::Json => json(report),
         Output::Text => {
-            println!("{}", summary(report));
+            outln!("{}", summary(report));
             Ok(())
         }
     }
@@ -278,7 +284,7 @@ fn print(output: Output, report: &ReplayReport) -> Result<()> {
 
 fn json(document: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string(document).map_err(|e| Error::malformed(e.to_string()))?;
-    println!("{text}");
+    outln!("{text}");
     Ok(())
 }
 

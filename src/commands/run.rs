@@ -5,6 +5,7 @@ use std::pin::pin;
 use super::context::CommandContext;
 use super::{embedded, reload};
 use crate::cli::{Mode, Output, RunArgs};
+use crate::output::outln;
 use mpsync_core::dataset::{TierRole, select};
 use mpsync_core::error::{Cause, Error, Result};
 use mpsync_ingest::IngestOptions;
@@ -96,10 +97,10 @@ async fn drain(context: &CommandContext, args: &RunArgs) -> Result<()> {
     )
     .await?;
     match context.output {
-        Output::Json => println!("{}", serde_json::json!({"datasets": report.datasets})),
+        Output::Json => outln!("{}", serde_json::json!({"datasets": report.datasets})),
         Output::Text => {
             for d in report.datasets.iter().filter(|d| d.messages > 0) {
-                println!(
+                outln!(
                     "{}: {} messages, {} rows, {} existed already, {} dead letters",
                     d.dataset,
                     d.messages,

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::context::CommandContext;
 use crate::cli::{Output, SchemaAction, SchemaArgs, SchemaCheckArgs, SchemaTarget};
+use crate::output::outln;
 use mpsync_clickhouse::TableSchema;
 use mpsync_core::dataset::select;
 use mpsync_core::error::{Error, Result};
@@ -23,7 +24,7 @@ pub(super) async fn run(context: &CommandContext, args: &SchemaArgs) -> Result<(
 fn show(context: &CommandContext, target: &SchemaTarget) -> Result<()> {
     let tier = context.tier(target.tier);
     for dataset in select(&context.datasets, &target.datasets)? {
-        println!("{};\n", tier.create_table_sql(dataset)?);
+        outln!("{};\n", tier.create_table_sql(dataset)?);
     }
     Ok(())
 }
@@ -34,13 +35,13 @@ async fn apply(context: &CommandContext, target: &SchemaTarget) -> Result<()> {
     tier.apply_schema(&datasets).await?;
     let tables: Vec<_> = datasets.iter().map(|d| &d.table).collect();
     match context.output {
-        Output::Text => println!(
+        Output::Text => outln!(
             "{} tables in {} of {}",
             tables.len(),
             tier.database(),
             tier.role()
         ),
-        Output::Json => println!(
+        Output::Json => outln!(
             "{}",
             serde_json::json!({"database": tier.database(), "tables": tables})
         ),
@@ -76,7 +77,7 @@ async fn check(context: &CommandContext, args: &SchemaCheckArgs) -> Result<()> {
         Output::Json => {
             let json =
                 serde_json::to_string(&report).map_err(|e| Error::malformed(e.to_string()))?;
-            println!("{json}");
+            outln!("{json}");
         }
     }
     report.verdict()
@@ -85,30 +86,36 @@ async fn check(context: &CommandContext, args: &SchemaCheckArgs) -> Result<()> {
 fn print_check(report: &SampleReport) {
     for d in &report.datasets {
         let letters: u64 = d.dead_letters.values().map(|seen| seen.messages).sum();
-        println!(
+        outln!(
             "{}: {} messages, {} rows, {letters} dead letters, {} numbers rounded",
-            d.dataset, d.messages, d.rows, d.rounded
+            d.dataset,
+            d.messages,
+            d.rows,
+            d.rounded
         );
         for (name, seen) in &d.unknown_fields {
-            println!(
+            outln!(
                 "  no column for field `{name}`: {} messages, such as {}",
-                seen.messages, seen.example
+                seen.messages,
+                seen.example
             );
         }
         for (reason, seen) in &d.dead_letters {
-            println!(
+            outln!(
                 "  {reason}: {} messages, such as: {}",
-                seen.messages, seen.example
+                seen.messages,
+                seen.example
             );
         }
         if !d.unfilled_columns.is_empty() {
-            println!("  no field for columns {}", d.unfilled_columns.join(", "));
+            outln!("  no field for columns {}", d.unfilled_columns.join(", "));
         }
     }
     for (subject, seen) in &report.foreign_subjects {
-        println!(
+        outln!(
             "no dataset for subject {subject}: {} messages, such as {}",
-            seen.messages, seen.example
+            seen.messages,
+            seen.example
         );
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::context::CommandContext;
 use super::selection::time_range;
 use crate::cli::{Output, SubmitArgs, TaskListArgs, TasksAction, TasksArgs};
+use crate::output::outln;
 use mpsync_archive::Archive;
 use mpsync_core::dataset::{Window, select};
 use mpsync_core::error::{Error, Result};
@@ -86,11 +87,11 @@ async fn submit_one(context: &CommandContext, args: &SubmitArgs, now: Timestamp)
     let archive = Archive::open(&context.config.archive).await?;
     let request = submit(&archive, &wish).await?;
     match context.output {
-        Output::Json => println!(
+        Output::Json => outln!(
             "{}",
             serde_json::json!({ "request": request, "accepted": true })
         ),
-        Output::Text => println!(
+        Output::Text => outln!(
             "{request}: {} from {from} to {to}; the next `mpsync sync` or the daemon transfers it",
             wish.dataset
         ),
@@ -104,7 +105,7 @@ fn unknown(id: &TaskId) -> Error {
 
 fn print_json(value: &impl Serialize) -> Result<()> {
     let json = serde_json::to_string(value).map_err(|e| Error::malformed(e.to_string()))?;
-    println!("{json}");
+    outln!("{json}");
     Ok(())
 }
 
@@ -117,7 +118,7 @@ fn print_done(
     match output {
         Output::Json => print_json(&serde_json::json!({ "task": id, "status": status })),
         Output::Text => {
-            println!("{id}: {status}; {then}");
+            outln!("{id}: {status}; {then}");
             Ok(())
         }
     }
@@ -144,18 +145,20 @@ fn print_page(output: Output, page: &Page, open: &[OpenRequest]) -> Result<()> {
                 .map_or_else(|| "–".to_owned(), |at| at.strftime("%F %TZ").to_string()),
         ]);
     }
-    println!("{table}");
+    outln!("{table}");
     for task in &page.tasks {
         print_error(task);
     }
     for request in open {
-        println!(
+        outln!(
             "{}: {} {} was requested and waits for the next sync",
-            request.id, request.wish.dataset, request.wish.window
+            request.id,
+            request.wish.dataset,
+            request.wish.window
         );
     }
     if let Some(next) = &page.next {
-        println!("more tasks with --after {next}");
+        outln!("more tasks with --after {next}");
     }
     Ok(())
 }
@@ -170,9 +173,9 @@ fn holder_of(task: &Task) -> String {
 
 fn print_error(task: &Task) {
     if let Some(error) = &task.error {
-        println!("{}: {error}", task.id);
+        outln!("{}: {error}", task.id);
         if let Some(hint) = &task.hint {
-            println!("  hint: {hint}");
+            outln!("  hint: {hint}");
         }
     }
 }
@@ -182,7 +185,7 @@ fn print_history(output: Output, found: &TaskHistory) -> Result<()> {
         return print_json(found);
     }
     let task = &found.task;
-    println!(
+    outln!(
         "{}: {}, {}; attempt {}, held by {}",
         task.id,
         task.stage,
@@ -204,7 +207,7 @@ fn print_history(output: Output, found: &TaskHistory) -> Result<()> {
                 None => status.to_string(),
             },
         };
-        println!(
+        outln!(
             "{:>4}  {}  attempt {}  {}  {what}",
             entry.number,
             entry.entry.at.strftime("%F %TZ"),

@@ -4,18 +4,21 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use indicatif::{HumanBytes, HumanCount};
 use jiff::SignedDuration;
-use tokio_util::sync::CancellationToken;
 
+use super::archive::check_not_empty;
+use super::confirm::{Answer, can_ask, confirm};
 use super::context::CommandContext;
 use super::selection::time_range;
 use crate::cli::{Output, TransferArgs};
+use crate::output::{out, outln};
+use crate::progress::{Shown, during};
 use mpsync_archive::{Archive, LeaseWatcher, RowFilter};
 use mpsync_core::dataset::{TierRole, select};
-use mpsync_core::error::{Error, Result};
+use mpsync_core::error::{Cause, Error, Result};
 use mpsync_core::progress::Progress;
 use mpsync_transfer::{
-    self, CleanupPolicy, DatasetTransferReport, Goal, KeepReason, Retention, RunTrigger, TimeRange,
-    TransferContext, TransferReport, TransferRequest, describe_plan,
+    self, Cleanup, CleanupPolicy, DatasetTransferReport, Goal, KeepReason, Retention, RunTrigger,
+    TimeRange, TransferContext, TransferPlan, TransferReport, TransferRequest, describe_plan,
 };
 
 pub(super) async fn run(context: &CommandContext, args: &TransferArgs, goal: Goal) -> Result<()> {
@@ -39,19 +42,76 @@ pub(super) async fn run(context: &CommandContext, args: &TransferArgs, goal: Goa
     if args.dry_run {
         return show_plan(context.output, &transfer, &request).await;
     }
-    let shown = CancellationToken::new();
-    let show = tokio::spawn(crate::progress::show(
-        transfer.progress.clone(),
-        shown.clone(),
-    ));
-    let mut report = mpsync_transfer::run(&transfer, &request).await;
-    shown.cancel();
-    show.await.map_err(std::io::Error::other)?;
+    if !may_delete(context, args, &transfer, &request).await? {
+        outln!("Nothing was transferred or deleted.");
+        return Ok(());
+    }
+    let shown = Shown::windows(context.display, &transfer.progress, request.jobs);
+    let run = mpsync_transfer::run(&transfer, &request);
+    let mut report = during(shown, run).await;
+    let windows: usize = report.datasets.iter().map(|d| d.windows.len()).sum();
+    match report.interruption() {
+        // One line says it all.
+        Some(e) if context.output == Output::Text => return Err(e),
+        Some(_) => {}
+        None if goal == Goal::Import && windows == 0 => {
+            check_not_empty(context, &transfer.archive).await?;
+        }
+        None => {}
+    }
     print(context.output, goal, &report)?;
     match report.take_failure() {
         None => Ok(()),
         Some(e) => Err(e),
     }
+}
+
+/// Asks before a run that was started with `--cleanup` or `--retention` deletes anything. Without a terminal the flags suffice.
+async fn may_delete(
+    context: &CommandContext,
+    args: &TransferArgs,
+    transfer: &TransferContext,
+    request: &TransferRequest,
+) -> Result<bool> {
+    let is_asked = args.cleanup || args.retention;
+    if args.yes || !is_asked || context.output == Output::Json || !can_ask() {
+        return Ok(true);
+    }
+    let plans = mpsync_transfer::plan(transfer, request).await?;
+    let deletions: Vec<String> = plans.iter().flat_map(deletions).collect();
+    if deletions.is_empty() {
+        return Ok(true);
+    }
+    for deletion in &deletions {
+        outln!("{deletion}");
+    }
+    let question = "Delete this data when it is proven to be archived?";
+    let answer = confirm(question, false, &context.shutdown).await?;
+    Ok(answer != Answer::No)
+}
+
+/// Returns a line for each deletion of a plan.
+fn deletions(plan: &TransferPlan) -> Vec<String> {
+    let name = &plan.dataset;
+    let mut lines = Vec::new();
+    for partition in &plan.partitions {
+        let rows: u64 = match &partition.cleanup {
+            Cleanup::Clean => partition.windows.iter().map(|w| w.rows).sum(),
+            Cleanup::Delete(due) => {
+                let due = partition.windows.iter().filter(|w| due.contains(&w.window));
+                due.map(|w| w.rows).sum()
+            }
+            Cleanup::Keep(_) => continue,
+        };
+        let span = partition
+            .span
+            .map_or_else(|| "the table".to_owned(), |s| s.to_string());
+        lines.push(format!("{name} {span}: {} rows from hot", HumanCount(rows)));
+    }
+    for expiry in &plan.expiries {
+        lines.push(format!("{name} {expiry}"));
+    }
+    lines
 }
 
 /// Returns the transfer that flags and configuration request.
@@ -116,8 +176,8 @@ async fn show_plan(
     match output {
         Output::Text => plans
             .iter()
-            .for_each(|plan| print!("{}", describe_plan(plan))),
-        Output::Json => println!("{}", serde_json::json!({ "plan": plans })),
+            .for_each(|plan| out!("{}", describe_plan(plan))),
+        Output::Json => outln!("{}", serde_json::json!({ "plan": plans })),
     }
     Ok(())
 }
@@ -127,10 +187,10 @@ fn print(output: Output, goal: Goal, report: &TransferReport) -> Result<()> {
         Output::Json => {
             let json =
                 serde_json::to_string(report).map_err(|e| Error::malformed(e.to_string()))?;
-            println!("{json}");
+            outln!("{json}");
         }
         Output::Text => {
-            println!("{}", table(goal, report));
+            outln!("{}", table(goal, report));
             for dataset in &report.datasets {
                 print_remarks(dataset);
             }
@@ -185,18 +245,18 @@ fn table(goal: Goal, report: &TransferReport) -> Table {
 fn print_remarks(dataset: &DatasetTransferReport) {
     let name = &dataset.dataset;
     if let Some(e) = &dataset.error {
-        println!("{e}");
+        outln!("{e}");
     }
-    for window in dataset.windows.iter().filter(|w| w.error.is_some()) {
-        if let Some(e) = &window.error {
-            println!("{e}");
-        }
+    let errors = dataset.windows.iter().filter_map(|w| w.error.as_ref());
+    for e in errors.filter(|e| !matches!(e.cause(), Cause::Interrupted)) {
+        outln!("{e}");
     }
     for window in &dataset.windows {
         if window.error.is_none() && window.status == mpsync_transfer::Status::Waiting {
-            println!(
+            outln!(
                 "{name} {}: rows keep arriving; {} up to the archived rows, the next run takes the rest",
-                window.window, window.stage
+                window.window,
+                window.stage
             );
         }
     }
@@ -205,29 +265,29 @@ fn print_remarks(dataset: &DatasetTransferReport) {
             .span
             .map_or_else(|| "the table".to_owned(), |s| s.to_string());
         if let Some(e) = &partition.error {
-            println!("{e}");
+            outln!("{e}");
         } else if let Some(why) = partition.kept.filter(|why| *why != KeepReason::CleanupOff) {
-            println!("{name} {span} stays in hot: {why}");
+            outln!("{name} {span} stays in hot: {why}");
         }
     }
     for expiry in &dataset.expiries {
         let (place, span) = (expiry.place, expiry.span);
         match (&expiry.error, &expiry.kept) {
-            (Some(e), _) => println!("{e}"),
+            (Some(e), _) => outln!("{e}"),
             (None, Some(why)) => {
-                println!("{name} {span} is past its retention and is kept in {place}: {why}");
+                outln!("{name} {span} is past its retention and is kept in {place}: {why}");
             }
-            (None, None) => println!("{name} {span} deleted from {place}: {} rows", expiry.rows),
+            (None, None) => outln!("{name} {span} deleted from {place}: {} rows", expiry.rows),
         }
     }
     if dataset.postponed > 0 {
-        println!(
+        outln!(
             "{name}: {} windows are left to later runs (sync.max_hours_per_run)",
             dataset.postponed
         );
     }
     if dataset.young > 0 {
-        println!(
+        outln!(
             "{name}: {} windows are too recent and wait (use --to to transfer them now)",
             dataset.young
         );

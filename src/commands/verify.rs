@@ -3,9 +3,12 @@
 use indicatif::{HumanBytes, HumanCount};
 use jiff::Timestamp;
 
+use super::archive::check_not_empty;
 use super::context::CommandContext;
 use super::selection::time_range;
 use crate::cli::{Output, VerifyArgs};
+use crate::output::outln;
+use crate::progress::{Shown, during};
 use mpsync_archive::{Archive, Depth, LeaseWatcher, Severity};
 use mpsync_core::dataset::{Dataset, TierRole, select};
 use mpsync_core::error::{Cause, Error, Result};
@@ -36,12 +39,35 @@ pub(super) async fn run(context: &CommandContext, args: &VerifyArgs) -> Result<(
         },
     });
     let jobs = context.config.sync.max_concurrent_transfers;
-    let checked = verify(&archive, &datasets, range, depth, against.as_ref(), jobs);
-    let mut report = context
-        .shutdown
-        .run_until_cancelled(checked)
-        .await
-        .ok_or_else(|| Error::new(Cause::Interrupted))??;
+    let progress = Progress::default();
+    let checked = verify(
+        &archive,
+        &datasets,
+        range,
+        depth,
+        against.as_ref(),
+        jobs,
+        &progress,
+    );
+    let shown = Shown::windows(context.display, &progress, jobs);
+    let checked = during(shown, async {
+        tokio::select! {
+            checked = checked => checked,
+            // The snapshot is taken before the checks under way are dropped, which counts them as ended.
+            () = context.shutdown.cancelled() => {
+                let now = progress.snapshot();
+                Err(Error::new(Cause::Interrupted).context(format!(
+                    "{} of {} windows verified",
+                    HumanCount(now.done),
+                    HumanCount(now.total)
+                )))
+            }
+        }
+    });
+    let mut report = checked.await?;
+    if report.windows == 0 {
+        check_not_empty(context, &archive).await?;
+    }
     if args.repair {
         let transfer = TransferContext {
             hot: context.tier(TierRole::Hot),
@@ -67,27 +93,27 @@ pub(super) async fn run(context: &CommandContext, args: &VerifyArgs) -> Result<(
 fn print(output: Output, report: &VerifyReport) -> Result<()> {
     if output == Output::Json {
         let json = serde_json::to_string(report).map_err(|e| Error::malformed(e.to_string()))?;
-        println!("{json}");
+        outln!("{json}");
         return Ok(());
     }
     if let Some(repairs) = &report.repairs {
         print_repairs(repairs);
     }
     for finding in &report.findings {
-        println!("{finding}");
+        outln!("{finding}");
     }
     for text in report.differences.iter().chain(&report.unanswered) {
-        println!("{text}");
+        outln!("{text}");
     }
     if report.absent > 0 {
-        println!("{} windows are no longer in the tier", report.absent);
+        outln!("{} windows are no longer in the tier", report.absent);
     }
     let damage = report
         .findings
         .iter()
         .filter(|f| f.kind.severity() == Severity::Damage)
         .count();
-    println!(
+    outln!(
         "{} windows, {} generations, {} rows, {}: {} wrong, in {:.1} s",
         report.windows,
         report.generations,
@@ -101,7 +127,7 @@ fn print(output: Output, report: &VerifyReport) -> Result<()> {
 
 fn print_repairs(repairs: &Repairs) {
     for one in &repairs.repaired {
-        println!(
+        outln!(
             "{}: repaired from {}: {} (manifest revision {})",
             one.generation,
             one.from,
@@ -110,9 +136,9 @@ fn print_repairs(repairs: &Repairs) {
         );
     }
     for one in &repairs.unrepaired {
-        println!("{}: not repaired: {}", one.generation, one.reason);
+        outln!("{}: not repaired: {}", one.generation, one.reason);
     }
     for task in &repairs.halted {
-        println!("{task} is halted: run `mpsync tasks retry {task}` to try it again");
+        outln!("{task} is halted: run `mpsync tasks retry {task}` to try it again");
     }
 }

@@ -85,7 +85,7 @@ fn span(span: &EndedSpan) -> Value {
     if let Some(parent) = span.parent {
         document["parentSpanId"] = json!(format!("{parent:016x}"));
     }
-    said
+    document
 }
 
 fn attributes(attributes: &[(&'static str, Attribute)]) -> Vec<Value> {
@@ -132,7 +132,7 @@ mod tests {
             failure: Some("halted".into()),
             ..ended.clone()
         };
-        let said = request(&[ended, root], "h");
+        let document = request(&[ended, root], "h");
         let spans = &document["resourceSpans"][0]["scopeSpans"][0]["spans"];
         assert_eq!(
             spans[0],

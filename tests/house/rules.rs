@@ -134,6 +134,9 @@ pub(crate) const PURE: &[&str] = &[
     "crates/ingest/src/source/delivery_tracker.rs",
     "crates/transfer/src/plan/transfer_plan.rs",
     "crates/transfer/src/window/task.rs",
+    "src/progress/estimate.rs",
+    "src/progress/render.rs",
+    "src/progress/report.rs",
 ];
 
 /// Names that a pure file never uses; nor does it use any `::now`.

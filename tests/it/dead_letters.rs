@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::support::daemon::World;
 use crate::support::nats::publish;
+use crate::support::terminal::Terminal;
 
 /// A world whose archive and cold are there, with the stream and the consumer made.
 async fn world(folder: &tempfile::TempDir) -> World {
@@ -309,13 +310,28 @@ async fn a_letter_whose_row_has_left_hot_for_the_archive_does_not_land() {
 }
 
 #[tokio::test]
-async fn letters_are_discarded_when_that_is_said_twice() {
+async fn dead_letters_are_discarded_only_after_a_confirmation() {
     let folder = tempfile::tempdir().expect("a folder");
     let world = world(&folder).await;
     publish_some(&world).await;
     let asked = run(&world, &["dead-letters", "discard", "--reason", "not_json"]).await;
     assert_eq!(asked.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&asked.stdout).contains("would discard trades."));
+    assert_eq!(lines(&world, &["dead-letters", "list"]).await.len(), 4);
+    // A terminal has an operator to ask; the command has a short name.
+    let mut command = crate::support::mpsync();
+    command
+        .envs(world.settings.clone())
+        .args(["dlq", "discard", "--reason", "not_json"]);
+    let mut terminal = Terminal::start(command, "xterm", 160, 24);
+    terminal.until("the question", |moment| {
+        moment
+            .text()
+            .contains("Discard these 1 dead letters for good? [y/N]")
+    });
+    terminal.send("n\n");
+    let (status, last) = terminal.end(|_| ());
+    assert!(status.success(), "{}", last.text());
     assert_eq!(lines(&world, &["dead-letters", "list"]).await.len(), 4);
     let done = run(
         &world,

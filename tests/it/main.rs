@@ -23,5 +23,6 @@ mod security;
 mod service;
 mod statements;
 mod support;
+mod terminal;
 mod transfer;
 mod transfer_faults;

@@ -165,11 +165,16 @@ impl Error {
         self.0.hint.as_deref()
     }
 
+    /// Returns the work that failed, from the outside in: `"window X"`, `"reading manifest X"`.
+    pub fn contexts(&self) -> impl Iterator<Item = &str> {
+        self.0.context.iter().rev().map(AsRef::as_ref)
+    }
+
     /// Returns the work that failed and the reason, without the hint.
     #[must_use]
     pub fn message(&self) -> String {
         let mut text = String::new();
-        for step in self.0.context.iter().rev() {
+        for step in self.contexts() {
             text.push_str(step);
             text.push_str(": ");
         }
@@ -262,14 +267,23 @@ impl From<object_store::Error> for Error {
 
 impl From<arrow_schema::ArrowError> for Error {
     fn from(e: arrow_schema::ArrowError) -> Self {
-        Self::malformed(e.to_string())
+        match e {
+            arrow_schema::ArrowError::IoError(_, e) => Self::from(e),
+            e => Self::malformed(e.to_string()),
+        }
     }
 }
 
 #[cfg(feature = "parquet")]
 impl From<parquet::errors::ParquetError> for Error {
     fn from(e: parquet::errors::ParquetError) -> Self {
-        Self::malformed(e.to_string())
+        let parquet::errors::ParquetError::External(e) = e else {
+            return Self::malformed(e.to_string());
+        };
+        match e.downcast::<std::io::Error>() {
+            Ok(e) => Self::from(*e),
+            Err(e) => Self::malformed(e.to_string()),
+        }
     }
 }
 

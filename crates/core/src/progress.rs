@@ -43,7 +43,18 @@ struct Shared {
     done: AtomicU64,
     rows: AtomicU64,
     bytes: AtomicU64,
+    plan: PlanCounters,
     active: Mutex<Active>,
+}
+
+/// Rows that all pieces of work are to move, counted once for each step that moves them.
+#[derive(Debug, Default)]
+struct PlanCounters {
+    /// Steps of a piece of work that move all of its rows; 0 before anything is planned.
+    passes: AtomicU64,
+    planned: AtomicU64,
+    /// Of pieces of work that have ended.
+    settled: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +84,12 @@ pub struct WorkSnapshot {
     /// Whether the work waits: for its turn, or for another worker.
     #[serde(skip)]
     pub waits: bool,
+    /// Rows that all steps together are to move.
+    #[serde(skip)]
+    planned: u64,
+    /// Rows that all steps together have moved.
+    #[serde(skip)]
+    moved: u64,
     #[serde(skip)]
     since: Instant,
 }
@@ -97,6 +114,10 @@ pub struct Snapshot {
     pub rows: u64,
     /// Bytes moved, over all steps.
     pub bytes: u64,
+    /// Rows of all pieces of work together; 0 if they are unknown.
+    pub planned_rows: u64,
+    /// Those of them that are done, or that need no work. Grows to `planned_rows`.
+    pub settled_rows: u64,
     /// Seconds since the start.
     pub seconds: f64,
     /// The pieces of work under way.
@@ -118,6 +139,7 @@ impl Progress {
             done: AtomicU64::new(0),
             rows: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            plan: PlanCounters::default(),
             active: Mutex::default(),
         }))
     }
@@ -131,6 +153,15 @@ impl Progress {
     /// Adds to the number of pieces of work in all.
     pub fn expect(&self, pieces: u64) {
         self.0.total.fetch_add(pieces, Ordering::Relaxed);
+    }
+
+    /// Adds to the rows of all pieces of work, each of which is moved `passes` times, such as by an export and a load. A counter
+    /// has one number of passes.
+    pub fn expect_rows(&self, rows: u64, passes: u64) {
+        let plan = &self.0.plan;
+        plan.passes.store(passes, Ordering::Relaxed);
+        plan.planned
+            .fetch_add(rows.saturating_mul(passes), Ordering::Relaxed);
     }
 
     /// Begins a piece of work; it ends when the returned value is dropped.
@@ -158,6 +189,8 @@ impl Progress {
             seconds: 0.0,
             note: String::new(),
             waits: true,
+            planned: 0,
+            moved: 0,
             since: Instant::now(),
         };
         active.work.insert(id, snapshot);
@@ -173,13 +206,21 @@ impl Progress {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let active: Vec<_> = self.active().work.values().map(WorkSnapshot::now).collect();
+        let plan = &self.0.plan;
+        let passes = count(&plan.passes).max(1);
+        let planned = count(&plan.planned);
+        let under_way: u64 = active.iter().map(|work| work.moved.min(work.planned)).sum();
+        let settled = (count(&plan.settled) + under_way).min(planned);
         Snapshot {
             total: count(&self.0.total),
             done: count(&self.0.done),
             rows: count(&self.0.rows),
             bytes: count(&self.0.bytes),
+            planned_rows: planned / passes,
+            settled_rows: settled / passes,
             seconds: self.0.started.elapsed().as_secs_f64(),
-            active: self.active().work.values().map(WorkSnapshot::now).collect(),
+            active,
         }
     }
 
@@ -198,6 +239,13 @@ pub struct Work {
 }
 
 impl Work {
+    /// Sets the rows of this piece, which are a part of those of [`Progress::expect_rows`]. They are settled when it ends, even if it
+    /// had less to move.
+    pub fn plan(&self, rows: u64) {
+        let passes = self.progress.0.plan.passes.load(Ordering::Relaxed);
+        self.change(|work| work.planned = rows.saturating_mul(passes));
+    }
+
     /// Ends the step before, and begins one that will move about so many rows.
     pub fn step(&self, step: &'static str, expected: u64) {
         self.begin_step(step, expected, false);
@@ -220,6 +268,8 @@ impl Work {
                 seconds: 0.0,
                 note: String::new(),
                 waits,
+                planned: work.planned,
+                moved: work.moved,
                 since: Instant::now(),
             };
             ended = Some(std::mem::replace(work, next));
@@ -236,6 +286,7 @@ impl Work {
         self.change(|work| {
             work.rows += rows;
             work.bytes += bytes;
+            work.moved += rows;
         });
     }
 
@@ -288,6 +339,8 @@ impl Drop for Work {
     fn drop(&mut self) {
         let last = self.progress.active().work.remove(&self.id);
         if let Some(last) = last {
+            let settled = &self.progress.0.plan.settled;
+            settled.fetch_add(last.planned, Ordering::Relaxed);
             self.tell(&last);
         }
         self.progress.0.done.fetch_add(1, Ordering::Relaxed);
@@ -307,6 +360,29 @@ mod tests {
         assert!(progress.snapshot().active[0].note.ends_with("behind"));
         work.step("ending", 0);
         assert_eq!(progress.snapshot().active[0].note, "");
+    }
+
+    #[test]
+    fn planned_rows_settle_as_they_move_and_at_the_end_of_their_piece() {
+        let progress = Progress::default();
+        progress.expect_rows(100, 2);
+        let (one, other) = (progress.begin("one".into()), progress.begin("other".into()));
+        one.plan(60);
+        other.plan(40);
+        let settled = || {
+            let now = progress.snapshot();
+            (now.settled_rows, now.planned_rows)
+        };
+        one.step("exporting", 60);
+        one.add(60, 1);
+        assert_eq!(settled(), (30, 100));
+        one.step("loading", 60);
+        one.add(1000, 1);
+        assert_eq!(settled(), (60, 100));
+        drop(one);
+        // This one had nothing to move.
+        drop(other);
+        assert_eq!(settled(), (100, 100));
     }
 
     #[test]

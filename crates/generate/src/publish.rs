@@ -146,7 +146,7 @@ pub async fn publish(
     for message in messages {
         let message = message.context(|| {
             format!(
-                "publishing, after {} messages",
+                "{} messages published",
                 run.report.total.published + run.report.total.duplicates
             )
         })?;
@@ -187,7 +187,7 @@ pub async fn publish(
     );
     if options.shutdown.is_cancelled() {
         return Err(Error::new(Cause::Interrupted).context(format!(
-            "publishing, after {} messages",
+            "{} messages published",
             total.published + total.duplicates
         )));
     }

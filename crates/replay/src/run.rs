@@ -214,7 +214,9 @@ impl Replay<'_> {
         self.report.archive_bytes = plan.archive_bytes;
         self.report.skipped.extend(plan.damage.iter().cloned());
         progress.expect(1);
+        progress.expect_rows(plan.rows(), 1);
         let work = progress.begin("replay".into());
+        work.plan(plan.rows());
         work.step("replaying", plan.rows());
         let mut cursors = self.open_cursors(plan, &options, after, &counts);
         let done = self.merge(&mut cursors, after, &work).await;

@@ -195,6 +195,14 @@ impl DatasetTransferReport {
         self.partitions.iter().map(|p| p.cleaned_rows).sum()
     }
 
+    fn all_errors(&self) -> impl Iterator<Item = &Error> {
+        let windows = self.windows.iter().filter_map(|w| w.error.as_ref());
+        let partitions = self.partitions.iter().filter_map(|p| p.error.as_ref());
+        let expiry = self.expiries.iter().filter_map(|l| l.error.as_ref());
+        let whole = self.error.iter();
+        whole.chain(windows).chain(partitions).chain(expiry)
+    }
+
     fn errors(&mut self) -> impl Iterator<Item = Error> {
         let windows = self.windows.iter_mut().filter_map(|w| w.error.take());
         let partitions = self.partitions.iter_mut().filter_map(|p| p.error.take());
@@ -209,21 +217,48 @@ impl DatasetTransferReport {
 }
 
 impl TransferReport {
+    /// Returns the error of a run that was interrupted and in which nothing else failed.
+    #[must_use]
+    pub fn interruption(&self) -> Option<Error> {
+        let mut errors = self
+            .datasets
+            .iter()
+            .flat_map(DatasetTransferReport::all_errors)
+            .peekable();
+        errors.peek()?;
+        if !errors.all(|e| matches!(e.cause(), Cause::Interrupted)) {
+            return None;
+        }
+        let windows = self.datasets.iter().flat_map(|d| &d.windows);
+        let done = windows.clone().filter(|w| w.error.is_none()).count();
+        let e = Error::new(Cause::Interrupted).with_hint("run the same command again to continue");
+        Some(match windows.count() {
+            0 => e,
+            all => e.context(format!("{done} of {all} windows done")),
+        })
+    }
+
     /// Takes all errors out of the report, and makes one of them: the worst, which is the command's. `None` where all is
     /// well.
     pub fn take_failure(&mut self) -> Option<Error> {
+        let interruption = self.interruption();
         let windows: usize = self.datasets.iter().map(|d| d.windows.len()).sum();
         let mut errors: Vec<Error> = self
             .datasets
             .iter_mut()
             .flat_map(DatasetTransferReport::errors)
             .collect();
+        if interruption.is_some() {
+            return interruption;
+        }
+        // What was interrupted beside a failure is not one of them.
+        errors.retain(|e| !matches!(e.cause(), Cause::Interrupted));
         let count = errors.len();
         let rank = |e: &Error| match e.exit_code() {
             ExitCode::Integrity => 0,
             ExitCode::Usage => 1,
             // That somebody else is at work says less than a failure.
-            ExitCode::Failed if matches!(e.cause(), Cause::Busy(_) | Cause::Interrupted) => 3,
+            ExitCode::Failed if matches!(e.cause(), Cause::Busy(_)) => 3,
             ExitCode::Failed => 2,
         };
         errors.sort_by_key(rank);
@@ -302,6 +337,41 @@ pub fn describe_plan(plan: &TransferPlan) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interrupted_run_is_one_error_unless_something_failed_too() {
+        let window = |error: Option<Error>| {
+            let mut report = WindowReport::new("2026-01-01T05".parse().unwrap());
+            if let Some(e) = error {
+                report.halt(e);
+            }
+            report
+        };
+        let interrupted = || Error::new(Cause::Interrupted).context("trades 2026-01-01T05");
+        let mut dataset = DatasetTransferReport::new("trades".parse().unwrap());
+        dataset.windows = vec![window(None), window(Some(interrupted()))];
+        dataset.error = Some(Error::new(Cause::Interrupted));
+        let mut report = TransferReport {
+            datasets: vec![dataset],
+            seconds: 1.0,
+        };
+        let e = report.interruption().unwrap();
+        assert!(e.contexts().eq(["1 of 2 windows done"]));
+        assert_eq!(e.hint(), Some("run the same command again to continue"));
+        assert!(matches!(
+            report.take_failure().unwrap().cause(),
+            Cause::Interrupted
+        ));
+        assert!(report.interruption().is_none());
+
+        report.datasets[0].windows = vec![
+            window(Some(Error::integrity("rows differ"))),
+            window(Some(interrupted())),
+        ];
+        assert!(report.interruption().is_none());
+        let e = report.take_failure().unwrap();
+        assert_eq!(e.message(), "rows differ");
+    }
 
     #[test]
     fn the_worst_error_is_the_commands_and_integrity_is_worse_than_failure() {

@@ -202,6 +202,13 @@ async fn run_one(
         context
             .progress
             .expect((plan.windows().count() + cleanups) as u64);
+        // Exported, and then loaded.
+        let passes = match request.goal {
+            Goal::Export => 1,
+            Goal::Import | Goal::Sync => 2,
+        };
+        let rows = plan.windows().map(|window| window.rows).sum();
+        context.progress.expect_rows(rows, passes);
         let (windows, partitions) = runner.partitions(plan.partitions).await?;
         report.windows.extend(windows);
         report.partitions.extend(partitions);

@@ -216,6 +216,7 @@ impl Runner {
         let task = self.run.task(window);
         let what = format!("{} {window}", self.run.dataset.name);
         let work = self.run.progress.begin_task(what, task.clone());
+        work.plan(source.as_ref().map_or(0, |source| source.rows));
         let mut report = WindowReport::new(window);
         let job = Job::Drive {
             source: source.as_ref(),
@@ -249,6 +250,11 @@ impl Runner {
                 } else {
                     Status::Waiting
                 };
+            }
+            // The next run continues: an interruption is not a failure.
+            Err(e) if matches!(e.cause(), Cause::Interrupted) => {
+                tracing::info!("window interrupted");
+                report.halt(e);
             }
             Err(e) => {
                 tracing::error!(error = %e, "window halted");
@@ -355,7 +361,10 @@ impl Runner {
                     work.wait("waiting for another worker");
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }
-                Err(e) => tries.failed(e).await?,
+                Err(e) => match self.shutdown.run_until_cancelled(tries.failed(e)).await {
+                    Some(waited) => waited?,
+                    None => return Err(Error::new(Cause::Interrupted)),
+                },
             }
         }
     }

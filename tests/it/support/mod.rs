@@ -7,6 +7,7 @@ pub(crate) mod engine;
 pub(crate) mod nats;
 pub(crate) mod profile;
 pub(crate) mod s3;
+pub(crate) mod terminal;
 pub(crate) mod tls;
 pub(crate) mod trades;
 pub(crate) mod transfer;

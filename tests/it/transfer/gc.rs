@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use object_store::ObjectStoreExt as _;
 
 use crate::support::s3::S3;
+use crate::support::terminal::Terminal;
 use crate::support::transfer::World;
 
 const WINDOW: &str = "trades/date=2026-01-01/hour=05";
@@ -271,4 +272,24 @@ fn a_bucket_is_swept_as_a_folder_is() {
         "{gone:?}"
     );
     assert_whole(&world);
+}
+
+#[test]
+fn gc_asks_on_a_terminal_before_it_removes() {
+    let world = synced();
+    let leftovers = rubbish(&world);
+    let count = || leftovers.iter().filter(|path| path.exists()).count();
+    for (answer, is_kept) in [("\n", true), ("yes\n", false)] {
+        let mut terminal = Terminal::start(world.command(&["gc"]), "xterm", 160, 50);
+        let asked = terminal.until("the question", |moment| moment.text().contains("[y/N]"));
+        assert!(
+            asked.text().contains("would be removed"),
+            "{}",
+            asked.text()
+        );
+        terminal.send(answer);
+        let (status, last) = terminal.end(|_| ());
+        assert!(status.success(), "{}", last.text());
+        assert_eq!(count() == leftovers.len(), is_kept, "{}", last.text());
+    }
 }

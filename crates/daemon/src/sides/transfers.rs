@@ -136,6 +136,7 @@ async fn run_once(
     sync_control.began(transfers.progress.clone());
     let mut report = mpsync_transfer::run(&transfers, &request).await;
     sync_control.reported(&report, scope);
+    let is_interrupted = report.interruption().is_some();
     let run = summary(&mut report, started_at);
     let SyncRun {
         windows,
@@ -145,6 +146,10 @@ async fn run_once(
     } = run;
     let duration = run.finished_at.duration_since(started_at).as_secs_f64();
     match &run.error {
+        // The next process continues it.
+        Some(_) if is_interrupted => {
+            tracing::info!(windows, rows, bytes, duration, "sync interrupted")
+        }
         None => tracing::info!(windows, rows, bytes, duration, "sync completed"),
         Some(error) => tracing::error!(
             windows,

@@ -16,6 +16,7 @@ use mpsync_archive::{Archive, Depth, Finding, Manifest, Severity, verify as veri
 use mpsync_clickhouse::{TableSchema, Tier};
 use mpsync_core::dataset::{Dataset, Window};
 use mpsync_core::error::{Cause, Error, Result};
+use mpsync_core::progress::Progress;
 
 /// A tier to compare the archive with.
 #[derive(Debug, Clone)]
@@ -95,12 +96,18 @@ pub async fn verify(
     depth: Depth,
     against: Option<&Against>,
     jobs: usize,
+    progress: &Progress,
 ) -> Result<VerifyReport> {
     let started = Instant::now();
     let mut report = VerifyReport::default();
+    let mut all = Vec::new();
     for dataset in datasets {
         let windows = archive.windows(&dataset.name, range.window()).await?;
         let windows: Vec<_> = windows.into_iter().filter(|w| range.touches(*w)).collect();
+        progress.expect(windows.len() as u64);
+        all.push((dataset, windows));
+    }
+    for (dataset, windows) in all {
         if windows.is_empty() {
             continue;
         }
@@ -116,7 +123,13 @@ pub async fn verify(
         };
         let checks = windows.iter().map(|window| {
             let compare = against.zip(schema.as_ref());
-            check(archive, dataset, *window, depth, compare)
+            async move {
+                let work = progress.begin(format!("{} {window}", dataset.name));
+                work.step("verifying", 0);
+                let checked = check(archive, dataset, *window, depth, compare).await;
+                work.add(checked.rows, checked.bytes);
+                checked
+            }
         });
         let mut checks = futures_util::stream::iter(checks).buffered(jobs.max(1));
         while let Some(checked) = checks.next().await {
