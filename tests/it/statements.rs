@@ -245,6 +245,48 @@ async fn a_server_takes_the_settings_of_every_kind_and_reads_them_back() {
     );
 }
 
+#[tokio::test]
+async fn a_helper_table_of_any_size_and_type_is_made_and_dropped() {
+    const SMALL: Settings = &[
+        ("max_table_size_to_drop", "1"),
+        ("max_partition_size_to_drop", "1"),
+    ];
+    let engine = ClickHouse::start().await;
+    let direct = tier(engine.port());
+    let create = |name: &str| {
+        format!(
+            "CREATE TABLE default.{name} (a UInt64, b LowCardinality(UInt8), c FixedString(1000)) \
+             ENGINE = MergeTree ORDER BY a"
+        )
+    };
+    let refused = direct
+        .command(&create("other"))
+        .await
+        .expect_err("suspicious types");
+    assert_eq!(refused.server_code(), Some(455), "{refused}");
+    direct.execute(&create("odd")).await.expect("made");
+    direct
+        .execute("INSERT INTO default.odd SELECT number, 1, 'x' FROM numbers(1000)")
+        .await
+        .expect("filled");
+    let profile = Profile::start(engine.port(), SMALL);
+    let limited = tier(profile.port);
+    let refused = limited
+        .command("DROP TABLE default.odd")
+        .await
+        .expect_err("too large");
+    assert_eq!(refused.server_code(), Some(359), "{refused}");
+    limited
+        .execute("ALTER TABLE default.odd DROP PARTITION tuple()")
+        .await
+        .expect("dropped");
+    direct
+        .execute("INSERT INTO default.odd SELECT number, 1, 'x' FROM numbers(1000)")
+        .await
+        .expect("filled");
+    limited.drop_table("odd").await.expect("dropped");
+}
+
 /// Profiles that make each read shorter, each insert shorter, or refuse.
 const PROFILES: [Settings; 5] = [
     &[("limit", "500")],

@@ -146,22 +146,20 @@ impl Connection {
     }
 }
 
-/// Tells whether a connection failed over a certificate: an I/O error wraps the error of TLS.
+/// Tells whether a connection failed over a certificate: I/O errors, one within the other, wrap the error of TLS, and their
+/// `source` skips what they wrap.
 fn is_certificate_error(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let wrapped = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref)
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if let Some(rustls::Error::InvalidCertificate(_)) =
-            wrapped.or_else(|| error.downcast_ref::<rustls::Error>())
-        {
-            return true;
-        }
-        next = error.source();
+    if let Some(e) = error.downcast_ref::<rustls::Error>() {
+        return matches!(e, rustls::Error::InvalidCertificate(_));
     }
-    false
+    let wrapped = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref);
+    match (wrapped, error.source()) {
+        (Some(inner), _) => is_certificate_error(inner),
+        (None, Some(source)) => is_certificate_error(source),
+        (None, None) => false,
+    }
 }
 
 /// Returns a client with the library's own kind of connections, but with other authorities to trust.
@@ -179,4 +177,25 @@ fn trusting(tls: &Tls) -> Client {
         .pool_idle_timeout(Duration::from_secs(2))
         .build(connector);
     Client::with_http_client(client)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error as IoError, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_error_is_found_below_several_io_errors() {
+        let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::BadSignature);
+        let wrapped = IoError::other(IoError::new(ErrorKind::InvalidData, tls));
+        assert!(is_certificate_error(&wrapped));
+        assert!(!is_certificate_error(&IoError::other(IoError::new(
+            ErrorKind::InvalidData,
+            rustls::Error::DecryptError,
+        ))));
+        assert!(!is_certificate_error(&IoError::from(
+            ErrorKind::ConnectionRefused
+        )));
+    }
 }

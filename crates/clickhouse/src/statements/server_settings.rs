@@ -1,7 +1,7 @@
 //! The settings that a server knows, asked once: a setting that it does not know is left out, not tried.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use clickhouse::{Client, Row};
@@ -131,7 +131,14 @@ fn refused(name: &str, value: &str, wanted: &str) -> Error {
 
 /// The settings of a tier's server, shared by all clones of its client.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct SettingsCache(Arc<Mutex<Option<(Instant, Arc<ServerSettings>)>>>);
+pub(crate) struct SettingsCache(Arc<Mutex<Option<Answer>>>);
+
+/// An answer of the server, and when it was asked.
+#[derive(Debug)]
+struct Answer {
+    asked: Instant,
+    settings: Arc<ServerSettings>,
+}
 
 impl SettingsCache {
     /// Returns the server's settings, asked at most once in ten minutes.
@@ -143,13 +150,16 @@ impl SettingsCache {
         &self,
         client: &Client,
     ) -> clickhouse::error::Result<Arc<ServerSettings>> {
-        if let Some((asked, settings)) = &*self.lock()
-            && asked.elapsed() < FRESH_FOR
+        if let Some(answer) = &*self.lock()
+            && answer.asked.elapsed() < FRESH_FOR
         {
-            return Ok(Arc::clone(settings));
+            return Ok(Arc::clone(&answer.settings));
         }
         let settings = Arc::new(ServerSettings::ask(client).await?);
-        *self.lock() = Some((Instant::now(), Arc::clone(&settings)));
+        *self.lock() = Some(Answer {
+            asked: Instant::now(),
+            settings: Arc::clone(&settings),
+        });
         Ok(settings)
     }
 
@@ -158,7 +168,7 @@ impl SettingsCache {
         *self.lock() = None;
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Instant, Arc<ServerSettings>)>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Answer>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,10 @@
 //! The definition of a dataset: subjects, table, and how the fields of a message map to columns.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use super::column_policy::ColumnPolicy;
 use super::name::DatasetName;
 
 /// The columns that make up a row's identity, in every table that mpsync's own ingest fills.
@@ -44,7 +47,7 @@ pub enum LevelPart {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ColumnSource {
     /// The first of these fields that the message has and that is not null; the column's type says how it is read.
-    /// `$subject.N` is the subject's Nth token, from 0.
+    /// `$subject.N` is the subject's Nth token, from 0; `$subject.N.rest` is that token and all after it, dots included.
     Fields(Vec<String>),
     /// When JetStream stored the message.
     StoredAt,
@@ -103,6 +106,8 @@ pub struct Dataset {
     pub ddl: String,
     /// Every column with the source of its value, in the table's order; none if another program fills the table.
     pub columns: Vec<(String, ColumnSource)>,
+    /// The columns that treat odd values in their own way.
+    pub policies: BTreeMap<String, ColumnPolicy>,
     /// Fields that messages carry and that no column takes, deliberately: not counted as unknown.
     pub ignored_fields: Vec<String>,
     /// The treatment of a number with too many digits.

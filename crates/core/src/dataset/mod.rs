@@ -4,6 +4,7 @@
 //! binary, so that a new kind of data needs no code.
 
 mod builtin;
+mod column_policy;
 mod column_type;
 mod ddl;
 mod definition;
@@ -15,6 +16,7 @@ mod window;
 mod yaml;
 
 pub use builtin::builtin;
+pub use column_policy::{BadPolicy, ColumnPolicy, EmptyPolicy, ExcessPolicy};
 pub use column_type::ColumnType;
 pub use ddl::DdlOptions;
 pub use definition::{

@@ -1,7 +1,10 @@
 //! A dataset from its YAML.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
+use super::column_policy::{BadPolicy, ColumnPolicy, EmptyPolicy, ExcessPolicy, given};
 use super::definition::{
     BookSide, ColumnSource, Dataset, EPOCH_COLUMN, ExcessDigits, LevelPart, SEQ_COLUMN,
     TierPartition,
@@ -57,6 +60,14 @@ struct RawColumn {
     best_of: Option<RawBest>,
     #[serde(default)]
     message: Option<MessagePart>,
+    #[serde(default, deserialize_with = "given")]
+    excess: Option<ExcessPolicy>,
+    #[serde(default, deserialize_with = "given")]
+    empty: Option<EmptyPolicy>,
+    #[serde(default, deserialize_with = "given")]
+    bad: Option<BadPolicy>,
+    #[serde(default)]
+    null_is_empty: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -81,13 +92,23 @@ impl RawDataset {
         let name = DatasetName::try_from(self.name).map_err(|e| e.context(origin.to_owned()))?;
         let fail = |what: String| Error::config(format!("{origin}: dataset {name}: {what}"));
         let mut columns = Vec::with_capacity(self.columns.len());
+        let mut policies = BTreeMap::new();
         for raw in self.columns {
             let column = raw.column.clone();
+            let policy = raw.policy();
+            if policy != ColumnPolicy::default() && raw.from.is_empty() {
+                return Err(fail(format!(
+                    "column {column}: `excess`, `empty`, `bad` and `null_is_empty` are for columns with `from`"
+                )));
+            }
             let source = raw
                 .into_source()
                 .map_err(|what| fail(format!("column {column}: {what}")))?;
             if columns.iter().any(|(name, _)| *name == column) {
                 return Err(fail(format!("column {column} is defined twice")));
+            }
+            if policy != ColumnPolicy::default() {
+                policies.insert(column.clone(), policy);
             }
             columns.push((column, source));
         }
@@ -135,6 +156,7 @@ impl RawDataset {
             partition: self.partition,
             ddl,
             columns,
+            policies,
             ignored_fields: self.ignored_fields,
             excess_digits: self.excess_digits,
             message_id: self.message_id,
@@ -143,6 +165,15 @@ impl RawDataset {
 }
 
 impl RawColumn {
+    fn policy(&self) -> ColumnPolicy {
+        ColumnPolicy {
+            excess: self.excess,
+            empty: self.empty,
+            bad: self.bad.unwrap_or_default(),
+            null_is_empty: self.null_is_empty,
+        }
+    }
+
     fn into_source(self) -> Result<ColumnSource, &'static str> {
         match (
             self.from.is_empty(),
@@ -199,5 +230,34 @@ mod tests {
             e.contains("x.yaml") && e.contains("subject") && e.contains('2'),
             "{e}"
         );
+    }
+
+    #[test]
+    fn policies_are_read_quoted_or_not_and_only_beside_fields() {
+        let yaml = |column: &str| {
+            format!(
+                "name: x\nsubjects: ['x.>']\ntable: x\ncolumns:\n  - {{column: timestamp, from: [ts_ms]}}\n  - {{column: stream_epoch, message: epoch}}\n  - {{column: stream_seq, message: sequence}}\n  - {{column: v, {column}}}\n"
+            )
+        };
+        let read = |column: &str| Dataset::from_yaml("x.yaml", &yaml(column), String::new());
+        for null in ["null", "'null'", "~"] {
+            let dataset = read(&format!(
+                "from: [v], empty: {null}, bad: {null}, excess: round"
+            ))
+            .unwrap();
+            assert_eq!(
+                dataset.policies["v"],
+                ColumnPolicy {
+                    excess: Some(ExcessPolicy::Round),
+                    empty: Some(EmptyPolicy::Null),
+                    bad: BadPolicy::Null,
+                    null_is_empty: false,
+                }
+            );
+        }
+        assert!(read("from: [v]").unwrap().policies.is_empty());
+        let e = read("message: epoch, bad: null").unwrap_err().to_string();
+        assert!(e.contains("column v") && e.contains("`from`"), "{e}");
+        assert!(read("from: [v], bad: maybe").is_err());
     }
 }

@@ -82,6 +82,12 @@ impl Column {
         true
     }
 
+    /// Adds an empty array; only for columns that are [`Column::is_list`].
+    pub(super) fn push_empty(&mut self) {
+        self.values.push_default();
+        self.valid();
+    }
+
     /// Adds the placeholder of a value whose tuple is NULL.
     pub(super) fn push_stand_in(&mut self) {
         if !self.push_null() {
@@ -150,6 +156,18 @@ impl Column {
             self.values,
             ColumnValues::Int { .. } | ColumnValues::UInt64(_)
         )
+    }
+
+    pub(super) fn is_text(&self) -> bool {
+        matches!(
+            self.values,
+            ColumnValues::Text { .. } | ColumnValues::Dictionary(_)
+        )
+    }
+
+    /// Tells whether its values are neither arrays nor tuples.
+    pub(super) fn is_scalar(&self) -> bool {
+        !self.is_list() && !matches!(self.values, ColumnValues::Tuple { .. })
     }
 
     pub(super) fn is_list(&self) -> bool {

@@ -10,17 +10,16 @@ use super::fault::{DecodeContext, display};
 use super::fields::{FieldLocation, Fields, MemberKey, Role};
 use super::json::Scanner;
 use super::levels::Levels;
+use super::message::{MessageMeta, subject_rest, subject_token, text_of};
 use super::plan::{Alias, ColumnPlan, ResolvedSource, plan};
-use super::refuse::{beyond, place, reason, written};
+use super::refuse::{becomes_null, beyond, place, reason, written};
 use super::rejection::{Reason, Rejection};
 use super::time::{Instant, PLAUSIBLE_FROM_SECS};
 use super::value::{JsonItem, JsonKind};
 use mpsync_clickhouse::TableSchema;
-use mpsync_core::dataset::{Dataset, ExcessDigits, Position};
+use mpsync_core::dataset::Dataset;
 use mpsync_core::error::{Context as _, Result};
 
-/// The largest payload that is decoded. JetStream's own default limit is 1 MiB.
-pub const MAX_PAYLOAD_BYTES: usize = 8 << 20;
 /// The most bytes of a buffer: every offset stays within 31 bits.
 const MAX_BATCH_BYTES: usize = 1 << 30;
 /// The most bytes that a byte of payload becomes: the shortest level, `[0,0],`, takes six bytes and becomes two 256-bit numbers.
@@ -30,17 +29,6 @@ const MAX_BYTES_PER_COLUMN: usize = 64;
 const NANOS_PER_SEC: i64 = 1_000_000_000;
 const NANOS_PER_HOUR: i64 = 3_600 * NANOS_PER_SEC;
 const NANOS_PER_DAY: i64 = 86_400 * NANOS_PER_SEC;
-
-/// The properties of a message beside its payload.
-#[derive(Debug, Clone, Copy)]
-pub struct MessageMeta<'a> {
-    /// The subject on which it was published.
-    pub subject: &'a str,
-    /// Its position in JetStream: the row's identity.
-    pub position: Position,
-    /// When JetStream stored it: nanoseconds since 1970.
-    pub stored_at_nanos: i64,
-}
 
 /// A message has become a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +48,8 @@ pub struct DecodeCounters {
     pub rejected: u64,
     /// Numbers and times that were rounded to what their column holds.
     pub rounded: u64,
-    /// The number of rows with each field that no column takes; `bids[]`: elements of levels beyond price and quantity.
+    /// The number of rows with each field that no column takes; `bids[]`: elements of levels beyond price and quantity;
+    /// `collected_at=NULL`: values that the column's policy made NULL.
     pub unknown_fields: BTreeMap<String, u64>,
     /// Unknown fields beyond the names that are counted separately.
     pub other_unknown_fields: u64,
@@ -82,6 +71,8 @@ pub struct Decoder {
     counters: DecodeCounters,
     /// Elements of levels that were passed over, for each column.
     extras: BTreeMap<usize, u64>,
+    /// Values that a policy made NULL, for each column.
+    nulled: BTreeMap<usize, u64>,
 }
 
 impl Decoder {
@@ -110,12 +101,10 @@ impl Decoder {
             time_column,
             rows: 0,
             room: 0,
-            cx: DecodeContext {
-                round: dataset.excess_digits == ExcessDigits::Round,
-                ..DecodeContext::default()
-            },
+            cx: DecodeContext::default(),
             counters: DecodeCounters::default(),
             extras: BTreeMap::new(),
+            nulled: BTreeMap::new(),
         })
     }
 
@@ -147,6 +136,10 @@ impl Decoder {
         (counters.unknown_fields, counters.other_unknown_fields) = self.fields.unknown();
         for (&index, &count) in &self.extras {
             let name = format!("{}[]", self.columns[index].name);
+            counters.unknown_fields.insert(name, count);
+        }
+        for (&index, &count) in &self.nulled {
+            let name = format!("{}=NULL", self.columns[index].name);
             counters.unknown_fields.insert(name, count);
         }
         counters
@@ -197,6 +190,7 @@ impl Decoder {
         payload: &[u8],
     ) -> Result<Appended, Box<Reason>> {
         self.cx.rounded = 0;
+        self.cx.nulled.clear();
         let text = text_of(payload)?;
         self.reserve(text.len())?;
         self.scan(text)?;
@@ -261,6 +255,7 @@ impl Decoder {
     ) -> Result<(), Box<Reason>> {
         let start = scanner.offset();
         let planned = &mut self.columns[index];
+        self.cx.round = planned.policy.round;
         if let Err(fault) = planned.column.push_levels(scanner, &mut self.cx) {
             let item = JsonItem {
                 kind: JsonKind::Array,
@@ -283,28 +278,50 @@ impl Decoder {
         let planned = &mut self.columns[index];
         match &planned.source {
             ResolvedSource::Fields(aliases) => {
+                self.cx.round = planned.policy.round;
+                let mut has_null = false;
                 for alias in aliases {
                     let item = match alias {
                         Alias::Field(id) => match self.fields.found(*id) {
                             FieldLocation::Absent => continue,
                             FieldLocation::Read => return Ok(()),
-                            FieldLocation::At(value) if value.kind() == JsonKind::Null => continue,
+                            FieldLocation::At(value) if value.kind() == JsonKind::Null => {
+                                has_null = true;
+                                continue;
+                            }
                             FieldLocation::At(value) => value.of(text),
                         },
                         Alias::SubjectToken(n) => match subject_token(meta.subject, *n) {
                             Some(token) => token,
                             None => continue,
                         },
+                        Alias::SubjectRest(n) => match subject_rest(meta.subject, *n) {
+                            Some(rest) => rest,
+                            None => continue,
+                        },
                     };
+                    let alias = *alias;
+                    if planned.policy.rejects_empty && item.is_empty_text() {
+                        let field = alias.name(&self.fields);
+                        let place = place(planned, field, display(item));
+                        return Err(Reason::EmptyValue(place).into());
+                    }
                     return match planned.column.push(item, &mut self.cx) {
                         Ok(()) => Ok(()),
+                        Err(fault) if becomes_null(planned, item, &fault) => {
+                            self.cx.nulled.push(index);
+                            Ok(())
+                        }
                         Err(fault) => {
                             let name = alias.name(&self.fields);
                             Err(reason(planned, &name, item, fault).into())
                         }
                     };
                 }
-                if planned.column.push_null() {
+                if has_null && planned.policy.null_is_empty {
+                    planned.column.push_empty();
+                    Ok(())
+                } else if planned.column.push_null() {
                     Ok(())
                 } else {
                     Err(self.missing(index).into())
@@ -354,6 +371,9 @@ impl Decoder {
 
     #[inline]
     fn count_extras(&mut self) {
+        for &index in &self.cx.nulled {
+            *self.nulled.entry(index).or_default() += 1;
+        }
         for (index, planned) in self.columns.iter_mut().enumerate() {
             let levels = planned.column.levels_mut();
             let extras = levels.map_or(0, Levels::take_extras);
@@ -399,6 +419,7 @@ impl Decoder {
                         _ => None,
                     },
                     Alias::SubjectToken(n) => subject_token(meta.subject, *n),
+                    Alias::SubjectRest(n) => subject_rest(meta.subject, *n),
                 };
                 if let Some(item) = item {
                     return (alias.name(&self.fields), display(item));
@@ -431,33 +452,6 @@ impl Decoder {
             fields,
         }
     }
-}
-
-/// Returns the payload as text, if it is neither empty nor too large.
-fn text_of(payload: &[u8]) -> Result<&str, Box<Reason>> {
-    if payload.is_empty() {
-        return Err(Box::new(Reason::Empty));
-    }
-    if payload.len() > MAX_PAYLOAD_BYTES {
-        return Err(Box::new(Reason::TooLarge {
-            bytes: payload.len(),
-            limit: MAX_PAYLOAD_BYTES,
-        }));
-    }
-    std::str::from_utf8(payload).map_err(|e| {
-        Box::new(Reason::NotJson {
-            what: "invalid UTF-8 begins",
-            offset: e.valid_up_to(),
-        })
-    })
-}
-
-fn subject_token(subject: &str, n: usize) -> Option<JsonItem<'_>> {
-    let token = subject.split('.').nth(n)?;
-    Some(JsonItem {
-        kind: JsonKind::Text,
-        raw: token,
-    })
 }
 
 fn push_integer(planned: &mut ColumnPlan, value: u64) -> Result<(), Box<Reason>> {

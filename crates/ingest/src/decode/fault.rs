@@ -12,6 +12,8 @@ pub(super) struct DecodeContext {
     pub round: bool,
     /// How many values were rounded in this message.
     pub rounded: u64,
+    /// The columns whose values a policy made NULL in this message.
+    pub nulled: Vec<usize>,
     /// Room for the text of a string with escapes.
     pub scratch: String,
 }
@@ -63,6 +65,10 @@ impl Fault {
     pub(super) fn under(mut self, path: &str) -> Self {
         self.0.path.insert_str(0, path);
         self
+    }
+
+    pub(super) fn flaw(&self) -> ValueFlaw {
+        self.0.what
     }
 
     pub(super) fn into_inner(self) -> Flawed {

@@ -9,6 +9,7 @@ mod fields;
 mod interner;
 mod json;
 mod levels;
+mod message;
 mod nested;
 mod plan;
 mod refuse;
@@ -22,5 +23,6 @@ mod times;
 mod value;
 mod values;
 
-pub use decoder::{Appended, DecodeCounters, Decoder, MAX_PAYLOAD_BYTES, MessageMeta};
+pub use decoder::{Appended, DecodeCounters, Decoder};
+pub use message::{MAX_PAYLOAD_BYTES, MessageMeta};
 pub use rejection::{Reason, Rejection, ValueLocation};

@@ -3,7 +3,10 @@
 use super::column::Column;
 use super::fields::{Fields, Role};
 use mpsync_clickhouse::TableSchema;
-use mpsync_core::dataset::{BookSide, ColumnSource, ColumnType, Dataset, LevelPart};
+use mpsync_core::dataset::{
+    BadPolicy, BookSide, ColumnSource, ColumnType, Dataset, EmptyPolicy, ExcessDigits,
+    ExcessPolicy, LevelPart,
+};
 use mpsync_core::error::{Context as _, Error, Result};
 
 /// A column, its values and their source.
@@ -12,6 +15,7 @@ pub(super) struct ColumnPlan {
     pub name: String,
     pub column_type: ColumnType,
     pub source: ResolvedSource,
+    pub policy: ResolvedPolicy,
     pub column: Column,
 }
 
@@ -30,12 +34,35 @@ pub(super) enum ResolvedSource {
     },
 }
 
+/// The policies of a column with the defaults filled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a key of the dataset's YAML"
+)]
+pub(super) struct ResolvedPolicy {
+    /// Excess digits are rounded away.
+    pub round: bool,
+    /// A value with excess digits becomes NULL.
+    pub excess_to_null: bool,
+    /// An empty text is refused, even by a column of text.
+    pub rejects_empty: bool,
+    /// An empty text becomes NULL.
+    pub empty_to_null: bool,
+    /// A value that the column cannot hold becomes NULL.
+    pub bad_to_null: bool,
+    /// A null field is an empty array.
+    pub null_is_empty: bool,
+}
+
 /// One of the places that may hold a column's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alias {
     Field(usize),
     /// From 0.
     SubjectToken(usize),
+    /// That token and all after it.
+    SubjectRest(usize),
 }
 
 impl Alias {
@@ -44,6 +71,7 @@ impl Alias {
         match self {
             Self::Field(id) => fields.name(id).to_owned(),
             Self::SubjectToken(n) => format!("$subject.{n}"),
+            Self::SubjectRest(n) => format!("$subject.{n}.rest"),
         }
     }
 }
@@ -87,11 +115,46 @@ fn column(
             found.default_kind
         )));
     }
+    let column = Column::new(&found.column_type)?;
     Ok(ColumnPlan {
         name: name.to_owned(),
         column_type: found.column_type.clone(),
         source: resolve(dataset, fields, source)?,
-        column: Column::new(&found.column_type)?,
+        policy: policy(dataset, name, &column)?,
+        column,
+    })
+}
+
+/// Fills in the defaults of a column's policies; refuses those that the column cannot follow.
+fn policy(dataset: &Dataset, name: &str, column: &Column) -> Result<ResolvedPolicy> {
+    let wanted = dataset.policies.get(name).copied().unwrap_or_default();
+    let excess = wanted.excess.unwrap_or(match dataset.excess_digits {
+        ExcessDigits::Reject => ExcessPolicy::Reject,
+        ExcessDigits::Round => ExcessPolicy::Round,
+    });
+    // A NULL in the place of a whole array or tuple would hide which of its values was at fault.
+    let takes_null = column.is_nullable() && column.is_scalar();
+    let to_null = excess == ExcessPolicy::Null
+        || wanted.empty == Some(EmptyPolicy::Null)
+        || wanted.bad == BadPolicy::Null;
+    if to_null && !takes_null {
+        return Err(Error::schema(
+            "its policy makes values NULL, but it is not a Nullable column of single values",
+        ));
+    }
+    if wanted.null_is_empty && !column.is_list() {
+        return Err(Error::schema("it has `null_is_empty`, but is not an array"));
+    }
+    Ok(ResolvedPolicy {
+        round: excess == ExcessPolicy::Round,
+        excess_to_null: excess == ExcessPolicy::Null,
+        rejects_empty: wanted.empty == Some(EmptyPolicy::Reject),
+        empty_to_null: match wanted.empty {
+            Some(empty) => empty == EmptyPolicy::Null,
+            None => takes_null && !column.is_text(),
+        },
+        bad_to_null: wanted.bad == BadPolicy::Null,
+        null_is_empty: wanted.null_is_empty,
     })
 }
 
@@ -127,10 +190,16 @@ fn resolve(
 
 fn alias(fields: &mut Fields, name: &str) -> Result<Alias> {
     match name.strip_prefix("$subject.") {
-        Some(token) => token.parse().map(Alias::SubjectToken).map_err(|_| {
-            Error::schema(format!("`{name}` does not name a token of the subject"))
-                .with_hint("write `$subject.N`, with N from 0")
-        }),
+        Some(token) => {
+            let (number, alias): (_, fn(usize) -> Alias) = match token.strip_suffix(".rest") {
+                Some(number) => (number, Alias::SubjectRest),
+                None => (token, Alias::SubjectToken),
+            };
+            number.parse().map(alias).map_err(|_| {
+                Error::schema(format!("`{name}` does not name a token of the subject"))
+                    .with_hint("write `$subject.N` or `$subject.N.rest`, with N from 0")
+            })
+        }
         None => Ok(Alias::Field(fields.add(name, Role::Recorded))),
     }
 }

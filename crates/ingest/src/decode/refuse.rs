@@ -65,3 +65,17 @@ pub(super) fn reason(
         },
     }
 }
+
+/// Puts a NULL in the place of a value that its column could not take, if the column's policy says so.
+#[cold]
+pub(super) fn becomes_null(planned: &mut ColumnPlan, item: JsonItem<'_>, fault: &Fault) -> bool {
+    let policy = planned.policy;
+    let allows = match fault.flaw() {
+        // A damaged message has no value, and a full batch is not the value's fault.
+        ValueFlaw::Json(_) | ValueFlaw::Full => false,
+        _ if item.is_empty_text() && policy.empty_to_null => true,
+        ValueFlaw::ExcessDigits => policy.excess_to_null || policy.bad_to_null,
+        _ => policy.bad_to_null,
+    };
+    allows && planned.column.push_null()
+}

@@ -64,6 +64,8 @@ pub enum Reason {
     WrongType(ValueLocation),
     /// A level or tuple does not have the elements that it must have.
     WrongElements(ValueLocation),
+    /// The value is an empty text, which the column's policy refuses.
+    EmptyValue(ValueLocation),
     /// The value is not a number.
     BadNumber(ValueLocation),
     /// The number has more digits after the point than the column holds, and the dataset does not round.
@@ -112,6 +114,7 @@ impl Reason {
             Self::Missing { .. } => "missing",
             Self::WrongType(_) => "wrong_type",
             Self::WrongElements(_) => "wrong_elements",
+            Self::EmptyValue(_) => "empty_value",
             Self::BadNumber(_) => "bad_number",
             Self::ExcessDigits(_) => "excess_digits",
             Self::OutOfRange(_) => "out_of_range",
@@ -154,6 +157,7 @@ impl fmt::Display for Reason {
                     "{place}, which does not have the elements that it must have"
                 )
             }
+            Self::EmptyValue(place) => write!(f, "{place}, and it must not be empty"),
             Self::BadNumber(place) => write!(f, "{place}, which is not a number"),
             Self::ExcessDigits(place) => {
                 write!(f, "{place}, which has more decimals than the column holds")

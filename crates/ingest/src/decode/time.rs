@@ -57,8 +57,19 @@ impl Instant {
             return Ok(Self::from_ticks(ticks, digits));
         }
         match NumberParts::parse(text) {
-            Ok(parts) => Self::from_parts(parts),
-            Err(_) => rfc3339(text.as_bytes()),
+            Ok(parts) => Self::from_parts(parts, false),
+            Err(_) => rfc3339(text.as_bytes(), false),
+        }
+    }
+
+    /// Reads a number or RFC 3339 and cuts its digits beyond the nanosecond.
+    ///
+    /// For columns that round: a nanosecond at most is lost before the value is rounded to the column's scale.
+    #[cold]
+    pub(super) fn parse_to_nanos(text: &str) -> Result<Self, TimeFault> {
+        match NumberParts::parse(text) {
+            Ok(parts) => Self::from_parts(parts, true),
+            Err(_) => rfc3339(text.as_bytes(), true),
         }
     }
 
@@ -73,10 +84,10 @@ impl Instant {
     }
 
     /// A number with a point or an exponent, such as seconds with a fraction.
-    fn from_parts(parts: NumberParts<'_>) -> Result<Self, TimeFault> {
+    fn from_parts(parts: NumberParts<'_>, cut: bool) -> Result<Self, TimeFault> {
         const BILLION: i128 = 1_000_000_000;
         // Nine digits after the point are more than any unit needs; an integer of up to 29 digits fits beside them.
-        let scaled: i128 = match parts.at_scale(38, 9, false) {
+        let scaled: i128 = match parts.at_scale(38, 9, cut) {
             Ok(scaled) => scaled.value,
             Err(NumberFault::ExcessDigits) => return Err(TimeFault::ExcessDigits),
             Err(_) => return Err(TimeFault::Implausible),
@@ -88,8 +99,8 @@ impl Instant {
             let secs = scaled / BILLION * unit_nanos / BILLION;
             if (i128::from(PLAUSIBLE_FROM_SECS)..i128::from(PLAUSIBLE_TO_SECS)).contains(&secs) {
                 let nanos = scaled * unit_nanos;
-                return if nanos % BILLION == 0 {
-                    Ok(Self::from_wide_nanos(nanos / BILLION))
+                return if cut || nanos % BILLION == 0 {
+                    Ok(Self::from_wide_nanos(nanos.div_euclid(BILLION)))
                 } else {
                     Err(TimeFault::ExcessDigits)
                 };
@@ -214,10 +225,10 @@ pub(super) fn date(text: &str) -> Option<i64> {
     }
 }
 
-fn rfc3339(text: &[u8]) -> Result<Instant, TimeFault> {
+fn rfc3339(text: &[u8], cut: bool) -> Result<Instant, TimeFault> {
     let (day, clock, rest) = date_and_clock(text).ok_or(TimeFault::Malformed)?;
     let (nanos, rest) = match rest {
-        [b'.', rest @ ..] => fraction(rest)?,
+        [b'.', rest @ ..] => fraction(rest, cut)?,
         rest => (0, rest),
     };
     let offset = offset_secs(rest).ok_or(TimeFault::Malformed)?;
@@ -243,13 +254,13 @@ fn date_and_clock(text: &[u8]) -> Option<(i64, i64, &[u8])> {
 }
 
 /// The digits after the point as nanoseconds, and what follows.
-fn fraction(text: &[u8]) -> Result<(u32, &[u8]), TimeFault> {
+fn fraction(text: &[u8], cut: bool) -> Result<(u32, &[u8]), TimeFault> {
     let run = text.iter().take_while(|b| b.is_ascii_digit()).count();
     let (digits, rest) = text.split_at(run);
     if digits.is_empty() {
         return Err(TimeFault::Malformed);
     }
-    if digits.iter().skip(9).any(|&digit| digit != b'0') {
+    if !cut && digits.iter().skip(9).any(|&digit| digit != b'0') {
         return Err(TimeFault::ExcessDigits);
     }
     let nanos = digits

@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 
 use super::buffers::{inconsistent, renew};
 use super::fault::{DecodeContext, Fault, ValueFlaw};
-use super::time::{self, Instant, power_of_ten};
+use super::time::{self, Instant, TimeFault, power_of_ten};
 use super::value::JsonItem;
 use mpsync_core::decimal::Plain;
 use mpsync_core::error::Result;
@@ -69,12 +69,17 @@ impl Times {
             let value = ticks.checked_mul(power_of_ten(more_digits));
             return Ok(self.push_scaled(value.ok_or(ValueFlaw::OutOfRange)?)?);
         }
-        if self.push(Instant::parse(text)?)? {
-            if !cx.round {
-                return Err(ValueFlaw::ExcessDigits.into());
-            }
-            cx.rounded += 1;
+        let (instant, was_cut) = match Instant::parse(text) {
+            Err(TimeFault::ExcessDigits) if cx.round => (Instant::parse_to_nanos(text)?, true),
+            parsed => (parsed?, false),
+        };
+        let is_rounded = self.push(instant)?;
+        if is_rounded && !cx.round {
+            // A policy may put a NULL in its place.
+            self.values.pop();
+            return Err(ValueFlaw::ExcessDigits.into());
         }
+        cx.rounded += u64::from(is_rounded || was_cut);
         Ok(())
     }
 

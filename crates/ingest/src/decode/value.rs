@@ -91,6 +91,12 @@ impl<'a> JsonItem<'a> {
         }
     }
 
+    /// Tells whether it is a string without characters.
+    #[inline]
+    pub(super) fn is_empty_text(self) -> bool {
+        self.raw.is_empty() && self.kind == JsonKind::Text
+    }
+
     /// The text of a string, or of a number as it is written.
     #[inline]
     pub(super) fn scalar_text<'s>(self, scratch: &'s mut String) -> Option<&'s str>

@@ -376,8 +376,9 @@ fn boolean(item: JsonItem<'_>, cx: &mut DecodeContext) -> Result<bool, Fault> {
         JsonKind::True => Ok(true),
         JsonKind::False => Ok(false),
         _ => match item.scalar_text(&mut cx.scratch) {
-            Some("true" | "1") => Ok(true),
-            Some("false" | "0") => Ok(false),
+            // `True` is how Python writes it.
+            Some("true" | "True" | "TRUE" | "1") => Ok(true),
+            Some("false" | "False" | "FALSE" | "0") => Ok(false),
             _ => Err(ValueFlaw::WrongType.into()),
         },
     }

@@ -98,7 +98,7 @@ fn encode(row: &Row) -> String {
         format!("\"ts\":{}", spoilt(0, row.timestamp_nanos.to_string())),
         format!("\"narrow\":{}", spoilt(1, decimal(row.narrow, row.form))),
         format!("\"time\":{}", spoilt(2, time(row))),
-        // Spoilt: a text is no text when it is an object.
+        // Spoilt: an object is not a text.
         format!(
             "\"text\":{}",
             if row.spoilt == Some(3) {

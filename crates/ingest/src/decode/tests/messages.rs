@@ -84,7 +84,7 @@ fn every_recorded_message_becomes_exactly_its_row() {
     }
 }
 
-/// What all messages bear, before what is a kind's own.
+/// Returns a payload: the fields of all messages, and these of its kind.
 fn payload(own: &str) -> String {
     format!(
         r#"{{"data_type":"x","exchange":"okx","market_type":"perpetual","symbol":"BTC-USDT","publisher":"unified-collector","ts_ms":1760000000123,"collected_ts_ms":1760000000223,"data_source":"marketprism",{own}}}"#

@@ -6,6 +6,7 @@ mod kinds;
 mod messages;
 mod mutations;
 mod number;
+mod policies;
 mod reasons;
 mod reference;
 mod scales;

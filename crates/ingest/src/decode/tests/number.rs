@@ -69,7 +69,7 @@ fn every_form_of_a_number_is_its_exact_decimal() {
 }
 
 #[test]
-fn what_is_no_number_is_no_number() {
+fn invalid_numbers_are_refused() {
     for text in [
         "", "-", "+", ".", "e5", "1e", "1e+", "1.2.3", "1,5", "0x10", "NaN", "inf", "Infinity",
         " 1", "1 ", "1_000", "--1", "١", "1e5.5",

@@ -1,4 +1,4 @@
-//! Every reason for which a message is no row, with its exact text.
+//! Every reason of a rejection, with its exact text.
 
 use super::{STORED_AT_NANOS, custom, dataset, decoder, decoder_of, meta, row, table, table_of};
 use crate::{Decoder, MAX_PAYLOAD_BYTES, Reason};
@@ -20,7 +20,7 @@ fn check(type_text: &str, json: &str, label: &str, text: &str) {
 }
 
 #[test]
-fn a_payload_that_is_no_object_is_rejected() {
+fn a_payload_other_than_an_object_is_rejected() {
     let mut decoder = decoder("trades");
     for (payload, text) in [
         (&b""[..], "the payload is empty"),
@@ -192,7 +192,7 @@ fn a_level_without_price_or_quantity_is_rejected() {
 }
 
 #[test]
-fn a_text_that_is_no_number_is_rejected() {
+fn an_invalid_number_is_rejected() {
     check(
         "Decimal(9, 2)",
         "\"1.2.3\"",

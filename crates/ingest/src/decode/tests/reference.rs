@@ -1,4 +1,4 @@
-//! What a row must be, worked out a second time and differently: with `serde_json`, text and big-enough integers.
+//! The expected row, worked out a second time and differently: with `serde_json`, text and big-enough integers.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use arrow::datatypes::{
 use serde_json::value::RawValue;
 
 use super::{STORED_AT_NANOS, meta};
-use mpsync_core::dataset::{BookSide, ColumnSource, Dataset, LevelPart};
+use mpsync_core::dataset::{BadPolicy, BookSide, ColumnSource, Dataset, LevelPart};
 
 /// A number without the forms in which it may be written: sign, digits without zeros at either end, power of ten.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,13 +80,27 @@ pub(super) fn check(
                     .iter()
                     .find_map(|field| match field.strip_prefix("$subject.") {
                         Some(n) => {
-                            let token = subject.split('.').nth(n.parse().unwrap())?;
+                            let token = match n.strip_suffix(".rest") {
+                                Some(n) => {
+                                    let n: usize = n.parse().unwrap();
+                                    subject.splitn(n + 1, '.').nth(n)?
+                                }
+                                None => subject.split('.').nth(n.parse().unwrap())?,
+                            };
                             Some(serde_json::value::to_raw_value(token).unwrap())
                         }
                         None => object.get(field).filter(|raw| raw.get() != "null").cloned(),
                     });
+                let policy = dataset.policies.get(name).copied().unwrap_or_default();
                 match found {
+                    Some(raw) if array.is_null(row) => {
+                        let may = policy.bad == BadPolicy::Null && !is_milliseconds(&raw);
+                        assert!(may || raw.get() == "\"\"", "{what}");
+                    }
                     Some(raw) => check_value(&what, &raw, array, row),
+                    None if policy.null_is_empty => {
+                        assert!(levels(array, row).is_empty(), "{what}");
+                    }
                     None => assert!(array.is_null(row), "{what}"),
                 }
             }
@@ -102,7 +116,9 @@ pub(super) fn check(
                 assert_eq!(array.as_primitive::<UInt64Type>().value(row), seq, "{what}");
             }
             ColumnSource::Count(of) => {
-                let levels: Vec<Box<RawValue>> = serde_json::from_str(object[of].get()).unwrap();
+                let levels: Option<Vec<Box<RawValue>>> =
+                    serde_json::from_str(object[of].get()).unwrap();
+                let levels = levels.unwrap_or_default();
                 let count = array.as_primitive::<UInt32Type>().value(row);
                 assert_eq!(count as usize, levels.len(), "{what}");
             }
@@ -125,7 +141,7 @@ fn check_value(what: &str, raw: &RawValue, array: &ArrayRef, row: usize) {
         }
         DataType::Timestamp(..) => {
             let value = array.as_primitive::<TimestampMillisecondType>().value(row);
-            assert_eq!(i128::from(value) * 1_000_000, nanos(&text(raw)), "{what}");
+            assert_eq!(i128::from(value), milliseconds(&text(raw)), "{what}");
         }
         DataType::Utf8 => assert_eq!(array.as_string::<i32>().value(row), text(raw), "{what}"),
         DataType::Dictionary(..) => {
@@ -135,7 +151,7 @@ fn check_value(what: &str, raw: &RawValue, array: &ArrayRef, row: usize) {
             assert_eq!(value, text(raw), "{what}");
         }
         DataType::Boolean => {
-            let wanted = matches!(text(raw).as_str(), "true" | "1");
+            let wanted = matches!(text(raw).to_lowercase().as_str(), "true" | "1");
             assert_eq!(array.as_boolean().value(row), wanted, "{what}");
         }
         DataType::Int64 => {
@@ -151,7 +167,22 @@ fn check_value(what: &str, raw: &RawValue, array: &ArrayRef, row: usize) {
     }
 }
 
-/// Nanoseconds since 1970: a number in whichever unit is plausible, or RFC 3339 as `jiff` reads it.
+/// Whether a value is what publishers send: a plausible number of milliseconds.
+fn is_milliseconds(raw: &RawValue) -> bool {
+    let text = text(raw);
+    let digits = text.len() == 13 && text.bytes().all(|b| b.is_ascii_digit());
+    digits && text.as_str() >= "1230768000000"
+}
+
+/// Milliseconds since 1970, rounded half to even.
+fn milliseconds(text: &str) -> i128 {
+    let nanos = nanos(text);
+    let (whole, rest) = (nanos.div_euclid(1_000_000), nanos.rem_euclid(1_000_000));
+    let up = rest > 500_000 || rest == 500_000 && whole % 2 == 1;
+    whole + i128::from(up)
+}
+
+/// Nanoseconds since 1970, finer digits cut: a number in whichever unit is plausible, or RFC 3339 as `jiff` reads it.
 fn nanos(text: &str) -> i128 {
     if !text
         .bytes()
@@ -173,7 +204,10 @@ fn nanos(text: &str) -> i128 {
     assert!(!negative);
     [9_i64, 6, 3, 0]
         .into_iter()
-        .map(|unit| digits * 10_i128.pow(u32::try_from(power + unit).unwrap_or(0)))
+        .map(|unit| match u32::try_from(power + unit) {
+            Ok(more) => digits.saturating_mul(10_i128.saturating_pow(more)),
+            Err(_) => digits / 10_i128.saturating_pow(u32::try_from(-power - unit).unwrap()),
+        })
         .find(|nanos| (1_230_768_000_000_000_000..9_223_372_036_000_000_000).contains(nanos))
         .unwrap()
 }
