@@ -91,6 +91,7 @@ impl Place {
             Depth::Deep,
             Some(&against),
             1,
+            &mpsync_core::progress::Progress::default(),
         );
         let report = checked.await.unwrap_or_else(|e| panic!("{what}: {e}"));
         if let Some(e) = report.failure() {
