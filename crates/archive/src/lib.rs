@@ -3,6 +3,13 @@
 //! Objects are written once. Chunks come first, `SHA256SUMS` next, the manifest last and only if absent: the manifest makes the
 //! generation exist, and a file that no manifest names is a leftover. See [`layout`] for the names.
 //!
+//! # Reading from another program
+//!
+//! [`ArchiveReader`] opens a folder or a bucket, lists datasets, windows and committed generations, reads a [`Selection`] as
+//! Arrow record batches, and verifies. Checksums are compared and keys applied before a row is returned. It needs no
+//! configuration and no server, and runs on the caller's tokio runtime. An archive may be damaged or hostile: no input makes it
+//! panic, follow a link out of the archive, or read an object of unbounded size. See `examples/` for whole programs.
+//!
 //! # Writing
 //!
 //! [`Archive`] is what mpsync itself works with: [`Lease`] for exclusive work on a window, [`ChunkWriter`] and
@@ -13,6 +20,7 @@ mod chunk;
 mod coordination;
 mod format;
 mod generations;
+mod reading;
 mod store;
 
 // The rows and manifests that other crates' tests share, compiled in: they are of this crate's own types here.
@@ -44,6 +52,7 @@ pub use format::lease_record::LeaseRecord;
 pub use format::manifest::{Chunk, FORMAT, Manifest, ManifestSchema, ManifestSource, RowFilter};
 pub use format::printable::printable;
 pub use generations::commit::Committed;
+pub use reading::{ArchiveReader, Rows, Selection};
 pub use store::archive::Archive;
 pub use store::backend::{CreateOutcome, UnfinishedUpload};
 pub use store::config::{ArchiveConfig, ArchivePlace, S3Config, S3Credentials, S3Key};
