@@ -34,7 +34,13 @@ demo *ARGS: tools build
 # Run all tests, on the real servers (`just test NAME` runs those whose name contains it)
 [group('test')]
 test *ARGS: tools build
-    cargo test --locked -- {{ ARGS }}
+    cargo test --workspace --locked -- {{ ARGS }}
+
+# Run the tests that need no server: every crate's unit tests and the rules of the house
+[group('test')]
+unit *ARGS:
+    cargo test --workspace --locked --lib --bins -- {{ ARGS }}
+    cargo test --locked --test house -- {{ ARGS }}
 
 # Let ClickHouse's own Python and Node clients judge the engine
 [group('test')]
@@ -51,6 +57,11 @@ test-readers: tools build
 check-packaging: tools build
     tests/packaging/run {{ mpsync }}
 
+
+# Run transfer, ingest and seeded kills on two ClickHouse replicas over a ZooKeeper (installs Debian's if it is missing and this is root)
+[group('test')]
+test-cluster *TESTS: tools build
+    tests/cluster/run {{ mpsync }} {{ TESTS }}
 
 # Open the page of a running daemon in headless Chromium (installs Debian's where it is missing and this is root)
 [group('test')]
@@ -105,13 +116,19 @@ bench NAME *ARGS: tools
 # Format the code
 [group('code')]
 fmt:
-    cargo fmt
+    cargo fmt --all
+
+# Build the documentation of all crates, warnings denied, and run its examples
+[group('code')]
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+    cargo test --workspace --doc --locked
 
 # Formatting, lints, the house rules, and what dependencies are and may
 [group('code')]
 check:
-    cargo fmt --check
-    cargo clippy --locked --all-targets -- -D warnings
+    cargo fmt --all --check
+    cargo clippy --workspace --locked --all-targets -- -D warnings
     cargo test --locked --test house
     "$(scripts/tools cargo-deny)" --locked check bans licenses sources
 

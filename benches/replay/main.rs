@@ -160,7 +160,13 @@ fn replay(place: &Path, nats: &Nats, into: &[&str]) -> Result<Took> {
             "--dataset",
             "trades",
         ])
-        .args(["--stream", publish::NAME])
+        .args([
+            "--stream",
+            publish::NAME,
+            "--subject",
+            "{subject}",
+            "--into-live",
+        ])
         .args(into)
         .envs(settings(place, nats))
         .stdout(Stdio::piped())

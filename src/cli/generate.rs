@@ -36,6 +36,12 @@ pub struct GenerateArgs {
     /// How many messages in all
     #[arg(long, default_value_t = 100_000, value_name = "N")]
     pub count: u64,
+    /// Allow a stream that contains messages already
+    #[arg(long, conflicts_with = "to")]
+    pub into_live: bool,
+    /// Allow to publish in a production environment
+    #[arg(long, conflicts_with = "to")]
+    pub yes: bool,
     /// The seed: the same seed and flags make the same messages
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub seed: u64,

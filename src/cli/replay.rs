@@ -91,12 +91,15 @@ pub struct ReplayArgs {
     /// The table of `--into clickhouse`, made where there is none: text in which {table} is the dataset's own, such as '{table}_again'
     #[arg(long, value_name = "NAME")]
     pub table: Option<String>,
-    /// The JetStream stream, made if it is absent, instead of nats.stream
+    /// The JetStream stream, created if it does not exist, instead of nats.stream; its name becomes the first token of the subjects, unless --subject is given
     #[arg(long, value_name = "NAME")]
     pub stream: Option<String>,
     /// The subjects instead of the original ones: text with {subject}, {dataset} or {column} in it, such as 'replay.{subject}'
     #[arg(long, value_name = "TEMPLATE")]
     pub subject: Option<String>,
+    /// Allow a target that this configuration ingests: each message becomes a row again
+    #[arg(long)]
+    pub into_live: bool,
     /// How many messages may wait for JetStream's acknowledgement at once
     #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub in_flight: u32,
@@ -127,7 +130,7 @@ pub struct ReplayArgs {
     /// What sorted rows may occupy in memory, over all datasets; what does not fit is sorted in temporary files (TMPDIR says where)
     #[arg(long, alias = "memory", value_name = "BYTES", default_value = "96M", value_parser = parse_bytes)]
     pub memory_limit: u64,
-    /// Say what would be replayed, and replay nothing
+    /// Show what would be replayed and where to, and replay nothing
     #[arg(long)]
     pub dry_run: bool,
 }

@@ -8,6 +8,7 @@ use async_nats::jetstream;
 
 use super::CommandContext;
 use crate::cli::{GenerateArgs, Output};
+use mpsync_config::Environment;
 use mpsync_core::dataset::{Dataset, select};
 use mpsync_core::error::{Cause, Context as _, Error, Result};
 use mpsync_generate::{
@@ -131,10 +132,19 @@ async fn send(
     messages: Messages,
 ) -> Result<()> {
     let config = &context.config.nats;
+    if context.config.environment == Environment::Production && !args.yes {
+        return Err(Error::usage(
+            "the environment is production, where generated messages would become rows",
+        )
+        .with_hint("--yes allows it; --to FILE writes the messages to a file"));
+    }
     let client = mpsync_nats::connect(config).await?;
     let subjects: Vec<String> = datasets.iter().flat_map(|d| d.subjects.clone()).collect();
-    let stream =
-        mpsync_nats::ensure_stream(&jetstream::new(client.clone()), config, &subjects).await?;
+    let jetstream = jetstream::new(client.clone());
+    if !args.into_live {
+        check_is_empty(&jetstream, &config.stream).await?;
+    }
+    let stream = mpsync_nats::ensure_stream(&jetstream, config, &subjects).await?;
     let options = PublishOptions {
         in_flight: args.in_flight as usize,
         rate: args.rate,
@@ -143,6 +153,21 @@ async fn send(
     };
     let report = publish(&client, messages, &options).await?;
     print(context.output, &config.stream, &report)
+}
+
+/// Fails if the stream contains messages: ingest would store the generated ones among them.
+async fn check_is_empty(jetstream: &jetstream::Context, name: &str) -> Result<()> {
+    // Errors are left to the creation of the stream, which explains them.
+    let Ok(stream) = jetstream.get_stream(name).await else {
+        return Ok(());
+    };
+    match stream.cached_info().state.messages {
+        0 => Ok(()),
+        messages => Err(Error::usage(format!(
+            "the stream {name} contains {messages} messages already, among which ingest would store the generated ones"
+        ))
+        .with_hint("--into-live allows it; nats.stream names another stream")),
+    }
 }
 
 fn print(output: Output, stream: &str, report: &PublishReport) -> Result<()> {

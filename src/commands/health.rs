@@ -7,7 +7,7 @@ use super::CommandContext;
 use crate::cli::{HealthArgs, Mode, Output};
 use mpsync_config::HttpConfig;
 use mpsync_core::error::{Cause, Error, Result};
-use mpsync_daemon::http::{self, DaemonHealth, ReportedCheck, Trust};
+use mpsync_daemon::{DaemonHealth, ReportedCheck, Trust};
 use mpsync_net::Tls;
 
 pub(super) async fn run(context: &CommandContext, args: &HealthArgs) -> Result<()> {
@@ -16,7 +16,7 @@ pub(super) async fn run(context: &CommandContext, args: &HealthArgs) -> Result<(
         None => configured(&context.config.http, args.mode)?,
     };
     let patience = Duration::from_secs(args.timeout.into());
-    let (health, document) = http::health(&url, trust, patience).await?;
+    let (health, document) = mpsync_daemon::health(&url, trust, patience).await?;
     match context.output {
         Output::Json => println!("{document}"),
         Output::Text => print(&health),

@@ -24,6 +24,7 @@ mod inspect;
 mod man;
 mod reload;
 mod replay;
+mod replay_target;
 mod run;
 mod schema;
 mod tasks;

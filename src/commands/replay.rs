@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::CommandContext;
+use super::replay_target::{ReplayDestination, destination, subject_template, table};
 use super::transfer::range;
 use crate::cli::{Output, ReplayArgs, ReplayId, ReplayOrder, ReplayTarget};
 use mpsync_archive::Archive;
@@ -15,25 +16,29 @@ use mpsync_core::progress::Progress;
 use mpsync_replay::{
     self, CoreTarget, FileFormat, FileTarget, JetStreamTarget, MessageId, ReplayOptions,
     ReplayPlan, ReplayReport, RowTarget, Speed, StreamOrder, TableSink, TableTarget, Target,
-    WireForm,
 };
 
 pub(super) async fn run(context: &CommandContext, args: &ReplayArgs) -> Result<()> {
-    let options = options(args)?;
+    let live_stream = &context.config.nats.stream;
+    let options = options(args, live_stream)?;
     let datasets: Vec<Dataset> = select(&context.datasets, &args.selection.datasets)?
         .into_iter()
         .cloned()
         .collect();
+    let to = destination(args, live_stream, &datasets, &context.datasets)?;
+    if !args.dry_run {
+        to.check_live(args, live_stream)?;
+    }
     let archive = Archive::open_read_only(&context.config.archive).await?;
     if args.dry_run {
         let plan = mpsync_replay::plan(&archive, &datasets, &options).await?;
-        return show_plan(context.output, &plan, &options);
+        return show_plan(context.output, &plan, &options, &to);
     }
     let is_stdout = args.into.is_file() && args.file.as_os_str() == "-";
     let mut target = if args.into.takes_rows() {
         rows(context, args, &archive, &datasets, &options).await?
     } else {
-        messages(context, args, &datasets).await?
+        messages(context, args, to).await?
     };
     let progress = Progress::default();
     let shown = CancellationToken::new();
@@ -75,7 +80,7 @@ fn order(order: ReplayOrder) -> StreamOrder {
     }
 }
 
-fn options(args: &ReplayArgs) -> Result<ReplayOptions> {
+fn options(args: &ReplayArgs, live_stream: &str) -> Result<ReplayOptions> {
     let range = range(&args.selection, Timestamp::now())?;
     let speed: Speed = args.speed.parse()?;
     if args.checkpoint.is_some() && args.into == ReplayTarget::Null {
@@ -98,7 +103,7 @@ fn options(args: &ReplayArgs) -> Result<ReplayOptions> {
         to: range.to,
         exchanges: args.exchange.clone(),
         symbols: args.symbol.clone(),
-        subject: args.subject.clone(),
+        subject: subject_template(args, live_stream),
         message_id: match args.msg_id {
             ReplayId::Position => MessageId::Position,
             ReplayId::Publisher => MessageId::Publisher,
@@ -169,10 +174,7 @@ async fn tables(
     let plan = mpsync_replay::plan(archive, datasets, options).await?;
     let mut tables = Vec::new();
     for (dataset, stream) in datasets.iter().zip(&plan.streams) {
-        let table = match &args.table {
-            Some(template) => template.replace("{table}", &dataset.table),
-            None => dataset.table.clone(),
-        };
+        let table = table(args, dataset);
         let target = TableTarget {
             tier: context.tier(args.tier),
             table,
@@ -192,29 +194,19 @@ async fn tables(
 async fn messages(
     context: &CommandContext,
     args: &ReplayArgs,
-    datasets: &[Dataset],
+    to: ReplayDestination,
 ) -> Result<Target> {
     let mut config = context.config.nats.clone();
-    if let Some(stream) = &args.stream {
-        config.stream.clone_from(stream);
-    }
-    Ok(match args.into {
-        ReplayTarget::Null
-        | ReplayTarget::Csv
-        | ReplayTarget::Arrow
-        | ReplayTarget::Parquet
-        | ReplayTarget::Clickhouse => Target::Null,
-        ReplayTarget::Jsonl => Target::File(FileTarget::open(&args.file)?),
-        ReplayTarget::Core => Target::Core(CoreTarget::new(mpsync_nats::connect(&config).await?)),
-        ReplayTarget::Jetstream => {
-            let mut subjects = Vec::new();
-            for dataset in datasets {
-                let subject = WireForm::new(dataset, args.subject.as_deref(), StreamOrder::Event)?
-                    .stream_subject();
-                if !subjects.contains(&subject) {
-                    subjects.push(subject);
-                }
-            }
+    Ok(match to {
+        ReplayDestination::Null | ReplayDestination::Clickhouse { .. } => Target::Null,
+        ReplayDestination::File { file } => Target::File(FileTarget::open(&file)?),
+        ReplayDestination::Core { .. } => {
+            Target::Core(CoreTarget::new(mpsync_nats::connect(&config).await?))
+        }
+        ReplayDestination::JetStream {
+            stream, subjects, ..
+        } => {
+            config.stream = stream;
             let client = mpsync_nats::connect(&config).await?;
             mpsync_nats::ensure_stream(&jetstream::new(client.clone()), &config, &subjects).await?;
             Target::JetStream(Box::new(
@@ -235,11 +227,16 @@ fn lasts(plan: &ReplayPlan, options: &ReplayOptions) -> Option<f64> {
     }
 }
 
-fn show_plan(output: Output, plan: &ReplayPlan, options: &ReplayOptions) -> Result<()> {
+fn show_plan(
+    output: Output,
+    plan: &ReplayPlan,
+    options: &ReplayOptions,
+    to: &ReplayDestination,
+) -> Result<()> {
     let lasts = lasts(plan, options);
     if output == Output::Json {
         return json(&serde_json::json!({
-            "plan": plan, "rows": plan.rows(), "bytes": plan.bytes(), "span": plan.span(), "seconds": lasts,
+            "plan": plan, "rows": plan.rows(), "bytes": plan.bytes(), "span": plan.span(), "seconds": lasts, "target": to,
         }));
     }
     for stream in plan.streams.iter().filter(|stream| stream.chunks > 0) {
@@ -265,6 +262,7 @@ fn show_plan(output: Output, plan: &ReplayPlan, options: &ReplayOptions) -> Resu
         };
         println!("from {first} to {last}, {lasts}");
     }
+    println!("{to}");
     Ok(())
 }
 

@@ -7,7 +7,6 @@ use crate::cli::{Mode, Output, RunArgs};
 use mpsync_config::Flag;
 use mpsync_core::dataset::{TierRole, select};
 use mpsync_core::error::{Cause, Error, Result};
-use mpsync_daemon::http;
 use mpsync_ingest::IngestOptions;
 
 /// The flags that say what the configuration says too.
@@ -77,9 +76,9 @@ async fn serve(
     let datasets = select(&context.datasets, &args.datasets)?;
     let options = mpsync_daemon::DaemonOptions {
         mode: match mode {
-            Mode::Hot => http::Mode::Hot,
-            Mode::Cold => http::Mode::Cold,
-            Mode::Both => http::Mode::Both,
+            Mode::Hot => mpsync_daemon::Mode::Hot,
+            Mode::Cold => mpsync_daemon::Mode::Cold,
+            Mode::Both => mpsync_daemon::Mode::Both,
         },
         manager,
         live: context.live.watch(),

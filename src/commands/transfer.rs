@@ -13,7 +13,7 @@ use mpsync_core::dataset::{TierRole, select};
 use mpsync_core::error::{Error, Result};
 use mpsync_core::progress::Progress;
 use mpsync_transfer::{
-    self, CleanupPolicy, DatasetTransferReport, Goal, Retention, RunTrigger, TimeRange,
+    self, CleanupPolicy, DatasetTransferReport, Goal, KeepReason, Retention, RunTrigger, TimeRange,
     TransferContext, TransferReport, TransferRequest, describe_plan, parse_time,
 };
 
@@ -218,11 +218,7 @@ fn print_remarks(dataset: &DatasetTransferReport) {
             .map_or_else(|| "the table".to_owned(), |s| s.to_string());
         if let Some(e) = &partition.error {
             println!("{e}");
-        } else if let Some(why) = partition
-            .kept
-            .as_deref()
-            .filter(|why| !why.contains("not asked for"))
-        {
+        } else if let Some(why) = partition.kept.filter(|why| *why != KeepReason::CleanupOff) {
             println!("{name} {span} stays in hot: {why}");
         }
     }
@@ -238,7 +234,7 @@ fn print_remarks(dataset: &DatasetTransferReport) {
     }
     if dataset.postponed > 0 {
         println!(
-            "{name}: {} windows are left to later runs (sync.batch_hours)",
+            "{name}: {} windows are left to later runs (sync.max_hours_per_run)",
             dataset.postponed
         );
     }

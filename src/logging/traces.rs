@@ -143,7 +143,10 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Traces {
 
 /// Whether a span is of this crate and not of a library.
 fn is_ours(target: &str) -> bool {
-    target == "mpsync" || target.starts_with("mpsync::")
+    target
+        .split("::")
+        .next()
+        .is_some_and(|name| name == "mpsync" || name.starts_with("mpsync_"))
 }
 
 fn unix_nanos(at: SystemTime) -> u64 {

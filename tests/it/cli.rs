@@ -160,7 +160,7 @@ fn the_configuration_is_shown_with_its_sources_and_without_secrets() {
         format!("\"***\" {place}")
     );
     assert_eq!(
-        found("sync.batch_hours"),
+        found("sync.max_hours_per_run"),
         "7 environment variable MPSYNC__SYNC__BATCH_HOURS"
     );
     assert_eq!(found("logging.level"), "\"warn\" --log");

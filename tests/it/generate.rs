@@ -38,7 +38,14 @@ async fn generate_to(server: &NatsServer, arguments: &[&str]) -> serde_json::Val
     let output = tokio::task::spawn_blocking(move || {
         mpsync()
             .env("MPSYNC__NATS__URL", url)
-            .args(["--output", "json", "generate", "--start", START])
+            .args([
+                "--output",
+                "json",
+                "generate",
+                "--into-live",
+                "--start",
+                START,
+            ])
             .args(&arguments)
             .output()
             .unwrap()

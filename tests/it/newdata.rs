@@ -188,7 +188,7 @@ async fn what_is_replayed_is_ingested_to_the_same_rows(config: &Path, folder: &P
         &[&["replay", "--dataset", "candles"][..], &into].concat(),
     )
     .await;
-    succeed(config, &["generate", "--from", lines]).await;
+    succeed(config, &["generate", "--into-live", "--from", lines]).await;
     succeed(config, &["run", "--drain", "--dataset", "candles"]).await;
     let fingerprint = async |database: &str| {
         let sql = format!(

@@ -128,7 +128,7 @@ ingest:
   dead_letter_folder: ${join(this.folder, "letters")}
 sync:
   grace_minutes: 0
-${secure ? `http: {protect_reads: true, tls_cert_file: ${secure}/cert.pem, tls_key_file: ${secure}/key.pem}` : ""}
+${secure ? `http: {require_token_for_reads: true, tls_cert_file: ${secure}/cert.pem, tls_key_file: ${secure}/key.pem}` : ""}
 ${settings}`, { mode: 0o600 });
   }
 

@@ -1,14 +1,17 @@
-//! The configuration of a process that runs: read again on request, as far as it can change.
+//! The configuration of a running process: read again on request, as far as it can change.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::source::RawConfig;
-use super::{Config, Sources};
 use mpsync_core::error::Result;
 
-/// The configuration that holds now, for all who want to follow it.
+use crate::config::Config;
+use crate::reading::problems::Problems;
+use crate::reading::raw::RawConfig;
+use crate::sources::Sources;
+
+/// The current configuration, for all parts of the process that follow it.
 #[derive(Debug)]
 pub struct LiveConfig {
     sources: Sources,
@@ -16,17 +19,21 @@ pub struct LiveConfig {
     now: watch::Sender<Arc<Config>>,
 }
 
-/// What a reload came to.
+/// The result of a reload.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reloaded {
-    /// Keys that are other than before.
+    /// The keys whose values have changed.
     pub changed: Vec<String>,
-    /// Keys that are said otherwise now, but hold as before until the process is started again.
+    /// The keys that are set to another value, which takes effect at the next start of the process.
     pub kept: Vec<String>,
 }
 
 impl LiveConfig {
-    /// Reads the configuration for the first time. `environment` is that of the process: it does not change.
+    /// Reads the configuration for the first time. `environment` is that of the process, which does not change.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sources::load`].
     pub fn load(sources: Sources, environment: Vec<(String, String)>) -> Result<Self> {
         let config = sources.load(environment.iter().cloned())?;
         Ok(Self {
@@ -36,28 +43,32 @@ impl LiveConfig {
         })
     }
 
-    /// What holds now.
+    /// Returns the current configuration.
     #[must_use]
     pub fn now(&self) -> Arc<Config> {
         self.now.borrow().clone()
     }
 
-    /// Told of every reload that changed something.
+    /// Returns a receiver that gets the configuration after every reload that changed it.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Arc<Config>> {
         self.now.subscribe()
     }
 
-    /// Reads the configuration again and takes over what can change at run time.
+    /// Reads the configuration again and applies the keys that can change at run time.
     ///
-    /// Where anything is wrong, be it a key that cannot change, everything holds as before and the error says all of it;
-    /// `check` may find more than the configuration itself knows, such as datasets that there are not.
+    /// `check` may find mistakes that the configuration itself cannot know, such as unknown datasets.
+    ///
+    /// # Errors
+    ///
+    /// If any key has a mistake, including one that cannot change at run time. The previous configuration then stays in
+    /// effect, and the error names all mistakes.
     pub fn reload(&self, check: impl FnOnce(&Config) -> Result<()>) -> Result<Reloaded> {
         let (raw, problems) = self.sources.read(self.environment.iter().cloned())?;
-        let wanted = Config::of(raw, self.sources.base(), problems)?;
+        let wanted = Config::from_raw(raw, self.sources.base(), problems)?;
         let old = self.now();
         let (merged, reloaded) = merged(&old, &wanted);
-        let config = Config::of(merged, self.sources.base(), super::Problems::default())?;
+        let config = Config::from_raw(merged, self.sources.base(), Problems::default())?;
         check(&config)?;
         if !reloaded.changed.is_empty() {
             self.now.send_replace(Arc::new(config));
@@ -66,7 +77,7 @@ impl LiveConfig {
     }
 }
 
-/// What the old configuration says, with what the new one says of the keys that can change.
+/// Merges the old configuration with the new values of the keys that can change.
 fn merged(old: &Config, new: &Config) -> (RawConfig, Reloaded) {
     let (before, after) = (&old.settings.raw, &new.settings.raw);
     let mut merged = RawConfig {
@@ -79,7 +90,7 @@ fn merged(old: &Config, new: &Config) -> (RawConfig, Reloaded) {
         let key = &setting.key;
         let (was, is) = (before.values.get(key), after.values.get(key));
         let differs = was.map(|raw_value| &raw_value.value) != is.map(|raw_value| &raw_value.value);
-        let told = if setting.is_live {
+        let list = if setting.is_live {
             match is {
                 Some(raw_value) => merged.values.insert(key.clone(), raw_value.clone()),
                 None => merged.values.remove(key),
@@ -88,8 +99,8 @@ fn merged(old: &Config, new: &Config) -> (RawConfig, Reloaded) {
         } else {
             &mut reloaded.kept
         };
-        if differs && !told.contains(key) {
-            told.push(key.clone());
+        if differs && !list.contains(key) {
+            list.push(key.clone());
         }
     }
     (merged, reloaded)

@@ -1,4 +1,4 @@
-//! What a configuration says, from all its sources.
+//! Configurations from all sources.
 
 mod http;
 
@@ -9,16 +9,20 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::problems::Problems;
-use super::source::{RawConfig, RawNode};
-use super::*;
+use mpsync_core::error::{Error, Result};
+
+use crate::reading::aliases;
+use crate::reading::raw::{RawConfig, RawNode};
+use crate::reading::yaml;
+use crate::*;
 
 fn load(yaml: &str, environment: &[(&str, &str)]) -> Result<Config> {
     let file = Path::new("/etc/mpsync/c.yaml");
     let mut problems = Problems::default();
-    let mut raw = RawConfig::file(yaml, &Arc::from(file), &mut problems);
-    raw.overlay_environment(environment.iter().copied());
-    Config::of(raw, file.parent().unwrap(), problems)
+    let raw = yaml::read(yaml, &Arc::from(file), &mut problems);
+    let mut raw = aliases::rename(raw, &mut problems);
+    raw.overlay_environment(environment.iter().copied(), &mut problems);
+    Config::from_raw(raw, file.parent().unwrap(), problems)
 }
 
 fn refused(yaml: &str, environment: &[(&str, &str)]) -> String {
@@ -28,7 +32,7 @@ fn refused(yaml: &str, environment: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn the_keys_of_the_system_that_it_replaces_work_unchanged() {
+fn keys_of_the_replaced_system_work_unchanged() {
     let yaml = "
 nats:
   url: nats://n:4222
@@ -80,7 +84,7 @@ sync:
 }
 
 #[test]
-fn sweeps_have_an_interval_of_a_day_or_another_or_are_for_people() {
+fn garbage_collection_interval_can_be_set_and_switched_off() {
     let interval = |yaml: &str| load(yaml, &[]).unwrap().sync.gc_interval;
     assert_eq!(interval(""), Some(Duration::from_hours(24)));
     let half = interval("sync: {gc_interval_hours: 0.5}");
@@ -91,7 +95,7 @@ fn sweeps_have_an_interval_of_a_day_or_another_or_are_for_people() {
 }
 
 #[test]
-fn everything_that_is_wrong_is_said_at_once() {
+fn all_mistakes_are_reported_at_once() {
     let yaml = "\
 environment: moon
 nats:
@@ -127,7 +131,7 @@ logging: {level: loud}
 ";
     let environment = [
         ("MPSYNC__HOT_STORAGE__BATCH_SIZE", "0"),
-        ("MPSYNC__SYNC__BATCHHOURS", "1"),
+        ("MPSYNC__SYNC__MAXHOURSPERRUN", "1"),
         ("MPSYNC__INGEST__FILTERS", "[a"),
         ("LOG_LEVEL", ""),
     ];
@@ -135,7 +139,7 @@ logging: {level: loud}
 }
 
 #[test]
-fn a_file_that_is_no_yaml_says_where_and_shows_no_secret() {
+fn invalid_yaml_is_reported_with_its_place_and_without_secrets() {
     let yaml = "hot_storage:\n  clickhouse_password: *hidden\n  clickhouse_user: !who x\n";
     let text = refused(yaml, &[]);
     assert!(
@@ -145,7 +149,7 @@ fn a_file_that_is_no_yaml_says_where_and_shows_no_secret() {
     assert!(!text.contains("hidden"), "{text}");
     let text = refused("nats:\n  url: [a\nhot_storage: {}\n", &[]);
     assert!(
-        text.contains("this is no YAML") && text.contains("c.yaml:3"),
+        text.contains("invalid YAML") && text.contains("c.yaml:3"),
         "{text}"
     );
     let text = refused("- a\n", &[]);
@@ -153,7 +157,7 @@ fn a_file_that_is_no_yaml_says_where_and_shows_no_secret() {
 }
 
 #[test]
-fn the_stronger_source_wins_and_everything_says_where_it_comes_from() {
+fn stronger_sources_override_and_origins_are_recorded() {
     let yaml = "hot_storage:\n  clickhouse_host: file\n  batch_size: 7\nlogging: {level: debug}\n";
     let environment = [
         ("MPSYNC__HOT_STORAGE__CLICKHOUSE_HOST", "env"),
@@ -181,7 +185,7 @@ fn the_stronger_source_wins_and_everything_says_where_it_comes_from() {
         from("hot_storage.clickhouse_host"),
         "environment variable MPSYNC__HOT_STORAGE__CLICKHOUSE_HOST"
     );
-    assert_eq!(from("sync.batch_hours"), "default");
+    assert_eq!(from("sync.max_hours_per_run"), "default");
     let shown = format!("{:?}", config.settings.all());
     assert!(shown.contains("***") && !shown.contains("a: b"), "{shown}");
 }
@@ -252,11 +256,11 @@ fn what_is_insecure_is_passed_over_warned_of_or_refused() {
 }
 
 #[test]
-fn an_interval_and_a_cron_expression_contradict_each_other() {
+fn interval_and_cron_expression_contradict_each_other() {
     let yaml = "sync:\n  interval_hours: 2\n  cron: '15 * * * *'\n";
     let text = refused(yaml, &[]);
     assert!(
-        text.contains("c.yaml:3:9: sync.cron") && text.contains("c.yaml:2:19 says interval_hours"),
+        text.contains("c.yaml:3:9: sync.cron") && text.contains("c.yaml:2:19 sets interval_hours"),
         "{text}"
     );
     let text = refused(
@@ -267,11 +271,11 @@ fn an_interval_and_a_cron_expression_contradict_each_other() {
     let config = load("sync: {cron: '0 3 * * *'}\n", &[]).unwrap();
     assert_eq!(config.sync.schedule.to_string(), "cron 0 3 * * * (UTC)");
     let text = refused("sync: {cron: '0 0 30 2 *'}\n", &[]);
-    assert!(text.contains("names a moment"), "{text}");
+    assert!(text.contains("matches some time"), "{text}");
 }
 
 #[test]
-fn the_engine_is_embedded_where_nothing_says_how_a_server_is_reached() {
+fn engine_is_embedded_unless_a_server_is_configured() {
     let embedded = |yaml: &str| load(yaml, &[]).unwrap().engine.embedded;
     assert!(embedded(""));
     assert!(embedded(
@@ -286,13 +290,95 @@ fn the_engine_is_embedded_where_nothing_says_how_a_server_is_reached() {
     let text = refused("engine: {embedded: yes}\n", &environment);
     assert!(
         text.contains("c.yaml:1:20: engine.embedded")
-            && text.contains("CLICKHOUSE_HTTP_PORT says cold_storage.clickhouse_http_port"),
+            && text.contains("CLICKHOUSE_HTTP_PORT sets cold_storage.clickhouse_http_port"),
         "{text}"
     );
 }
 
 #[test]
-fn an_archive_that_gives_up_what_cold_needs_for_its_proof_is_refused() {
+fn earlier_names_of_keys_work_and_the_current_name_is_displayed() {
+    let yaml = "\
+ingest: {filters: [a], filter_name: okx}
+sync: {batch_hours: 5}
+http: {protect_reads: true}
+archive: {encryption_old_key_files: []}
+";
+    let config = load(yaml, &[]).unwrap();
+    assert_eq!(config.sync.max_hours_per_run, 5);
+    assert_eq!(config.ingest.shard_name.as_deref(), Some("okx"));
+    assert!(config.http.require_token_for_reads);
+    assert!(config.settings.warnings().is_empty());
+    let origin = |key| config.settings.origin(key).to_string();
+    assert_eq!(origin("sync.max_hours_per_run"), "/etc/mpsync/c.yaml:2:21");
+    assert_eq!(
+        origin("archive.decryption_key_files"),
+        "/etc/mpsync/c.yaml:4:36"
+    );
+    let names = config.settings.all().iter().map(|s| s.key.as_str());
+    let earlier = ["batch_hours", "filter_name", "protect_reads", "old_key"];
+    for key in names {
+        assert!(!earlier.iter().any(|name| key.contains(name)), "{key}");
+    }
+    // A stronger source overrides a weaker one, whichever name each uses.
+    for (yaml, variable) in [
+        (
+            "sync: {batch_hours: 5}\n",
+            "MPSYNC__SYNC__MAX_HOURS_PER_RUN",
+        ),
+        (
+            "sync: {max_hours_per_run: 5}\n",
+            "MPSYNC__SYNC__BATCH_HOURS",
+        ),
+    ] {
+        let config = load(yaml, &[(variable, "7")]).unwrap();
+        assert_eq!(config.sync.max_hours_per_run, 7, "{variable}");
+    }
+    let text = refused("sync: {batch_hours: many}\n", &[]);
+    assert!(
+        text.contains("c.yaml:1:21: sync.max_hours_per_run"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_key_that_is_set_under_both_names_is_a_mistake() {
+    let text = refused("sync:\n  max_hours_per_run: 5\n  batch_hours: 5\n", &[]);
+    assert!(
+        text.contains(
+            "c.yaml:3:3: sync.batch_hours: this is the earlier name of sync.max_hours_per_run"
+        ) && text.contains("c.yaml:2:3 sets"),
+        "{text}"
+    );
+    load("sync: {max_hours_per_run: , batch_hours: 5}\n", &[]).unwrap();
+    let (alias, name) = ("MPSYNC__INGEST__FILTER_NAME", "MPSYNC__INGEST__SHARD_NAME");
+    for environment in [[(alias, "a"), (name, "a")], [(name, "a"), (alias, "a")]] {
+        let text = refused("", &environment);
+        assert!(
+            text.contains("environment variable MPSYNC__INGEST__FILTER_NAME: ingest.filter_name")
+                && text.contains("MPSYNC__INGEST__SHARD_NAME sets"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn retention_follows_cleanup_unless_it_is_set() {
+    for (yaml, retention) in [
+        ("", false),
+        ("sync: {cleanup_enabled: true}", true),
+        (
+            "sync: {cleanup_enabled: true, retention_enabled: false}",
+            false,
+        ),
+        ("sync: {retention_enabled: true}", true),
+    ] {
+        let config = load(yaml, &[]).unwrap();
+        assert_eq!(config.sync.retention_enabled, retention, "{yaml}");
+    }
+}
+
+#[test]
+fn archive_retention_below_cold_retention_is_refused() {
     let text = refused("archive: {retention_days: 100}\n", &[]);
     assert!(
         text.contains("c.yaml:1:27: archive.retention_days") && text.contains("which is 365"),
@@ -308,13 +394,13 @@ fn an_archive_that_gives_up_what_cold_needs_for_its_proof_is_refused() {
 }
 
 #[test]
-fn tiers_that_are_one_and_the_same_are_refused() {
+fn identical_tiers_are_refused() {
     let yaml = "hot_storage: {clickhouse_database: x}\ncold_storage: {clickhouse_database: x}\n";
     assert!(refused(yaml, &[]).contains("the only copy"));
 }
 
 #[test]
-fn a_reload_takes_over_what_can_change_and_nothing_of_what_is_wrong() {
+fn reload_applies_live_keys_and_rejects_mistakes() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("c.yaml");
     let write = |yaml: &str| std::fs::write(&file, yaml).unwrap();
@@ -354,7 +440,7 @@ fn a_reload_takes_over_what_can_change_and_nothing_of_what_is_wrong() {
     assert_eq!(live.now().hot.batch_rows, 50_000);
 }
 
-/// The example's text with the keys that are commented out said too, and which those are.
+/// Returns the example's text with the commented-out keys enabled, and those keys.
 fn with_commented_keys(example: &str) -> (String, Vec<String>) {
     let (mut text, mut commented, mut section) = (String::new(), Vec::new(), String::new());
     for line in example.lines() {
@@ -382,36 +468,36 @@ fn with_commented_keys(example: &str) -> (String, Vec<String>) {
 }
 
 #[test]
-fn the_example_names_every_key_with_its_default() {
+fn example_names_every_key_with_its_default() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../config/tiered_storage_config.yaml.example");
     let example = std::fs::read_to_string(path).unwrap();
     let (text, commented) = with_commented_keys(&example);
     let read = |text: &str| {
         let mut problems = Problems::default();
-        let raw = RawConfig::file(text, &Arc::from(Path::new("e")), &mut problems);
+        let raw = yaml::read(text, &Arc::from(Path::new("e")), &mut problems);
         assert!(problems.is_empty(), "{:?}", problems.into_sorted());
         raw
     };
     let raw = read(&text);
-    let of = |raw: RawConfig| {
-        let config = Config::of(raw, Path::new(""), Problems::default()).unwrap();
+    let values_of = |raw: RawConfig| {
+        let config = Config::from_raw(raw, Path::new(""), Problems::default()).unwrap();
         let all = config.settings.all().iter();
         all.map(|s| (s.key.clone(), s.value.clone()))
             .collect::<BTreeMap<_, _>>()
     };
-    let defaults = of(RawConfig::default());
-    let values = of(read(&example));
+    let defaults = values_of(RawConfig::default());
+    let values = values_of(read(&example));
     let mut wrong = Vec::new();
     for (key, default) in &defaults {
-        // The other tier's keys are explained once; only defaults that differ are said again.
+        // The keys of the tiers are explained once; only defaults that differ are repeated.
         let twin = key.replace("cold_storage.", "hot_storage.");
         if !raw.values.contains_key(key) && (twin == *key || defaults[&twin] != *default) {
             wrong.push(format!("{key} is not named; its default is {default}"));
         }
         if values.get(key) != Some(default) {
             wrong.push(format!(
-                "{key}: the example says {:?}, the default is {default}",
+                "{key}: the example has {:?}, the default is {default}",
                 values.get(key)
             ));
         }
@@ -423,7 +509,7 @@ fn the_example_names_every_key_with_its_default() {
     }
     for (key, raw_value) in &raw.values {
         if !defaults.contains_key(key) && raw_value.value != RawNode::Null {
-            wrong.push(format!("{key} is no key"));
+            wrong.push(format!("{key} is unknown"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -438,7 +524,7 @@ proptest! {
     }
 
     #[test]
-    fn no_value_of_a_key_panics_or_shows_a_secret(
+    fn no_value_panics_or_exposes_a_secret(
         key in prop::sample::select(vec![
             "nats.url", "nats.max_reconnect_attempts", "hot_storage.clickhouse_http_port", "hot_storage.flush_interval",
             "archive.chunk_bytes", "sync.interval_hours", "ingest.batches", "ingest.filters", "logging.level",

@@ -1,27 +1,19 @@
 //! One error for the whole crate, typed by cause.
 //!
-//! An [`Error`] says what was being done to what (`doing`), why it failed ([`Cause`]) and, where it is not plain from that,
-//! what to do next (`hint`). What a caller may do about it is decided in one place, [`Error::disposition`], and so is the
-//! exit code of the process, [`Error::exit_code`].
+//! An [`Error`] has the work that failed (`context`), the reason ([`Cause`]) and, unless that is obvious, the next step for the
+//! operator (`hint`). The reaction of a caller is decided in one place, [`Error::disposition`], and so is the exit code of
+//! the process, [`Error::exit_code`].
 
 pub mod codes;
+mod disposition;
 
 use std::borrow::Cow;
 use std::fmt;
 
+pub use disposition::Disposition;
+
 /// The crate's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// What a caller may do about an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Disposition {
-    /// It can pass by itself: try again later, with back-off.
-    Retry,
-    /// The content was refused and will be refused again: set the offending part aside (a dead letter) or give up on it.
-    Reject,
-    /// Nothing that the program can do helps, or going on could harm: stop this piece of work and say so.
-    Halt,
-}
 
 /// The exit code of the process, as documented for users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,14 +26,14 @@ pub enum ExitCode {
     Integrity = 3,
 }
 
-/// Why something failed.
+/// The reason for a failure.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Cause {
     /// The command line asks for something that cannot be.
     #[error("{0}")]
     Usage(String),
-    /// The configuration is wrong; the text names the key and, where there is a file, line and column.
+    /// The configuration is wrong; the text names the key and, if it comes from a file, line and column.
     #[error("{0}")]
     Config(String),
     /// The operating system refused a file or a socket.
@@ -58,42 +50,42 @@ pub enum Cause {
         /// The server's text, without its stack trace.
         message: String,
     },
-    /// A ClickHouse server could not be reached, or the connection broke: nobody knows whether the request took effect.
+    /// A ClickHouse server could not be reached, or the connection broke: the outcome of the request is unknown.
     #[error("no answer from ClickHouse: {0}")]
     Transport(String),
     /// NATS could not be reached or refused.
     #[error("NATS: {0}")]
     Nats(String),
-    /// A table, stream or file is not made the way that it must be.
+    /// A table, stream or file does not have the form that it must have.
     #[error("{0}")]
     Schema(String),
     /// Data is not what it was proven to be: never retried, never cleaned.
     #[error("{0}")]
     Integrity(String),
-    /// Data that cannot be read as what it says it is.
+    /// Data that cannot be read in the format that it claims.
     #[error("{0}")]
     Malformed(String),
     /// A chunk is encrypted with a key that the configuration does not have.
     #[error("{0}")]
     Key(String),
-    /// Somebody else owns it now (a lease, a life, a data folder).
+    /// Another worker owns it now (a lease, a session, a data folder).
     #[error("{0}")]
     Busy(String),
-    /// The embedded engine could not do it.
+    /// The embedded engine failed.
     #[error("{0}")]
     Engine(String),
-    /// A daemon says that it is not well, or says nothing.
+    /// A daemon reports that it is not well, or does not answer.
     #[error("{0}")]
     Down(String),
     /// The user or a signal ended it.
     #[error("interrupted")]
     Interrupted,
-    /// A person said that this piece of work is not to be done.
+    /// An operator has cancelled this piece of work.
     #[error("{0}")]
     Cancelled(String),
 }
 
-/// The crate's error: what was being done, why it failed, what to do next.
+/// The crate's error: the work that failed, the reason, the next step.
 pub struct Error(Box<ErrorInner>);
 
 struct ErrorInner {
@@ -118,7 +110,7 @@ impl Error {
         Self::new(Cause::Integrity(text.into()))
     }
 
-    /// A table, stream or file is not made the way that it must be.
+    /// A table, stream or file does not have the form that it must have.
     pub fn schema(text: impl Into<String>) -> Self {
         Self::new(Cause::Schema(text.into()))
     }
@@ -133,7 +125,7 @@ impl Error {
         Self::new(Cause::Usage(text.into()))
     }
 
-    /// Data that cannot be read as what it says it is.
+    /// Data that cannot be read in the format that it claims.
     pub fn malformed(text: impl Into<String>) -> Self {
         Self::new(Cause::Malformed(text.into()))
     }
@@ -143,37 +135,37 @@ impl Error {
         Self::new(Cause::Nats(text.to_string()))
     }
 
-    /// Somebody else owns it now.
+    /// Another worker owns it now.
     pub fn busy(text: impl Into<String>) -> Self {
         Self::new(Cause::Busy(text.into()))
     }
 
-    /// The embedded engine could not do it.
+    /// The embedded engine failed.
     pub fn engine(text: impl Into<String>) -> Self {
         Self::new(Cause::Engine(text.into()))
     }
 
-    /// Says what was being done, from the inside out: `"reading manifest X"`.
+    /// Adds the work that failed, from the inside out: `"reading manifest X"`.
     #[must_use]
     pub fn context(mut self, what: impl Into<Cow<'static, str>>) -> Self {
         self.0.context.push(what.into());
         self
     }
 
-    /// Says what to do next. The innermost hint wins: it was given by who knew most.
+    /// Adds the next step for the operator. The innermost hint wins: it knows most.
     #[must_use]
     pub fn with_hint(mut self, what: impl Into<Cow<'static, str>>) -> Self {
         self.0.hint.get_or_insert(what.into());
         self
     }
 
-    /// What to do next, where it is not plain.
+    /// Returns the next step for the operator, if there is one.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 
-    /// What was being done and why it failed, without what to do next.
+    /// Returns the work that failed and the reason, without the hint.
     #[must_use]
     pub fn message(&self) -> String {
         let mut text = String::new();
@@ -184,13 +176,13 @@ impl Error {
         text + &self.0.cause.to_string()
     }
 
-    /// Why it failed.
+    /// Returns the reason.
     #[must_use]
     pub fn cause(&self) -> &Cause {
         &self.0.cause
     }
 
-    /// ClickHouse's error code, where a server answered with one.
+    /// Returns ClickHouse's error code, if a server answered with one.
     #[must_use]
     pub fn server_code(&self) -> Option<u32> {
         match self.cause() {
@@ -199,7 +191,7 @@ impl Error {
         }
     }
 
-    /// What a caller may do about it.
+    /// Returns the reaction of a caller.
     #[must_use]
     pub fn disposition(&self) -> Disposition {
         match self.cause() {
@@ -222,7 +214,7 @@ impl Error {
         }
     }
 
-    /// The exit code of a command that ends with this error.
+    /// Returns the exit code of a command that ends with this error.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self.cause() {
@@ -281,27 +273,27 @@ impl From<parquet::errors::ParquetError> for Error {
     }
 }
 
-/// The text of a foreign error with what caused it, each said once: many libraries' own text ends before the cause.
+/// Returns the text of a foreign error with its causes, each once: the text of many libraries ends before the cause.
 #[must_use]
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        let said = cause.to_string();
-        if !text.contains(&said) {
+        let message = cause.to_string();
+        if !text.contains(&message) {
             text.push_str(": ");
-            text.push_str(&said);
+            text.push_str(&message);
         }
         next = cause.source();
     }
     text
 }
 
-/// Says what was being done when a result turns out to be an error.
+/// Adds context to the error of a result.
 pub trait Context<T> {
-    /// The text is made only for an error.
+    /// Adds the work that failed; the text is made only for an error.
     fn context<S: Into<Cow<'static, str>>>(self, what: impl FnOnce() -> S) -> Result<T>;
-    /// Says what to do next.
+    /// Adds the next step for the operator.
     fn with_hint(self, what: impl Into<Cow<'static, str>>) -> Result<T>;
 }
 
@@ -320,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_reads_from_the_outside_in_and_ends_with_what_to_do() {
+    fn an_error_reads_from_the_outside_in_and_ends_with_its_hint() {
         let e = Error::integrity("rows differ: 3 in hot, 2 in cold")
             .with_hint("run `mpsync verify`")
             .context("comparing")

@@ -9,7 +9,7 @@ use std::ops::Add;
 
 use serde::{Deserialize, Serialize};
 
-/// What identifies a set of rows irrespective of their order.
+/// The identity of a set of rows, whatever their order.
 ///
 /// The hash is written as 16 hexadecimal digits: JSON numbers end at 2^53 for many readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -57,7 +57,7 @@ mod hex {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
         u64::from_str_radix(&text, 16)
-            .map_err(|_| serde::de::Error::custom(format!("`{text}` is no 64-bit hash in hex")))
+            .map_err(|_| serde::de::Error::custom(format!("invalid 64-bit hash `{text}`")))
     }
 }
 

@@ -2,6 +2,7 @@
 //! and the counters of long work.
 
 pub mod dataset;
+pub mod decimal;
 pub mod error;
 pub mod fingerprint;
 pub mod progress;

@@ -1,4 +1,4 @@
-//! How far a long command is: the library counts, the binary chooses who looks.
+//! The progress of a long command: the library counts, the binary chooses how it is displayed.
 //!
 //! Bars, log lines and the document at the end all read the same [`Snapshot`].
 
@@ -26,7 +26,7 @@ pub struct StepDone {
     pub seconds: f64,
 }
 
-/// Who is told of every step's end.
+/// The function that receives the end of every step.
 struct Listener(Box<dyn Fn(&StepDone) + Send + Sync>);
 
 impl std::fmt::Debug for Listener {
@@ -55,7 +55,7 @@ struct Active {
 /// One piece of work that is under way.
 #[derive(Debug, Clone, Serialize)]
 pub struct WorkSnapshot {
-    /// What it is about: a dataset and a window.
+    /// Its subject: a dataset and a window.
     pub what: String,
     /// Which step is under way.
     pub step: &'static str,
@@ -63,13 +63,16 @@ pub struct WorkSnapshot {
     pub rows: u64,
     /// Bytes that the step has moved.
     pub bytes: u64,
-    /// Rows that the step will move, as far as is known; 0 where it is not.
+    /// Rows that the step will move; 0 if that is unknown.
     pub expected: u64,
     /// How long the step has taken.
     pub seconds: f64,
-    /// What else there is to say of it, such as the event time reached; empty where there is nothing.
+    /// Further details, such as the event time reached; may be empty.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub note: String,
+    /// Whether the work waits: for its turn, or for another worker.
+    #[serde(skip)]
+    pub waits: bool,
     #[serde(skip)]
     since: Instant,
 }
@@ -83,7 +86,7 @@ impl WorkSnapshot {
     }
 }
 
-/// How far it is.
+/// The progress at one moment.
 #[derive(Debug, Clone, Serialize)]
 pub struct Snapshot {
     /// Pieces of work in all.
@@ -96,7 +99,7 @@ pub struct Snapshot {
     pub bytes: u64,
     /// Seconds since the start.
     pub seconds: f64,
-    /// What is under way.
+    /// The pieces of work under way.
     pub active: Vec<WorkSnapshot>,
 }
 
@@ -119,13 +122,13 @@ impl Progress {
         }))
     }
 
-    /// One that tells of every step's end.
+    /// Returns a counter that reports the end of every step to `listener`.
     #[must_use]
     pub fn telling(listener: impl Fn(&StepDone) + Send + Sync + 'static) -> Self {
         Self::new(Some(Listener(Box::new(listener))))
     }
 
-    /// Says that so many more pieces of work are to be done.
+    /// Adds to the number of pieces of work in all.
     pub fn expect(&self, pieces: u64) {
         self.0.total.fetch_add(pieces, Ordering::Relaxed);
     }
@@ -136,7 +139,7 @@ impl Progress {
         self.begin_with(what, None)
     }
 
-    /// The same for a task: the end of each of its steps is logged, and the lines bear the span.
+    /// The same for a task: the end of each of its steps is logged within the span.
     #[must_use]
     pub fn begin_task(&self, what: String, span: tracing::Span) -> Work {
         self.begin_with(what, Some(span))
@@ -154,6 +157,7 @@ impl Progress {
             expected: 0,
             seconds: 0.0,
             note: String::new(),
+            waits: true,
             since: Instant::now(),
         };
         active.work.insert(id, snapshot);
@@ -165,7 +169,7 @@ impl Progress {
         }
     }
 
-    /// How far it is now.
+    /// Returns the progress of now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -196,6 +200,15 @@ pub struct Work {
 impl Work {
     /// Ends the step before, and begins one that will move about so many rows.
     pub fn step(&self, step: &'static str, expected: u64) {
+        self.begin_step(step, expected, false);
+    }
+
+    /// Ends the step before, and begins one that only waits.
+    pub fn wait(&self, step: &'static str) {
+        self.begin_step(step, 0, true);
+    }
+
+    fn begin_step(&self, step: &'static str, expected: u64, waits: bool) {
         let mut ended = None;
         self.change(|work| {
             let next = WorkSnapshot {
@@ -206,6 +219,7 @@ impl Work {
                 expected,
                 seconds: 0.0,
                 note: String::new(),
+                waits,
                 since: Instant::now(),
             };
             ended = Some(std::mem::replace(work, next));
@@ -225,7 +239,7 @@ impl Work {
         });
     }
 
-    /// Says what a step moved that does not count it on its way, such as a partition that is moved as a whole.
+    /// Sets the totals of a step that cannot count on its way, such as the move of a whole partition.
     pub fn moved(&self, rows: u64, bytes: u64) {
         self.change(|work| {
             work.rows = rows;
@@ -233,7 +247,7 @@ impl Work {
         });
     }
 
-    /// Tells of the end of the step that is under way. What only looked or waited is no news.
+    /// Reports the end of the step under way. A step that moved no rows is logged at a lower level.
     fn tell(&self, work: &WorkSnapshot) {
         let done = StepDone {
             step: work.step,
@@ -258,7 +272,7 @@ impl Work {
         }
     }
 
-    /// Says what else there is to say, in the place of what was said before.
+    /// Replaces the further details.
     pub fn say(&self, note: String) {
         self.change(|work| work.note = note);
     }

@@ -6,7 +6,7 @@ use rand::RngExt as _;
 
 use crate::error::{Disposition, Error, Result};
 
-/// How often and how patiently to try again.
+/// The pauses between tries, and their number.
 #[derive(Debug, Clone, Copy)]
 pub struct Backoff {
     /// The first pause.
@@ -94,7 +94,9 @@ impl<'a> Tries<'a> {
 
 /// Repeats `work` while its errors can pass by themselves; the last error is returned as it is.
 ///
-/// Cancel-safe where `work` is: between tries nothing is held.
+/// # Cancel safety
+///
+/// Cancel-safe if `work` is: between tries nothing is held.
 pub async fn retry<T>(
     what: &str,
     backoff: Backoff,

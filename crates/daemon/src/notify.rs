@@ -1,4 +1,4 @@
-//! What the service manager is told, where there is one (`Type=notify`).
+//! Notifications to the service manager (`Type=notify`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,46 +6,46 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
 
-/// The service manager, or nobody. Clones are one and the same.
+/// The service manager, if there is one. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct ServiceManager {
-    /// Between readiness and the beginning of the end: only then is a reload anything to it.
-    runs: Arc<AtomicBool>,
+    /// Whether the daemon is between readiness and shutdown: only then are reloads reported.
+    is_running: Arc<AtomicBool>,
 }
 
 impl ServiceManager {
-    /// HTTP answers and the sides are started.
-    pub(super) fn ready(&self) {
-        self.runs.store(true, Ordering::Release);
-        tell(&[NotifyState::Ready]);
+    /// Reports that HTTP answers and the sides are started.
+    pub(crate) fn ready(&self) {
+        self.is_running.store(true, Ordering::Release);
+        notify(&[NotifyState::Ready]);
     }
 
-    /// The configuration is about to be read again. systemd wants to know when that was, by the clock that it shares with us.
+    /// Reports the start of a reload. systemd requires its time by the monotonic clock.
     pub fn reloading(&self) {
-        if !self.runs.load(Ordering::Acquire) {
+        if !self.is_running.load(Ordering::Acquire) {
             return;
         }
         match NotifyState::monotonic_usec_now() {
-            Ok(now) => tell(&[NotifyState::Reloading, now]),
-            Err(e) => tracing::warn!(error = %e, "the monotonic clock could not be read"),
+            Ok(now) => notify(&[NotifyState::Reloading, now]),
+            Err(e) => tracing::warn!(error = %e, "cannot read the monotonic clock"),
         }
     }
 
-    /// It was read, or holds as before.
+    /// Reports the end of a reload.
     pub fn reloaded(&self) {
-        if self.runs.load(Ordering::Acquire) {
-            tell(&[NotifyState::Ready]);
+        if self.is_running.load(Ordering::Acquire) {
+            notify(&[NotifyState::Ready]);
         }
     }
 
-    /// It is about to end.
-    pub(super) fn stopping(&self) {
-        self.runs.store(false, Ordering::Release);
-        tell(&[NotifyState::Stopping]);
+    /// Reports the shutdown.
+    pub(crate) fn stopping(&self) {
+        self.is_running.store(false, Ordering::Release);
+        notify(&[NotifyState::Stopping]);
     }
 
-    /// Says that the runtime lives, at twice the pace that the service manager asks for, until the daemon is to end.
-    pub(super) async fn watchdog(&self, shutdown: &CancellationToken) {
+    /// Reports that the runtime is alive, at half the interval that the service manager requires, until the shutdown.
+    pub(crate) async fn watchdog(&self, shutdown: &CancellationToken) {
         let Some(limit) = sd_notify::watchdog_enabled() else {
             return;
         };
@@ -54,13 +54,13 @@ impl ServiceManager {
             .await
             .is_some()
         {
-            tell(&[NotifyState::Watchdog]);
+            notify(&[NotifyState::Watchdog]);
         }
     }
 }
 
-fn tell(what: &[NotifyState<'_>]) {
-    if let Err(e) = sd_notify::notify(what) {
-        tracing::warn!(error = %e, "the service manager could not be told");
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(e) = sd_notify::notify(states) {
+        tracing::warn!(error = %e, "cannot notify the service manager");
     }
 }

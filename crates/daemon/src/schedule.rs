@@ -1,7 +1,7 @@
-//! When the next sync is due, and the next sweep. Pure: times and chance are handed in.
+//! The times of the next sync and of the next garbage collection. Pure: times and randomness are parameters.
 //!
-//! A run that was missed (nobody ran, the machine slept, the run before it took longer) is made up for once, at once, however
-//! many were missed: one run takes all that is due.
+//! Missed runs (the daemon was down, the machine was asleep, the previous run took longer) are replaced by a single one at once,
+//! however many were missed: one run processes all that is due.
 
 use std::time::Duration;
 
@@ -9,18 +9,17 @@ use jiff::{SignedDuration, Timestamp};
 
 use mpsync_config::SyncSchedule;
 
-/// Of the time between two runs, the part by which one may come later: daemons that were started together spread out.
+/// The fraction of the time between two runs by which one may be delayed, so that daemons that start together spread out.
 const JITTER: f64 = 0.05;
-/// A moment that was named is never missed by more.
+/// The maximum delay after a time that an expression matches.
 const JITTER_MAX: Duration = Duration::from_secs(30);
-/// Between two runs at least.
+/// The minimum pause between two runs.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 
-/// When a process runs for the first time. `last` is when the last run that took everything began, whoever made it, where
-/// that is known.
+/// Returns the time of the first run of a process. `last` is the start of the last complete run of any process, if known.
 ///
-/// At once, unless an expression names the moments and none of them was missed.
-pub(super) fn first(
+/// The first run is due at once, unless there is a cron expression and no matching time was missed.
+pub(crate) fn first(
     schedule: &SyncSchedule,
     last: Option<Timestamp>,
     now: Timestamp,
@@ -32,38 +31,38 @@ pub(super) fn first(
     }
 }
 
-/// When the next run is due after one that began at `began`, seen at `now`, which is its end or later. `random` is in `[0, 1)`.
-pub(super) fn next(
+/// Returns the time of the next run after one that began at `began`. `now` is its end or later, `random` is in `[0, 1)`.
+pub(crate) fn next(
     schedule: &SyncSchedule,
     began: Timestamp,
     now: Timestamp,
     random: f64,
 ) -> Timestamp {
-    let later = |moment: Timestamp, by: Duration| moment.checked_add(by).unwrap_or(Timestamp::MAX);
+    let later = |time: Timestamp, by: Duration| time.checked_add(by).unwrap_or(Timestamp::MAX);
     match schedule {
         SyncSchedule::Every(interval) => {
             let interval = (*interval).max(PAUSE_MIN);
             later(now, interval.mul_f64(1.0 + JITTER * random))
         }
         SyncSchedule::Cron(cron) => {
-            let Some(named) = cron.after(began) else {
+            let Some(matching) = cron.after(began) else {
                 return Timestamp::MAX;
             };
-            if named <= now {
+            if matching <= now {
                 return later(now, PAUSE_MIN);
             }
             let between = cron
-                .after(named)
-                .and_then(|after| Duration::try_from(after.duration_since(named)).ok());
+                .after(matching)
+                .and_then(|after| Duration::try_from(after.duration_since(matching)).ok());
             let spread = between.unwrap_or_default().mul_f64(JITTER).min(JITTER_MAX);
-            later(named, spread.mul_f64(random))
+            later(matching, spread.mul_f64(random))
         }
     }
 }
 
-/// When the next sweep is due, where there are to be any. `began` is when the last one began, whoever made it, where that is
-/// known; one that lies ahead was noted by another clock, and counts for nothing.
-pub(super) fn sweep(
+/// Returns the time of the next garbage collection. `began` is the start of the last one of any process, if known; a start in the
+/// future was recorded by another clock and is ignored.
+pub(crate) fn sweep(
     interval: Option<Duration>,
     began: Option<Timestamp>,
     now: Timestamp,
@@ -79,16 +78,16 @@ pub(super) fn sweep(
     }
 }
 
-/// A moment that was found due by a clock which has since been set back does not lie further off than the schedule allows.
-pub(super) fn not_beyond(schedule: &SyncSchedule, due: Timestamp, now: Timestamp) -> Timestamp {
+/// Limits a due time, computed before the clock was set back, to what the schedule permits.
+pub(crate) fn not_beyond(schedule: &SyncSchedule, due: Timestamp, now: Timestamp) -> Timestamp {
     match schedule {
         SyncSchedule::Every(_) => due.min(next(schedule, now, now, 1.0)),
         SyncSchedule::Cron(_) => due,
     }
 }
 
-/// How long to sleep until a moment: in short steps, since what a sleeping machine missed must be seen when it wakes.
-pub(super) fn nap(due: Timestamp, now: Timestamp) -> Duration {
+/// Returns how long to sleep until a time: in short steps, because a machine that was asleep must notice missed runs.
+pub(crate) fn nap(due: Timestamp, now: Timestamp) -> Duration {
     let left = due.duration_since(now).max(SignedDuration::ZERO);
     Duration::try_from(left).unwrap_or_default().min(JITTER_MAX)
 }
@@ -107,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_is_counted_from_the_end_of_a_run_with_a_little_chance() {
+    fn interval_is_counted_from_the_end_of_a_run_with_jitter() {
         let hourly = SyncSchedule::Every(Duration::from_hours(1));
         let (began, ended) = (at("2026-01-01T05:00:00Z"), at("2026-01-01T05:10:00Z"));
         assert_eq!(next(&hourly, began, ended, 0.0), at("2026-01-01T06:10:00Z"));
@@ -115,14 +114,14 @@ mod tests {
         assert_eq!(first(&hourly, Some(ended), ended, 0.5), ended);
         let always = SyncSchedule::Every(Duration::ZERO);
         assert_eq!(next(&always, began, ended, 0.0), at("2026-01-01T05:10:01Z"));
-        // The clock went back by a day after this was found.
+        // The clock was set back by a day after this was computed.
         let due = at("2026-01-02T06:00:00Z");
         assert_eq!(not_beyond(&hourly, due, ended), at("2026-01-01T06:13:00Z"));
         assert_eq!(not_beyond(&hourly, began, ended), began);
     }
 
     #[test]
-    fn a_moment_that_an_expression_names_is_met_and_chance_is_small() {
+    fn cron_times_are_met_with_small_jitter() {
         let schedule = cron("15 * * * *");
         let (began, ended) = (at("2026-01-01T05:15:02Z"), at("2026-01-01T05:20:00Z"));
         assert_eq!(
@@ -133,7 +132,7 @@ mod tests {
             next(&schedule, began, ended, 0.5),
             at("2026-01-01T06:15:15Z")
         );
-        // Of every ten seconds a twentieth is half a second.
+        // A twentieth of ten seconds is half a second.
         let often = cron("*/10 * * * * *");
         let (began, ended) = (at("2026-01-01T05:15:00Z"), at("2026-01-01T05:15:01Z"));
         assert_eq!(
@@ -143,11 +142,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_missed_is_made_up_for_once_and_what_was_not_is_waited_for() {
+    fn missed_runs_are_replaced_by_one() {
         let nightly = cron("0 3 * * *");
         let now = at("2026-01-05T14:00:00Z");
         let soon = at("2026-01-05T14:00:01Z");
-        // Nobody ever ran; then: down for days, over one moment, over none.
+        // No run yet; then: down for days, during one matching time, during none.
         assert_eq!(first(&nightly, None, now, 0.0), now);
         assert_eq!(
             first(&nightly, Some(at("2026-01-02T03:00:01Z")), now, 0.0),
@@ -161,7 +160,7 @@ mod tests {
             first(&nightly, Some(at("2026-01-05T03:00:00Z")), now, 0.0),
             at("2026-01-06T03:00:00Z")
         );
-        // A run that took from three o'clock until after the next moment, and the one that makes up for it.
+        // A run that took until after the next matching time, and the one that replaces it.
         let hourly = cron("0 * * * *");
         let (began, ended) = (at("2026-01-05T12:00:00Z"), at("2026-01-05T13:59:59Z"));
         assert_eq!(next(&hourly, began, ended, 0.9), now);
@@ -169,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_is_due_so_long_after_the_begin_of_the_last_one() {
+    fn garbage_collection_is_due_an_interval_after_the_last_start() {
         let (now, day) = (at("2026-01-05T14:00:00Z"), Some(Duration::from_hours(24)));
         assert_eq!(sweep(day, None, now), now);
         let began = at("2026-01-05T03:00:00Z");
@@ -178,14 +177,14 @@ mod tests {
         assert_eq!(sweep(day, Some(began), next), next);
         assert_eq!(sweep(None, None, now), Timestamp::MAX);
         assert_eq!(sweep(Some(Duration::MAX), Some(began), now), Timestamp::MAX);
-        // A machine whose clock was years ahead noted one.
+        // A machine whose clock was years ahead recorded one.
         assert_eq!(sweep(day, Some(at("2031-01-01T00:00:00Z")), now), now);
         let always = Some(Duration::from_nanos(1));
         assert_eq!(sweep(always, Some(now), now), at("2026-01-05T14:00:01Z"));
     }
 
     #[test]
-    fn a_process_that_waits_looks_at_the_clock_often() {
+    fn a_waiting_process_checks_the_clock_often() {
         let now = at("2026-01-05T14:00:00Z");
         assert_eq!(nap(at("2026-01-05T14:00:07Z"), now), Duration::from_secs(7));
         assert_eq!(nap(at("2027-01-05T14:00:00Z"), now), JITTER_MAX);

@@ -1,11 +1,11 @@
-//! What went wrong in the engine, in ClickHouse's own terms: code, text, and the HTTP status that a server would answer with.
+//! Errors of the engine in ClickHouse's terms: code, text, and the HTTP status that a server answers with.
 
 use std::fmt;
 
 use hyper::StatusCode;
 
-/// Codes that this surface raises itself; see `system.errors`.
-pub(super) mod code {
+/// Codes that this crate raises itself; see `system.errors`.
+pub(crate) mod code {
     pub(crate) const BAD_ARGUMENTS: u32 = 36;
     pub(crate) const SYNTAX_ERROR: u32 = 62;
     pub(crate) const LOGICAL_ERROR: u32 = 49;
@@ -13,6 +13,7 @@ pub(super) mod code {
     pub(crate) const CANNOT_DECOMPRESS: u32 = 271;
     pub(crate) const SESSION_NOT_FOUND: u32 = 372;
     pub(crate) const SESSION_IS_LOCKED: u32 = 373;
+    pub(crate) const READONLY: u32 = 164;
     pub(crate) const ACCESS_DENIED: u32 = 497;
     pub(crate) const AUTHENTICATION_FAILED: u32 = 516;
     pub(crate) const QUERY_IS_TOO_LARGE: u32 = 266;
@@ -26,40 +27,40 @@ pub(super) mod code {
 
 /// An exception as ClickHouse words it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Exception {
+pub(crate) struct Exception {
     /// ClickHouse's error code.
-    pub(super) code: u32,
+    pub(crate) code: u32,
     /// `Code: N. DB::Exception: …`, without a stack trace.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 impl Exception {
-    /// One that this surface raises itself.
-    pub(super) fn new(code: u32, name: &str, message: impl fmt::Display) -> Self {
+    /// Returns an exception that this crate raises itself.
+    pub(crate) fn new(code: u32, name: &str, message: impl fmt::Display) -> Self {
         Self {
             code,
             text: format!("Code: {code}. DB::Exception: {message}. ({name})"),
         }
     }
 
-    pub(super) fn bad_arguments(message: impl fmt::Display) -> Self {
+    pub(crate) fn bad_arguments(message: impl fmt::Display) -> Self {
         Self::new(code::BAD_ARGUMENTS, "BAD_ARGUMENTS", message)
     }
 
-    pub(super) fn syntax(message: impl fmt::Display) -> Self {
+    pub(crate) fn syntax(message: impl fmt::Display) -> Self {
         Self::new(code::SYNTAX_ERROR, "SYNTAX_ERROR", message)
     }
 
-    pub(super) fn denied(message: impl fmt::Display) -> Self {
+    pub(crate) fn denied(message: impl fmt::Display) -> Self {
         Self::new(code::ACCESS_DENIED, "ACCESS_DENIED", message)
     }
 
-    pub(super) fn internal(message: impl fmt::Display) -> Self {
+    pub(crate) fn internal(message: impl fmt::Display) -> Self {
         Self::new(code::LOGICAL_ERROR, "LOGICAL_ERROR", message)
     }
 
-    /// Reads what the engine said. A text without a code counts as code 1001 (`STD_EXCEPTION`).
-    pub(super) fn parse(text: &str) -> Self {
+    /// Parses a message of the engine. A text without a code has code 1001 (`STD_EXCEPTION`).
+    pub(crate) fn parse(text: &str) -> Self {
         let text = tidy(text);
         let code = text
             .trim_start()
@@ -75,16 +76,16 @@ impl Exception {
         }
     }
 
-    /// Without what this program added to a statement: nobody who wrote the statement knows it.
-    pub(super) fn without(mut self, added: &str) -> Self {
+    /// Removes text that this program added to the statement.
+    pub(crate) fn without(mut self, added: &str) -> Self {
         if !added.is_empty() {
             self.text = self.text.replace(added, "");
         }
         self
     }
 
-    /// The status that ClickHouse's HTTP handler answers this code with.
-    pub(super) fn status(&self) -> StatusCode {
+    /// Returns the status with which ClickHouse's HTTP handler answers this code.
+    pub(crate) fn status(&self) -> StatusCode {
         match self.code {
             194 => StatusCode::UNAUTHORIZED,
             192 | 193 | 497 | 512 | 516 => StatusCode::FORBIDDEN,
@@ -104,8 +105,8 @@ impl Exception {
     }
 }
 
-/// The engine's text as a server would word it: without a stack trace, and said once where the engine wraps one exception into
-/// another of the same text.
+/// Returns the engine's text as a server words it: without a stack trace, and once if the engine wraps an
+/// exception into another of the same text.
 fn tidy(text: &str) -> String {
     let mut text = text.trim().to_owned();
     if let Some((message, trace)) = text.split_once(", Stack trace (when copying this message") {
@@ -145,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_is_read_from_the_text_and_decides_the_status() {
+    fn code_is_parsed_and_decides_the_status() {
         let e = Exception::parse(
             "Code: 60. DB::Exception: Table default.x does not exist. (UNKNOWN_TABLE)",
         );
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_said_once_and_without_a_stack_trace() {
+    fn text_is_not_repeated_and_has_no_stack_trace() {
         let twice = "Code: 452. DB::Exception: Code: 452. DB::Exception: No. (X_Y) (version 26.7.2.1). (X_Y)";
         assert_eq!(
             Exception::parse(twice).text,

@@ -1,7 +1,7 @@
 //! The C interface of `libchdb`, and the only unsafe code of the crate.
 //!
-//! Everything above this file sees [`Library`], [`Connection`] and [`InsertStream`], which cannot be misused: a connection
-//! is used by one thread at a time (`&mut self`), a stream borrows its connection, and every handle is freed exactly once.
+//! The rest of the crate uses [`Library`], [`Connection`] and [`InsertStream`], which cannot be misused: a connection is
+//! used by one thread at a time (`&mut self`), a stream borrows its connection, and every handle is freed exactly once.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -10,12 +10,12 @@ use std::ptr::NonNull;
 
 use mpsync_core::error::{Error, Result};
 
-use super::exception::Exception;
+use crate::exception::Exception;
 
 type RawConnection = *mut c_void;
 type RawResult = *mut c_void;
 type RawInsert = *mut c_void;
-/// Takes a statement, a format, and the names and values of parameters, each with its length.
+/// A function of a statement, a format, and the names and values of parameters, each with its length.
 type RunStatement<T> = unsafe extern "C" fn(
     RawConnection,
     *const c_char,
@@ -29,8 +29,8 @@ type RunStatement<T> = unsafe extern "C" fn(
     usize,
 ) -> T;
 
-/// The functions of `libchdb` that are used, resolved once. The library is never unloaded: its threads outlive any handle.
-pub(super) struct Library {
+/// The used functions of `libchdb`, resolved once. The library is never unloaded: its threads outlive any handle.
+pub(crate) struct Library {
     connect: unsafe extern "C" fn(c_int, *mut *mut c_char) -> *mut RawConnection,
     close: unsafe extern "C" fn(*mut RawConnection),
     query: RunStatement<RawResult>,
@@ -64,14 +64,14 @@ macro_rules! symbol {
 }
 
 impl Library {
-    /// Loads the library and forbids it to take over the process's signals.
-    pub(super) fn load(path: &Path) -> Result<&'static Self> {
-        // SAFETY: loading runs the library's initializers. They are those of ClickHouse, which are made to be loaded into a
-        // foreign process; the caller chose the file, as it chooses the program itself.
+    /// Loads the library and disables its signal handlers.
+    pub(crate) fn load(path: &Path) -> Result<&'static Self> {
+        // SAFETY: loading runs the library's initializers. They are ClickHouse's, made to be loaded into a foreign process;
+        // the caller chose the file, like the program itself.
         let library = unsafe { libloading::Library::new(path) }.map_err(|e| {
             Error::engine(e.to_string()).context(format!("loading {}", path.display()))
         })?;
-        // Leaked on purpose: the engine's threads run until the process ends.
+        // Leaked: the engine's threads run until the process ends.
         let library: &'static libloading::Library = Box::leak(Box::new(library));
         let set_signal_handlers: unsafe extern "C" fn(c_int) =
             symbol!(library, b"chdb_set_signal_handlers_enabled\0");
@@ -101,9 +101,9 @@ impl Library {
         })))
     }
 
-    /// Opens a connection. The first one of a process starts the engine on the data path that the arguments name; `None` when
+    /// Opens a connection. The first of a process starts the engine on the data path in the arguments. Returns `None` if
     /// the engine refuses, which it explains on stderr only.
-    pub(super) fn connect(&'static self, arguments: &[CString]) -> Option<Connection> {
+    pub(crate) fn connect(&'static self, arguments: &[CString]) -> Option<Connection> {
         let mut pointers: Vec<*mut c_char> =
             arguments.iter().map(|a| a.as_ptr().cast_mut()).collect();
         let count = c_int::try_from(pointers.len()).ok()?;
@@ -111,7 +111,7 @@ impl Library {
         // does not write to them.
         let handle = unsafe { (self.connect)(count, pointers.as_mut_ptr()) };
         let handle = NonNull::new(handle)?;
-        // SAFETY: a non-null answer points to a valid cell that holds the connection until it is closed.
+        // SAFETY: a non-null answer points to a valid cell that contains the connection until it is closed.
         let connected = unsafe { !handle.as_ref().is_null() };
         connected.then_some(Connection {
             library: self,
@@ -119,35 +119,35 @@ impl Library {
         })
     }
 
-    /// Ends the engine: merges stop, threads are joined. Refused (false) while a connection is open. There is no way back in
-    /// this process.
-    pub(super) fn shutdown(&self) -> bool {
+    /// Shuts the engine down: stops merges and joins threads. Refused (false) while a connection is open. The engine
+    /// cannot be started again in this process.
+    pub(crate) fn shutdown(&self) -> bool {
         // SAFETY: takes no arguments, is serialized by the library against `connect`, and refuses while handles are open.
         unsafe { (self.shutdown)() == 0 }
     }
 }
 
-/// What a statement did, with the bytes it answered.
-pub(super) struct StatementAnswer {
-    /// The result in the format asked for.
-    pub(super) body: Vec<u8>,
-    /// What was read and written.
-    pub(super) counts: StatementCounts,
+/// The answer to a statement.
+pub(crate) struct StatementAnswer {
+    /// The result in the requested format.
+    pub(crate) body: Vec<u8>,
+    /// The rows and bytes read and written.
+    pub(crate) counts: StatementCounts,
 }
 
-/// What a statement read and wrote.
+/// The rows and bytes that a statement read and wrote.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct StatementCounts {
-    pub(super) rows_read: u64,
-    pub(super) bytes_read: u64,
-    pub(super) result_rows: u64,
-    pub(super) result_bytes: u64,
-    pub(super) rows_written: u64,
-    pub(super) bytes_written: u64,
+pub(crate) struct StatementCounts {
+    pub(crate) rows_read: u64,
+    pub(crate) bytes_read: u64,
+    pub(crate) result_rows: u64,
+    pub(crate) result_bytes: u64,
+    pub(crate) rows_written: u64,
+    pub(crate) bytes_written: u64,
 }
 
-/// A connection: its own settings, current database and temporary tables.
-pub(super) struct Connection {
+/// A connection, with its own settings, current database and temporary tables.
+pub(crate) struct Connection {
     library: &'static Library,
     handle: NonNull<RawConnection>,
 }
@@ -165,7 +165,7 @@ struct Parameters {
 }
 
 impl Parameters {
-    /// Borrows from `pairs`: must not outlive it, which the callers see to by keeping both in one function.
+    /// Points into `pairs`, which the result must not outlive: its only caller keeps both in one function.
     fn new(pairs: &[(String, String)]) -> Self {
         Self {
             names: pairs.iter().map(|(name, _)| name.as_ptr().cast()).collect(),
@@ -185,7 +185,7 @@ impl Connection {
         unsafe { *self.handle.as_ref() }
     }
 
-    /// Calls one of the library's two functions of this signature.
+    /// Calls one of the library's functions of this signature.
     fn call<T>(
         &mut self,
         function: RunStatement<T>,
@@ -194,9 +194,9 @@ impl Connection {
         parameters: &[(String, String)],
     ) -> T {
         let p = Parameters::new(parameters);
-        // SAFETY: the function is the library's (the field's type says so), and the connection its own. Every pointer comes with
-        // the length of what it points to, and all of it lives until the call returns; the engine copies. The arrays have
-        // `parameters.len()` entries each.
+        // SAFETY: function and connection belong to the same library. Every pointer is passed with the length of its
+        // target, all targets live until the call returns, and the engine copies them. The arrays have `parameters.len()`
+        // entries each.
         unsafe {
             function(
                 self.raw(),
@@ -214,7 +214,7 @@ impl Connection {
     }
 
     /// Runs a statement to its end. Blocks the thread.
-    pub(super) fn query(
+    pub(crate) fn query(
         &mut self,
         sql: &[u8],
         format: &str,
@@ -224,15 +224,15 @@ impl Connection {
         QueryResult::new(self.library, result)?.into_answer()
     }
 
-    /// Opens an insert whose rows are appended as bytes of `format`. `sql` names table and columns, without FORMAT or VALUES.
-    pub(super) fn insert(
+    /// Opens an insert of rows in `format`. `sql` names table and columns, without FORMAT or VALUES.
+    pub(crate) fn insert(
         &mut self,
         sql: &[u8],
         format: &str,
         parameters: &[(String, String)],
     ) -> Result<InsertStream<'_>, Exception> {
         let handle = self.call(self.library.insert, sql, format, parameters);
-        // Never null by contract, and checked all the same.
+        // Never null by contract, but checked.
         if handle.is_null() {
             return Err(Exception::internal("the engine opened no insert"));
         }
@@ -264,8 +264,8 @@ struct QueryResult {
 
 impl QueryResult {
     fn new(library: &'static Library, handle: RawResult) -> Result<Self, Exception> {
-        let handle =
-            NonNull::new(handle).ok_or_else(|| Exception::internal("the engine gave no result"))?;
+        let handle = NonNull::new(handle)
+            .ok_or_else(|| Exception::internal("the engine returned no result"))?;
         Ok(Self { library, handle })
     }
 
@@ -310,7 +310,7 @@ impl Drop for QueryResult {
 }
 
 /// An open insert. Dropped before [`InsertStream::finish`], it is cancelled.
-pub(super) struct InsertStream<'a> {
+pub(crate) struct InsertStream<'a> {
     connection: &'a mut Connection,
     handle: RawInsert,
     finished: bool,
@@ -323,8 +323,8 @@ impl InsertStream<'_> {
             .map(|text| Exception::parse(&text))
     }
 
-    /// Hands over bytes, cut anywhere. Blocks while the engine is behind.
-    pub(super) fn append(&mut self, data: &[u8]) -> Result<(), Exception> {
+    /// Appends bytes, split anywhere. Blocks while the engine is behind.
+    pub(crate) fn append(&mut self, data: &[u8]) -> Result<(), Exception> {
         // SAFETY: pointer and length belong together, and the engine copies before it returns.
         let state = unsafe {
             (self.connection.library.insert_append)(self.handle, data.as_ptr().cast(), data.len())
@@ -332,18 +332,18 @@ impl InsertStream<'_> {
         if state == 0 {
             return Ok(());
         }
-        // The call says only that it failed; where the stream holds no reason yet, finishing the stream tells.
+        // The call only reports that it failed; if the stream has no cause yet, finishing it returns the cause.
         Err(match self.error() {
             Some(exception) => exception,
             None => match self.end() {
                 Err(exception) => exception,
-                Ok(_) => Exception::internal("the engine refused data and did not say why"),
+                Ok(_) => Exception::internal("the engine refused data without giving a cause"),
             },
         })
     }
 
-    /// Ends the insert: when this returns counts, the rows are in the table.
-    pub(super) fn finish(mut self) -> Result<StatementCounts, Exception> {
+    /// Ends the insert. When it returns counts, the rows are in the table.
+    pub(crate) fn finish(mut self) -> Result<StatementCounts, Exception> {
         self.end()
     }
 
@@ -369,12 +369,12 @@ impl Drop for InsertStream<'_> {
     }
 }
 
-/// Ends the process here and now, without the destructors of the library, which would race the threads that it still runs.
-pub(super) fn end_process(code: i32) -> ! {
+/// Ends the process at once, without the library's destructors, which would race its running threads.
+pub(crate) fn end_process(code: i32) -> ! {
     unsafe extern "C" {
         fn _exit(code: c_int) -> !;
     }
-    // SAFETY: POSIX's `_exit`, which takes any code, may be called at any time and does not return.
+    // SAFETY: POSIX's `_exit` accepts any code, may be called at any time and does not return.
     unsafe { _exit(code) }
 }
 
@@ -386,7 +386,7 @@ unsafe fn owned_text(text: *const c_char) -> Option<String> {
     if text.is_null() {
         return None;
     }
-    // SAFETY: not null, and the caller vouches for the rest.
+    // SAFETY: not null; the caller guarantees the rest.
     let text = unsafe { CStr::from_ptr(text) }
         .to_string_lossy()
         .into_owned();

@@ -1,11 +1,11 @@
-//! Where the engine's library is.
+//! The location of the engine's library.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use mpsync_core::error::{Error, Result};
 
-use super::ffi::Library;
+use crate::ffi::Library;
 
 /// The release of the library that this program is made for and tested with.
 pub const LIBRARY_RELEASE: &str = "26.7.3-stable.1";
@@ -13,9 +13,11 @@ pub const LIBRARY_RELEASE: &str = "26.7.3-stable.1";
 /// The environment variable that names the library's file.
 pub const LIBRARY_VARIABLE: &str = "MPSYNC_LIBCHDB";
 
-/// Where the library is: what `MPSYNC_LIBCHDB` names, or else the user's cache folder.
+/// Returns the path of the library: `MPSYNC_LIBCHDB`, or else a file in the user's cache folder.
 ///
-/// Fails when there is no such file; the hint says which command fetches it.
+/// # Errors
+///
+/// Fails if there is no such file; the hint names the command that fetches it.
 pub fn library_path() -> Result<PathBuf> {
     let path = match std::env::var_os(LIBRARY_VARIABLE) {
         Some(path) if !path.is_empty() => PathBuf::from(path),
@@ -37,9 +39,7 @@ fn cached_path() -> Result<PathBuf> {
     let cache = set("XDG_CACHE_HOME")
         .or_else(|| set("HOME").map(|home| home.join(".cache")))
         .ok_or_else(|| {
-            Error::engine(
-                "neither XDG_CACHE_HOME nor HOME is set, so there is no cache folder to look into",
-            )
+            Error::engine("neither XDG_CACHE_HOME nor HOME is set, so there is no cache folder")
         })?;
     let name = if cfg!(target_os = "macos") {
         "libchdb.dylib"
@@ -49,7 +49,7 @@ fn cached_path() -> Result<PathBuf> {
     let folder = cache
         .join("mpsync")
         .join(format!("libchdb-{LIBRARY_RELEASE}"));
-    // The package for macOS names its file as on Linux.
+    // The package for macOS has the file name of Linux.
     Ok([name, "libchdb.so"]
         .map(|n| folder.join(n))
         .into_iter()
@@ -57,8 +57,8 @@ fn cached_path() -> Result<PathBuf> {
         .unwrap_or(folder.join("libchdb.so")))
 }
 
-/// Loads the library once a process; the first path wins.
-pub(super) fn load(path: &Path) -> Result<&'static Library> {
+/// Loads the library once per process; the first path wins.
+pub(crate) fn load(path: &Path) -> Result<&'static Library> {
     static LOADED: Mutex<Option<&'static Library>> = Mutex::new(None);
     let mut loaded = LOADED
         .lock()

@@ -13,20 +13,20 @@ use tokio::time::timeout;
 
 use mpsync_core::error::{Context, Error, Result};
 
-use super::exception::Exception;
-use super::ffi::{Connection, Library};
-use super::files::FileRoots;
-use super::running::RunningQueries;
-use super::session::Sessions;
+use crate::exception::Exception;
+use crate::ffi::{Connection, Library};
+use crate::files::roots::FileRoots;
+use crate::query::running::RunningQueries;
+use crate::query::session::Sessions;
 
-/// Requests that run at once, unless told otherwise; further ones wait.
+/// The default number of requests that run at once; further ones wait.
 const REQUESTS_MAX: u32 = 64;
 /// How long cancelled requests may take to end.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
-/// The engine's own rules, in its own configuration: what is not granted here no statement gets at, however it is written. The
-/// table functions on files, sources other than HTTP and S3, executable dictionaries and the end of the process are revoked;
-/// settings that name files, or hold expressions or another language as text, cannot be changed. What this does not reach is in `guard.rs`.
+/// The engine's own access control. Statements have only these grants, however they are written: table functions on
+/// files, sources other than HTTP and S3, executable dictionaries and the end of the process are revoked; settings that
+/// name files, or contain expressions or another language as text, are constant. The rest is in `statement/policy.rs`.
 const USERS_XML: &str = "<clickhouse><profiles><default><constraints>\
 <format_schema><readonly/></format_schema>\
 <output_format_schema><readonly/></output_format_schema>\
@@ -37,6 +37,8 @@ const USERS_XML: &str = "<clickhouse><profiles><default><constraints>\
 <additional_result_filter><readonly/></additional_result_filter>\
 <additional_table_filters><readonly/></additional_table_filters>\
 <parallel_replicas_custom_key><readonly/></parallel_replicas_custom_key>\
+<input_format_values_interpret_expressions><readonly/></input_format_values_interpret_expressions>\
+<input_format_values_deduce_templates_of_expressions><readonly/></input_format_values_deduce_templates_of_expressions>\
 </constraints>\
 <input_format_values_interpret_expressions>0</input_format_values_interpret_expressions>\
 <input_format_values_deduce_templates_of_expressions>0</input_format_values_deduce_templates_of_expressions>\
@@ -53,21 +55,21 @@ const USERS_XML: &str = "<clickhouse><profiles><default><constraints>\
 <query>REVOKE SYSTEM SHUTDOWN, SYSTEM FAILPOINT, SYSTEM THREAD FUZZER, SYSTEM LISTEN, SYSTEM INSTRUMENT ADD, SYSTEM INSTRUMENT REMOVE ON *.*</query>\
 </grants></default></users></clickhouse>\n";
 
-/// What an engine is opened with.
+/// The options of an engine.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
-    /// The folder that holds everything: data, password, lock, pipes.
+    /// The folder with everything: data, password, lock, pipes.
     pub data_dir: PathBuf,
-    /// The engine refuses queries beyond so many bytes of memory; its own default is 90 % of the machine's.
+    /// The most bytes of memory for all queries; the engine's own default is 90 % of the machine's.
     pub memory_limit_bytes: Option<u64>,
     /// Requests that run at once; further ones wait.
     pub requests_max: u32,
-    /// Folders beside DIR/user_files that `file()` may read.
+    /// Folders that `file()` may read, beside DIR/user_files.
     pub readable: Vec<PathBuf>,
 }
 
 impl EngineOptions {
-    /// The defaults for a data folder.
+    /// Returns the defaults for a data folder.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
@@ -81,45 +83,48 @@ impl EngineOptions {
 /// An open engine. Clones share it; [`Engine::close`] ends it.
 #[derive(Clone)]
 pub struct Engine {
-    pub(super) inner: Arc<EngineInner>,
+    pub(crate) inner: Arc<EngineInner>,
 }
 
-pub(super) struct EngineInner {
+pub(crate) struct EngineInner {
     library: &'static Library,
     arguments: Vec<CString>,
-    /// Pipes through which results come.
-    pub(super) pipes: PathBuf,
-    /// Where answers are kept that wait for the end of their query.
-    pub(super) temporary: PathBuf,
-    pub(super) identity: Identity,
-    pub(super) files: FileRoots,
-    pub(super) sessions: Sessions,
-    pub(super) running: RunningQueries,
+    /// The folder of the pipes of results.
+    pub(crate) pipes: PathBuf,
+    /// The folder of spooled bodies and answers.
+    pub(crate) temporary: PathBuf,
+    pub(crate) identity: Identity,
+    pub(crate) files: FileRoots,
+    pub(crate) sessions: Sessions,
+    pub(crate) running: RunningQueries,
     permits: Arc<Semaphore>,
     requests_max: u32,
-    /// Keeps the engine up while no request runs.
+    /// A connection that keeps the engine up while no request runs.
     keeper: Mutex<Option<Connection>>,
     _lock: File,
 }
 
-/// What the engine says of itself, for the answer's headers.
-pub(super) struct Identity {
-    pub(super) version: String,
-    pub(super) timezone: String,
-    pub(super) display_name: String,
+/// The engine's identity, for the headers of answers.
+pub(crate) struct Identity {
+    pub(crate) version: String,
+    pub(crate) timezone: String,
+    pub(crate) display_name: String,
 }
 
 impl Engine {
-    /// Opens a data folder with the defaults; makes it if it is not there. Blocks for about 0.2 s, longer with many tables.
+    /// Opens a data folder with the defaults; creates it if it does not exist. Blocks for about 0.2 s, longer with many
+    /// tables.
     ///
-    /// Fails as `Busy` when another process, or this one, holds an engine already.
+    /// # Errors
+    ///
+    /// `Busy` if another process, or this one, has an open engine already.
     pub fn open(data_dir: impl Into<PathBuf>) -> Result<Self> {
         Self::open_with(&EngineOptions::new(data_dir))
     }
 
     /// Opens a data folder.
     pub fn open_with(options: &EngineOptions) -> Result<Self> {
-        let library = super::library::load(&super::library::library_path()?)?;
+        let library = crate::library::load(&crate::library::library_path()?)?;
         let folder = &options.data_dir;
         let context = || format!("opening the data folder {}", folder.display());
         let slot = Slot::acquire().context(context)?;
@@ -128,7 +133,7 @@ impl Engine {
         let lock = lock(&folder)?;
         let [data, files, pipes, temporary] =
             ["data", "user_files", "pipes", "tmp"].map(|name| folder.join(name));
-        // Pipes and kept answers are of the last run: nobody reads them any more.
+        // Pipes and spooled answers of an earlier run have no reader any more.
         for stale in [&pipes, &temporary] {
             match fs::remove_dir_all(stale) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -159,9 +164,9 @@ impl Engine {
             .into_iter()
             .map(CString::new)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|_| Error::usage("the data folder's name holds a zero byte"))?;
+            .map_err(|_| Error::usage("the data folder's name contains a zero byte"))?;
         let refused = || {
-            Error::engine("the engine refused to open it; what it says is on stderr above")
+            Error::engine("the engine refused to open it; its message is on stderr above")
                 .context(context())
         };
         let mut keeper = library.connect(&arguments).ok_or_else(refused)?;
@@ -188,25 +193,27 @@ impl Engine {
         })
     }
 
-    /// Ends the process at once, whatever the engine is doing. What was acknowledged is on disk; what runs is lost.
+    /// Ends the process at once, whatever the engine is doing. Acknowledged data is on disk; running statements are lost.
     pub fn end_process(code: i32) -> ! {
-        super::ffi::end_process(code)
+        crate::ffi::end_process(code)
     }
 
-    /// The version of ClickHouse that this engine is.
+    /// Returns the version of ClickHouse.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.inner.identity.version
     }
 
-    /// Ends the engine: waits until `deadline` for what runs, cancels the rest, closes every connection and stops merges. The
-    /// data can be opened again, by another process: the library does not come back in this one.
+    /// Closes the engine: waits up to `deadline` for running requests, cancels the rest, closes all connections and stops
+    /// merges. Another process can then open the data; the library cannot be started a second time in this one.
     ///
-    /// Not cancel-safe: dropped half-way, the engine is left as it is, and the process's end ends it. The data stays whole even then.
+    /// # Cancel safety
+    ///
+    /// Not cancel-safe: dropped, it leaves the engine as it is until the process ends. The data stays consistent.
     pub async fn close(self, deadline: Duration) {
         let inner = &self.inner;
         if timeout(deadline, inner.all_ended()).await.is_err() {
-            tracing::warn!("requests still run at the deadline, cancelling them");
+            tracing::warn!("requests still running at the deadline, cancelling them");
             let this = Arc::clone(inner);
             let killing = tokio::task::spawn_blocking(move || this.kill("%/* mpsync:%"));
             let ended = timeout(CANCEL_GRACE, async {
@@ -229,23 +236,27 @@ impl Engine {
             );
             this.library.shutdown()
         });
-        // Refused wherever there was a MergeTree table: some idle threads stay. Parts are on disk when an insert returns, so the
-        // process's end does the data no harm.
+        // Refused if there was a MergeTree table: some idle threads stay. Parts are on disk when an insert returns, so
+        // ending the process does not harm the data.
         let all_threads = stopped.await.unwrap_or(false);
         tracing::info!(all_threads, "engine closed");
     }
 }
 
 impl EngineInner {
-    /// A new connection.
-    pub(super) fn connect(&self) -> Result<Connection, Exception> {
-        let refused = || Exception::internal("the engine takes no more connections");
+    /// Opens a connection.
+    pub(crate) fn connect(&self) -> Result<Connection, Exception> {
+        let refused = || Exception::internal("the engine accepts no more connections");
         self.library.connect(&self.arguments).ok_or_else(refused)
     }
 
-    /// Waits for leave to run. Cancel-safe: dropped, it leaves the queue.
-    pub(super) async fn permit(&self) -> Result<OwnedSemaphorePermit, Exception> {
-        let closed = |_| Exception::internal("the engine is going away");
+    /// Waits for a permit to run.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe: dropped, it leaves the queue.
+    pub(crate) async fn permit(&self) -> Result<OwnedSemaphorePermit, Exception> {
+        let closed = |_| Exception::internal("the engine is shutting down");
         Arc::clone(&self.permits)
             .acquire_owned()
             .await
@@ -256,19 +267,19 @@ impl EngineInner {
         let _ = self.permits.acquire_many(self.requests_max).await;
     }
 
-    /// Cancels the queries whose text is like `pattern`. Blocks.
+    /// Cancels the queries whose text matches `pattern`. Blocks.
     ///
     /// Without SYNC, which hangs: the query ends at its next block.
-    pub(super) fn kill(&self, pattern: &str) {
+    pub(crate) fn kill(&self, pattern: &str) {
         let sql = format!(
             "KILL QUERY WHERE query LIKE {} ASYNC",
-            super::execute::quoted(pattern)
+            crate::statement::lexer::quoted(pattern)
         );
         let killed = self
             .connect()
             .and_then(|mut c| c.query(sql.as_bytes(), "TabSeparated", &[]));
         if let Err(e) = killed {
-            tracing::warn!(error = %e, "a query could not be cancelled");
+            tracing::warn!(error = %e, "cannot cancel a query");
         }
     }
 }
@@ -301,7 +312,8 @@ fn make_folder(folder: &Path) -> std::io::Result<()> {
         .create(folder)
 }
 
-/// The process's one engine. Taken for good once an engine is open: the library does not start a second time.
+/// The slot for the process's only engine. Taken for good once an engine is open: the library cannot be started a
+/// second time.
 struct Slot;
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -310,9 +322,9 @@ impl Slot {
     fn acquire() -> Result<Self> {
         if TAKEN.swap(true, Ordering::AcqRel) {
             return Err(Error::busy(
-                "this process has opened an engine already, and the library allows one a process",
+                "this process has opened an engine already, and the library allows one per process",
             )
-            .with_hint("run a second one as a process of its own: `mpsync engine`"));
+            .with_hint("run a second engine as a process of its own: `mpsync engine`"));
         }
         Ok(Self)
     }
@@ -328,7 +340,7 @@ impl Drop for Slot {
     }
 }
 
-/// Holds `DIR/lock` for as long as the file is open.
+/// Locks `DIR/lock` for as long as the file is open.
 fn lock(folder: &Path) -> Result<File> {
     let path = folder.join("lock");
     let file = File::options()

@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::Message;
-use super::kinds::{DataKind, Moment, begin, finish, place, text};
+use super::kind::{DataKind, Moment};
 use super::market::Instrument;
-use super::number::Decimal;
+use super::message::Message;
+use super::payload::{begin, finish, place, text};
+use mpsync_core::decimal::Decimal;
 
 /// The next book of this instrument: the first one is a snapshot, of the others one in sixty.
 pub(super) fn orderbook(
@@ -101,7 +102,7 @@ fn changes(instrument: &Instrument, depth: u32, rng: &mut ChaCha8Rng) -> (Vec<Le
     (bids, asks)
 }
 
-/// Levels as `["price","quantity"]`, or as objects where the exchange's collector makes them so.
+/// Levels as `["price","quantity"]`, or as objects if the exchange's collector makes them so.
 fn write_levels(
     payload: &mut String,
     instrument: &Instrument,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::Message;
+use super::message::Message;
 use mpsync_core::error::{Context as _, Error, Result};
 
 /// A line as it stands; the payload is kept byte for byte.
@@ -78,10 +78,10 @@ impl Iterator for Lines {
 
 fn parse(text: &str) -> Result<Message> {
     let line: MessageLine<'_> = serde_json::from_str(text).map_err(|e| {
-        Error::malformed(format!("no message: {e}"))
+        Error::malformed(format!("not a message: {e}"))
             .with_hint(r#"a line is {"subject": "…", "msg_id": "…", "payload": {…}}"#)
     })?;
-    // What would break NATS's protocol, or be taken for a pattern, is refused before anything is sent.
+    // Names that would break NATS's protocol, or that are patterns, are refused before anything is sent.
     let is_token = |token: &str| {
         !token.is_empty()
             && token != "*"
@@ -90,13 +90,13 @@ fn parse(text: &str) -> Result<Message> {
     };
     if !line.subject.split('.').all(is_token) {
         return Err(Error::malformed(format!(
-            "`{}` is no subject to publish to",
+            "invalid subject `{}`",
             line.subject.escape_debug()
         )));
     }
     if line.msg_id.is_empty() || line.msg_id.contains(char::is_control) {
         return Err(Error::malformed(format!(
-            "`{}` is no message id",
+            "invalid message id `{}`",
             line.msg_id.escape_debug()
         )));
     }
@@ -120,10 +120,10 @@ impl<W: Write> MessageWriter<W> {
     /// Writes one line. The payload has to be JSON, and goes out byte for byte unless it holds line ends.
     pub fn write(&mut self, message: &Message) -> Result<()> {
         let payload: &RawValue = serde_json::from_slice(&message.payload)
-            .map_err(|e| Error::malformed(format!("the payload is no JSON: {e}")))
+            .map_err(|e| Error::malformed(format!("the payload is not JSON: {e}")))
             .context(|| format!("writing message {}", message.msg_id))?;
         if payload.get().contains('\n') {
-            return Err(Error::malformed("the payload is of several lines")
+            return Err(Error::malformed("the payload has several lines")
                 .context(format!("writing message {}", message.msg_id)));
         }
         let line = MessageLine {
@@ -175,11 +175,11 @@ mod tests {
             (r#"{"subject":"a.b","payload":{}}"#, "msg_id"),
             (
                 r#"{"subject":"a.*","msg_id":"1","payload":{}}"#,
-                "`a.*` is no subject",
+                "invalid subject `a.*`",
             ),
             (
                 r#"{"subject":"a.b","msg_id":"1\r\nX: y","payload":{}}"#,
-                "is no message id",
+                "invalid message id",
             ),
             (r#"{"subject":"a.b","msg_id":"1","payload":{"#, "EOF"),
         ];

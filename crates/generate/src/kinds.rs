@@ -2,103 +2,17 @@
 
 use std::fmt::Write as _;
 
-use bytes::Bytes;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::Message;
 use super::book;
+use super::kind::{DataKind, Moment};
 use super::market::{Instrument, Market, Volatility};
-use super::number::Decimal;
+use super::message::Message;
+use super::payload::{begin, finish, place, text};
+use mpsync_core::decimal::Decimal;
 
-/// A kind of data: the first token of its subject.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DataKind {
-    /// A snapshot or a change of an order book.
-    Orderbook,
-    /// A trade.
-    Trade,
-    /// Open interest.
-    OpenInterest,
-    /// A perpetual's funding rate.
-    FundingRate,
-    /// A forced order.
-    Liquidation,
-    /// The long/short ratio of the largest accounts.
-    LsrTopPosition,
-    /// The long/short ratio of all accounts.
-    LsrAllAccount,
-    /// An index of implied volatility.
-    VolatilityIndex,
-}
-
-impl DataKind {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Orderbook,
-        Self::Trade,
-        Self::OpenInterest,
-        Self::FundingRate,
-        Self::Liquidation,
-        Self::LsrTopPosition,
-        Self::LsrAllAccount,
-        Self::VolatilityIndex,
-    ];
-
-    /// The first token of its subject.
-    #[must_use]
-    pub fn data_type(self) -> &'static str {
-        match self {
-            Self::Orderbook => "orderbook",
-            Self::Trade => "trade",
-            Self::OpenInterest => "open_interest",
-            Self::FundingRate => "funding_rate",
-            Self::Liquidation => "liquidation",
-            Self::LsrTopPosition => "lsr_top_position",
-            Self::LsrAllAccount => "lsr_all_account",
-            Self::VolatilityIndex => "volatility_index",
-        }
-    }
-
-    /// The kind of the messages of a subject, wildcards after the first token allowed.
-    #[must_use]
-    pub fn of_subject(subject: &str) -> Option<Self> {
-        let data_type = subject.split('.').next()?;
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.data_type() == data_type)
-    }
-
-    /// How many of a thousand messages are of it.
-    pub(super) fn weight(self) -> u32 {
-        match self {
-            Self::Orderbook => 680,
-            Self::Trade => 260,
-            Self::OpenInterest | Self::Liquidation => 15,
-            Self::FundingRate => 10,
-            Self::LsrTopPosition | Self::LsrAllAccount => 7,
-            Self::VolatilityIndex => 6,
-        }
-    }
-
-    /// Whether its messages have a number of their own; the others are told apart by their time.
-    pub(super) fn has_own_id(self) -> bool {
-        matches!(self, Self::Orderbook | Self::Trade)
-    }
-}
-
-/// When and how a message is made.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Moment {
-    /// When the event happened.
-    pub(super) event_ms: i64,
-    /// When it came.
-    pub(super) sent_ms: i64,
-    /// Levels of each side of a snapshot.
-    pub(super) depth: u32,
-}
-
-/// One message of this kind at this moment; the market goes on by it.
+/// Makes one message of this kind at this moment, and moves the market on.
 pub(super) fn message(
     kind: DataKind,
     market: &mut Market,
@@ -122,60 +36,6 @@ pub(super) fn message(
     }
 }
 
-/// The fields that every payload begins with; the caller goes on behind them.
-pub(super) fn begin(
-    kind: DataKind,
-    [exchange, market_type, symbol]: [&str; 3],
-    event_ms: i64,
-    rng: &mut ChaCha8Rng,
-) -> String {
-    // The collector's clock is its own: sometimes it is behind the exchange's.
-    let delay = match rng.random_range(0..100_u32) {
-        0..=9 => rng.random_range(-40..0_i64),
-        10 => rng.random_range(200..5_000_i64),
-        _ => rng.random_range(1..80_i64),
-    };
-    let collected = event_ms + delay;
-    format!(
-        r#"{{"data_type":"{}","exchange":"{exchange}","market_type":"{market_type}","symbol":"{symbol}","publisher":"unified-collector","ts_ms":{event_ms},"collected_ts_ms":{collected},"data_source":"marketprism""#,
-        kind.data_type()
-    )
-}
-
-pub(super) fn finish(
-    kind: DataKind,
-    place: [&str; 3],
-    id: impl std::fmt::Display,
-    mut payload: String,
-) -> Message {
-    payload.push('}');
-    let [exchange, market_type, symbol] = place;
-    let data_type = kind.data_type();
-    Message {
-        subject: format!("{data_type}.{exchange}.{market_type}.{symbol}"),
-        msg_id: format!("{data_type}:{exchange}:{symbol}:{id}"),
-        payload: Bytes::from(payload),
-    }
-}
-
-/// The place of an instrument in subjects.
-pub(super) fn place(instrument: &Instrument) -> [&str; 3] {
-    [
-        &instrument.exchange,
-        instrument.market_type,
-        &instrument.symbol,
-    ]
-}
-
-/// A decimal as this exchange's texts have it: padded, plain, or now and then with an exponent.
-pub(super) fn text(value: Decimal, instrument: &Instrument, rng: &mut ChaCha8Rng) -> String {
-    if instrument.exchange == "okx" && rng.random_range(0..4_u32) == 0 {
-        value.scientific()
-    } else {
-        value.plain(instrument.padding())
-    }
-}
-
 fn trade(instrument: &mut Instrument, moment: Moment, rng: &mut ChaCha8Rng) -> Message {
     instrument.walk(rng);
     instrument.trade_id += rng.random_range(1..4_u64);
@@ -195,7 +55,7 @@ fn trade(instrument: &mut Instrument, moment: Moment, rng: &mut ChaCha8Rng) -> M
     finish(DataKind::Trade, place(instrument), id, payload)
 }
 
-/// The kinds that are told apart by their time.
+/// Makes a message of a kind whose identity is its time.
 fn periodic(
     kind: DataKind,
     instrument: &mut Instrument,
@@ -316,7 +176,7 @@ impl Volatility {
     }
 }
 
-/// A time as Python's `isoformat` writes it: no fraction where there is none, else six digits.
+/// A time as Python's `isoformat` writes it: no fraction if it is zero, else six digits.
 fn iso(ms: i64) -> String {
     let Ok(time) = jiff::Timestamp::from_millisecond(ms) else {
         return String::new();
@@ -421,11 +281,5 @@ mod tests {
     fn a_time_is_written_as_python_writes_it() {
         assert_eq!(iso(1_760_000_000_000), "2025-10-09T08:53:20+00:00");
         assert_eq!(iso(1_760_000_000_007), "2025-10-09T08:53:20.007000+00:00");
-    }
-
-    #[test]
-    fn a_kind_is_found_by_its_subject() {
-        assert_eq!(DataKind::of_subject("trade.>"), Some(DataKind::Trade));
-        assert_eq!(DataKind::of_subject("candle.>"), None);
     }
 }

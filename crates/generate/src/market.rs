@@ -3,9 +3,9 @@
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::number::Decimal;
+use mpsync_core::decimal::Decimal;
 
-/// A coin: where its price starts, in ticks of `10^-price_scale`, and what its quantities are like.
+/// A coin: its first price, in ticks of `10^-price_scale`, and the size of its quantities.
 struct Coin {
     base: &'static str,
     start_ticks: i64,
@@ -55,7 +55,7 @@ const COINS: [Coin; 20] = [
     coin("BTT", 9_200, 10, 0, 10),
 ];
 
-/// What is traded on one exchange under one symbol.
+/// An instrument of one exchange, traded under one symbol.
 #[derive(Debug)]
 pub(super) struct Instrument {
     pub(super) exchange: String,

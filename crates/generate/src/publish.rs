@@ -15,7 +15,7 @@ use roaring::RoaringTreemap;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::Message;
+use super::message::Message;
 use mpsync_core::error::{Cause, Context as _, Error, Result};
 use mpsync_core::retry::{Backoff, retry};
 
@@ -35,10 +35,10 @@ pub struct PublishOptions {
     pub in_flight: usize,
     /// Messages a second; as fast as possible when `None`.
     pub rate: Option<NonZeroU64>,
-    /// The stream's last sequence before the first message: what tells a message that was stored but whose
+    /// The stream's last sequence before the first message: it distinguishes a message that was stored but whose
     /// acknowledgement was lost from one that had been published earlier.
     pub after_sequence: u64,
-    /// When cancelled, no further message is taken; those in flight are waited for.
+    /// When cancelled, no further message is taken; those in flight are awaited.
     pub shutdown: CancellationToken,
 }
 
@@ -64,7 +64,7 @@ pub struct Duplicate {
     pub first_sequence: u64,
 }
 
-/// What became of the messages of one data type.
+/// The outcome of the messages of one data type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct PublishedCount {
     /// Stored by JetStream.
@@ -75,7 +75,7 @@ pub struct PublishedCount {
     pub bytes: u64,
 }
 
-/// What became of all messages: each one is stored or a named repeat, or publishing failed with an error.
+/// The outcome of all messages: each one is stored or a named repeat, or publishing failed with an error.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct PublishReport {
     /// Of all messages together.
@@ -122,7 +122,7 @@ impl PublishReport {
 /// too, publishing ends with an error that names it. Messages are stored in their order as long as none is sent again.
 ///
 /// Cancelling [`PublishOptions::shutdown`] ends it with [`Cause::Interrupted`] after what is in flight has been acknowledged.
-/// Dropping the future leaves up to [`PublishOptions::in_flight`] messages of which nobody knows whether they were stored.
+/// Dropping the future leaves up to [`PublishOptions::in_flight`] messages whose outcome is unknown.
 pub async fn publish(
     client: &Client,
     messages: impl IntoIterator<Item = Result<Message>>,
@@ -130,7 +130,7 @@ pub async fn publish(
 ) -> Result<PublishReport> {
     let window = options.in_flight.max(1);
     let jetstream = ContextBuilder::new()
-        // One more than ever wait: the library blocks at its own limit, and nobody would look at the acknowledgements.
+        // One more than ever wait: the library blocks at its own limit, and the acknowledgements would not be read.
         .max_ack_inflight(window + 1)
         .timeout(ACK_TIMEOUT)
         .build(client.clone());
@@ -197,7 +197,7 @@ pub async fn publish(
 struct PublishRun {
     jetstream: Context,
     report: PublishReport,
-    /// What has been acknowledged as stored.
+    /// The sequences acknowledged as stored.
     sequences: RoaringTreemap,
     after_sequence: u64,
 }
@@ -215,7 +215,7 @@ impl PublishRun {
             .await
     }
 
-    /// Counts what became of a message; sends it again where nobody knows.
+    /// Counts the outcome of a message; sends it again if that is unknown.
     async fn settle(
         &mut self,
         message: Message,

@@ -1,60 +1,60 @@
-//! Which messages of a sample would become rows, which fields no column takes, and which columns no field fills. Pure.
+//! Checks a sample of messages: which would become rows, which fields have no column, which columns no field fills. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::decode::{Decoder, MessageMeta, Reason};
+use crate::decode::{Decoder, MessageMeta, Reason};
 use mpsync_clickhouse::{TableSchema, check_columns};
 use mpsync_core::dataset::{ColumnSource, Dataset, Epoch, Position};
 use mpsync_core::error::{Error, Result};
 use mpsync_nats::covers;
 
-/// An example is cut after so many characters.
+/// A fourth of the characters after which an example is cut.
 const EXAMPLE_CHARS: usize = 80;
-/// Names that are told apart in a report; the rest is counted together.
+/// Names that a report counts separately; the rest is counted together.
 const NAMES: usize = 1000;
 
-/// Something that was seen, how often, and once as an example.
+/// How often something occurred, with an example.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Occurrences {
-    /// In how many messages.
+    /// The number of messages.
     pub messages: u64,
-    /// What the first of them had there.
+    /// Its value in the first of them.
     pub example: String,
 }
 
-/// What a sample says of one dataset.
+/// The result of a sample for one dataset.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct DatasetSample {
     /// The dataset.
     pub dataset: String,
-    /// Messages of the sample.
+    /// The number of messages in the sample.
     pub messages: u64,
-    /// Those that would become rows.
+    /// Messages that would become rows.
     pub rows: u64,
-    /// Those that would become dead letters, by reason; the example is the reason in full.
+    /// Messages that would become dead letters, by reason; the example is the full reason.
     pub dead_letters: BTreeMap<String, Occurrences>,
-    /// Fields that no column takes and that are not passed over on purpose.
+    /// Fields without a column that the dataset does not ignore.
     pub unknown_fields: BTreeMap<String, Occurrences>,
-    /// Columns that no message of the sample has a field for: NULL in every row.
+    /// Columns for which no message of the sample has a field: NULL in every row.
     pub unfilled_columns: Vec<String>,
     /// Numbers that would be rounded.
     pub rounded: u64,
 }
 
-/// What a sample says.
+/// The result of a sample.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct SampleReport {
-    /// Those datasets of which there were messages.
+    /// The datasets that occurred in the sample.
     pub datasets: Vec<DatasetSample>,
-    /// Subjects that no dataset takes, with an example of a message.
+    /// Subjects of no dataset, with an example of a message.
     pub foreign_subjects: BTreeMap<String, Occurrences>,
 }
 
 impl SampleReport {
-    /// Whether every message would become a row and every field has a column, or is passed over on purpose.
+    /// Returns whether every message would become a row and every field has a column or is ignored by the dataset.
     #[must_use]
     pub fn fits(&self) -> bool {
         self.foreign_subjects.is_empty()
@@ -65,7 +65,7 @@ impl SampleReport {
     }
 }
 
-/// Holds messages against datasets and their tables.
+/// Checks messages against datasets and their tables.
 #[derive(Debug)]
 pub struct SampleCheck {
     checked: Vec<DatasetCheck>,
@@ -78,7 +78,7 @@ pub struct SampleCheck {
 struct DatasetCheck {
     dataset: Dataset,
     decoder: Decoder,
-    /// Fields that some column takes or that are passed over on purpose.
+    /// Fields that have a column or are ignored by the dataset.
     known: BTreeSet<String>,
     /// Columns for which a message had a field.
     filled: BTreeSet<String>,
@@ -86,8 +86,8 @@ struct DatasetCheck {
 }
 
 impl SampleCheck {
-    /// A check against datasets with their tables. `stored_at_nanos` stands for the time of storage of every message: event
-    /// times are held against it.
+    /// Returns a check against datasets with their tables. `stored_at_nanos` is used as the time of storage of every
+    /// message, against which event times are checked.
     pub fn new(
         tables: impl IntoIterator<Item = (Dataset, TableSchema)>,
         stored_at_nanos: i64,
@@ -121,7 +121,7 @@ impl SampleCheck {
         })
     }
 
-    /// Looks at one message.
+    /// Checks one message.
     pub fn add(&mut self, subject: &str, payload: &[u8]) -> Result<()> {
         self.seq += 1;
         let takes =
@@ -137,7 +137,7 @@ impl SampleCheck {
         match self.checked.iter_mut().find(takes) {
             Some(checked) => checked.add(&meta, payload),
             None => {
-                see(
+                count(
                     &mut self.foreign,
                     subject,
                     &String::from_utf8_lossy(payload),
@@ -147,7 +147,7 @@ impl SampleCheck {
         }
     }
 
-    /// What the messages so far say.
+    /// Returns the result for the messages so far.
     #[must_use]
     pub fn report(&self) -> SampleReport {
         SampleReport {
@@ -172,17 +172,17 @@ impl DatasetCheck {
         }
         match decoded {
             Ok(_) => self.report.rows += 1,
-            Err(e) => see(
+            Err(e) => count(
                 &mut self.report.dead_letters,
                 e.reason.label(),
                 &e.to_string(),
             ),
         }
-        // What is no object has been rejected above.
+        // A payload that is not an object was rejected above.
         if let Ok(fields) = serde_json::from_slice::<BTreeMap<String, &RawValue>>(payload) {
             for (name, value) in &fields {
                 if !self.known.contains(name) {
-                    see(&mut self.report.unknown_fields, name, value.get());
+                    count(&mut self.report.unknown_fields, name, value.get());
                 }
             }
             self.fill(meta.subject, &fields);
@@ -211,7 +211,7 @@ impl DatasetCheck {
         let mut report = self.report.clone();
         let counters = self.decoder.counters();
         report.rounded = counters.rounded;
-        // Elements of levels beyond price and quantity, which only the decoder sees.
+        // Extra elements of levels, beyond price and quantity: only the decoder sees them.
         for (name, &messages) in counters
             .unknown_fields
             .iter()
@@ -229,7 +229,7 @@ impl DatasetCheck {
     }
 }
 
-fn see(seen: &mut BTreeMap<String, Occurrences>, name: &str, example: &str) {
+fn count(seen: &mut BTreeMap<String, Occurrences>, name: &str, example: &str) {
     let name = match seen.len() < NAMES || seen.contains_key(name) {
         true => name,
         false => "(others)",
@@ -253,7 +253,7 @@ fn shortened(text: &str) -> String {
 }
 
 impl SampleReport {
-    /// `Ok` when everything fits, else a schema error that counts what does not.
+    /// Returns a schema error with counts unless everything fits.
     pub fn verdict(&self) -> Result<()> {
         if self.fits() {
             return Ok(());
@@ -286,7 +286,7 @@ mod tests {
         "data_source":"marketprism","trade_id":"1","price":"1.5","quantity":"2","side":"buy"}"#;
 
     #[test]
-    fn a_sample_that_fits_says_which_columns_stay_null() {
+    fn fitting_sample_reports_columns_that_stay_null() {
         let mut check = check();
         check.add("trade.okx.spot.X", TRADE.as_bytes()).unwrap();
         let report = check.report();
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_dead_letters_and_foreign_subjects_are_counted_with_an_example() {
+    fn misfits_of_a_sample_are_counted_with_an_example() {
         let mut check = check();
         let extra = TRADE.replace("\"side\"", "\"venue\":\"A\",\"side\"");
         let wrong = TRADE.replace("\"1.5\"", "\"many\"");

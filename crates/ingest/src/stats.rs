@@ -1,4 +1,4 @@
-//! What ingest counts: atomics that anyone may read at any time, and their snapshot.
+//! Counters of ingest: atomics that any task may read at any time, and their snapshot.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,37 +8,37 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::decode::DecodeCounters;
+use crate::decode::DecodeCounters;
 use mpsync_core::error::Error;
 
-/// A number that only grows, readable from anywhere.
+/// A number that any task may read.
 #[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    pub(super) fn add(&self, n: u64) {
+    pub(crate) fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    pub(super) fn set(&self, n: u64) {
+    pub(crate) fn set(&self, n: u64) {
         self.0.store(n, Ordering::Relaxed);
     }
 
-    pub(super) fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// How long things took: fixed buckets, each counted without a lock.
+/// A histogram of durations: fixed buckets, each counted without a lock.
 #[derive(Debug, Default)]
-pub(super) struct DurationCounter {
+pub(crate) struct DurationCounter {
     counts: [Counter; Durations::BOUNDS.len() + 1],
     micros: Counter,
 }
 
 impl DurationCounter {
-    /// Counts one that took so long.
-    pub(super) fn add(&self, took: Duration) {
+    /// Counts one duration.
+    pub(crate) fn add(&self, took: Duration) {
         let bucket = Durations::BOUNDS.partition_point(|bound| *bound < took);
         if let Some(count) = self.counts.get(bucket) {
             count.add(1);
@@ -55,18 +55,18 @@ impl DurationCounter {
     }
 }
 
-/// How long things of one kind took.
+/// A snapshot of a histogram of durations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Durations {
-    /// How many fell into each bucket: those up to the bound of the same index (and above the one before), and at the end
-    /// those above all bounds. Not cumulative.
+    /// The count of each bucket: durations up to the bound of the same index and above the bound before it; the last
+    /// bucket counts those above all bounds. Not cumulative.
     pub counts: [u64; Durations::BOUNDS.len() + 1],
-    /// All of them together.
+    /// The sum of all durations.
     pub sum: Duration,
 }
 
 impl Durations {
-    /// The buckets' upper bounds, each within its bucket.
+    /// The upper bounds of the buckets, inclusive.
     pub const BOUNDS: [Duration; 12] = [
         Duration::from_millis(5),
         Duration::from_millis(10),
@@ -82,22 +82,22 @@ impl Durations {
         Duration::from_secs(30),
     ];
 
-    /// How many there were.
+    /// Returns the number of durations.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 }
 
-/// Lets something be said seldom: at once, and then at most every ten seconds, with what came meanwhile.
+/// Limits a log line to once in ten seconds; the first is due at once. Counts what is logged with the next line.
 #[derive(Debug, Default)]
-pub(super) struct LogThrottle(Mutex<(Option<Instant>, u64)>);
+pub(crate) struct LogThrottle(Mutex<(Option<Instant>, u64)>);
 
 impl LogThrottle {
     const EVERY: Duration = Duration::from_secs(10);
 
-    /// Adds `n`; how many there were since it was said last, where it is due.
-    pub(super) fn due(&self, n: usize) -> Option<u64> {
+    /// Adds `n`. Returns the count since the last line if a line is due.
+    pub(crate) fn due(&self, n: usize) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.1 += n as u64;
         if state.0.is_some_and(|last| last.elapsed() < Self::EVERY) {
@@ -111,29 +111,29 @@ impl LogThrottle {
 
 /// The counters of one dataset.
 #[derive(Debug)]
-pub(super) struct DatasetStats {
-    pub(super) dataset: String,
-    pub(super) messages: Counter,
-    pub(super) bytes: Counter,
-    pub(super) rows: Counter,
-    pub(super) already_held: Counter,
-    pub(super) redelivered: Counter,
-    pub(super) batches: Counter,
-    pub(super) inserts: Counter,
-    pub(super) insert_retries: Counter,
-    pub(super) insert_durations: DurationCounter,
-    /// Microseconds since 1970; 0 where nothing was inserted yet.
+pub(crate) struct DatasetStats {
+    pub(crate) dataset: String,
+    pub(crate) messages: Counter,
+    pub(crate) bytes: Counter,
+    pub(crate) rows: Counter,
+    pub(crate) already_held: Counter,
+    pub(crate) redelivered: Counter,
+    pub(crate) batches: Counter,
+    pub(crate) inserts: Counter,
+    pub(crate) insert_retries: Counter,
+    pub(crate) insert_durations: DurationCounter,
+    /// Microseconds since 1970; 0 if nothing was inserted yet.
     last_insert_micros: Counter,
-    pub(super) sessions: Counter,
-    pub(super) doubts: Counter,
-    pub(super) rewinds: Counter,
-    pub(super) gap_sequences: Counter,
-    pub(super) lag: Counter,
-    pub(super) settled_seq: Counter,
-    pub(super) rounded: Counter,
-    pub(super) dead_letters_in_files: Counter,
-    pub(super) dead_letters_logged: LogThrottle,
-    pub(super) files_logged: LogThrottle,
+    pub(crate) sessions: Counter,
+    pub(crate) doubts: Counter,
+    pub(crate) rewinds: Counter,
+    pub(crate) gap_sequences: Counter,
+    pub(crate) lag: Counter,
+    pub(crate) settled_seq: Counter,
+    pub(crate) rounded: Counter,
+    pub(crate) dead_letters_in_files: Counter,
+    pub(crate) dead_letters_logged: LogThrottle,
+    pub(crate) files_logged: LogThrottle,
     labelled: Mutex<Labelled>,
 }
 
@@ -145,16 +145,16 @@ struct Labelled {
     gaps: Vec<StreamGap>,
 }
 
-/// What the stream dropped before it was delivered.
+/// Messages that the stream dropped before they were delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamGap {
-    /// So many sequences, of this and other datasets.
+    /// The number of sequences, of this and other datasets.
     pub sequences: u64,
-    /// They were stored before this moment, by the server's clock.
+    /// They were stored before this time, by the server's clock.
     pub before: Timestamp,
 }
 
-/// Gaps that are kept of a dataset: the last ones.
+/// How many of the last gaps of a dataset are kept.
 const GAPS_MAX: usize = 100;
 
 impl DatasetStats {
@@ -185,22 +185,22 @@ impl DatasetStats {
         }
     }
 
-    /// Counts an insert that succeeded at a time after so long.
-    pub(super) fn inserted(&self, at: Timestamp, took: Duration) {
+    /// Counts an insert that succeeded, with its end and duration.
+    pub(crate) fn inserted(&self, at: Timestamp, took: Duration) {
         self.inserts.add(1);
         self.insert_durations.add(took);
         self.last_insert_micros
             .set(u64::try_from(at.as_microsecond()).unwrap_or_default());
     }
 
-    /// Counts a dead letter under its reason's label.
-    pub(super) fn dead_letter(&self, label: &str) {
+    /// Counts a dead letter under the label of its reason.
+    pub(crate) fn dead_letter(&self, label: &str) {
         let mut labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
         *labelled.dead_letters.entry(label.to_owned()).or_default() += 1;
     }
 
-    /// Adds what a decoder has counted since `before`.
-    pub(super) fn decoded(&self, now: &DecodeCounters, before: &DecodeCounters) {
+    /// Adds the counts of a decoder since `before`.
+    pub(crate) fn decoded(&self, now: &DecodeCounters, before: &DecodeCounters) {
         self.rounded.add(now.rounded - before.rounded);
         let mut labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
         for (field, count) in &now.unknown_fields {
@@ -213,8 +213,8 @@ impl DatasetStats {
         }
     }
 
-    /// Counts what the stream dropped.
-    pub(super) fn gap(&self, sequences: u64, before: Timestamp) {
+    /// Counts sequences that the stream dropped.
+    pub(crate) fn gap(&self, sequences: u64, before: Timestamp) {
         self.gap_sequences.add(sequences);
         let mut labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
         if labelled.gaps.len() >= GAPS_MAX {
@@ -223,8 +223,8 @@ impl DatasetStats {
         labelled.gaps.push(StreamGap { sequences, before });
     }
 
-    /// Says that ingest of the dataset is stalled, or that it is not.
-    pub(super) fn stalled(&self, why: Option<&Error>) {
+    /// Records why ingest of the dataset is stalled; `None`: it is not.
+    pub(crate) fn stalled(&self, why: Option<&Error>) {
         let mut labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
         labelled.stalled = why.map(Error::to_string);
     }
@@ -264,14 +264,14 @@ impl DatasetStats {
     }
 }
 
-/// The counters of a running ingest. Shared as an `Arc`; reading them costs the ingest nothing.
+/// The counters of a running ingest, shared as an `Arc`. Reading them does not slow ingest down.
 #[derive(Debug)]
 pub struct IngestStats {
     datasets: Vec<std::sync::Arc<DatasetStats>>,
 }
 
 impl IngestStats {
-    /// Counters at zero for these datasets.
+    /// Returns counters at zero for these datasets.
     pub fn new<'a>(datasets: impl IntoIterator<Item = &'a str>) -> Self {
         Self {
             datasets: datasets
@@ -281,12 +281,12 @@ impl IngestStats {
         }
     }
 
-    /// The counters of one dataset.
-    pub(super) fn dataset(&self, name: &str) -> Option<std::sync::Arc<DatasetStats>> {
+    /// Returns the counters of one dataset.
+    pub(crate) fn dataset(&self, name: &str) -> Option<std::sync::Arc<DatasetStats>> {
         self.datasets.iter().find(|d| d.dataset == name).cloned()
     }
 
-    /// What has been counted until now.
+    /// Returns the current counts.
     #[must_use]
     pub fn snapshot(&self) -> IngestReport {
         IngestReport {
@@ -295,21 +295,21 @@ impl IngestStats {
     }
 }
 
-/// What an ingest counted.
+/// The counts of an ingest run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct IngestReport {
-    /// Dataset by dataset, in the order in which they were asked for.
+    /// Counts by dataset, in the order of the request.
     pub datasets: Vec<DatasetIngestReport>,
 }
 
 impl IngestReport {
-    /// Rows that landed in this run, over all datasets.
+    /// Returns the number of rows that landed in this run, over all datasets.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.datasets.iter().map(|d| d.rows).sum()
     }
 
-    /// Messages that became dead letters in this run, over all datasets.
+    /// Returns the number of messages that became dead letters in this run, over all datasets.
     #[must_use]
     pub fn dead_letters(&self) -> u64 {
         self.datasets
@@ -319,10 +319,10 @@ impl IngestReport {
     }
 }
 
-/// What an ingest counted of one dataset.
+/// The counts of one dataset.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct DatasetIngestReport {
-    /// Its name.
+    /// The name of the dataset.
     pub dataset: String,
     /// Messages that JetStream delivered, repeats included.
     pub messages: u64,
@@ -330,29 +330,29 @@ pub struct DatasetIngestReport {
     pub bytes: u64,
     /// Rows that landed in hot.
     pub rows: u64,
-    /// Messages whose rows an earlier life had landed already.
+    /// Messages whose rows an earlier session had landed already.
     pub already_held: u64,
-    /// Messages that JetStream delivered again within a life; dropped.
+    /// Messages that JetStream delivered again within a session; dropped.
     pub redelivered: u64,
     /// Messages that could not be rows, by reason.
     pub dead_letters: BTreeMap<String, u64>,
-    /// How many of them are kept as files, since JetStream refused them.
+    /// How many of the dead letters are stored as files, because JetStream refused them.
     pub dead_letters_in_files: u64,
     /// Batches that were settled.
     pub batches: u64,
     /// Inserts that succeeded.
     pub inserts: u64,
-    /// Inserts that were tried again.
+    /// Inserts that were retried.
     pub insert_retries: u64,
-    /// How long the inserts that succeeded took.
+    /// Durations of the inserts that succeeded.
     #[serde(skip)]
     pub insert_durations: Durations,
     /// When the last insert of this run succeeded, by this machine's clock.
     pub last_insert_at: Option<Timestamp>,
-    /// Lives that were begun.
+    /// Sessions that began.
     #[serde(rename = "lives")]
     pub sessions: u64,
-    /// Lives that ended in doubt.
+    /// Sessions that ended with an unknown outcome.
     pub doubts: u64,
     /// How often the stream was found to be rewound.
     pub rewinds: u64,
@@ -364,9 +364,9 @@ pub struct DatasetIngestReport {
     pub settled_seq: u64,
     /// Numbers that were rounded.
     pub rounded: u64,
-    /// Fields that no column takes, with how often they came.
+    /// Fields without a column, with the number of messages.
     pub unknown_fields: BTreeMap<String, u64>,
-    /// Why the dataset is not ingested now, where somebody must help it.
+    /// Why the dataset is not ingested now, if it needs operator action.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stalled: Option<String>,
     /// The last gaps of which [`Self::gap_sequences`] is the sum.
@@ -379,7 +379,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_is_counted_in_the_bucket_whose_bound_it_does_not_exceed() {
+    fn durations_fall_into_the_bucket_of_their_upper_bound() {
         let stats = DatasetStats::new("trades");
         assert_eq!(stats.snapshot().last_insert_at, None);
         let at = Timestamp::from_second(1_774_590_000).unwrap();

@@ -1,4 +1,4 @@
-//! Who may ask a server of ours over HTTP: the hosts by which it is reached, and secrets that it makes itself.
+//! Access checks of an HTTP server: the hosts by which it is reached, and secrets that it generates.
 
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -12,16 +12,20 @@ use subtle::ConstantTimeEq as _;
 use crate::Secret;
 use mpsync_core::error::{Context as _, Error, Result};
 
-/// Bytes of randomness in a generated secret.
+/// Random bytes of a generated secret.
 const SECRET_BYTES: usize = 24;
 
-/// Whether a given text is the secret. Takes the same time for every wrong text of one length.
+/// Compares a text with the secret, in constant time for texts of one length.
 #[must_use]
-pub fn is_secret(secret: &Secret, given: &str) -> bool {
-    secret.reveal().as_bytes().ct_eq(given.as_bytes()).into()
+pub fn is_secret(secret: &Secret, text: &str) -> bool {
+    secret.reveal().as_bytes().ct_eq(text.as_bytes()).into()
 }
 
-/// The secret in this file, without the line end; an empty one is an error.
+/// Reads the secret in a file, without the line end.
+///
+/// # Errors
+///
+/// If the file cannot be read or the secret is empty.
 pub fn secret_in(file: &Path) -> Result<Secret> {
     let secret = Secret::from_file(file)?;
     if secret.reveal().is_empty() {
@@ -33,42 +37,42 @@ pub fn secret_in(file: &Path) -> Result<Secret> {
     Ok(secret)
 }
 
-/// The secret in `file`, which is made at the first start: from the operating system's randomness, readable by its owner
-/// only. Processes that start at the same moment have the same.
+/// Reads the secret in `file`, and generates it first if the file does not exist: from the operating system's randomness,
+/// readable by its owner only. Processes that start at the same moment get the same secret.
 pub fn own_secret(file: &Path) -> Result<Secret> {
     if !file.exists() {
-        make_secret(file).context(|| format!("making the secret in {}", file.display()))?;
+        generate_secret(file).context(|| format!("generating the secret in {}", file.display()))?;
     }
     secret_in(file)
 }
 
-fn make_secret(file: &Path) -> Result<()> {
+fn generate_secret(file: &Path) -> Result<()> {
     let mut random = [0u8; SECRET_BYTES];
     fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
     let secret = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, random);
-    // Written aside and put into place whole, so that a crash leaves no half of a secret; and never over one that is there, so that
-    // of processes that start at the same moment all have the secret of the one that was first.
+    // Written to a temporary file and renamed, so that a crash leaves no partial secret. An existing file is never replaced, so
+    // that all processes that start at the same moment use the secret of the first one.
     let folder = match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let mut aside = tempfile::Builder::new()
+    let mut temporary = tempfile::Builder::new()
         .prefix(".secret-")
         .permissions(fs::Permissions::from_mode(0o600))
         .tempfile_in(folder)?;
-    aside.write_all(secret.as_bytes())?;
-    aside.write_all(b"\n")?;
-    aside.as_file().sync_all()?;
-    match aside.persist_noclobber(file) {
+    temporary.write_all(secret.as_bytes())?;
+    temporary.write_all(b"\n")?;
+    temporary.as_file().sync_all()?;
+    match temporary.persist_noclobber(file) {
         Err(e) if e.error.kind() != ErrorKind::AlreadyExists => Err(e.error.into()),
         _ => Ok(()),
     }
 }
 
-/// The header by which a request shows that a browser sent it for a page of somebody else's: a foreign `Origin`, or a `Host` by
-/// which this server is not reached (DNS rebinding). `None` where there is none.
+/// Returns the header that shows that a browser sent the request for a foreign web page: a foreign `Origin`, or a `Host` by
+/// which this server is not reached (DNS rebinding). Returns `None` if all headers are acceptable.
 ///
-/// `bound` is the address at which the connection arrived, `hosts` what else the server is called.
+/// `bound` is the local address of the connection, `hosts` are further names of the server.
 #[must_use]
 pub fn foreign_header(
     headers: &HeaderMap,
@@ -88,7 +92,7 @@ pub fn foreign_header(
     })
 }
 
-/// Whether `host[:port]` is a loopback name, one of `hosts`, or the address at which the connection arrived.
+/// Returns whether `host[:port]` is a loopback name, one of `hosts`, or the local address of the connection.
 fn is_own(host: &str, bound: SocketAddr, hosts: &[String]) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
@@ -113,10 +117,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_start_makes_a_secret_that_stays_and_that_only_its_owner_reads() {
+    fn a_generated_secret_persists_and_is_readable_by_its_owner_only() {
         let folder = tempfile::tempdir().expect("folder");
         let file = folder.path().join("password");
-        let first = own_secret(&file).expect("made");
+        let first = own_secret(&file).expect("generated");
         assert!(first.reveal().len() >= 32);
         assert!(first == own_secret(&file).expect("read"));
         assert_eq!(
@@ -130,16 +134,18 @@ mod tests {
     }
 
     #[test]
-    fn processes_that_start_at_the_same_moment_have_the_same_secret() {
+    fn concurrent_starts_share_one_secret() {
         for _ in 0..50 {
             let folder = tempfile::tempdir().expect("folder");
             let file = folder.path().join("token");
             let all: Vec<Secret> = std::thread::scope(|scope| {
                 let starting: Vec<_> = (0..8).map(|_| scope.spawn(|| own_secret(&file))).collect();
-                let made = starting
+                let generated = starting
                     .into_iter()
                     .map(|one| one.join().expect("no panic"));
-                made.map(|secret| secret.expect("made or read")).collect()
+                generated
+                    .map(|secret| secret.expect("generated or read"))
+                    .collect()
             });
             assert!(all.iter().all(|secret| *secret == all[0]));
             assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);

@@ -1,4 +1,4 @@
-//! How the servers of ours take connections: so many at once, each with so much time for a request's head, and an end in order.
+//! Accepts connections of a server: a limit on their number, a timeout for a request's head, and a graceful shutdown.
 
 use std::error::Error;
 use std::future::Future;
@@ -15,49 +15,55 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-/// How long nothing is accepted after it failed.
-const PAUSE: Duration = Duration::from_millis(50);
+/// The pause after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What clients may take.
+/// Limits on the connections of clients.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
-    /// Connections at once; further ones are closed. `None`: as many as come.
+    /// The maximum number of open connections; further ones are closed. `None` for no limit.
     pub connections: Option<usize>,
-    /// Bytes of a request's head.
+    /// The maximum size of a request's head, in bytes.
     pub head_bytes: usize,
-    /// How long a client may take to send it; an idle connection is closed after it.
+    /// How long a client may take to send the head; an idle connection is closed after it.
     pub head_time: Duration,
-    /// How long requests may still run once the server is told to stop.
+    /// How long requests may still run after the shutdown has begun.
     pub stop_time: Duration,
 }
 
-/// A connection that has come.
+/// An accepted connection.
 #[derive(Debug)]
 pub struct Arrived {
     /// The connection.
     pub socket: TcpStream,
-    /// The address of ours at which it came.
+    /// The local address of the connection.
     pub bound: SocketAddr,
-    /// Tells when it is to end.
+    /// Resolves when the connection must end.
     pub stopping: Stopping,
 }
 
-/// Tells a connection when the server stops.
+/// Resolves when the server stops.
 #[derive(Debug, Clone)]
 pub struct Stopping(watch::Receiver<()>);
 
 impl Stopping {
-    /// Waits until the server stops. Cancel-safe.
+    /// Waits until the server stops.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe.
     pub async fn stopped(&mut self) {
-        // A server that is gone has stopped too.
+        // A dropped server has stopped as well.
         let _ = self.0.changed().await;
     }
 }
 
-/// Takes connections until `shutdown` resolves, each in a task of its own; then takes no more, and lets those that are there end
-/// for as long as the limits say. `false` where some had to be broken then.
+/// Accepts connections until `shutdown` resolves, each in a task of its own; then accepts no more, and waits for the open ones
+/// to end, for as long as the limits allow. Returns `false` if some had to be aborted.
 ///
-/// Dropping the future breaks all connections.
+/// # Cancel safety
+///
+/// Dropping the future aborts all connections.
 pub async fn accept<C>(
     listener: TcpListener,
     limits: ConnectionLimits,
@@ -77,7 +83,7 @@ where
             () = &mut shutdown => break,
             accepted = listener.accept() => match accepted {
                 Ok((socket, _)) => {
-                    // Beyond the limit it is closed at once: it must not cost memory, nor hold up the others.
+                    // Beyond the limit a connection is closed at once: it must not cost memory or delay the others.
                     let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
                         continue;
                     };
@@ -93,9 +99,9 @@ where
                     });
                 }
                 Err(e) => {
-                    // Out of file descriptors, or a client that went at once: neither is a reason to end.
-                    tracing::warn!(error = %e, "a connection could not be accepted");
-                    tokio::time::sleep(PAUSE).await;
+                    // Out of file descriptors, or a client that has disconnected: the server goes on in both cases.
+                    tracing::warn!(error = %e, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
@@ -112,7 +118,7 @@ where
     in_order
 }
 
-/// Answers a connection's requests over HTTP/1 until it ends; once the server stops, only the one that runs.
+/// Serves the requests of a connection over HTTP/1 until it ends; after the server has stopped, only the one in progress.
 pub async fn answer<I, S>(io: I, limits: ConnectionLimits, service: S, mut stopping: Stopping)
 where
     I: AsyncRead + AsyncWrite + Unpin,
@@ -135,6 +141,6 @@ where
         }
     };
     if let Err(e) = ended {
-        tracing::debug!(error = %e, "a connection broke");
+        tracing::debug!(error = %e, "connection failed");
     }
 }

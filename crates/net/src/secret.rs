@@ -1,27 +1,31 @@
-//! Text that is not shown.
+//! Text that must not be displayed.
 
 use std::fmt;
 use std::path::Path;
 
 use mpsync_core::error::{Error, Result};
 
-/// Text that no log, error or debug print shows.
+/// Text that no log, error or debug output shows.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// A secret of this text.
+    /// Wraps a text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that sends it.
+    /// Returns the text itself, for the one place that sends it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// Reads a secret from a file; a line end at its end does not belong to it.
+    /// Reads a secret from a file, without a line end at its end.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
     pub fn from_file(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| {
             Error::config(format!("cannot read the secret in {}: {e}", path.display()))
@@ -36,25 +40,25 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A text in which user and password of URLs are not shown: `nats://***@host:4222`.
+/// Returns the text with user and password of its URLs replaced: `nats://***@host:4222`.
 #[must_use]
 pub fn without_logins(text: &str) -> String {
-    let mut shown = String::new();
+    let mut display = String::new();
     let mut rest = text;
     while let Some(start) = rest.find("://") {
         let (before, after) = rest.split_at(start + 3);
-        shown.push_str(before);
+        display.push_str(before);
         let authority = after.find(['/', ',', ' ', '?', '#']).unwrap_or(after.len());
         match after[..authority].rfind('@') {
             Some(at) => {
-                shown.push_str("***");
+                display.push_str("***");
                 rest = &after[at..];
             }
             None => rest = after,
         }
     }
-    shown.push_str(rest);
-    shown
+    display.push_str(rest);
+    display
 }
 
 #[cfg(test)]
@@ -62,8 +66,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_shown_without_its_login() {
-        for (text, shown) in [
+    fn logins_of_urls_are_hidden() {
+        for (text, display) in [
             (
                 "nats://u:p@h:4222,tls://q@i",
                 "nats://***@h:4222,tls://***@i",
@@ -72,7 +76,7 @@ mod tests {
             ("u@h", "u@h"),
             ("nats://p@ss@h", "nats://***@h"),
         ] {
-            assert_eq!(without_logins(text), shown);
+            assert_eq!(without_logins(text), display);
         }
     }
 }

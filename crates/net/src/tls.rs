@@ -1,4 +1,4 @@
-//! TLS: authorities of one's own to trust, and the certificate of a server of ours.
+//! TLS: private certificate authorities for clients, and the certificate of a server.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use rustls::{
 
 use mpsync_core::error::{Error, Result};
 
-/// How a client checks servers whose certificates authorities of one's own have signed.
+/// The certificate authorities that a client trusts.
 #[derive(Clone)]
 pub struct Tls {
     file: PathBuf,
@@ -27,26 +27,34 @@ pub struct Tls {
 
 impl Tls {
     /// Trusts the authorities in a PEM file, and no others.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or has no certificate.
     pub fn from_ca_file(path: &Path) -> Result<Self> {
         let bad = |what: String| Error::config(format!("{} {what}", path.display()));
         let mut roots = RootCertStore::empty();
         for certificate in certificates(path)? {
             roots
                 .add(certificate)
-                .map_err(|e| bad(format!("holds a certificate that cannot be used: {e}")))?;
+                .map_err(|e| bad(format!("has an unusable certificate: {e}")))?;
         }
         Self::of(path, roots)
     }
 
     /// Trusts the authorities that the system trusts.
+    ///
+    /// # Errors
+    ///
+    /// If the system has none.
     pub fn system() -> Result<Self> {
         let client = client()?
             .with_native_roots()
             .map_err(|e| {
                 Error::config(format!(
-                    "the system's certificate authorities cannot be read: {e}"
+                    "cannot read the certificate authorities of the system: {e}"
                 ))
-                .with_hint("install ca-certificates, or name authorities of your own")
+                .with_hint("install ca-certificates, or configure the file of your own authorities")
             })?
             .with_no_client_auth();
         Ok(Self {
@@ -55,8 +63,12 @@ impl Tls {
         })
     }
 
-    /// Trusts nobody: for connections that are not encrypted anyway.
-    pub fn nobody() -> Result<Self> {
+    /// Trusts no authority: for connections that are not encrypted.
+    ///
+    /// # Errors
+    ///
+    /// If the TLS library cannot be used.
+    pub fn without_authorities() -> Result<Self> {
         Self::of(Path::new(""), RootCertStore::empty())
     }
 
@@ -70,7 +82,7 @@ impl Tls {
         })
     }
 
-    /// For a connector.
+    /// Returns the configuration for a connector.
     #[must_use]
     pub fn client(&self) -> ClientConfig {
         (*self.client).clone()
@@ -83,72 +95,87 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// The certificate and key by which a server of ours is known. Clones are one and the same.
+/// The certificate and key of a server. Clones share them.
 #[derive(Clone)]
 pub struct Certificate {
-    shown: Arc<CertificateResolver>,
+    resolver: Arc<CertificateResolver>,
     server: Arc<ServerConfig>,
 }
 
 struct CertificateResolver {
     certificate_file: PathBuf,
     key_file: PathBuf,
-    held: RwLock<Arc<CertifiedKey>>,
+    current: RwLock<Arc<CertifiedKey>>,
 }
 
 impl Certificate {
-    /// Reads a certificate, the server's own first and then those between it and its authority, and its key, both as PEM.
+    /// Reads a certificate chain, the server's own certificate first, and its key, both as PEM.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read, or the key does not belong to the certificate.
     pub fn from_files(certificate: &Path, key: &Path) -> Result<Self> {
-        let shown = Arc::new(CertificateResolver {
+        let resolver = Arc::new(CertificateResolver {
             certificate_file: certificate.to_owned(),
             key_file: key.to_owned(),
-            held: RwLock::new(Arc::new(certified(certificate, key)?)),
+            current: RwLock::new(Arc::new(certified(certificate, key)?)),
         });
         let mut server = ServerConfig::builder_with_provider(Arc::clone(provider()))
             .with_safe_default_protocol_versions()
             .map_err(|e| no_tls(&e))?
             .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&shown) as Arc<dyn ResolvesServerCert>);
+            .with_cert_resolver(Arc::clone(&resolver) as Arc<dyn ResolvesServerCert>);
         server.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
-            shown,
+            resolver,
             server: Arc::new(server),
         })
     }
 
-    /// Reads the files again: connections that come from now on are shown what is there now. On an error everything holds as before.
+    /// Reads the files again, for the connections from now on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::from_files`]; the previous certificate then stays in use.
     pub fn read_again(&self) -> Result<()> {
-        let shown = &self.shown;
-        let read = Arc::new(certified(&shown.certificate_file, &shown.key_file)?);
-        *shown.held.write().unwrap_or_else(PoisonError::into_inner) = read;
+        let resolver = &self.resolver;
+        let read = Arc::new(certified(&resolver.certificate_file, &resolver.key_file)?);
+        *resolver
+            .current
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = read;
         Ok(())
     }
 
-    /// For an acceptor of a server that speaks HTTP/1. It follows [`Self::read_again`].
+    /// Returns the configuration for an acceptor of HTTP/1. It follows [`Self::read_again`].
     #[must_use]
     pub fn server(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.server)
     }
 
-    /// For a connector that takes a server with this very certificate, by whatever name it is reached, and no other.
+    /// Returns the configuration for a connector that accepts a server with exactly this certificate, under any name.
+    ///
+    /// # Errors
+    ///
+    /// If the TLS library cannot be used.
     pub fn client(&self) -> Result<ClientConfig> {
-        let shown = Arc::clone(&self.shown) as Arc<dyn ServerCertVerifier>;
+        let verifier = Arc::clone(&self.resolver) as Arc<dyn ServerCertVerifier>;
         Ok(client()?
             .dangerous()
-            .with_custom_certificate_verifier(shown)
+            .with_custom_certificate_verifier(verifier)
             .with_no_client_auth())
     }
 }
 
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.shown.fmt(f)
+        self.resolver.fmt(f)
     }
 }
 
 impl CertificateResolver {
-    fn held(&self) -> Arc<CertifiedKey> {
-        self.held
+    fn current(&self) -> Arc<CertifiedKey> {
+        self.current
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
@@ -163,7 +190,7 @@ impl fmt::Debug for CertificateResolver {
 
 impl ResolvesServerCert for CertificateResolver {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.held())
+        Some(self.current())
     }
 }
 
@@ -176,9 +203,9 @@ impl ServerCertVerifier for CertificateResolver {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        // Its validity and names are for those who know it by its authority: here it is known itself.
+        // Validity and names matter to clients that trust an authority: this client knows the certificate itself.
         if self
-            .held()
+            .current()
             .cert
             .first()
             .is_some_and(|own| own == end_entity)
@@ -186,7 +213,7 @@ impl ServerCertVerifier for CertificateResolver {
             return Ok(ServerCertVerified::assertion());
         }
         Err(rustls::Error::General(format!(
-            "the server shows another certificate than the one in {}; one that was renewed is taken over by SIGHUP",
+            "the certificate of the server differs from the one in {}; after a renewal send SIGHUP to the daemon",
             self.certificate_file.display()
         )))
     }
@@ -217,40 +244,40 @@ impl ServerCertVerifier for CertificateResolver {
 fn certified(certificate: &Path, key: &Path) -> Result<CertifiedKey> {
     let chain = certificates(certificate)?;
     let private = PrivateKeyDer::from_pem_file(key)
-        .map_err(|e| Error::config(format!("{} holds no key as PEM: {e}", key.display())))?;
+        .map_err(|e| Error::config(format!("cannot read the PEM key in {}: {e}", key.display())))?;
     CertifiedKey::from_der(chain, private, provider()).map_err(|e| {
         Error::config(format!(
-            "{} cannot be used with the key in {}: {e}",
+            "cannot use the certificate in {} with the key in {}: {e}",
             certificate.display(),
             key.display()
         ))
     })
 }
 
-/// The certificates in a PEM file; at least one.
+/// Reads the certificates in a PEM file; at least one.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let bad = |what: String| Error::config(format!("{} {what}", path.display()));
+    let bad = |problem: String| Error::config(format!("{} {problem}", path.display()));
     let certificates = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)
         .map_err(|e| bad(format!("cannot be read as PEM: {e}")))?;
     if certificates.is_empty() {
-        return Err(bad("holds no certificate".into()));
+        return Err(bad("has no certificate".into()));
     }
     Ok(certificates)
 }
 
 fn no_tls(e: &rustls::Error) -> Error {
-    Error::config(format!("TLS cannot be used: {e}"))
+    Error::config(format!("cannot use TLS: {e}"))
 }
 
-/// Made once: each handshake asks for it several times.
+/// Returns the provider, which is created once: each handshake needs it several times.
 fn provider() -> &'static Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> =
         LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
     &PROVIDER
 }
 
-/// What signatures of certificates it can check.
+/// Returns the signature algorithms of certificates that the provider can verify.
 fn signatures() -> &'static WebPkiSupportedAlgorithms {
     &provider().signature_verification_algorithms
 }

@@ -1,41 +1,43 @@
-//! The place that a replay has reached, in a file.
+//! The checkpoint file of a replay.
 
 use std::io::Write as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::order::{RowKey, StreamKey, StreamOrder};
-use super::{MessageId, ReplayOptions};
+use crate::options::{MessageId, ReplayOptions};
+use crate::order::{RowKey, StreamKey, StreamOrder};
 use mpsync_core::dataset::Dataset;
 use mpsync_core::error::{Context as _, Error, Result};
 
-/// The place up to which the target has everything. Written whole or not at all.
+/// The position up to which the target has everything. Replaced atomically.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Checkpoint {
-    /// What is replayed: a checkpoint continues nothing else.
+    /// The selection that is replayed: a checkpoint resumes nothing else.
     pub selection: String,
     /// The last message's dataset.
     pub dataset: String,
-    /// Its event time in nanoseconds since 1970, or by what else the stream is in order.
+    /// Its event time in nanoseconds since 1970, or the rank in another order.
     pub time_nanos: i64,
     /// Its position's epoch.
     pub epoch: u64,
     /// Its position's sequence.
     pub seq: u64,
-    /// Which pass of an endless replay, from 0.
+    /// The pass of an endless replay, from 0.
     pub pass: u64,
-    /// By how many seconds times are moved.
+    /// Seconds by which times are shifted.
     pub shift_secs: i64,
-    /// How long the target's file is with that message at its end.
+    /// The length of the target's file with that message at its end.
     pub file_bytes: Option<u64>,
 }
 
 impl Checkpoint {
-    /// Reads the checkpoint of a replay; `None` where there is none yet.
+    /// Reads the checkpoint of a replay; returns `None` if there is none yet.
     ///
-    /// A usage error where it is of another replay.
+    /// # Errors
+    ///
+    /// A usage error if it belongs to another replay.
     pub fn read(path: &Path, selection: &str) -> Result<Option<Self>> {
         let context = || format!("reading the checkpoint {}", path.display());
         let text = match std::fs::read(path) {
@@ -44,21 +46,21 @@ impl Checkpoint {
             Err(e) => return Err(Error::from(e).context(context())),
         };
         let read: Self = serde_json::from_slice(&text)
-            .map_err(|e| Error::malformed(format!("it is no checkpoint: {e}")))
-            .with_hint("remove the file to begin anew")
+            .map_err(|e| Error::malformed(format!("the file is not a checkpoint: {e}")))
+            .with_hint("remove the file to start from the beginning")
             .context(context)?;
         if read.selection != selection {
             return Err(Error::usage(format!(
-                "it is of another replay: it says `{}`, this one is `{selection}`",
+                "it belongs to another replay: its selection is `{}`, this one is `{selection}`",
                 read.selection
             ))
-            .with_hint("say the same datasets, times, exchanges, symbols, subject and order as before, or another file")
+            .with_hint("repeat the datasets, times, exchanges, symbols, subject and order of that replay, or name another file")
             .context(context()));
         }
         Ok(Some(read))
     }
 
-    /// Writes it: a temporary file, made durable, takes the place of the earlier one.
+    /// Writes it: a temporary file, made durable, replaces the earlier one.
     pub fn write(&self, path: &Path) -> Result<()> {
         let context = || format!("writing the checkpoint {}", path.display());
         let folder = path
@@ -77,14 +79,14 @@ impl Checkpoint {
             .context(context)
     }
 
-    /// The place in the order of the merged stream.
-    pub(super) fn key(&self, datasets: &[Dataset], order: StreamOrder) -> Result<StreamKey> {
+    /// Returns its key in the merged stream.
+    pub(crate) fn key(&self, datasets: &[Dataset], order: StreamOrder) -> Result<StreamKey> {
         let stream = datasets
             .iter()
             .position(|d| d.name.as_str() == self.dataset)
             .ok_or_else(|| {
                 Error::usage(format!(
-                    "the checkpoint is at a message of dataset {}, which is not replayed",
+                    "the checkpoint is at a message of dataset {}, which is not selected",
                     self.dataset
                 ))
             })?;
@@ -100,8 +102,8 @@ impl Checkpoint {
     }
 }
 
-/// What a replay takes, as text: the same text is the same stream.
-pub(super) fn selection(datasets: &[Dataset], options: &ReplayOptions) -> String {
+/// Returns the selection as text: the same text is the same stream.
+pub(crate) fn selection(datasets: &[Dataset], options: &ReplayOptions) -> String {
     let names: Vec<_> = datasets.iter().map(|d| d.name.as_str()).collect();
     let time = |t: Option<jiff::Timestamp>| t.map_or_else(|| "-".to_owned(), |t| t.to_string());
     let id = match options.message_id {
@@ -109,7 +111,7 @@ pub(super) fn selection(datasets: &[Dataset], options: &ReplayOptions) -> String
         MessageId::Publisher => " id publisher",
     };
     let order = match options.order {
-        // As checkpoints of earlier versions have it.
+        // Compatible with checkpoints of earlier versions.
         StreamOrder::Event => String::new(),
         other => format!(" order {other}"),
     };
@@ -129,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_checkpoint_is_read_back_and_continues_nothing_else() {
+    fn checkpoint_is_read_back_and_resumes_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("place.json");
         assert_eq!(Checkpoint::read(&path, "a").unwrap(), None);
@@ -155,7 +157,7 @@ mod tests {
             Checkpoint::read(&path, "a")
                 .unwrap_err()
                 .to_string()
-                .contains("begin anew")
+                .contains("start from the beginning")
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What an archive holds, as its manifests say it.
+//! The contents of an archive, from its manifests.
 
 use std::collections::BTreeMap;
 
@@ -6,34 +6,34 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::chunk::uncompressed_bytes;
+use crate::read::chunk::uncompressed_bytes;
 use mpsync_archive::{Archive, Manifest};
 use mpsync_core::dataset::{DatasetName, Window};
 use mpsync_core::error::Result;
 
-/// Windows whose manifests are read at a time.
+/// Windows whose manifests are read concurrently.
 const READS: usize = 16;
 const HOUR_SECS: i64 = 3600;
 
-/// What the archive holds of a dataset.
+/// The contents of a dataset.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DatasetContents {
     /// The dataset.
     pub dataset: DatasetName,
     /// The start of the first window and the end of the last one.
     pub span: Option<Window>,
-    /// All its days together.
+    /// The sum of all days.
     #[serde(flatten)]
     pub total: DayContents,
     /// By the date on which a window starts, in UTC.
     pub days: BTreeMap<String, DayContents>,
-    /// The spans between windows that no window covers. Nothing may have happened in them.
+    /// The spans between windows that no window covers. There may have been no messages in them.
     pub gaps: Vec<Gap>,
-    /// For each day on which a window lies its 24 hours, in UTC.
+    /// The 24 hours, in UTC, of each day that a window touches.
     pub calendar: BTreeMap<String, Vec<Hour>>,
 }
 
-/// What the archive holds of an hour.
+/// The coverage of an hour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Hour {
     /// Seconds of it that windows cover.
@@ -42,7 +42,7 @@ pub struct Hour {
     pub generations: u32,
 }
 
-/// What the archive holds of a day.
+/// The contents of a day.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct DayContents {
     /// Windows.
@@ -55,14 +55,14 @@ pub struct DayContents {
     pub rows: u64,
     /// Bytes of the chunks.
     pub bytes: u64,
-    /// Bytes of their values before compression, as Parquet encodes them; 0 where nobody asked.
+    /// Bytes of their values before compression, as Parquet encodes them; 0 unless requested.
     pub uncompressed_bytes: u64,
 }
 
 impl DayContents {
-    /// By how much compression made it smaller, where that was asked for.
+    /// Returns the compression ratio, if it was requested.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for display")]
     pub fn ratio(&self) -> Option<f64> {
         (self.bytes > 0 && self.uncompressed_bytes > 0)
             .then(|| self.uncompressed_bytes as f64 / self.bytes as f64)
@@ -78,7 +78,10 @@ pub struct Gap {
     pub to: Timestamp,
 }
 
-/// Reads the manifests of a dataset's windows, those that touch `range` where one is given; `with_ratio` the end of every chunk too.
+/// Reads the manifests of a dataset's windows, or of those that touch `range`; `with_ratio` also reads
+/// the footer of every chunk.
+///
+/// # Errors
 ///
 /// A damaged manifest is an error that names it.
 pub async fn inspect(
@@ -142,7 +145,7 @@ async fn uncompressed(archive: &Archive, manifests: &[Manifest]) -> Result<u64> 
     Ok(bytes)
 }
 
-/// Notes in the calendar what a window covers.
+/// Adds a window to the calendar.
 fn mark(calendar: &mut BTreeMap<String, Vec<Hour>>, window: Window, generations: usize) {
     let (mut at, end) = (window.start().as_second(), window.end().as_second());
     while at < end {
@@ -154,7 +157,7 @@ fn mark(calendar: &mut BTreeMap<String, Vec<Hour>>, window: Window, generations:
                 .or_insert_with(|| vec![Hour::default(); 24]);
             let number = usize::try_from(at.rem_euclid(24 * HOUR_SECS) / HOUR_SECS).unwrap_or(0);
             let hour = &mut day[number];
-            // Windows that were cut differently can overlap.
+            // Windows of different widths can overlap.
             hour.covered_seconds = (hour.covered_seconds + covered).min(3600);
             hour.generations = hour
                 .generations
@@ -164,7 +167,7 @@ fn mark(calendar: &mut BTreeMap<String, Vec<Hour>>, window: Window, generations:
     }
 }
 
-/// What lies between windows, which come in order of their starts and may overlap.
+/// Returns the gaps between windows, which come in order of their starts and may overlap.
 fn gaps(windows: &[Window]) -> Vec<Gap> {
     let mut gaps = Vec::new();
     let mut covered: Option<Timestamp> = None;
@@ -185,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_calendar_says_for_every_hour_how_much_of_it_is_there() {
+    fn calendar_has_the_coverage_of_every_hour() {
         let mut calendar = BTreeMap::new();
         mark(&mut calendar, "2026-01-01T05".parse().unwrap(), 3);
         let time = |text: &str| text.parse::<Timestamp>().unwrap();
@@ -205,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_lie_where_no_window_is_and_overlapping_windows_leave_none() {
+    fn gaps_are_between_windows_and_overlapping_windows_have_none() {
         let windows: Vec<Window> = [
             "2026-01-01",
             "2026-01-01T05",

@@ -1,192 +1,103 @@
-//! The archive as a source: what lies in it goes out again as the stream of messages that it came from.
+//! Replays the archive: its rows leave again as the stream of messages that they came from, or as rows.
+//!
+//! [`plan`] lists the chunks that a replay reads, [`run`] sends them to a [`Target`], and [`inspect`]
+//! summarizes the contents of an archive.
+//!
+//! ```no_run
+//! use mpsync_archive::{Archive, ArchiveConfig};
+//! use mpsync_core::dataset::builtin;
+//! use mpsync_core::progress::Progress;
+//! use mpsync_replay::{FileTarget, ReplayOptions, Target, run};
+//!
+//! # async fn example(config: ArchiveConfig) -> mpsync_core::error::Result<()> {
+//! let archive = Archive::open_read_only(&config).await?;
+//! let mut target = Target::File(FileTarget::open("messages.jsonl".as_ref())?);
+//! let options = ReplayOptions {
+//!     symbols: vec!["BTC-USDT".into()],
+//!     ..ReplayOptions::default()
+//! };
+//! let (progress, shutdown) = (Progress::default(), Default::default());
+//! let report = run(&archive, builtin(), &options, &mut target, &progress, &shutdown).await?;
+//! println!("{} messages", report.messages);
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # Order
 //!
-//! All chosen datasets are merged into one stream by event time, by the time of arrival or by position ([`Order`]); ties go by the
-//! place of the dataset among the chosen ones, then by position. That order does not depend on how rows lie in chunks, so a
-//! replay can be ended at any message and continued there ([`Checkpoint`]).
+//! All selected datasets are merged into one stream by event time, by arrival time or by position
+//! ([`StreamOrder`]). Ties are broken by the rank of the dataset in the selection, then by position.
+//! That order does not depend on how rows are distributed over chunks, so a replay can stop at any
+//! message and resume there ([`Checkpoint`]).
 //!
-//! A chunk is begun when the stream comes to the first row that it can hold. Its rows are sorted in memory; those of a chunk that
-//! is too big for that are sorted piece by piece into nameless temporary files, which are merged. So memory depends neither on
-//! how long a replay is, nor on how many symbols there are, nor on how big chunks are.
+//! A chunk is opened when the stream reaches the first row that it can contain. Its rows are sorted in
+//! memory; a chunk that is too big for that is sorted piece by piece into unnamed temporary files,
+//! which are merged. Memory therefore depends neither on the length of a replay, nor on the number of
+//! symbols, nor on the size of chunks.
 //!
 //! # The wire form
 //!
 //! A row becomes the JSON object from which ingest makes the same row again:
 //!
-//! - its fields are the columns that come from a message's fields, in the dataset's order, each under the first of its
-//!   names; what ingest derives (counts, best levels) or takes from JetStream (position, time of storage) is left out, and so
-//!   is what is NULL. `data_type` leads where the dataset knows that field.
-//! - a decimal is text with all its digits, without trailing zeros or exponent; an integer is a JSON number.
-//! - a time of whole milliseconds is an integer of them since 1970. Any other one is RFC 3339 with all its digits, under the
-//!   first of its names that does not end in `_ms`.
-//! - levels are `[["price","quantity"],…]`; every tuple is an array of its elements, in which NULL is `null`.
+//! - Its fields are the columns that come from a message's fields, in the dataset's order, each under
+//!   the first of its names. Columns that ingest derives (counts, best levels) or takes from JetStream
+//!   (position, time of storage) are left out, and so are NULLs. `data_type` comes first if the dataset
+//!   knows that field.
+//! - A decimal is text with all its digits, without trailing zeros or exponent; an integer is a JSON
+//!   number.
+//! - A time of whole milliseconds is their number since 1970. Any other time is RFC 3339 with all its
+//!   digits, under the first of its names that does not end in `_ms`.
+//! - Levels are `[["price","quantity"],…]`; every tuple is an array of its elements, in which NULL is
+//!   `null`.
 //!
-//! What the row does not hold cannot come back: spelling, the order of fields, fields that no column takes.
+//! The spelling of values, the order of fields and fields without a column are lost: rows do not
+//! contain them.
 //!
-//! The subject is the dataset's own: the literal tokens of its first subject pattern, and for the wildcards the columns that
-//! come from `$subject.N`. A template can take its place: text with `{subject}`, `{dataset}` and `{column}` in it. A value's
-//! dots and spaces become `_` in a subject; the payload has them as they are.
+//! The subject is the dataset's own: the literal tokens of its first subject pattern, with the columns
+//! that come from `$subject.N` for the wildcards. A template can replace it: text with `{subject}`,
+//! `{dataset}` and `{column}` in it. Dots and spaces of a value become `_` in a subject; the payload
+//! keeps them.
 //!
-//! `Nats-Msg-Id` is `{epoch}-{sequence}` of the row's position, followed by `-{pass}` from the second pass of an endless replay
-//! on: two messages never share one, and a replay that is repeated within the stream's duplicate window changes nothing.
-//! The publisher's own id is made again where the dataset says how (`message_id`), and goes in a header beside it, or takes its
-//! place ([`MessageId`]).
+//! `Nats-Msg-Id` is `{epoch}-{sequence}` of the row's position, followed by `-{pass}` from the second
+//! pass of an endless replay on. Two messages never share one, and a replay that is repeated within the
+//! stream's duplicate window changes nothing. The publisher's own id is restored if the dataset defines
+//! it (`message_id`), in a header beside the position, or as the `Nats-Msg-Id` ([`MessageId`]).
 //!
 //! # Rows
 //!
-//! Tables and files of rows take every column as it is in the archive, positions included. A table takes a position once: what
-//! it holds already is passed over and counted, so that a replay into a table can be repeated, and continued after any end.
+//! Tables and files of rows receive every column as it is in the archive, positions included. A table
+//! receives each position once: rows that it contains already are skipped and counted, so a replay into
+//! a table can be repeated, and resumed after any failure.
 
-mod buffers;
-mod bytes;
 mod checkpoint;
-mod chunk;
-mod dataset_stream;
 mod inspect;
 mod merge;
+mod message;
 mod number;
+mod options;
 mod order;
 mod plan;
 mod playback_clock;
+mod read;
+mod report;
 mod run;
-mod sorted;
-mod stream_cursor;
-mod subject;
 mod target;
+mod time_source;
+
 #[cfg(test)]
 mod tests;
-mod time_source;
-mod wire;
-
-use std::path::PathBuf;
-
-use jiff::Timestamp;
-use serde::Serialize;
 
 pub use checkpoint::Checkpoint;
 pub use inspect::{DatasetContents, DayContents, Gap, Hour, inspect};
 pub use merge::next_stream;
+pub use message::{BoundBatch, WireForm};
+pub use options::{MessageId, POSITION_ID, PUBLISHER_ID, ReplayOptions};
 pub use order::{RowKey, StreamKey, StreamOrder};
 pub use plan::{DatasetPlan, ReplayPlan, plan};
 pub use playback_clock::{PlaybackClock, Speed};
+pub use report::{Damage, ReplayReport};
 pub use run::run;
 pub use target::{
     CoreTarget, FileFormat, FileTarget, JetStreamTarget, RowTarget, TableSink, TableTarget, Target,
     sweep_insert_gates,
 };
-pub use wire::{BoundBatch, WireForm};
-
-/// What becomes the `Nats-Msg-Id`, by which a stream knows what it has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum MessageId {
-    /// The row's position: two messages never share it. The publisher's own id goes in [`PUBLISHER_ID`], where it is known.
-    #[default]
-    Position,
-    /// The publisher's own id, where the dataset says how it is made; the position goes in [`POSITION_ID`]. Publishers give one id to
-    /// several messages, of which a stream takes the first.
-    Publisher,
-}
-
-/// The header of the publisher's own id.
-pub const PUBLISHER_ID: &str = "Mpsync-Publisher-Msg-Id";
-/// The header of the position, where the publisher's own id is the message's.
-pub const POSITION_ID: &str = "Mpsync-Position";
-
-/// What is replayed, and how.
-#[derive(Debug, Clone)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag of the command line"
-)]
-pub struct ReplayOptions {
-    /// From this event time on.
-    pub from: Option<Timestamp>,
-    /// Up to this event time, exclusive.
-    pub to: Option<Timestamp>,
-    /// Only these exchanges, where not empty.
-    pub exchanges: Vec<String>,
-    /// Only these symbols, where not empty.
-    pub symbols: Vec<String>,
-    /// A template of the subjects, instead of the original ones.
-    pub subject: Option<String>,
-    /// What becomes the message's id.
-    pub message_id: MessageId,
-    /// By what the stream is in order.
-    pub order: StreamOrder,
-    /// How fast event time passes.
-    pub speed: Speed,
-    /// Begin again at the end, for ever.
-    pub endless: bool,
-    /// Move all times so that the first message's event time is now, by whole seconds.
-    pub shift_to_now: bool,
-    /// Where the place that was reached is kept.
-    pub checkpoint: Option<PathBuf>,
-    /// Pass over what is damaged, and list it.
-    pub skip_damaged: bool,
-    /// Check the SHA-256 of every chunk that is read.
-    pub verify: bool,
-    /// What sorted rows may occupy, in bytes, over all datasets. Chunks of more compressed bytes than an eighth of a dataset's part
-    /// of it are read through temporary files.
-    pub memory: usize,
-}
-
-impl Default for ReplayOptions {
-    /// Everything, as fast as possible.
-    fn default() -> Self {
-        Self {
-            from: None,
-            to: None,
-            exchanges: Vec::new(),
-            symbols: Vec::new(),
-            subject: None,
-            message_id: MessageId::Position,
-            order: StreamOrder::Event,
-            speed: Speed::Max,
-            endless: false,
-            shift_to_now: false,
-            checkpoint: None,
-            skip_damaged: false,
-            verify: true,
-            memory: 96 << 20,
-        }
-    }
-}
-
-/// Something of the archive that could not be read and was passed over.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Damage {
-    /// The chunk or the window.
-    pub what: String,
-    /// How many rows it has, where that is known.
-    pub rows: Option<u64>,
-    /// Why it could not be read.
-    pub why: String,
-}
-
-/// What a replay did.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct ReplayReport {
-    /// Messages that the target took in this run.
-    pub messages: u64,
-    /// Of them, those that the target had already.
-    pub duplicates: u64,
-    /// Bytes of their payloads.
-    pub payload_bytes: u64,
-    /// Messages by dataset.
-    pub by_dataset: std::collections::BTreeMap<String, u64>,
-    /// Event time of the first and the last message, as the archive has them.
-    pub span: Option<(Timestamp, Timestamp)>,
-    /// Bytes of chunks that were read.
-    pub bytes_read: u64,
-    /// Bytes of all chunks of the chosen datasets.
-    pub archive_bytes: u64,
-    /// What was passed over.
-    pub skipped: Vec<Damage>,
-    /// Whether it continued from a checkpoint.
-    pub resumed: bool,
-    /// Whether it was ended before its end.
-    pub interrupted: bool,
-    /// From the first look at the archive to the last acknowledgement.
-    pub seconds: f64,
-}

@@ -1,11 +1,11 @@
-//! One order over all lanes. Pure.
+//! The merge of the datasets' streams. Pure.
 
-use super::order::{RowKey, StreamKey, StreamOrder};
+use crate::order::{RowKey, StreamKey, StreamOrder};
 
-/// Which lane comes next, and up to which key it may go on alone.
+/// Returns the stream with the next row, and the key up to which it may continue alone.
 ///
-/// `heads` are the lanes' next rows, `None` for a lane that is at its end. There are few lanes, so they are looked at one
-/// after the other.
+/// `heads` are the next rows of the streams, `None` for one that is at its end. There are few streams, so
+/// a linear search suffices.
 #[must_use]
 pub fn next_stream(
     order: StreamOrder,
@@ -64,7 +64,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn however_rows_fall_into_lanes_they_come_in_one_order(order in orders(), rows in prop::collection::vec((0_usize..4, 0_i64..20, 0_u64..3, 0_u64..50), 0..200)) {
+        fn merge_order_does_not_depend_on_how_rows_are_split_into_streams(order in orders(), rows in prop::collection::vec((0_usize..4, 0_i64..20, 0_u64..3, 0_u64..50), 0..200)) {
             let mut streams = vec![Vec::new(); 4];
             for (stream, rank, epoch, seq) in rows {
                 streams[stream].push(RowKey { rank: if order == StreamOrder::Position { 0 } else { rank }, epoch, seq });
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_comes_from_lanes_that_are_at_their_end() {
+    fn merge_skips_streams_at_their_end() {
         assert_eq!(next_stream(StreamOrder::Event, [None, None]), None);
         let row = RowKey {
             rank: 1,

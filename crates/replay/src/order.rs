@@ -1,20 +1,20 @@
 //! The orders in which a stream can come. Pure.
 
-/// By what the messages of all datasets are put in one order.
+/// The order of the merged stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StreamOrder {
-    /// By event time; ties by the place of the dataset among the chosen ones, then by position.
+    /// By event time; ties by the rank of the dataset in the selection, then by position.
     #[default]
     Event,
-    /// As the messages arrived: by the collector's time, where a message has none by the time at which `JetStream` stored it;
-    /// ties as by event time.
+    /// By arrival: the collector's time or, if a message has none, the time at which `JetStream` stored
+    /// it; ties as by event time.
     Arrival,
-    /// By the position in the stream; ties by the place of the dataset.
+    /// By the position in the stream; ties by the rank of the dataset.
     Position,
 }
 
 impl StreamOrder {
-    /// Its name on the command line and in checkpoints.
+    /// Returns its name on the command line and in checkpoints.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -31,11 +31,11 @@ impl std::fmt::Display for StreamOrder {
     }
 }
 
-/// Where a row stands in its dataset's part of the stream. Total, since positions are unique.
+/// The sort key of a row within its dataset. Total, since positions are unique.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RowKey {
-    /// What is looked at first, in nanoseconds since 1970: event time or time of arrival; always 0 where the position alone
-    /// decides.
+    /// The most significant part, in nanoseconds since 1970: event time or arrival time; always 0 if the
+    /// order is by position.
     pub rank: i64,
     /// The stream's epoch.
     pub epoch: u64,
@@ -44,14 +44,14 @@ pub struct RowKey {
 }
 
 impl RowKey {
-    /// Before every row.
+    /// The key before every row.
     pub const FIRST: Self = Self {
         rank: i64::MIN,
         epoch: 0,
         seq: 0,
     };
 
-    /// Before every row of this rank.
+    /// Returns the key before every row of this rank.
     #[must_use]
     pub fn before(rank: i64) -> Self {
         Self {
@@ -60,7 +60,7 @@ impl RowKey {
         }
     }
 
-    /// After every row of this rank.
+    /// Returns the key after every row of this rank.
     #[must_use]
     pub fn after(rank: i64) -> Self {
         Self {
@@ -71,18 +71,18 @@ impl RowKey {
     }
 }
 
-/// Where a row stands in the merged stream.
+/// The sort key of a row in the merged stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamKey {
-    /// The place of the row's dataset among the chosen ones.
+    /// The rank of the row's dataset in the selection.
     pub stream: usize,
-    /// Where it stands among the rows of its dataset.
+    /// Its key within its dataset.
     pub row: RowKey,
     order: StreamOrder,
 }
 
 impl StreamKey {
-    /// The key of a dataset's row.
+    /// Returns the key of a row.
     #[must_use]
     pub fn new(order: StreamOrder, stream: usize, row: RowKey) -> Self {
         Self { stream, row, order }

@@ -1,34 +1,35 @@
-//! What is to be read: for each dataset its groups of chunks, in order of time.
+//! The plan of a replay: the chunks of each dataset, in order of time.
 
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use object_store::path::Path;
 use serde::Serialize;
 
-use super::order::{RowKey, StreamOrder};
-use super::{Damage, ReplayOptions};
+use crate::options::ReplayOptions;
+use crate::order::{RowKey, StreamOrder};
+use crate::report::Damage;
 use mpsync_archive::{Archive, Chunk, GenerationId, Manifest};
 use mpsync_core::dataset::{Dataset, DatasetName, Epoch, PositionSet, Window};
 use mpsync_core::error::{Cause, Error, Result};
 use mpsync_core::fingerprint::HashedColumn;
 
-/// Windows whose manifests are read at a time.
+/// Windows whose manifests are read concurrently.
 const READS: usize = 16;
 
-/// What a replay reads.
+/// The chunks that a replay reads.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReplayPlan {
-    /// One lane a dataset, in the order in which ties in time are broken.
+    /// One plan a dataset, in the order in which ties in time are broken.
     #[serde(rename = "lanes")]
     pub streams: Vec<DatasetPlan>,
-    /// Bytes of all chunks of the chosen datasets, those included that need not be read.
+    /// Bytes of all chunks of the selected datasets, including those that need not be read.
     pub archive_bytes: u64,
-    /// What cannot be read and is passed over.
+    /// Damage that is skipped.
     #[serde(skip)]
     pub damage: Vec<Damage>,
 }
 
-/// What is read of one dataset.
+/// The chunks that a replay reads of one dataset.
 #[derive(Debug, Clone, Serialize)]
 pub struct DatasetPlan {
     /// The dataset.
@@ -37,53 +38,53 @@ pub struct DatasetPlan {
     pub windows: usize,
     /// Chunks that are read.
     pub chunks: usize,
-    /// Rows of these chunks; a replay of some exchanges, symbols or a part of a window takes fewer.
+    /// Rows of these chunks; a replay of some exchanges, symbols or a part of a window sends fewer.
     pub rows: u64,
     /// Bytes of these chunks.
     pub bytes: u64,
     /// The earliest and the latest event time of these chunks.
     pub span: Option<(Timestamp, Timestamp)>,
-    /// The columns of its generations, each set of them once.
+    /// The distinct lists of columns of its generations.
     #[serde(skip)]
     pub schemas: Vec<Vec<HashedColumn>>,
     #[serde(skip)]
-    pub(super) files: Vec<ChunkPlan>,
+    pub(crate) files: Vec<ChunkPlan>,
 }
 
-/// A chunk that is to be read.
+/// A chunk to read.
 #[derive(Debug, Clone)]
-pub(super) struct ChunkPlan {
+pub(crate) struct ChunkPlan {
     pub id: GenerationId,
     pub chunk: Chunk,
     /// The earliest and the latest event time in it, in nanoseconds since 1970.
     pub span: (i64, i64),
-    /// No row of it comes before this in the stream.
+    /// No row of it precedes this key.
     pub first: RowKey,
-    /// And none after this.
+    /// No row of it follows this key.
     pub last: RowKey,
 }
 
 impl ChunkPlan {
-    /// Its place in the archive.
-    pub(super) fn name(&self) -> String {
+    /// Returns its path in the archive.
+    pub(crate) fn name(&self) -> String {
         self.id.file(&self.chunk.file).to_string()
     }
 }
 
 impl ReplayPlan {
-    /// Rows of all lanes.
+    /// Returns the rows of all datasets.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.streams.iter().map(|stream| stream.rows).sum()
     }
 
-    /// Bytes of all lanes.
+    /// Returns the bytes of all datasets.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.streams.iter().map(|stream| stream.bytes).sum()
     }
 
-    /// The earliest and the latest event time.
+    /// Returns the earliest and the latest event time.
     #[must_use]
     pub fn span(&self) -> Option<(Timestamp, Timestamp)> {
         let spans = self.streams.iter().filter_map(|stream| stream.span);
@@ -91,7 +92,7 @@ impl ReplayPlan {
     }
 }
 
-/// Finds out what a replay reads: from the names of folders and from manifests alone.
+/// Returns the plan of a replay, from the names of folders and from manifests alone.
 pub async fn plan(
     archive: &Archive,
     datasets: &[Dataset],
@@ -160,13 +161,13 @@ async fn dataset_plan(
     Ok(stream)
 }
 
-/// Whether an error says that the archive's data is not what it should be.
-pub(super) fn is_damage(e: &Error) -> bool {
+/// Whether an error means that data of the archive is damaged.
+pub(crate) fn is_damage(e: &Error) -> bool {
     matches!(e.cause(), Cause::Integrity(_) | Cause::Malformed(_))
 }
 
 impl DatasetPlan {
-    /// Adds a window. Windows come in order of their starts.
+    /// Adds a window; windows come in order of their starts.
     fn add(&mut self, generations: Vec<Manifest>, options: &ReplayOptions) {
         let touches = |chunk: &Chunk| {
             options.from.is_none_or(|from| chunk.max_time >= from)
@@ -188,7 +189,7 @@ impl DatasetPlan {
                 let span = (nanos(chunk.min_time), nanos(chunk.max_time));
                 let (first, last) = match options.order {
                     StreamOrder::Event => (RowKey::before(span.0), RowKey::after(span.1)),
-                    // Nobody knows before its statistics are read.
+                    // Unknown until its statistics are read.
                     StreamOrder::Arrival => (RowKey::FIRST, RowKey::after(i64::MAX)),
                     StreamOrder::Position => positions,
                 };
@@ -227,8 +228,8 @@ fn position_bounds(positions: &PositionSet) -> (RowKey, RowKey) {
     )
 }
 
-/// Nanoseconds since 1970; times that 64 bits do not hold lie before or after everything.
-pub(super) fn nanos(time: Timestamp) -> i64 {
+/// Returns nanoseconds since 1970; times that 64 bits cannot represent precede or follow everything.
+pub(crate) fn nanos(time: Timestamp) -> i64 {
     let nanos = time.as_nanosecond();
     i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX })
 }

@@ -1,15 +1,15 @@
-//! When a message is due, by its event time. Pure: the clock is handed in.
+//! The time at which a message is due, by its event time. Pure: the clock is an argument.
 
 use std::time::Duration;
 
 use mpsync_core::error::Error;
 
-/// How fast event time passes.
+/// The pace of event time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Speed {
-    /// As fast as the target takes it.
+    /// As fast as the target accepts messages.
     Max,
-    /// So many times as fast as it happened.
+    /// A multiple of real time.
     Times(f64),
 }
 
@@ -23,15 +23,15 @@ impl std::str::FromStr for Speed {
         match text.trim_end_matches('x').parse::<f64>() {
             Ok(times) if times.is_finite() && times > 0.0 => Ok(Self::Times(times)),
             _ => Err(Error::usage(format!(
-                "`{}` is no speed: say 1, 10, 0.5 or max",
+                "invalid speed `{}`: expected a number such as 1, 10 or 0.5, or max",
                 text.escape_debug()
             ))),
         }
     }
 }
 
-/// Keeps to event time: every message is due by its distance from the first, so that nothing adds up to a drift, and
-/// after a stall what is overdue goes out at once until the pace is met again.
+/// Paces messages by event time. Every message is due by its distance from the first, so there is no
+/// drift; after a stall, overdue messages leave at once until the pace is met again.
 #[derive(Debug, Clone, Copy)]
 pub struct PlaybackClock {
     speed: Speed,
@@ -39,7 +39,7 @@ pub struct PlaybackClock {
 }
 
 impl PlaybackClock {
-    /// A pace that begins with the first message.
+    /// Returns a clock that starts with the first message.
     #[must_use]
     pub fn new(speed: Speed) -> Self {
         Self {
@@ -48,15 +48,15 @@ impl PlaybackClock {
         }
     }
 
-    /// How long to wait before a message of this event time (nanoseconds since 1970) goes out, `elapsed` after the start;
-    /// zero for one that is due or overdue.
+    /// Returns the wait before a message of this event time (nanoseconds since 1970) is sent, `elapsed`
+    /// after the start; zero if it is due or overdue.
     #[inline]
     pub fn wait(&mut self, event_nanos: i64, elapsed: Duration) -> Duration {
         self.due(event_nanos, elapsed)
             .map_or(Duration::ZERO, |due| due.saturating_sub(elapsed))
     }
 
-    /// How far behind the pace a message of this event time is.
+    /// Returns how far a message of this event time is behind the pace.
     pub fn lag(&mut self, event_nanos: i64, elapsed: Duration) -> Duration {
         self.due(event_nanos, elapsed)
             .map_or(Duration::ZERO, |due| elapsed.saturating_sub(due))
@@ -70,7 +70,7 @@ impl PlaybackClock {
         let (first, started) = *self.anchor.get_or_insert((event_nanos, elapsed));
         let distance =
             Duration::from_nanos(u64::try_from(event_nanos.saturating_sub(first)).unwrap_or(0));
-        // A span that no duration holds is never due, which is as late as can be said.
+        // A span that overflows a duration is never due.
         let distance =
             Duration::try_from_secs_f64(distance.as_secs_f64() / times).unwrap_or(Duration::MAX);
         Some(started.saturating_add(distance))
@@ -84,7 +84,7 @@ mod tests {
     const SEC: i64 = 1_000_000_000;
 
     #[test]
-    fn ten_times_as_fast_a_message_of_ten_seconds_later_is_due_after_one() {
+    fn speed_divides_the_distance_of_event_times() {
         let mut playback_clock = PlaybackClock::new(Speed::Times(10.0));
         let started = Duration::from_secs(3);
         assert_eq!(playback_clock.wait(100 * SEC, started), Duration::ZERO);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn late_sends_do_not_add_up_and_a_stall_is_caught_up() {
+    fn late_sends_do_not_accumulate_and_a_stall_is_caught_up() {
         let mut playback_clock = PlaybackClock::new(Speed::Times(1.0));
         let mut clock = Duration::ZERO;
         for n in 0..1000 {
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn at_full_speed_nothing_waits_and_nothing_lags() {
+    fn full_speed_neither_waits_nor_lags() {
         let mut playback_clock = PlaybackClock::new("max".parse().unwrap());
         assert_eq!(playback_clock.wait(5 * SEC, Duration::ZERO), Duration::ZERO);
         assert_eq!(

@@ -8,38 +8,44 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::buffers::{Buffers, Ids};
-use super::checkpoint::{Checkpoint, selection};
-use super::chunk::Wanted;
-use super::dataset_stream::{DatasetReader, ReadCounters};
-use super::merge::next_stream;
-use super::order::{StreamKey, StreamOrder};
-use super::plan::{DatasetPlan, ReplayPlan, nanos, plan};
-use super::playback_clock::{PlaybackClock, Speed};
-use super::sorted::{RowRef, Slice};
-use super::stream_cursor::StreamCursor;
-use super::target::Target;
-use super::time_source::TimeSource;
-use super::wire::{BoundBatch, WireForm};
-use super::{MessageId, ReplayOptions, ReplayReport};
+use crate::checkpoint::{Checkpoint, selection};
+use crate::merge::next_stream;
+use crate::message::buffers::{Buffers, Ids};
+use crate::message::{BoundBatch, WireForm};
+use crate::options::{MessageId, ReplayOptions};
+use crate::order::{StreamKey, StreamOrder};
+use crate::plan::{DatasetPlan, ReplayPlan, nanos, plan};
+use crate::playback_clock::{PlaybackClock, Speed};
+use crate::read::chunk::Wanted;
+use crate::read::counters::ReadCounters;
+use crate::read::dataset_stream::DatasetReader;
+use crate::read::sorted::{RowRef, Slice};
+use crate::read::stream_cursor::StreamCursor;
+use crate::report::ReplayReport;
+use crate::target::Target;
+use crate::time_source::TimeSource;
 use mpsync_archive::Archive;
 use mpsync_core::dataset::Dataset;
 use mpsync_core::error::{Error, Result};
 use mpsync_core::progress::{Progress, Work};
 
-/// How often the place that was reached is written down.
+/// Interval between checkpoints.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
-/// After how many messages the clock and the shutdown are looked at.
+/// Messages between two checks of the clock and of the shutdown.
 const LOOK_EVERY: u64 = 1024;
-/// Less than that is not waited for: timers are no finer.
+/// Shorter waits are skipped: the resolution of timers is 1 ms.
 const FINEST_WAIT: Duration = Duration::from_millis(1);
-/// What a dataset's rows may occupy at least, in bytes.
+/// The least memory for the rows of a dataset, in bytes.
 const LEAST_BUDGET: usize = 16 << 10;
 
-/// Replays what `options` choose of `datasets` into `target`.
+/// Replays the rows of `datasets` that `options` select into `target`.
 ///
-/// Cancelling `shutdown` ends it in an orderly way: what was sent is handed over, the checkpoint written, and the report says
-/// that it was interrupted. Dropping the future leaves the place at the last checkpoint.
+/// Cancelling `shutdown` stops it in order: the target receives all that was sent, the checkpoint is
+/// written, and the report says that the replay was interrupted.
+///
+/// # Cancel safety
+///
+/// Dropping the future leaves the checkpoint where it was last written.
 pub async fn run(
     archive: &Archive,
     datasets: &[Dataset],
@@ -55,8 +61,8 @@ pub async fn run(
     .await
 }
 
-/// The same by a clock that a test can drive.
-pub(super) async fn run_by(
+/// Does the same by a clock that a test can drive.
+pub(crate) async fn run_by(
     clock: &TimeSource,
     archive: &Archive,
     datasets: &[Dataset],
@@ -128,15 +134,13 @@ async fn all_passes(
         if !options.endless || replay.report.interrupted {
             break;
         }
-        // A pass of few messages never came to look.
+        // A pass of few messages never checked.
         if shutdown.is_cancelled() {
             replay.report.interrupted = true;
             break;
         }
         if replay.report.messages == before && !replay.report.resumed {
-            return Err(Error::usage(
-                "there is nothing to replay, so that --loop would never end",
-            ));
+            return Err(Error::usage("nothing to replay, so --loop would never end"));
         }
         replay.report.resumed = false;
         replay.pass += 1;
@@ -156,24 +160,25 @@ struct Replay<'a> {
     target: &'a mut Target,
     shutdown: &'a CancellationToken,
     clock: &'a TimeSource,
-    /// When the place that was reached was last written down.
+    /// Time of the last checkpoint.
     written: Duration,
     pass: u64,
-    /// By how many seconds times are moved; `None` before the first message of a pass.
+    /// Seconds by which times are shifted; `None` before the first message of a pass.
     shift_secs: Option<i64>,
     sent: Option<StreamKey>,
     sent_count: Vec<u64>,
-    /// The earliest and the latest event time that was sent.
+    /// The earliest and the latest event time sent.
     span: Option<(i64, i64)>,
     report: ReplayReport,
     buffers: Buffers,
-    /// Messages that were sent and not yet shown.
+    /// Messages sent since progress was last reported.
     unseen: u64,
-    /// Whether anybody sees the publisher's own ids.
+    /// Whether messages carry the publisher's own ids.
     wants_id: bool,
 }
 
-/// What the rows of one dataset may occupy: of the memory its share by bytes, half of that for the slice that is in use.
+/// Returns the memory for the rows of one dataset: half of its share by bytes. The other half is for the
+/// slice in use.
 fn budget(memory: usize, bytes: u64, all_bytes: u64) -> usize {
     let half = (memory / 2) as u128;
     let share = half * u128::from(bytes) / u128::from(all_bytes.max(1));
@@ -186,7 +191,7 @@ fn time(nanos: i64) -> Option<Timestamp> {
     Timestamp::from_nanosecond(i128::from(nanos)).ok()
 }
 
-/// How far it is, for people.
+/// Returns the progress as text for the terminal.
 fn reached(event_nanos: i64, lag: Option<Duration>) -> String {
     let event = time(event_nanos).map_or_else(String::new, |time| time.to_string());
     match lag {
@@ -196,7 +201,7 @@ fn reached(event_nanos: i64, lag: Option<Duration>) -> String {
 }
 
 impl Replay<'_> {
-    /// One pass over the archive, from after `after` on.
+    /// Runs one pass over the archive, beginning after `after`.
     async fn pass(&mut self, after: Option<StreamKey>, progress: &Progress) -> Result<()> {
         let mut options = self.options.clone();
         if let Some(after) = after.filter(|_| options.order == StreamOrder::Event) {
@@ -322,7 +327,7 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Waits until a message of this time is due; `false` when it is to end before that.
+    /// Waits until a message of this time is due; returns `false` if the replay is stopped first.
     async fn wait(
         &mut self,
         playback_clock: &mut PlaybackClock,
@@ -333,7 +338,7 @@ impl Replay<'_> {
         if wait < FINEST_WAIT {
             return Ok(true);
         }
-        // What was sent is seen by the other side before this one sleeps.
+        // Readers of the target see all that was sent before this task sleeps.
         self.target.flush()?;
         if self.is_checkpoint_due() {
             self.show(Some(Duration::ZERO), work);
@@ -351,14 +356,15 @@ impl Replay<'_> {
         self.clock.elapsed().saturating_sub(self.written) > CHECKPOINT_EVERY
     }
 
-    /// Looks at the clock and at the shutdown; `false` when it is to end. The last message was due at `time_nanos`.
+    /// Checks the clock and the shutdown; returns `false` if the replay is to stop. The last message was
+    /// due at `time_nanos`.
     async fn check_clock(
         &mut self,
         playback_clock: Option<&mut PlaybackClock>,
         time_nanos: i64,
         work: &Work,
     ) -> Result<bool> {
-        // Lets whoever shares this thread run; a target that never waits would not.
+        // Lets other tasks of this thread run; a target that never waits would not.
         tokio::task::yield_now().await;
         let lag = playback_clock
             .map(|playback_clock| playback_clock.lag(time_nanos, self.clock.elapsed()));
@@ -371,7 +377,7 @@ impl Replay<'_> {
         Ok(!self.report.interrupted)
     }
 
-    /// Says to who looks on how far it is, and by how much it is behind its pace.
+    /// Reports the progress and the lag.
     fn show(&mut self, lag: Option<Duration>, work: &Work) {
         work.add(std::mem::take(&mut self.unseen), 0);
         if let Some((_, last)) = self.span {
@@ -421,7 +427,7 @@ impl Replay<'_> {
         self.buffers.write(batch, row, shift_secs, key, ids);
     }
 
-    /// Writes down the place up to which the target has everything.
+    /// Writes the checkpoint: the position up to which the target has everything.
     async fn record_checkpoint(&mut self) -> Result<()> {
         self.written = self.clock.elapsed();
         let Some(path) = &self.options.checkpoint else {
@@ -444,7 +450,8 @@ impl Replay<'_> {
         place.write(path)
     }
 
-    /// Hands over what was sent, so that no place of this pass is taken for one of the next.
+    /// Waits until the target has all that was sent, so that no position of this pass is mistaken for one
+    /// of the next.
     async fn end_pass(&mut self) -> Result<()> {
         self.target.drain().await?;
         if self.sent.is_some() {

@@ -1,4 +1,4 @@
-//! Replays of archives that are made here, on a clock that the test drives.
+//! Replays of generated archives, on a clock that the test drives.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -13,29 +13,29 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use tokio_util::sync::CancellationToken;
 
-use super::run::run_by;
-use super::target::OutboundMessage;
-use super::time_source::TimeSource;
 use super::*;
+use crate::run::run_by;
+use crate::target::message::OutboundMessage;
+use crate::time_source::TimeSource;
 use mpsync_archive::ArchiveConfig;
 use mpsync_archive::{Archive, GenerationId};
 use mpsync_core::dataset::{Dataset, Window, builtin};
 use mpsync_core::progress::Progress;
 use mpsync_testkit::archive::{manifest, small, trades, write};
 
-/// What was sent, and when.
+/// A target that records messages and their times.
 #[derive(Debug)]
 pub struct Record {
-    pub(super) sent: Vec<Sent>,
+    pub(crate) sent: Vec<Sent>,
     clock: TimeSource,
-    /// Before which messages the target stands still, and for how long.
+    /// Pauses of the target, by the number of the message that they precede.
     stalls: BTreeMap<usize, Duration>,
-    /// Ends the replay when so many messages were sent.
+    /// Stops the replay after so many messages.
     end_at: Option<(usize, CancellationToken)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Sent {
+pub(crate) struct Sent {
     at: Duration,
     subject: String,
     msg_id: String,
@@ -43,7 +43,7 @@ pub(super) struct Sent {
 }
 
 impl Record {
-    pub(super) fn send(&mut self, message: OutboundMessage<'_>) {
+    pub(crate) fn send(&mut self, message: OutboundMessage<'_>) {
         if let (Some(stall), TimeSource::Driven(now)) =
             (self.stalls.get(&self.sent.len()), &self.clock)
         {
@@ -61,14 +61,14 @@ impl Record {
     }
 }
 
-/// An archive that is made here, with the rows that are in it.
+/// A generated archive and its rows.
 struct Made {
     folder: tempfile::TempDir,
     archive: Archive,
     rows: RecordBatch,
 }
 
-/// How rows fall into files.
+/// The distribution of rows over files.
 #[derive(Debug, Clone)]
 struct Split {
     chunk_rows: u64,
@@ -103,7 +103,7 @@ fn event_ms(rows: &RecordBatch) -> Vec<i64> {
         .to_vec()
 }
 
-/// Trades of an hour, in windows and generations as `split` says.
+/// Writes the trades of an hour, in windows and generations by `split`.
 async fn made(seed: u64, rows: usize, split: &Split) -> Made {
     let folder = tempfile::tempdir().unwrap();
     let config = ArchiveConfig {
@@ -156,7 +156,7 @@ fn datasets() -> Vec<Dataset> {
     vec![trades.unwrap().clone()]
 }
 
-/// Replays by a clock that passes only in sleeps and in `stalls`.
+/// Replays by a clock that advances only by sleeps and `stalls`.
 async fn replayed(
     archive: &Archive,
     options: &ReplayOptions,
@@ -195,7 +195,7 @@ async fn stream(made: &Made, options: &ReplayOptions) -> Vec<Sent> {
         .0
 }
 
-/// The sequences in the order that is asked for, from the rows themselves.
+/// Returns the sequences in this order, from the rows themselves.
 fn expected(rows: &RecordBatch, order: StreamOrder) -> Vec<u64> {
     let column = |name: &str| rows.column_by_name(name).unwrap();
     let events = event_ms(rows);
@@ -315,7 +315,7 @@ async fn whatever_order_it_has_it_goes_on_where_it_was_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_message_goes_out_when_it_is_due_and_a_stall_is_caught_up() {
+async fn messages_are_sent_when_due_and_a_stall_is_caught_up() {
     let made = made(7, 600, &Split::simple()).await;
     let options = ReplayOptions {
         speed: Speed::Times(10.0),
@@ -327,7 +327,7 @@ async fn every_message_goes_out_when_it_is_due_and_a_stall_is_caught_up() {
         .iter()
         .map(|ms| Duration::from_millis(u64::try_from(ms - events[0]).unwrap()) / 10)
         .collect();
-    // Less than that is not waited for.
+    // Shorter waits are skipped.
     let early = Duration::from_millis(1);
     let (sent, _) = replayed(&made.archive, &options, BTreeMap::new(), None).await;
     assert_eq!(sent.len(), due.len());
@@ -338,7 +338,7 @@ async fn every_message_goes_out_when_it_is_due_and_a_stall_is_caught_up() {
             sent.at
         );
     }
-    // A target that stands still for a minute: what is overdue goes out at once, and the pace is met again.
+    // A target that stalls for a minute: overdue messages leave at once, and the pace is met again.
     let stall = Duration::from_mins(1);
     let (stalled, _) = replayed(
         &made.archive,
@@ -363,7 +363,7 @@ async fn every_message_goes_out_when_it_is_due_and_a_stall_is_caught_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn by_arrival_the_collectors_clock_is_the_pace() {
+async fn arrival_order_is_paced_by_the_collectors_clock() {
     let made = made(7, 300, &Split::simple()).await;
     let options = ReplayOptions {
         order: StreamOrder::Arrival,
@@ -379,7 +379,7 @@ async fn by_arrival_the_collectors_clock_is_the_pace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_part_needs_is_read_by_pages_where_nothing_is_verified() {
+async fn unverified_replay_reads_only_needed_pages() {
     let made = made(
         11,
         20_000,
@@ -419,7 +419,7 @@ async fn what_a_part_needs_is_read_by_pages_where_nothing_is_verified() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chunk_that_ends_too_early_is_damage_whether_it_is_verified_or_not() {
+async fn truncated_chunk_is_damage_verified_or_not() {
     let made = made(
         4,
         3000,

@@ -1,26 +1,26 @@
-//! The time that passes while a replay runs.
+//! The clock of a replay, which tests can drive.
 
 use std::time::{Duration, Instant};
 
-/// What a replay sees of the time.
+/// The clock of a replay.
 #[derive(Debug, Clone)]
-pub(super) enum TimeSource {
-    /// The machine's.
+pub(crate) enum TimeSource {
+    /// The machine's clock.
     Real(Instant),
-    /// A test's: it passes when somebody sleeps, and when the test says so.
+    /// The clock of a test: it advances by sleeps and by the test.
     #[cfg(test)]
     Driven(std::sync::Arc<std::sync::Mutex<Duration>>),
 }
 
 impl TimeSource {
-    /// The machine's, from now on.
-    pub(super) fn start() -> Self {
+    /// Starts the machine's clock.
+    pub(crate) fn start() -> Self {
         Self::Real(Instant::now())
     }
 
-    /// How long it has run.
+    /// Returns the time since the start.
     #[inline]
-    pub(super) fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         match self {
             Self::Real(since) => since.elapsed(),
             #[cfg(test)]
@@ -28,7 +28,7 @@ impl TimeSource {
         }
     }
 
-    pub(super) async fn sleep(&self, pause: Duration) {
+    pub(crate) async fn sleep(&self, pause: Duration) {
         match self {
             Self::Real(_) => tokio::time::sleep(pause).await,
             #[cfg(test)]

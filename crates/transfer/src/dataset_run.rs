@@ -4,76 +4,120 @@ use mpsync_archive::{Archive, Manifest, RowFilter};
 use mpsync_clickhouse::{PartSet, TableSchema, Tier};
 use mpsync_core::dataset::{Dataset, Window};
 use mpsync_core::error::{Error, Result};
-use mpsync_core::fingerprint::{Fingerprint, HashedColumn};
+use mpsync_core::fingerprint::HashedColumn;
 use mpsync_core::progress::Progress;
 
-use super::proof_cache::ProofCache;
-use super::rows::Rows;
-use super::tasks::TaskId;
+use crate::context::TransferContext;
+use crate::holder::holder;
+use crate::request::{Goal, TransferRequest};
+use crate::rows::columns::check_filter;
+use crate::rows::window_rows::Rows;
+use crate::tasks::TaskId;
+use crate::window::proof_cache::ProofCache;
 
 /// A tier with the live table of the dataset.
 #[derive(Debug, Clone)]
-pub(super) struct TierTable {
+pub(crate) struct TierTable {
     /// The tier.
-    pub(super) tier: Tier,
+    pub(crate) tier: Tier,
     /// The dataset's table in it.
-    pub(super) schema: TableSchema,
+    pub(crate) schema: TableSchema,
 }
 
 /// What all windows of a dataset share in a run.
 #[derive(Debug)]
-pub(super) struct DatasetRun {
+pub(crate) struct DatasetRun {
     /// The dataset.
-    pub(super) dataset: Dataset,
+    pub(crate) dataset: Dataset,
     /// Hot; `None` where the archive is the only source.
-    pub(super) hot: Option<TierTable>,
+    pub(crate) hot: Option<TierTable>,
     /// The version of hot's server, for manifests.
-    pub(super) hot_version: String,
+    pub(crate) hot_version: String,
     /// Cold; `None` where the archive is the only target.
-    pub(super) cold: Option<TierTable>,
+    pub(crate) cold: Option<TierTable>,
     /// The archive.
-    pub(super) archive: Archive,
+    pub(crate) archive: Archive,
     /// Which rows are wanted; `None` for all.
-    pub(super) filter: Option<RowFilter>,
+    pub(crate) filter: Option<RowFilter>,
     /// Who holds leases.
-    pub(super) holder: String,
+    pub(crate) holder: String,
     /// Where rows are counted.
-    pub(super) progress: Progress,
+    pub(crate) progress: Progress,
     /// What this run has proven.
-    pub(super) proof_cache: ProofCache,
+    pub(crate) proof_cache: ProofCache,
 }
 
 /// The table and partition from which a window is exported: hot's own, or a sealed one.
 #[derive(Debug, Clone)]
-pub(super) struct SourceTable {
+pub(crate) struct SourceTable {
     /// The table.
-    pub(super) table: String,
+    pub(crate) table: String,
     /// The partition's id.
-    pub(super) partition: String,
+    pub(crate) partition: String,
     /// The rows of the window in it, as they were counted when the work was planned.
-    pub(super) rows: u64,
+    pub(crate) rows: u64,
 }
 
 impl DatasetRun {
+    /// Looks at the dataset's tables, and refuses what cannot be transferred with proof.
+    pub(crate) async fn open(
+        context: &TransferContext,
+        dataset: &Dataset,
+        request: &TransferRequest,
+    ) -> Result<Self> {
+        let tier_table = async |tier: &Tier| {
+            let schema = tier.describe_existing(&dataset.table).await?;
+            schema.check_transferable()?;
+            Ok::<_, Error>(TierTable {
+                tier: tier.clone(),
+                schema,
+            })
+        };
+        let mut run = Self {
+            dataset: dataset.clone(),
+            hot: None,
+            hot_version: String::new(),
+            cold: None,
+            archive: context.archive.clone(),
+            filter: request.filter.clone(),
+            holder: holder(),
+            progress: context.progress.clone(),
+            proof_cache: ProofCache::default(),
+        };
+        if request.goal != Goal::Import {
+            let hot = tier_table(&context.hot).await?;
+            check_filter(&hot.schema, request.filter.as_ref())?;
+            run.hot_version = context.hot.ping().await?;
+            run.hot = Some(hot);
+        }
+        if request.goal == Goal::Import {
+            context.cold.apply_schema(&[dataset]).await?;
+        }
+        if request.goal != Goal::Export {
+            run.cold = Some(tier_table(&context.cold).await?);
+        }
+        Ok(run)
+    }
+
     /// What every log line of a task bears, whatever the level.
-    pub(super) fn task(&self, window: Window) -> tracing::Span {
+    pub(crate) fn task(&self, window: Window) -> tracing::Span {
         let name = &self.dataset.name;
         let id = TaskId::new(name.clone(), window);
         tracing::error_span!("task", %id, dataset = %name, %window)
     }
 
     /// Hot, for a step that cannot do without.
-    pub(super) fn hot(&self) -> Result<&TierTable> {
+    pub(crate) fn hot(&self) -> Result<&TierTable> {
         self.hot.as_ref().ok_or_else(|| missing("hot"))
     }
 
     /// Cold, for a step that cannot do without.
-    pub(super) fn cold(&self) -> Result<&TierTable> {
+    pub(crate) fn cold(&self) -> Result<&TierTable> {
         self.cold.as_ref().ok_or_else(|| missing("cold"))
     }
 
     /// The parts of a source table's partition, where they tell what it holds.
-    pub(super) async fn source_parts(&self, source: &SourceTable) -> Result<Option<PartSet>> {
+    pub(crate) async fn source_parts(&self, source: &SourceTable) -> Result<Option<PartSet>> {
         let hot = self.hot()?;
         hot.tier
             .parts(&hot.schema.engine, &source.table, Some(&source.partition))
@@ -81,7 +125,7 @@ impl DatasetRun {
     }
 
     /// The rows of a window in a source table.
-    pub(super) fn source_rows<'a>(
+    pub(crate) fn source_rows<'a>(
         &'a self,
         source: &'a SourceTable,
         window: Window,
@@ -99,7 +143,7 @@ impl DatasetRun {
     }
 
     /// All rows of a window in a tier's table of the dataset.
-    pub(super) fn window_rows<'a>(&'a self, tier_table: &'a TierTable, window: Window) -> Rows<'a> {
+    pub(crate) fn window_rows<'a>(&'a self, tier_table: &'a TierTable, window: Window) -> Rows<'a> {
         Rows {
             tier: &tier_table.tier,
             table: &tier_table.schema.table,
@@ -112,7 +156,7 @@ impl DatasetRun {
     }
 
     /// The generations of a window, all of one schema.
-    pub(super) async fn generations(&self, window: Window) -> Result<Vec<Manifest>> {
+    pub(crate) async fn generations(&self, window: Window) -> Result<Vec<Manifest>> {
         let generations = self.archive.generations(&self.dataset.name, window).await?;
         if let Some(pair) = generations
             .windows(2)
@@ -133,13 +177,8 @@ fn missing(tier: &str) -> Error {
     Error::usage(format!("this step needs {tier}"))
 }
 
-/// The fingerprint of all rows of these generations.
-pub(super) fn total(generations: &[Manifest]) -> Fingerprint {
-    generations.iter().map(|m| m.fingerprint).sum()
-}
-
 /// What tells two column lists apart, for people.
-pub(super) fn difference(one: &[HashedColumn], other: &[HashedColumn]) -> String {
+pub(crate) fn difference(one: &[HashedColumn], other: &[HashedColumn]) -> String {
     let only = |a: &[HashedColumn], b: &[HashedColumn]| {
         let missing: Vec<_> = a
             .iter()

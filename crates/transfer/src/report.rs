@@ -1,12 +1,13 @@
 //! What a run came to: a value that is printed, and from which the exit code follows.
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
-use super::dataset_run::total;
-use super::drive::Driven;
-use super::plan::{Cleanup, TransferPlan};
-use super::retention::ExpiryReport;
-use super::task::{Stage, Status};
+use crate::plan::transfer_plan::{Cleanup, KeepReason, TransferPlan};
+use crate::retention::plan::ExpiryReport;
+use crate::serialize;
+use crate::window::drive::Driven;
+use crate::window::holdings::total;
+use crate::window::task::{Stage, Status};
 use mpsync_archive::Manifest;
 use mpsync_core::dataset::{DatasetName, Window};
 use mpsync_core::error::{Cause, Error, ExitCode};
@@ -29,7 +30,7 @@ pub struct DatasetTransferReport {
     pub windows: Vec<WindowReport>,
     /// Windows that were not due yet.
     pub young: u64,
-    /// Windows that are due and left to later runs (`sync.batch_hours`).
+    /// Windows that are due and left to later runs (`sync.max_hours_per_run`).
     pub postponed: u64,
     /// Partitions that were to be cleaned, or were looked at for it.
     pub partitions: Vec<PartitionReport>,
@@ -44,7 +45,10 @@ pub struct DatasetTransferReport {
     /// How long it took.
     pub seconds: f64,
     /// What kept the dataset as a whole from being done.
-    #[serde(serialize_with = "text", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        serialize_with = "serialize::error",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub error: Option<Error>,
 }
 
@@ -78,7 +82,10 @@ pub struct WindowReport {
     /// How long it took.
     pub seconds: f64,
     /// What ended it.
-    #[serde(serialize_with = "text", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        serialize_with = "serialize::error",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub error: Option<Error>,
 }
 
@@ -91,23 +98,18 @@ pub struct PartitionReport {
     pub cleaned_rows: u64,
     /// Why it was not cleaned.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub kept: Option<String>,
+    pub kept: Option<KeepReason>,
     /// What kept it from being cleaned.
-    #[serde(serialize_with = "text", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        serialize_with = "serialize::error",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub error: Option<Error>,
-}
-
-#[expect(clippy::ref_option, reason = "serde asks for this signature")]
-pub(super) fn text<S: Serializer>(error: &Option<Error>, serializer: S) -> Result<S::Ok, S::Error> {
-    match error {
-        Some(e) => serializer.collect_str(e),
-        None => serializer.serialize_none(),
-    }
 }
 
 impl WindowReport {
     /// A window about which nothing is known yet.
-    pub(super) fn new(window: Window) -> Self {
+    pub(crate) fn new(window: Window) -> Self {
         Self {
             window,
             stage: Stage::Planned,
@@ -127,7 +129,7 @@ impl WindowReport {
     }
 
     /// Takes over how far it came.
-    pub(super) fn record(&mut self, driven: &Driven) {
+    pub(crate) fn record(&mut self, driven: &Driven) {
         self.stage = self.stage.max(driven.stage);
         self.generations = driven.generations.len() as u64;
         self.new_generations += u64::from(driven.made);
@@ -148,7 +150,7 @@ impl WindowReport {
     }
 
     /// Ends it with an error.
-    pub(super) fn halt(&mut self, error: Error) {
+    pub(crate) fn halt(&mut self, error: Error) {
         self.status = Status::after(&error);
         self.error = Some(error);
     }
@@ -156,7 +158,7 @@ impl WindowReport {
 
 impl DatasetTransferReport {
     /// A report of nothing yet.
-    pub(super) fn new(dataset: DatasetName) -> Self {
+    pub(crate) fn new(dataset: DatasetName) -> Self {
         Self {
             dataset,
             windows: Vec::new(),
@@ -287,7 +289,7 @@ pub fn describe_plan(plan: &TransferPlan) -> String {
     if plan.postponed > 0 {
         let _ = writeln!(
             text,
-            "  {} windows are left to later runs (sync.batch_hours)",
+            "  {} windows are left to later runs (sync.max_hours_per_run)",
             plan.postponed
         );
     }

@@ -8,17 +8,17 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::dataset_run::{DatasetRun, SourceTable};
-use super::drive::drive;
-use super::erase::delete_rows;
-use super::journal::Journal;
-use super::plan::{Cleanup, PlannedPartition};
-use super::report::{PartitionReport, WindowReport};
-use super::seal::{self, Cleaned};
-use super::task::{JournalVerdict, Stage, Status};
-use super::tasks::TaskId;
-use super::window_attempt::WindowAttempt;
-use super::{Goal, RunTrigger};
+use crate::cleanup::delete_rows::delete_rows;
+use crate::cleanup::drop_partition::{self, Cleaned};
+use crate::dataset_run::{DatasetRun, SourceTable};
+use crate::plan::transfer_plan::{Cleanup, KeepReason, PlannedPartition};
+use crate::report::{PartitionReport, WindowReport};
+use crate::request::{Goal, RunTrigger};
+use crate::tasks::TaskId;
+use crate::window::drive::drive;
+use crate::window::journal::Journal;
+use crate::window::task::{JournalVerdict, Stage, Status};
+use crate::window::window_attempt::WindowAttempt;
 use mpsync_archive::LeaseWatcher;
 use mpsync_core::dataset::Window;
 use mpsync_core::error::{Cause, Context as _, Error, Result};
@@ -32,21 +32,21 @@ const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
 /// One dataset's run.
 #[derive(Debug, Clone)]
-pub(super) struct Runner {
-    pub(super) run: Arc<DatasetRun>,
-    pub(super) goal: Goal,
-    pub(super) origin: RunTrigger,
-    pub(super) watcher: LeaseWatcher,
+pub(crate) struct Runner {
+    pub(crate) run: Arc<DatasetRun>,
+    pub(crate) goal: Goal,
+    pub(crate) origin: RunTrigger,
+    pub(crate) watcher: LeaseWatcher,
     /// One for each window that may be under way.
-    pub(super) permits: Arc<Semaphore>,
+    pub(crate) permits: Arc<Semaphore>,
     /// One for each cleanup that may be under way: it does not queue behind all the windows that are to be transferred.
-    pub(super) cleanups: Arc<Semaphore>,
-    pub(super) shutdown: CancellationToken,
+    pub(crate) cleanups: Arc<Semaphore>,
+    pub(crate) shutdown: CancellationToken,
 }
 
 impl Runner {
     /// Carries out the partitions of a plan, as many windows at once as there are permits.
-    pub(super) async fn partitions(
+    pub(crate) async fn partitions(
         &self,
         planned: Vec<PlannedPartition>,
     ) -> Result<(Vec<WindowReport>, Vec<PartitionReport>)> {
@@ -67,7 +67,7 @@ impl Runner {
     }
 
     /// Carries out windows that only the archive holds.
-    pub(super) async fn windows(&self, windows: Vec<Window>) -> Result<Vec<WindowReport>> {
+    pub(crate) async fn windows(&self, windows: Vec<Window>) -> Result<Vec<WindowReport>> {
         let mut running = JoinSet::new();
         for window in windows {
             let runner = self.clone();
@@ -124,7 +124,7 @@ impl Runner {
                 .iter()
                 .any(|w| w.window == window && w.stage >= Stage::Verified && w.error.is_none());
             if !proven || !self.may_work_on(window).await? {
-                report.kept = Some("not all of its windows are proven".into());
+                report.kept = Some(KeepReason::NotProven);
                 continue;
             }
             let source = SourceTable {
@@ -162,7 +162,7 @@ impl Runner {
         };
         let span = match (&planned.cleanup, planned.span) {
             (Cleanup::Keep(why), _) => {
-                report.kept = Some(why.clone());
+                report.kept = Some(*why);
                 return report;
             }
             (Cleanup::Delete(due), _) => {
@@ -181,13 +181,13 @@ impl Runner {
             .iter()
             .any(|w| w.stage < Stage::Verified || w.error.is_some())
         {
-            report.kept = Some("not all of its windows are proven".into());
+            report.kept = Some(KeepReason::NotProven);
             return report;
         }
         match self.may_work_on(span).await {
             Ok(true) => {}
             Ok(false) => {
-                report.kept = Some("its cleanup was cancelled".into());
+                report.kept = Some(KeepReason::Cancelled);
                 return report;
             }
             Err(e) => {
@@ -302,7 +302,7 @@ impl Runner {
                 })
             }
             Job::Clean { partition, span } => {
-                let cleaned = Box::pin(seal::clean(run, watcher, partition, span, work));
+                let cleaned = Box::pin(drop_partition::clean(run, watcher, partition, span, work));
                 self.or_interrupted(cleaned)
                     .await
                     .context(|| format!("cleaning {} {span}", run.dataset.name))
@@ -352,7 +352,7 @@ impl Runner {
                         && busy_since.get_or_insert_with(Instant::now).elapsed()
                             < busy_patience =>
                 {
-                    work.step("waiting for another worker", 0);
+                    work.wait("waiting for another worker");
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }
                 Err(e) => tries.failed(e).await?,
@@ -389,7 +389,7 @@ impl std::fmt::Display for Job<'_> {
 }
 
 /// Takes over what a cleanup came to, supplements that it found included.
-pub(super) fn record_cleaned(
+pub(crate) fn record_cleaned(
     report: &mut PartitionReport,
     windows: &mut Vec<WindowReport>,
     cleaned: Cleaned,

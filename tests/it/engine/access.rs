@@ -27,7 +27,8 @@ fn the_first_start_makes_a_password_and_only_it_opens() {
     );
     let answer = engine.ask_anonymously("/").send(b"SELECT 1");
     assert_eq!((answer.status, answer.code()), (401, Some("516")));
-    assert!(answer.header("www-authenticate").is_some());
+    // A browser must not ask for the password, and then send it for every page.
+    assert!(answer.header("www-authenticate").is_none());
     let wrong = engine
         .ask_anonymously("/")
         .header("X-ClickHouse-User", "default")
@@ -138,6 +139,15 @@ fn pages_of_foreign_origin_are_refused() {
         .header("Origin", "https://page.example")
         .send(b"SELECT 1");
     assert_eq!(foreign.status, 403);
+    // An image's request has no Origin.
+    for (site, status) in [("cross-site", 403), ("same-origin", 200), ("none", 200)] {
+        let answer = engine
+            .ask("/?query=SELECT%201")
+            .method("GET")
+            .header("Sec-Fetch-Site", site)
+            .send(b"");
+        assert_eq!(answer.status, status, "{site}");
+    }
     assert_eq!(
         engine
             .ask("/")
@@ -203,6 +213,15 @@ fn no_statement_gets_at_files_programs_or_the_process() {
         format!("INSERT INTO FUNCTION null('x String') FROM INFILE '{outside}' FORMAT LineAsString"),
         format!("CREATE TABLE f (x String) ENGINE = File(CSV, '{outside}')"),
         format!("CREATE TABLE f (x String) ENGINE = URL('file://{outside}', 'CSV')"),
+        format!("CREATE TABLE f (x String) ENGINE = Buffer(default, `{outside}`, 1, 1, 1, 1, 1, 1, 1)"),
+        format!("SELECT 1,\u{2003}file('{outside}')"),
+        format!("SELECT 1\u{2212}length(file('{outside}'))"),
+        format!("SELECT 1 INTO\u{2003}OUTFILE '{outside}.new'"),
+        "RESTORE TABLE t FROM S3('http://127.0.0.1:9/b/t')".to_owned(),
+        format!("SELECT * FROM (SELECT 1 AS x FORMAT Null) SETTINGS format_template_row = '{outside}'"),
+        format!("SELECT * FROM (SELECT * FROM format('Template', 'x String', 'a') SETTINGS format_template_row = '{outside}')"),
+        format!("SELECT * FROM (SELECT 1 FROM numbers(1) SETTINGS additional_table_filters = {{'numbers': 'throwIf(file(\'{outside}\') != \'\')'}})"),
+        format!("SELECT * FROM (SELECT * FROM format('CapnProto', 'x String', 'a') SETTINGS format_schema = '{outside}:X')"),
         format!("CREATE DATABASE f ENGINE = Filesystem('{}')", folder.path().display()),
         format!("CREATE TABLE f (x UInt8) ENGINE = MergeTree ORDER BY x SETTINGS disk = disk(type = local, path = '{outside}/')"),
         format!("BACKUP DATABASE default TO File('{outside}.backup')"),
@@ -224,7 +243,7 @@ fn no_statement_gets_at_files_programs_or_the_process() {
             .ask("/?format_template_row=/etc/hostname")
             .send(b"SELECT 1")
             .code(),
-        Some("452")
+        Some("497")
     );
     for (path, sql) in [
         (
@@ -311,4 +330,90 @@ fn url_is_there_and_finds_the_engine_itself() {
         "SELECT sum(x) FROM url('http://{address}/?query=SELECT%20number%20FROM%20numbers(10)', 'TSV', 'x UInt64')"
     );
     assert_eq!(engine.sql(&sql), "45\n");
+}
+
+#[test]
+fn get_only_reads() {
+    let (_folder, engine) = open_engine();
+    engine.sql("CREATE TABLE t (x UInt8) ENGINE = MergeTree ORDER BY x");
+    let get = |sql: &str| {
+        let sql = sql.replace(' ', "%20").replace('\'', "%27");
+        engine
+            .ask(&format!("/?query={sql}"))
+            .method("GET")
+            .send(b"")
+    };
+    for sql in [
+        "SELECT 1",
+        "WITH 1 AS x SELECT x",
+        "SHOW TABLES",
+        "DESCRIBE t",
+        "EXISTS t",
+    ] {
+        let answer = get(sql);
+        assert_eq!(answer.status, 200, "{sql}: {}", answer.text());
+    }
+    for sql in [
+        "INSERT INTO t VALUES (1)",
+        "INSERT INTO t SELECT 1",
+        "INSERT INTO FUNCTION file('x.csv', 'CSV', 'x UInt8') SELECT 1",
+        "DROP TABLE t",
+        "KILL QUERY WHERE 1",
+        "SYSTEM STOP MERGES",
+        "SET max_threads = 1",
+        "TRUNCATE TABLE t",
+        "CREATE TABLE u (x UInt8) ENGINE = Memory",
+    ] {
+        let answer = get(sql);
+        assert_eq!(answer.code(), Some("164"), "{sql}: {}", answer.text());
+    }
+    assert_eq!(engine.sql("SELECT count() FROM t"), "0\n");
+}
+
+/// Finds the characters that ClickHouse's own lexer passes over, and shows that the policy refuses each of them.
+#[test]
+fn no_character_that_clickhouse_passes_over_hides_a_guarded_word() {
+    let (folder, engine) = open_engine();
+    let outside = folder.path().join("outside");
+    std::fs::write(&outside, "secret\n").expect("a file");
+    // Every code point beyond ASCII, in UTF-8.
+    let utf8 = "multiIf(number < 0x800, char(0xC0 + intDiv(number, 64), 0x80 + number % 64), \
+                number < 0x10000, char(0xE0 + intDiv(number, 4096), 0x80 + intDiv(number, 64) % 64, 0x80 + number % 64), \
+                char(0xF0 + intDiv(number, 262144), 0x80 + intDiv(number, 4096) % 64, 0x80 + intDiv(number, 64) % 64, 0x80 + number % 64))";
+    let mut found = 0;
+    for (before, word, formatted) in [
+        ("SELECT 1,", "file(2)", "%file(2)%"),
+        ("SELECT 1 INTO", "OUTFILE 2", "%OUTFILE%"),
+        (
+            "CREATE TABLE t (x Int8) ENGINE",
+            "= File(CSV)",
+            "%ENGINE = File%",
+        ),
+        ("SYSTEM", "SHUTDOWN", "%SYSTEM SHUTDOWN%"),
+    ] {
+        let sql = format!(
+            "SELECT number FROM numbers(0x80, 0x110000 - 0x80) WHERE number NOT BETWEEN 0xD800 AND 0xDFFF \
+             AND formatQuerySingleLineOrNull(concat('{before}', {utf8}, '{word}')) LIKE '{formatted}'"
+        );
+        for number in engine.sql(&sql).lines() {
+            let c = number
+                .parse()
+                .ok()
+                .and_then(char::from_u32)
+                .expect("a character");
+            let text = format!("{before}{c}{word}");
+            let answer = engine.ask("/").send(text.as_bytes());
+            assert_eq!(
+                answer.code(),
+                Some("497"),
+                "{c:?} {text}: {}",
+                answer.text()
+            );
+            found += 1;
+        }
+    }
+    assert!(
+        found > 20,
+        "ClickHouse passes over {found} characters only: is the search still right?"
+    );
 }

@@ -72,7 +72,7 @@ fn files_are_written_to_and_read_from_the_own_folder() {
         engine.sql("SELECT count() FROM file('{a,deep/er/b}.parquet')"),
         "600000\n"
     );
-    engine.sql("INSERT INTO FUNCTION file('values.csv', 'CSV', 'x UInt8') VALUES (1), (1 + 1)");
+    engine.sql("INSERT INTO FUNCTION file('values.csv', 'CSV', 'x UInt8') VALUES (1), (2)");
     let own = folder
         .path()
         .canonicalize()

@@ -217,22 +217,38 @@ fn three_million_rows_that_break_off_leave_nothing_in_flat_memory() {
 }
 
 #[test]
-fn fields_of_values_may_be_expressions_but_not_ways_out() {
+fn fields_of_values_are_never_expressions() {
     let (folder, engine) = open_engine();
     let secret = folder.path().join("secret");
-    std::fs::write(&secret, "secret").expect("a file");
+    std::fs::write(&secret, "hidden").expect("a file");
     let secret = secret.to_str().expect("text");
     engine.sql("CREATE TABLE t (s String, n Nullable(UInt8)) ENGINE = MergeTree ORDER BY s");
-    engine
-        .sql("INSERT INTO t VALUES (upper('a'), 1 + 1), (concat('b', 'file'), NULL), ('file(', 3)");
+    engine.sql("CREATE TABLE d (d Dynamic) ENGINE = MergeTree ORDER BY tuple()");
+    engine.sql("INSERT INTO t VALUES ('A', 2), ('bfile', NULL), ('file(', 3)");
     assert_eq!(
         engine.sql("SELECT s, n FROM t ORDER BY s"),
         "A\t2\nbfile\t\\N\nfile(\t3\n"
     );
+    // A view that reads the format Values whenever something is inserted.
+    let view = format!(
+        "CREATE MATERIALIZED VIEW v TO t AS SELECT f.s AS s, f.n AS n FROM d \
+         CROSS JOIN format(Values, 's String, n Nullable(UInt8)', $$(file('{secret}'), 1)$$) AS f"
+    );
+    for sql in [view.as_str(), "INSERT INTO d VALUES (1)"] {
+        let answer = engine.ask("/").send(sql.as_bytes());
+        assert!(
+            !answer.text().contains("hidden"),
+            "{sql}: {}",
+            answer.text()
+        );
+    }
+    engine.sql("DROP TABLE IF EXISTS v");
     for sql in [
+        "INSERT INTO t VALUES (upper('a'), 1 + 1)".to_owned(),
         format!("INSERT INTO t VALUES (file('{secret}'), 1)"),
         format!("INSERT INTO t VALUES ('x', 1), (arrayMap(file, ['{secret}'])[1], 1)"),
         format!("INSERT INTO t FORMAT Values (`file`('{secret}'), 1)"),
+        format!("INSERT INTO d VALUES ([--]), (file('{secret}'))"),
         format!(
             "INSERT INTO t SELECT * FROM format(Values, 's String, n Nullable(UInt8)', $$(file('{secret}'), 1)$$)"
         ),
@@ -242,8 +258,14 @@ fn fields_of_values_may_be_expressions_but_not_ways_out() {
     ] {
         let answer = engine.ask("/").send(sql.as_bytes());
         assert_ne!(answer.status, 200, "{sql}: {}", answer.text());
-        assert_eq!(count(&engine, "t"), "3", "{sql}");
+        assert!(
+            !answer.text().contains("hidden"),
+            "{sql}: {}",
+            answer.text()
+        );
     }
+    assert_eq!(count(&engine, "t"), "3");
+    assert_eq!(engine.sql("SELECT countIf(s = 'hidden') FROM t"), "0\n");
 }
 
 #[test]

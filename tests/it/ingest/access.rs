@@ -280,7 +280,7 @@ async fn clickhouse_over_https_is_trusted_by_its_own_authority_only() {
     let empty = written(folder.path(), "empty.pem", "");
     for (file, code, said) in [
         (wrong.as_str(), 1, "clickhouse_tls_ca_file"),
-        (&empty, 2, "holds no certificate"),
+        (&empty, 2, "has no certificate"),
         ("/nowhere/ca.pem", 2, "clickhouse_tls_ca_file"),
     ] {
         world.set("MPSYNC__HOT_STORAGE__CLICKHOUSE_TLS_CA_FILE", file);

@@ -89,7 +89,7 @@ async fn ended_at_random_moments_the_runs_together_are_the_whole_once() {
     let file = archived.file("resumed.jsonl");
     for (place, target) in [
         ("file.place", vec!["--into", "jsonl", "--file", &file]),
-        ("stream.place", vec!["--into", "jetstream"]),
+        ("stream.place", vec!["--into", "jetstream", "--into-live"]),
     ] {
         let place = archived.file(place);
         ended_again_and_again(&settings, &resumed(&place, &target), &mut rng).await;

@@ -1,5 +1,6 @@
 //! Replay: the archive back into the stream that it came from.
 
+mod guard;
 mod kills;
 mod streams;
 mod targets;
@@ -50,6 +51,7 @@ impl Archived {
             &all,
             &[
                 "generate",
+                "--into-live",
                 "--count",
                 &generate.to_string(),
                 "--seed",
@@ -178,11 +180,15 @@ async fn what_was_ingested_archived_replayed_and_ingested_again_is_the_same() {
     let other = NatsServer::start().await;
     let second = archived.settings_of(&other.url(), "second");
     succeed(&second, &["schema", "apply", "--tier", "hot"]);
-    let report = parsed(&succeed(&second, &["replay", "--output", "json"]));
+    let report = parsed(&succeed(
+        &second,
+        &["replay", "--into-live", "--output", "json"],
+    ));
     assert_eq!(report["duplicates"], 0, "{report}");
     // A repeated replay changes nothing.
     if generated <= 100_000 {
-        let repeated = parsed(&succeed(&second, &["replay", "--output", "json"]));
+        let again = ["replay", "--into-live", "--output", "json"];
+        let repeated = parsed(&succeed(&second, &again));
         assert_eq!(repeated["duplicates"], report["messages"], "{repeated}");
     }
     succeed(&second, &["run", "--drain"]);

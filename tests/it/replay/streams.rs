@@ -91,6 +91,7 @@ async fn by_option_the_publishers_own_id_is_what_a_stream_knows_a_message_by() {
     let settings = archived.settings_of(&other.url(), "first");
     let arguments = [
         "replay",
+        "--into-live",
         "--msg-id",
         "publisher",
         "--dataset",

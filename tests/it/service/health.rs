@@ -5,7 +5,9 @@ use std::process::Output;
 use std::sync::Arc;
 
 use mpsync_config::Config;
-use mpsync_daemon::http::{Access, DaemonState, DataSources, HttpLimits, Listening, Mode, serve};
+use mpsync_daemon::{
+    Access, ApiState, DaemonState, DataSources, HttpLimits, Listening, Mode, serve,
+};
 use mpsync_net::Secret;
 
 use crate::support::daemon::World;
@@ -69,7 +71,13 @@ async fn a_daemon_s_health_is_a_line_a_check_and_an_exit_code() {
     ends(&[], &configured, 0, &["(hot)"]).await;
     // Something that is no daemon, nobody at all, and what cannot be asked.
     let clickhouse = format!("http://127.0.0.1:{}", world.clickhouse.port());
-    ends(&["--url", &clickhouse], &[], 1, &["not as mpsync does"]).await;
+    ends(
+        &["--url", &clickhouse],
+        &[],
+        1,
+        &["not that of an mpsync daemon"],
+    )
+    .await;
     let nobody = format!("http://127.0.0.1:{}", free_port());
     ends(
         &["--url", &nobody],
@@ -87,7 +95,7 @@ async fn a_daemon_s_health_is_a_line_a_check_and_an_exit_code() {
 async fn a_daemon_that_is_down_says_why_and_exits_1() {
     let config = Config::load(None, []).expect("the defaults");
     let places = DataSources::new(Arc::new(config.clone()), Arc::new(Vec::new()));
-    let state = DaemonState::new(Mode::Cold, None, Some("every 1h".into()), places);
+    let state = DaemonState::new(Mode::Cold, None, Some("every 1h".into()));
     state.succeeded("cold", Some(0.001));
     state.free("archive", 5);
     let listening = Listening::on("127.0.0.1:0".parse().expect("an address")).await;
@@ -96,10 +104,11 @@ async fn a_daemon_that_is_down_says_why_and_exits_1() {
     let access = Access {
         token: Secret::new("token"),
         token_file: None,
-        protect_reads: true,
+        require_token_for_reads: true,
         hosts: Vec::new(),
     };
     let limits = HttpLimits::from(&config.http);
+    let state = ApiState::new(state, places);
     tokio::spawn(serve(listening, state, access, limits, None, pending()));
     let said = [
         "ok   cold",

@@ -1,4 +1,4 @@
-//! `http.protect_reads`, and where settings come from.
+//! `http.require_token_for_reads`, and where settings come from.
 
 use super::client::ask;
 use crate::support::daemon::World;

@@ -27,7 +27,7 @@ fn scheduled_run(world: &World) -> String {
 
 #[test]
 fn a_scheduled_run_takes_the_oldest_hours_up_to_the_batch_and_a_person_gets_everything() {
-    let world = World::bare("sync: {batch_hours: 2, interval_hours: 10}");
+    let world = World::bare("sync: {max_hours_per_run: 2, interval_hours: 10}");
     for tier in ["hot", "cold"] {
         world.succeed(&["schema", "apply", "--tier", tier]);
     }

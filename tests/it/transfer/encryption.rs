@@ -60,7 +60,7 @@ impl Place {
         });
         let old: Vec<String> = old.iter().map(|n| key(*n)).collect();
         format!(
-            "{{path: {}, chunk_rows: 700, {writing}encryption_old_key_files: [{}]}}",
+            "{{path: {}, chunk_rows: 700, {writing}decryption_key_files: [{}]}}",
             folder.join("archive").display(),
             old.join(", ")
         )
@@ -212,7 +212,7 @@ fn without_its_key_a_chunk_is_named_with_the_key_and_nothing_is_changed() {
                 "{said}"
             );
             assert!(
-                said.contains(has) && said.contains("encryption_old_key_files"),
+                said.contains(has) && said.contains("decryption_key_files"),
                 "{said}"
             );
         }

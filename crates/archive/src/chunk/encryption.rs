@@ -56,7 +56,7 @@ pub(crate) fn reader_options(
             chunk.file
         )))
         .with_hint(
-            "name the file of that key in archive.encryption_old_key_files, or in archive.encryption_key_file if new chunks \
+            "name the file of that key in archive.decryption_key_files, or in archive.encryption_key_file if new chunks \
              are to be encrypted with it",
         ));
     };

@@ -3,7 +3,7 @@
 use super::{load, refused};
 
 #[test]
-fn http_on_an_address_for_others_is_warned_of_and_contradictions_are_named() {
+fn public_addresses_are_warned_of_and_contradictions_are_named() {
     let warnings = |yaml: &str| {
         let config = load(yaml, &[]).unwrap();
         let warnings = config.settings.warnings().iter();
@@ -24,9 +24,9 @@ fn http_on_an_address_for_others_is_warned_of_and_contradictions_are_named() {
         &[],
     );
     for place in [
-        "c.yaml:2:18: http.tls_cert_file: without tls_key_file",
+        "c.yaml:2:18: http.tls_cert_file: it has no effect without tls_key_file",
         "c.yaml:3:10: http.token",
-        "c.yaml:4:15: http.token_file: say token or token_file",
+        "c.yaml:4:15: http.token_file: set token or token_file",
         "c.yaml:5:15: http.hot_listen",
         "c.yaml:6:20: http.max_connections",
         "c.yaml:7:16: http.allow_hosts",
@@ -43,7 +43,7 @@ fn http_on_an_address_for_others_is_warned_of_and_contradictions_are_named() {
 }
 
 #[test]
-fn a_certificate_is_read_with_its_key_and_again_when_it_was_renewed() {
+fn certificate_is_read_with_its_key_and_again_after_a_renewal() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let write = |certificate: &str, key: &str| {

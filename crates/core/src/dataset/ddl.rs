@@ -1,6 +1,7 @@
 //! A dataset's `CREATE TABLE` for a tier.
 
-use super::{Dataset, TierRole};
+use super::definition::Dataset;
+use super::tier_role::TierRole;
 use crate::error::{Error, Result};
 
 /// How a cold table merges its parts: a partition once, when nothing has come for six hours.
@@ -11,7 +12,7 @@ use crate::error::{Error, Result};
 const COLD_SETTINGS: &str = "SETTINGS min_parts_to_merge_at_once = 32, \
     min_age_to_force_merge_seconds = 21600, min_age_to_force_merge_on_partition_only = 1";
 
-/// What the placeholders of a DDL file stand for beyond the tier's partition.
+/// The values of the placeholders of a DDL file, except the tier's partition.
 #[derive(Debug, Clone)]
 pub struct DdlOptions<'a> {
     /// The table, quoted and qualified: `{table}`.
@@ -23,10 +24,10 @@ pub struct DdlOptions<'a> {
 }
 
 impl Dataset {
-    /// The statement that creates the dataset's table in a tier.
+    /// Returns the statement that creates the dataset's table in a tier.
     ///
     /// Placeholders of the DDL file: `{table}`, `{engine}`, `{on_cluster}`, `{partition}`; and `{settings}` at its end, which a
-    /// file may leave out: what a tier's table is to do in another way than the server would.
+    /// file may leave out: settings of the table that differ from the server's defaults.
     pub fn create_table(&self, tier: TierRole, options: &DdlOptions<'_>) -> Result<String> {
         let (partition, settings) = match tier {
             TierRole::Hot => (&self.partition.hot, ""),

@@ -1,4 +1,4 @@
-//! Where a row came from: its identity.
+//! The identity of a row: the message that it came from.
 //!
 //! A *position* is `(stream_epoch, stream_seq)`. The epoch is the JetStream stream's creation time in nanoseconds, or a
 //! later number when the stream was found to be rewound; the sequence is JetStream's own.
@@ -129,7 +129,7 @@ impl Serialize for PositionSet {
                 .filter(|(_, seqs)| !seqs.is_empty())
                 .map(|(epoch, seqs)| {
                     let mut bytes = Vec::with_capacity(seqs.serialized_size());
-                    // Writing to memory fails for nothing but memory.
+                    // Writing to memory cannot fail.
                     let written = seqs
                         .serialize_into(&mut bytes)
                         .map(|()| STANDARD.encode(bytes));
@@ -149,7 +149,7 @@ impl<'de> Deserialize<'de> for PositionSet {
         let decode = |(epoch, text): (String, String)| -> Result<_> {
             let number = epoch
                 .parse()
-                .map_err(|_| Error::malformed(format!("`{epoch}` is no stream epoch")))?;
+                .map_err(|_| Error::malformed(format!("invalid stream epoch `{epoch}`")))?;
             let bytes = STANDARD
                 .decode(text)
                 .map_err(|e| Error::malformed(format!("positions of {epoch}: {e}")))?;

@@ -74,7 +74,7 @@ impl Window {
         self.end.as_second() - self.start.as_second()
     }
 
-    /// What both have in common, if anything.
+    /// Returns the span that both have in common, if there is one.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Option<Self> {
         Self::new(self.start.max(other.start), self.end.min(other.end)).ok()
@@ -110,11 +110,11 @@ impl fmt::Display for Window {
 impl FromStr for Window {
     type Err = Error;
 
-    /// Reads what [`Window::id`] writes.
+    /// Reads the text that [`Window::id`] writes.
     fn from_str(text: &str) -> Result<Self> {
         let bad = || {
             Error::usage(format!(
-                "`{text}` is no window (2026-01-01T00, 2026-01-01, or start_end in RFC 3339)"
+                "invalid window `{text}`: expected 2026-01-01T00, 2026-01-01, or start_end in RFC 3339"
             ))
         };
         let parse = |text: &str| text.parse::<Timestamp>().map_err(|_| bad());

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::DeadLetter;
+use super::letter::DeadLetter;
 use mpsync_nats::covers;
 
 /// Which dead letters are meant: those that every part of it allows. What is empty allows all.

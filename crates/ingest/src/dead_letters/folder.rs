@@ -13,7 +13,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::DeadLetter;
+use super::letter::DeadLetter;
 use mpsync_core::dataset::{DatasetName, Epoch, Position};
 use mpsync_core::error::{Context as _, Error, Result};
 

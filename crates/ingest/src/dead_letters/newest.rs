@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 
-use super::store::{add, parse};
-use super::{DeadLetter, DeadLetterCursor, DeadLetterFilter, DeadLetterStore};
-use crate::stream::is_no_message;
+use super::filter::DeadLetterFilter;
+use super::letter::DeadLetter;
+use super::message::parse;
+use super::store::{DeadLetterCursor, DeadLetterStore, add};
+use crate::source::stream::is_no_message;
 use mpsync_core::dataset::{DatasetName, Position};
 use mpsync_core::error::{Error, Result};
 

@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{DeadLetter, DeadLetterStore};
-use crate::dead_letter_queue::DeadLetterQueue;
+use super::letter::DeadLetter;
+use super::queue::DeadLetterQueue;
+use super::store::DeadLetterStore;
 use crate::decode::{Decoder, MessageMeta, Reason};
-use crate::insert_gate::InsertGate;
-use crate::recovery::HeldPositions;
-use crate::sink::{REFUSED_LABEL, Sink};
+use crate::session::end::SessionEnd;
+use crate::session::epoch::EpochHistory;
+use crate::session::recovery::HeldPositions;
+use crate::source::durable::Durable;
+use crate::source::stream::facts;
 use crate::stats::IngestStats;
-use crate::stream::{Durable, facts};
-use crate::{SessionEnd, epoch::EpochHistory};
+use crate::writer::insert_gate::InsertGate;
+use crate::writer::sink::{REFUSED_LABEL, Sink};
 use mpsync_clickhouse::{TableSchema, Tier, check_columns};
 use mpsync_config::Config;
 use mpsync_core::dataset::{Dataset, Epoch, PositionSet};
@@ -270,8 +273,8 @@ impl<'a> DeadLetterReplay<'a> {
         let refused = match self.sink().await?.insert(&batch).await {
             Ok(refused) => refused,
             Err(SessionEnd::Failed(e)) => return Err(e),
-            Err(SessionEnd::Uncertain(why)) => {
-                return Err(Error::new(Cause::Transport(why)).with_hint(
+            Err(SessionEnd::Uncertain(uncertainty)) => {
+                return Err(Error::new(Cause::Transport(uncertainty.to_string())).with_hint(
                     "replay again: rows that have landed are found, and only their letters are deleted",
                 ));
             }

@@ -3,24 +3,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::stream::{DeleteMessageErrorKind, Stream};
 use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{Client, Subject};
-use bytes::Bytes;
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 
-use super::{DeadLetter, DeadLetterFilter, DeadLetterFolder};
-use crate::dead_letter_queue::{
-    ANSWER_TIMEOUT, DATASET_HEADER, DETAIL_HEADER, EPOCH_HEADER, MESSAGE_ID_HEADER, REASON_HEADER,
-    SEQUENCE_HEADER, STORED_AT_HEADER, STREAM_HEADER, SUBJECT_HEADER, message_of,
-};
-use crate::stream::is_no_message;
+use super::filter::DeadLetterFilter;
+use super::folder::DeadLetterFolder;
+use super::letter::DeadLetter;
+use super::message::{message_of, parse};
+use super::queue::ANSWER_TIMEOUT;
+use crate::source::stream::is_no_message;
 use mpsync_config::Config;
-use mpsync_core::dataset::{DatasetName, Epoch, Position};
+use mpsync_core::dataset::{DatasetName, Position};
 use mpsync_core::error::{Context as _, Disposition, Error, Result};
 
 /// Bytes of letters that are held at once, about.
@@ -358,89 +356,35 @@ pub(super) fn add(
     dead_letters.insert(key, dead_letter);
 }
 
-/// Reads a letter from its message.
-pub(super) fn parse(
-    headers: Option<&HeaderMap>,
-    body: &Bytes,
-    sequence: u64,
-    kept_at: Timestamp,
-) -> Result<DeadLetter> {
-    let header = |name: &str| {
-        headers
-            .and_then(|headers| headers.get(name))
-            .map(|value| value.as_str().to_owned())
-    };
-    let needed =
-        |name: &str| header(name).ok_or_else(|| Error::malformed(format!("it has no {name}")));
-    let number = |name: &str| -> Result<u64> {
-        let text = needed(name)?;
-        text.parse()
-            .map_err(|_| Error::malformed(format!("{name} is `{}`", text.escape_debug())))
-    };
-    let stored_at = needed(STORED_AT_HEADER)?;
-    Ok(DeadLetter {
-        dataset: needed(DATASET_HEADER)?.parse()?,
-        position: Position {
-            epoch: Epoch(number(EPOCH_HEADER)?),
-            seq: number(SEQUENCE_HEADER)?,
-        },
-        stored_at_nanos: stored_at.parse().map_err(|_| {
-            Error::malformed(format!(
-                "{STORED_AT_HEADER} is `{}`",
-                stored_at.escape_debug()
-            ))
-        })?,
-        subject: header(SUBJECT_HEADER).unwrap_or_default(),
-        stream: needed(STREAM_HEADER)?,
-        message_id: header(MESSAGE_ID_HEADER),
-        reason: needed(REASON_HEADER)?,
-        detail: header(DETAIL_HEADER).unwrap_or_default(),
-        kept_at,
-        body: body.clone(),
-        sequences: vec![sequence],
-        filed: false,
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use bytes::Bytes;
 
-    fn headers() -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
-            (REASON_HEADER, "bad_number"),
-            (DATASET_HEADER, "trades"),
-            (SUBJECT_HEADER, "trade.okx.spot.X"),
-            (STREAM_HEADER, "MARKET_DATA"),
-            (EPOCH_HEADER, "7"),
-            (SEQUENCE_HEADER, "9"),
-            (STORED_AT_HEADER, "1760000000000000000"),
-        ] {
-            headers.insert(name, value);
-        }
-        headers
-    }
+    use super::*;
+    use mpsync_core::dataset::Epoch;
 
     fn dead_letter(sequence: u64, reason: &str) -> DeadLetter {
-        let mut headers = headers();
-        headers.insert(REASON_HEADER, reason);
-        let body = Bytes::from_static(b"{}");
-        parse(Some(&headers), &body, sequence, Timestamp::UNIX_EPOCH).unwrap()
+        DeadLetter {
+            dataset: "trades".parse().unwrap(),
+            position: Position {
+                epoch: Epoch(7),
+                seq: 9,
+            },
+            stored_at_nanos: 5,
+            subject: "trade.okx.spot.X".into(),
+            stream: "MARKET_DATA".into(),
+            message_id: None,
+            reason: reason.into(),
+            detail: String::new(),
+            kept_at: Timestamp::UNIX_EPOCH,
+            body: Bytes::new(),
+            sequences: vec![sequence],
+            filed: false,
+        }
     }
 
     #[test]
-    fn a_message_without_its_origin_is_no_letter() {
-        assert_eq!(dead_letter(3, "bad_number").id(), "trades.7.9");
-        let mut broken = headers();
-        broken.insert(EPOCH_HEADER, "x");
-        let e = parse(Some(&broken), &Bytes::new(), 1, Timestamp::UNIX_EPOCH).unwrap_err();
-        assert!(e.to_string().contains("Mpsync-Epoch is `x`"), "{e}");
-        assert!(parse(None, &Bytes::new(), 1, Timestamp::UNIX_EPOCH).is_err());
-    }
-
-    #[test]
-    fn a_letter_that_lies_twice_is_one_with_its_later_reason() {
+    fn dead_letter_stored_twice_is_read_once_with_its_later_reason() {
         let mut dead_letters = BTreeMap::new();
         add(&mut dead_letters, dead_letter(3, "bad_number"));
         add(&mut dead_letters, dead_letter(8, "missing"));

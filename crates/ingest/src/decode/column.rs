@@ -12,7 +12,7 @@ use super::time::Instant;
 use super::value::JsonItem;
 use super::values::ColumnValues;
 use mpsync_core::dataset::ColumnType;
-use mpsync_core::error::{Error, Result};
+use mpsync_core::error::Result;
 
 /// One column: its values so far, and which of them are NULL.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Column {
         Ok(())
     }
 
-    /// Reads levels from where the scanner is; only for columns that are [`Column::levels`].
+    /// Reads levels from the scanner's position; only for columns that are [`Column::levels`].
     #[inline]
     pub(super) fn push_levels(
         &mut self,
@@ -72,7 +72,7 @@ impl Column {
         }
     }
 
-    /// Adds a NULL; `false` where the column takes none.
+    /// Adds a NULL; `false` if the column takes none.
     pub(super) fn push_null(&mut self) -> bool {
         let Some(validity) = &mut self.validity else {
             return false;
@@ -82,14 +82,14 @@ impl Column {
         true
     }
 
-    /// Adds what stands where the tuple around it is NULL.
+    /// Adds the placeholder of a value whose tuple is NULL.
     pub(super) fn push_stand_in(&mut self) {
         if !self.push_null() {
             self.values.push_default();
         }
     }
 
-    /// Adds an integer; `false` where the column has no room for it.
+    /// Adds an integer; `false` if it is out of the column's range.
     pub(super) fn push_integer(&mut self, value: i128) -> bool {
         let fits = self.values.push_integer(value);
         if fits {
@@ -98,7 +98,7 @@ impl Column {
         fits
     }
 
-    /// Adds an instant; `false` where the column does not hold it exactly.
+    /// Adds an instant; `false` if the column does not hold it exactly.
     pub(super) fn push_instant(&mut self, instant: Instant) -> bool {
         let ColumnValues::Time(times) = &mut self.values else {
             return false;
@@ -159,7 +159,7 @@ impl Column {
         )
     }
 
-    /// How many elements the last row's array has.
+    /// Returns how many elements the last row's array has.
     pub(super) fn last_elements(&self) -> usize {
         let offsets = match &self.values {
             ColumnValues::Levels(levels) => levels.offsets(),
@@ -172,7 +172,7 @@ impl Column {
         }
     }
 
-    /// The last row's time in nanoseconds since 1970, where it is a time that 64 bits hold.
+    /// Returns the last row's time in nanoseconds since 1970, if it is a time that 64 bits hold.
     #[inline]
     pub(super) fn last_nanos(&self) -> Option<i64> {
         match &self.values {
@@ -203,28 +203,4 @@ impl Column {
             .map(|validity| NullBuffer::new(validity.finish()));
         self.values.finish(&self.data_type, nulls)
     }
-}
-
-/// Takes a column's values and leaves room for as many again.
-pub(super) fn renew<T>(values: &mut Vec<T>) -> Vec<T> {
-    let room = Vec::with_capacity(values.len());
-    std::mem::replace(values, room)
-}
-
-pub(super) fn inconsistent(data_type: &DataType) -> Error {
-    Error::schema(format!(
-        "a column's values do not fit its Arrow type {data_type}"
-    ))
-}
-
-/// How many elements a list column with these offsets has.
-pub(super) fn elements(offsets: &[i32]) -> usize {
-    offsets
-        .last()
-        .map_or(0, |&end| usize::try_from(end).unwrap_or(0))
-}
-
-/// The end of a list whose elements so far are `count`.
-pub(super) fn offset(count: usize) -> Result<i32, Fault> {
-    i32::try_from(count).map_err(|_| ValueFlaw::Full.into())
 }

@@ -7,10 +7,10 @@ use arrow::array::{ArrayRef, Decimal128Array, Decimal256Array};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, i256};
 
-use super::column::renew;
+use super::buffers::renew;
 use super::fault::{DecodeContext, Fault, ValueFlaw};
-use super::number::{self, Plain};
 use super::value::JsonItem;
+use mpsync_core::decimal::{self, Plain};
 use mpsync_core::error::{Error, Result};
 
 /// A column's decimals.
@@ -58,19 +58,19 @@ impl Decimals {
     fn push_any(&mut self, text: &str, round: bool) -> Result<bool, Fault> {
         Ok(match &mut self.values {
             Width::Narrow(values) => {
-                let scaled = number::decimal(text, self.precision, self.scale, round)?;
+                let scaled = decimal::decimal(text, self.precision, self.scale, round)?;
                 values.push(scaled.value);
                 scaled.rounded
             }
             Width::Wide(values) => {
-                let scaled = number::decimal(text, self.precision, self.scale, round)?;
+                let scaled = decimal::decimal(text, self.precision, self.scale, round)?;
                 values.push(scaled.value);
                 scaled.rounded
             }
         })
     }
 
-    /// The number, where it is plain that it fits; only columns of 128 bits take this way.
+    /// Returns the number if it obviously fits; only for columns of 128 bits.
     #[inline]
     pub(super) fn fit(&self, plain: Plain) -> Option<i128> {
         match self.values {
@@ -79,7 +79,7 @@ impl Decimals {
         }
     }
 
-    /// Adds what [`Decimals::fit`] gave.
+    /// Adds a number that [`Decimals::fit`] returned.
     #[inline]
     pub(super) fn push_fit(&mut self, value: i128) {
         match &mut self.values {
@@ -92,7 +92,7 @@ impl Decimals {
         self.push_fit(0);
     }
 
-    /// Adds one of another column's values; `false` where the types differ.
+    /// Adds one of another column's values; `false` if the types differ.
     pub(super) fn push_of(&mut self, other: &Self, index: usize) -> bool {
         if !self.same_type(other) {
             return false;

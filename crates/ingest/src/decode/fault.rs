@@ -1,11 +1,11 @@
-//! What goes wrong inside a value, before it is known for which field and column.
+//! Faults inside a value, before field and column are known.
 
 use super::json::JsonError;
-use super::number::NumberFault;
 use super::time::TimeFault;
 use super::value::{JsonItem, JsonKind};
+use mpsync_core::decimal::NumberFault;
 
-/// What reading values needs and leaves behind.
+/// The state that readers of values share.
 #[derive(Debug, Default)]
 pub(super) struct DecodeContext {
     /// Whether excess digits are rounded away.
@@ -16,7 +16,7 @@ pub(super) struct DecodeContext {
     pub scratch: String,
 }
 
-/// What is wrong with a value.
+/// A flaw of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ValueFlaw {
     Json(JsonError),
@@ -34,31 +34,31 @@ pub(super) enum ValueFlaw {
     Full,
 }
 
-/// What is wrong, and where inside the value it is.
+/// A flaw and its place inside the value.
 ///
-/// In a box, so that the result of what goes well is a register.
+/// In a box, so that a good result is a register.
 #[derive(Debug)]
 pub(super) struct Fault(Box<Flawed>);
 
-/// What a [`Fault`] says.
+/// The content of a [`Fault`].
 #[derive(Debug)]
 pub(super) struct Flawed {
     pub what: ValueFlaw,
-    /// The way into the value: `[3].price`; empty where the fault is the whole value's.
+    /// The path inside the value: `[3].price`; empty if the whole value is at fault.
     pub path: String,
-    /// What stands there, where it is not the whole value.
+    /// The part at fault, if it is not the whole value.
     pub value: Option<String>,
 }
 
 impl Fault {
-    /// Says which part of the value it is.
+    /// Adds the part at fault.
     #[cold]
     pub(super) fn of(mut self, item: JsonItem<'_>) -> Self {
         self.0.value.get_or_insert_with(|| display(item));
         self
     }
 
-    /// Says where that part is, from the inside out.
+    /// Adds the path of that part, from the inside out.
     #[cold]
     pub(super) fn under(mut self, path: &str) -> Self {
         self.0.path.insert_str(0, path);
@@ -70,7 +70,7 @@ impl Fault {
     }
 }
 
-/// A value as error messages show it: shortened, and with nothing in it that a terminal or a log would stumble over.
+/// A value as error messages show it: shortened, and without characters that could disturb a terminal or a log.
 pub(super) fn display(item: JsonItem<'_>) -> String {
     match item.kind {
         JsonKind::Text | JsonKind::EscapedText => format!("\"{}\"", excerpt(item.raw)),

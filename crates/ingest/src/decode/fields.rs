@@ -1,18 +1,17 @@
-//! The fields of messages: which are known, what is to be done with each, and where the current message has them.
+//! The fields of messages: the known ones, the role of each, and their positions in the current message.
 
 use std::collections::BTreeMap;
 
 use super::fault::DecodeContext;
 use super::interner::Interner;
 use super::json::Scanner;
-use super::refuse::{duplicate, not_json};
 use super::rejection::Reason;
 use super::value::JsonSpan;
 
-/// How many names of unknown fields are told apart; further ones are counted together.
+/// How many names of unknown fields are counted separately; further ones are counted together.
 const MAX_UNKNOWN: usize = 256;
 
-/// What is to be done with a field.
+/// The role of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// Columns read it when the whole message has been scanned.
@@ -32,10 +31,10 @@ pub(super) struct MemberKey {
     pub role: Role,
 }
 
-/// Where a message has a field.
+/// The position of a field in a message.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum FieldLocation {
-    /// The message has it not.
+    /// The message does not have it.
     Absent,
     /// Here.
     At(JsonSpan),
@@ -45,7 +44,7 @@ pub(super) enum FieldLocation {
 
 #[derive(Debug)]
 struct Field {
-    /// The name in quotes as a message writes it, where the name needs no escapes.
+    /// The name in quotes as a message writes it, if the name needs no escapes.
     quoted: Box<[u8]>,
     role: Role,
     /// The message that had it last, and where.
@@ -106,7 +105,7 @@ impl Fields {
         id
     }
 
-    /// Changes what is to be done with a field.
+    /// Changes the role of a field.
     pub(super) fn set_role(&mut self, id: usize, role: Role) {
         self.known[id].role = role;
     }
@@ -116,7 +115,7 @@ impl Fields {
         self.names.text(id)
     }
 
-    /// Where the current message has a field.
+    /// Returns the position of a field in the current message.
     #[inline]
     pub(super) fn found(&self, id: usize) -> FieldLocation {
         let field = &self.known[id];
@@ -127,7 +126,7 @@ impl Fields {
         }
     }
 
-    /// Remembers where the current message has a field.
+    /// Records the position of a field in the current message.
     #[inline]
     pub(super) fn set_found(&mut self, id: u32, found: FieldLocation) {
         self.known[id as usize].found = found;
@@ -144,7 +143,7 @@ impl Fields {
     /// Reads a member's key and colon: the field with its role.
     ///
     /// Messages of one publisher have their fields in the same order, so the field that came next last time is tried
-    /// first; only when it is another one, is it looked up.
+    /// first; only another one is looked up.
     #[inline]
     pub(super) fn key(
         &mut self,
@@ -160,10 +159,10 @@ impl Fields {
         let guess = self.known.get(expected).map_or(&[][..], |f| &f.quoted);
         let id = if !guess.is_empty() && scanner.rest().starts_with(guess) {
             scanner.advance(guess.len());
-            scanner.colon().map_err(not_json)?;
+            scanner.colon().map_err(Reason::not_json)?;
             expected
         } else {
-            let key = scanner.key().map_err(not_json)?.of(scanner.text());
+            let key = scanner.key().map_err(Reason::not_json)?.of(scanner.text());
             let name = key.string(&mut cx.scratch).unwrap_or_default();
             let Some(id) = self.names.get(name) else {
                 self.strangers.push(name.to_owned());
@@ -179,7 +178,7 @@ impl Fields {
         order.previous = Some(id);
         let field = &mut self.known[id];
         if field.message == self.message {
-            return Err(duplicate(self.name(id)).into());
+            return Err(Reason::duplicate(self.name(id)).into());
         }
         field.message = self.message;
         let role = field.role;
@@ -192,7 +191,7 @@ impl Fields {
         })
     }
 
-    /// Whether a field that nobody has heard of was there twice; its name.
+    /// Returns the name of an unknown field that the message has twice, if there is one.
     pub(super) fn duplicate_stranger(&mut self) -> Option<String> {
         if self.strangers.len() < 2 {
             return None;
@@ -226,7 +225,7 @@ impl Fields {
         }
     }
 
-    /// In how many rows each unknown field was, and how many fields there were beyond those that are told apart.
+    /// Returns the number of rows with each unknown field, and the count of further fields.
     pub(super) fn unknown(&self) -> (BTreeMap<String, u64>, u64) {
         let unknown = self.known.iter().enumerate();
         let unknown = unknown
@@ -236,7 +235,7 @@ impl Fields {
     }
 }
 
-/// Where in a message's order of fields its reader is.
+/// The reader's position in a message's order of fields.
 #[derive(Debug)]
 pub(super) struct FieldOrder {
     previous: Option<usize>,

@@ -10,7 +10,7 @@ pub(super) struct Interner {
     entries: Vec<Entry>,
     /// A power of two of slots, open addressing: an entry's number plus one, or 0.
     slots: Vec<u32>,
-    /// Differs from process to process, so that nobody can prepare strings that collide.
+    /// Differs from process to process, so that no publisher can prepare strings that collide.
     seed: u64,
 }
 
@@ -85,7 +85,7 @@ impl Interner {
         self.entries.len() - 1
     }
 
-    /// The number of a string, or the slot where it would go.
+    /// Returns the number of a string, or the slot for it.
     #[inline]
     fn find(&self, text: &str, hash: u64) -> Result<usize, usize> {
         let mask = self.slots.len() - 1;
@@ -118,7 +118,7 @@ impl Interner {
 
     /// Forgets the strings from number `len` on.
     ///
-    /// They are taken out from the last one back: what was put in later than all others stands in no other's way.
+    /// They are removed from the last one back: the one inserted last is in no other's way.
     pub(super) fn truncate(&mut self, len: usize) {
         let mask = self.slots.len() - 1;
         while self.entries.len() > len

@@ -1,7 +1,7 @@
-//! A JSON scanner that makes no tree: it walks a text once, checks all of it, and hands out slices.
+//! A JSON scanner that makes no tree: it walks a text once, checks all of it, and returns slices.
 //!
 //! It accepts exactly what RFC 8259 allows, escapes and surrogate pairs checked, nesting limited to [`MAX_DEPTH`].
-//! Numbers stay text. Every error names the byte where it was found.
+//! Numbers stay text. Every error names its byte.
 
 use super::strings::{hex4, run_of_plain};
 use super::value::{JsonKind, JsonSpan};
@@ -9,9 +9,9 @@ use super::value::{JsonKind, JsonSpan};
 /// How deep objects and arrays may be nested; the same limit as `serde_json`'s.
 pub(super) const MAX_DEPTH: u32 = 127;
 
-/// What is wrong with a text, and at which byte.
+/// The flaw of a text, and its byte.
 ///
-/// Small, like [`Value`], so that a result of either travels in registers.
+/// Small, like [`JsonSpan`], so that a result of either travels in registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct JsonError {
     pub flaw: Flaw,
@@ -21,12 +21,12 @@ pub(super) struct JsonError {
 
 macro_rules! flaws {
     ($($name:ident $text:literal,)*) => {
-        /// What can be wrong with a JSON text.
+        /// A flaw of a JSON text.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(super) enum Flaw { $($name),* }
 
         impl Flaw {
-            /// What was found or missed, as the middle of a sentence.
+            /// Returns the flaw as the middle of a sentence.
             pub(super) fn text(self) -> &'static str {
                 match self { $(Self::$name => $text),* }
             }
@@ -83,7 +83,7 @@ impl<'a> Scanner<'a> {
         &self.text.as_bytes()[self.at..]
     }
 
-    /// Where the scanner is, in bytes.
+    /// Returns the scanner's position, in bytes.
     pub(super) fn offset(&self) -> usize {
         self.at
     }
@@ -114,7 +114,7 @@ impl<'a> Scanner<'a> {
         found
     }
 
-    /// The next byte that is no white space, not consumed.
+    /// Returns the next byte after white space, without consuming it.
     #[inline]
     pub(super) fn token(&mut self) -> Option<u8> {
         loop {
@@ -274,7 +274,7 @@ impl<'a> Scanner<'a> {
                 }
                 _ => self.scalar()?,
             }
-            // A value has ended, or an empty object or array is about to: what follows belongs to what is around it.
+            // A value has ended, or an empty object or array is about to: the next token belongs to the container around it.
             loop {
                 if self.depth == base {
                     return Ok(());

@@ -7,13 +7,13 @@ use arrow::array::{ArrayRef, ListArray, StructArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::DataType;
 
-use super::column::{elements, inconsistent, offset};
+use super::buffers::{elements, inconsistent, offset};
 use super::decimals::Decimals;
 use super::fault::{DecodeContext, Fault, ValueFlaw};
 use super::json::Scanner;
-use super::number::Plain;
 use super::value::{JsonItem, JsonKind};
 use mpsync_core::dataset::{BookSide, ColumnType, LevelPart};
+use mpsync_core::decimal::Plain;
 use mpsync_core::error::Result;
 
 /// A column of type `Array(Tuple(price Decimal, quantity Decimal))`.
@@ -27,7 +27,7 @@ pub(super) struct Levels {
 }
 
 impl Levels {
-    /// Levels, where the type of the array's elements is a tuple of two decimals, nameless or named so.
+    /// Returns levels if the type of the array's elements is a tuple of two decimals, nameless or named so.
     pub(super) fn new(element: &ColumnType) -> Option<Self> {
         let ColumnType::Tuple(fields) = element else {
             return None;
@@ -71,7 +71,7 @@ impl Levels {
         std::mem::take(&mut self.extras)
     }
 
-    /// Reads an array of levels from where the scanner is.
+    /// Reads an array of levels from the scanner's position.
     pub(super) fn push(
         &mut self,
         scanner: &mut Scanner<'_>,
@@ -97,7 +97,7 @@ impl Levels {
     }
 
     /// A level in the form in which nearly all come, `["price","quantity"]` without white space; how many bytes it
-    /// takes. Whatever else there is, is left to [`Levels::level`].
+    /// takes. Every other form is left to [`Levels::level`].
     #[inline]
     fn compact(&mut self, rest: &[u8]) -> Option<usize> {
         let rest_of_price = rest.strip_prefix(b"[\"")?;
@@ -240,7 +240,7 @@ fn part_of(name: &str) -> Option<LevelPart> {
     }
 }
 
-/// A level without its price or quantity, from where it began to where the scanner is.
+/// Returns the fault of a level without its price or quantity, which reaches from `start` to the scanner's position.
 fn incomplete(kind: JsonKind, scanner: &Scanner<'_>, start: usize) -> Fault {
     let level = JsonItem {
         kind,

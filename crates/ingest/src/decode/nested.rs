@@ -1,6 +1,7 @@
 //! Arrays and tuples of any element type, for the columns that are not price levels.
 
-use super::column::{Column, elements, offset};
+use super::buffers::{elements, offset};
+use super::column::Column;
 use super::fault::{DecodeContext, Fault, ValueFlaw};
 use super::json::Scanner;
 use super::value::{JsonItem, JsonKind};

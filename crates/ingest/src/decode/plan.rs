@@ -1,4 +1,4 @@
-//! Which column takes what, worked out once from the dataset and the live table.
+//! The plan of each column, made once from the dataset and the live table.
 
 use super::column::Column;
 use super::fields::{Fields, Role};
@@ -6,7 +6,7 @@ use mpsync_clickhouse::TableSchema;
 use mpsync_core::dataset::{BookSide, ColumnSource, ColumnType, Dataset, LevelPart};
 use mpsync_core::error::{Context as _, Error, Result};
 
-/// A column, what it holds and where that comes from.
+/// A column, its values and their source.
 #[derive(Debug)]
 pub(super) struct ColumnPlan {
     pub name: String,
@@ -30,7 +30,7 @@ pub(super) enum ResolvedSource {
     },
 }
 
-/// One of the places where a column's value may be.
+/// One of the places that may hold a column's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alias {
     Field(usize),
@@ -103,7 +103,9 @@ fn resolve(
     let index_of = |wanted: &String| {
         let found = dataset.columns.iter().position(|(name, _)| name == wanted);
         found.ok_or_else(|| {
-            Error::schema(format!("it is derived from `{wanted}`, which is no column"))
+            Error::schema(format!(
+                "it is derived from `{wanted}`, which is not a column"
+            ))
         })
     };
     Ok(match source {
@@ -126,14 +128,14 @@ fn resolve(
 fn alias(fields: &mut Fields, name: &str) -> Result<Alias> {
     match name.strip_prefix("$subject.") {
         Some(token) => token.parse().map(Alias::SubjectToken).map_err(|_| {
-            Error::schema(format!("`{name}` names no token of the subject"))
+            Error::schema(format!("`{name}` does not name a token of the subject"))
                 .with_hint("write `$subject.N`, with N from 0")
         }),
         None => Ok(Alias::Field(fields.add(name, Role::Recorded))),
     }
 }
 
-/// What a column must be to be filled from its source.
+/// Refuses a column that its source cannot fill.
 fn check_source(columns: &[ColumnPlan], index: usize) -> Result<(), String> {
     let planned = &columns[index];
     let needs = |what: &str| format!("it is {}, but its source needs {what}", planned.column_type);
@@ -154,7 +156,7 @@ fn check_source(columns: &[ColumnPlan], index: usize) -> Result<(), String> {
         },
         ResolvedSource::Count(of) if !columns[of].column.is_list() => {
             return Err(format!(
-                "it counts the elements of `{}`, which is no array",
+                "it counts the elements of `{}`, which is not an array",
                 columns[of].name
             ));
         }

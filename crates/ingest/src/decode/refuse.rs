@@ -1,12 +1,11 @@
-//! Reasons put together: only messages that are rejected come here.
+//! The making of reasons; only rejected messages come here.
 
 use super::fault::{Fault, Flawed, ValueFlaw, display, excerpt};
-use super::json::JsonError;
 use super::plan::{ColumnPlan, ResolvedSource};
 use super::rejection::{Reason, ValueLocation};
 use super::value::JsonItem;
 
-/// A value that does not come from a field is more than its column holds.
+/// Returns the reason for a value that does not come from a field and is out of its column's range.
 #[cold]
 pub(super) fn beyond(planned: &ColumnPlan, value: &dyn ToString) -> Reason {
     let field = match planned.source {
@@ -18,7 +17,7 @@ pub(super) fn beyond(planned: &ColumnPlan, value: &dyn ToString) -> Reason {
     Reason::OutOfRange(place(planned, field.to_owned(), value.to_string()))
 }
 
-/// Where a column's value was refused.
+/// Returns the location of a column's refused value.
 pub(super) fn place(planned: &ColumnPlan, field: String, value: String) -> ValueLocation {
     ValueLocation {
         column: planned.name.clone(),
@@ -28,7 +27,7 @@ pub(super) fn place(planned: &ColumnPlan, field: String, value: String) -> Value
     }
 }
 
-/// A time as people read it.
+/// Returns a time in RFC 3339.
 pub(super) fn written(nanos: i64) -> String {
     jiff::Timestamp::from_nanosecond(nanos.into()).map_or_else(
         |_| format!("{nanos} ns since 1970"),
@@ -36,24 +35,7 @@ pub(super) fn written(nanos: i64) -> String {
     )
 }
 
-/// The payload is no JSON object.
-#[cold]
-pub(super) fn not_json(e: JsonError) -> Reason {
-    Reason::NotJson {
-        what: e.flaw.text(),
-        offset: e.offset as usize,
-    }
-}
-
-/// A field is there twice.
-#[cold]
-pub(super) fn duplicate(name: &str) -> Reason {
-    Reason::DuplicateField {
-        field: excerpt(name),
-    }
-}
-
-/// What a fault inside a value means for the message.
+/// Returns the reason of a message for a fault inside a value.
 #[cold]
 pub(super) fn reason(
     planned: &ColumnPlan,
@@ -66,7 +48,7 @@ pub(super) fn reason(
     let value = value.unwrap_or_else(|| display(item));
     let place = |field| place(planned, field, value);
     match what {
-        ValueFlaw::Json(e) => not_json(e),
+        ValueFlaw::Json(e) => Reason::not_json(e),
         ValueFlaw::Duplicate => Reason::DuplicateField { field },
         ValueFlaw::Full => Reason::BatchFull,
         ValueFlaw::WrongType => Reason::WrongType(place(field)),

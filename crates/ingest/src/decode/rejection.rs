@@ -1,8 +1,11 @@
-//! Why a message did not become a row.
+//! The reasons why a message does not become a row.
 
 use std::fmt;
 
-/// Where in a message, and for which column, a value was refused.
+use super::fault::excerpt;
+use super::json::JsonError;
+
+/// The location of a refused value: its column, and its field in the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValueLocation {
     /// The column that asked for the value.
@@ -25,7 +28,7 @@ impl fmt::Display for ValueLocation {
     }
 }
 
-/// Why a message is no row.
+/// The reason why a message does not become a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
@@ -38,14 +41,14 @@ pub enum Reason {
         /// The size allowed.
         limit: usize,
     },
-    /// The payload is no JSON object.
+    /// The payload is not a JSON object.
     NotJson {
-        /// What was found or missed there.
+        /// The flaw.
         what: &'static str,
         /// Bytes from the payload's beginning.
         offset: usize,
     },
-    /// A field is there twice: nobody can say which one is meant.
+    /// A field occurs twice: it is unknown which one is meant.
     DuplicateField {
         /// Its name, escaped.
         field: String,
@@ -61,19 +64,19 @@ pub enum Reason {
     WrongType(ValueLocation),
     /// A level or tuple does not have the elements that it must have.
     WrongElements(ValueLocation),
-    /// The value is no number.
+    /// The value is not a number.
     BadNumber(ValueLocation),
     /// The number has more digits after the point than the column holds, and the dataset does not round.
     ExcessDigits(ValueLocation),
     /// The value is beyond what the column holds.
     OutOfRange(ValueLocation),
-    /// The value is no time.
+    /// The value is not a time.
     BadTime(ValueLocation),
     /// The time cannot be right: hour partitions wrap around for such times, so it must not get there.
     ImplausibleTime {
-        /// Where it stands.
+        /// Its location.
         place: ValueLocation,
-        /// What would have been plausible.
+        /// The plausible range.
         expected: String,
     },
     /// The buffer holds all that an Arrow array can address: take it with `finish`, then append the message again.
@@ -81,7 +84,24 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// A short name that does not change: for metrics and dead letters.
+    /// The payload is not a JSON object.
+    #[cold]
+    pub(super) fn not_json(e: JsonError) -> Self {
+        Self::NotJson {
+            what: e.flaw.text(),
+            offset: e.offset as usize,
+        }
+    }
+
+    /// A field occurs twice.
+    #[cold]
+    pub(super) fn duplicate(name: &str) -> Self {
+        Self::DuplicateField {
+            field: excerpt(name),
+        }
+    }
+
+    /// Returns a short name that does not change, for metrics and dead letters.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
@@ -113,7 +133,10 @@ impl fmt::Display for Reason {
                 )
             }
             Self::NotJson { what, offset } => {
-                write!(f, "the payload is no JSON object: {what} at byte {offset}")
+                write!(
+                    f,
+                    "the payload is not a JSON object: {what} at byte {offset}"
+                )
             }
             Self::DuplicateField { field } => write!(f, "field `{field}` is there twice"),
             Self::Missing { column, fields } => {
@@ -131,21 +154,21 @@ impl fmt::Display for Reason {
                     "{place}, which does not have the elements that it must have"
                 )
             }
-            Self::BadNumber(place) => write!(f, "{place}, which is no number"),
+            Self::BadNumber(place) => write!(f, "{place}, which is not a number"),
             Self::ExcessDigits(place) => {
                 write!(f, "{place}, which has more decimals than the column holds")
             }
             Self::OutOfRange(place) => write!(f, "{place}, which is beyond what the column holds"),
-            Self::BadTime(place) => write!(f, "{place}, which is no time"),
+            Self::BadTime(place) => write!(f, "{place}, which is not a time"),
             Self::ImplausibleTime { place, expected } => {
-                write!(f, "{place}, which is no plausible time: {expected}")
+                write!(f, "{place}, which is not a plausible time: {expected}")
             }
             Self::BatchFull => f.write_str("the batch is full and must be taken first"),
         }
     }
 }
 
-/// A message that did not become a row, and left no trace among the buffered ones.
+/// A message that did not become a row. It left no trace among the buffered ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     /// Why.

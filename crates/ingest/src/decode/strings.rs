@@ -1,4 +1,4 @@
-//! What is within a JSON string's quotes.
+//! The content of a JSON string.
 
 /// How many bytes there are before the first quote, backslash or control character. Eight bytes at a time: a byte is
 /// found by the borrow that a subtraction leaves in its highest bit; only the first one found can be trusted, and only

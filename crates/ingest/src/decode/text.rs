@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, DictionaryArray, Int32Array, StringArray};
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
 
-use super::column::{elements, offset, renew};
+use super::buffers::{elements, offset, renew};
 use super::fault::Fault;
 use super::interner::Interner;
 use mpsync_core::error::Result;

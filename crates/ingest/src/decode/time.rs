@@ -2,9 +2,9 @@
 //!
 //! A number is taken as seconds, milliseconds, microseconds or nanoseconds since 1970, whichever puts it between 2009
 //! and 2262; no number fits two of them. Zero is the same instant in all of them. A text is RFC 3339, with a space for
-//! the `T` allowed and UTC where there is no offset.
+//! the `T` allowed and UTC if there is no offset.
 
-use super::number::{NumberFault, NumberParts, Plain};
+use mpsync_core::decimal::{NumberFault, NumberParts, Plain};
 
 /// The first instant that is plausible: 2009-01-01, in seconds.
 pub(super) const PLAUSIBLE_FROM_SECS: i64 = 1_230_768_000;
@@ -12,9 +12,9 @@ pub(super) const PLAUSIBLE_FROM_SECS: i64 = 1_230_768_000;
 const PLAUSIBLE_TO_SECS: i64 = 9_223_372_036;
 pub(super) const NANOS_PER_SEC: i64 = 1_000_000_000;
 const SECS_PER_DAY: i64 = 86_400;
-/// What ClickHouse's `DateTime64` holds: 1900 to 2299, in seconds, both included.
+/// The range of ClickHouse's `DateTime64`: 1900 to 2299, in seconds, both included.
 pub(super) const DATE_TIME64_RANGE_SECS: (i64, i64) = (-2_208_988_800, 10_413_791_999);
-/// What ClickHouse's `Date32` holds: 1900 to 2299, in days, both included.
+/// The range of ClickHouse's `Date32`: 1900 to 2299, in days, both included.
 pub(super) const DATE32_RANGE_DAYS: (i32, i32) = (-25_567, 120_529);
 
 /// An instant: seconds since 1970, rounded down, and the nanoseconds beyond them.
@@ -24,7 +24,7 @@ pub(super) struct Instant {
     pub nanos: u32,
 }
 
-/// Why a text is no instant.
+/// The reason why a text is not an instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TimeFault {
     /// It is neither a number nor RFC 3339.
@@ -99,7 +99,7 @@ impl Instant {
     }
 
     /// The count of units of `10^-scale` seconds since 1970 (`scale` at most 9), rounded half to even if need be, and
-    /// whether it was; `None` where 64 bits do not hold it.
+    /// whether it was; `None` if 64 bits do not hold it.
     #[inline]
     pub(super) fn at_scale(self, scale: u8) -> Option<(i64, bool)> {
         let per_sec = power_of_ten(scale);
@@ -114,15 +114,15 @@ impl Instant {
         Some((whole.checked_add(i64::from(up))?, true))
     }
 
-    /// Days since 1970, where it is midnight UTC.
+    /// Returns the days since 1970, if it is midnight UTC.
     pub(super) fn days(self) -> Option<i64> {
         (self.nanos == 0 && self.secs.rem_euclid(SECS_PER_DAY) == 0)
             .then_some(self.secs.div_euclid(SECS_PER_DAY))
     }
 }
 
-/// What a number of a message says: units since 1970, and how many digits of a second the unit is. `None` where it is
-/// no plausible time in any unit.
+/// Returns the meaning of a number: units since 1970, and how many digits of a second the unit is. `None` if it is not a
+/// plausible time in any unit.
 #[inline]
 pub(super) fn ticks(number: u64) -> Option<(i64, u8)> {
     const FROM: u64 = PLAUSIBLE_FROM_SECS as u64;
@@ -162,7 +162,7 @@ pub(super) fn power_of_ten(digits: u8) -> i64 {
     POWERS[usize::from(digits.min(9))]
 }
 
-/// Days since 1970 of a date of the proleptic Gregorian calendar, where there is such a day.
+/// Returns the days since 1970 of a date of the proleptic Gregorian calendar, if there is such a day.
 ///
 /// The year is counted from March, so that the leap day is its last: Howard Hinnant's `days_from_civil`.
 fn days_from_date(year: i64, month: i64, day: i64) -> Option<i64> {

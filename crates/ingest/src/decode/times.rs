@@ -9,11 +9,11 @@ use arrow::array::{
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, TimeUnit};
 
-use super::column::{inconsistent, renew};
+use super::buffers::{inconsistent, renew};
 use super::fault::{DecodeContext, Fault, ValueFlaw};
-use super::number::Plain;
 use super::time::{self, Instant, power_of_ten};
 use super::value::JsonItem;
+use mpsync_core::decimal::Plain;
 use mpsync_core::error::Result;
 
 /// Times in the unit of their Arrow type.
@@ -26,7 +26,7 @@ pub(super) struct Times {
     factor: i64,
     /// Nanoseconds in an Arrow unit.
     pub unit_nanos: i64,
-    /// What the column holds, in its own units, both included.
+    /// The column's range, in its own units, both included.
     first: i64,
     last: i64,
 }

@@ -1,10 +1,10 @@
-//! A JSON value that has been scanned: what it is and where its text lies.
+//! A JSON value that has been scanned: its kind and the position of its text.
 
 use super::strings::unescape;
 
-/// What a value is.
+/// The kind of a value.
 ///
-/// As wide as what lies beside it in an [`Item`]: a byte that is written alone and read with its padding makes the
+/// As wide as its neighbour in a [`JsonItem`]: a byte that is written alone and read with its padding makes the
 /// processor wait, which took a fifth of all time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
@@ -15,16 +15,16 @@ pub(super) enum JsonKind {
     Number,
     /// A string without escapes: its text is its value.
     Text,
-    /// A string with escapes, to be read with [`Item::string`].
+    /// A string with escapes, to be read with [`JsonItem::string`].
     EscapedText,
     Array,
     Object,
 }
 
-/// A value and where its text lies: of a string, what is between the quotes.
+/// A value and the position of its text, which of a string is the part between the quotes.
 ///
-/// One word, the kind in its lowest three bits, then 30 bits each for where the text starts and ends: what is written
-/// as a whole and read as a whole stalls no processor. Texts are below 1 GiB.
+/// One word, the kind in its lowest three bits, then 30 bits each for the start and the end of the text: a word that is
+/// written and read as a whole stalls no processor. Texts are below 1 GiB.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct JsonSpan(u64);
 
@@ -70,7 +70,7 @@ impl JsonSpan {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct JsonItem<'a> {
     pub kind: JsonKind,
-    /// Of a string, what is between the quotes.
+    /// Of a string, the part between the quotes.
     pub raw: &'a str,
 }
 

@@ -11,21 +11,22 @@ use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Int8Type, Int16Type, Int32Type, UInt8Type, UInt16Type, UInt32Type,
 };
 
-use super::column::{Column, elements, inconsistent, renew};
+use super::buffers::{elements, inconsistent, renew};
+use super::column::Column;
 use super::decimals::Decimals;
 use super::fault::{DecodeContext, Fault, ValueFlaw};
 use super::json::Scanner;
 use super::levels::Levels;
 use super::nested::{push_list, push_tuple};
-use super::number;
 use super::text::{Dictionary, Text};
 use super::time::{self, Instant};
 use super::times::Times;
 use super::value::{JsonItem, JsonKind};
 use mpsync_core::dataset::ColumnType;
+use mpsync_core::decimal;
 use mpsync_core::error::{Error, Result};
 
-/// The values of a column; where it is NULL, something stands in.
+/// The values of a column; a NULL has a placeholder.
 #[derive(Debug)]
 pub(super) enum ColumnValues {
     Bool(BooleanBufferBuilder),
@@ -162,7 +163,7 @@ impl ColumnValues {
                 let text = item
                     .scalar_text(&mut cx.scratch)
                     .ok_or(ValueFlaw::WrongType)?;
-                let value = number::integer(text)?;
+                let value = decimal::integer(text)?;
                 if !self.push_integer(value) {
                     return Err(ValueFlaw::OutOfRange.into());
                 }
@@ -171,13 +172,13 @@ impl ColumnValues {
                 let text = item
                     .scalar_text(&mut cx.scratch)
                     .ok_or(ValueFlaw::WrongType)?;
-                values.push(number::float32(text)?);
+                values.push(decimal::float32(text)?);
             }
             Self::Float64(values) => {
                 let text = item
                     .scalar_text(&mut cx.scratch)
                     .ok_or(ValueFlaw::WrongType)?;
-                values.push(number::float64(text)?);
+                values.push(decimal::float64(text)?);
             }
             Self::Date {
                 values,
@@ -219,7 +220,7 @@ impl ColumnValues {
         true
     }
 
-    /// What stands where the value is NULL.
+    /// Adds the placeholder of a NULL.
     pub(super) fn push_default(&mut self) {
         match self {
             Self::Bool(values) => values.append(false),

@@ -1,4 +1,4 @@
-//! Rows into a table of a ClickHouse tier: every position once, however often it is replayed.
+//! Rows into a table of a ClickHouse tier: each position once, however often it is replayed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,22 +18,22 @@ use mpsync_core::error::{Context as _, Disposition, Error, Result};
 use mpsync_core::fingerprint::HashedColumn;
 use mpsync_core::retry::Backoff;
 
-/// Rows of an insert, about.
+/// About how many rows an insert has.
 const INSERT_ROWS: usize = 100_000;
-/// Bytes of an insert's rows, about.
+/// About how many bytes an insert has.
 const INSERT_BYTES: usize = 16 << 20;
-/// Hours that one insert touches at most; ClickHouse refuses more than 100 partitions.
+/// The most hours in one insert; ClickHouse refuses more than 100 partitions.
 const HOURS_PER_INSERT: usize = 50;
 const SEND_BYTES: usize = 1 << 20;
 const HOUR_NANOS: i64 = 3_600_000_000_000;
-/// Whatever the user's profile says: an error in the view must fail the insert, and an insert must never be dropped for being
-/// like an earlier one.
+/// Settings that override the user's profile: an error in the view must fail the insert, and an insert
+/// must never be dropped as a duplicate of an earlier one.
 const GATE_SETTINGS: [(&str, &str); 2] = [
     ("materialized_views_ignore_errors", "0"),
     ("insert_deduplicate", "0"),
 ];
 
-/// Which table takes a dataset's rows.
+/// The table that receives a dataset's rows.
 #[derive(Debug, Clone)]
 pub struct TableTarget {
     /// The server.
@@ -62,10 +62,12 @@ struct HeldRow {
 }
 
 impl TableSink {
-    /// Opens a dataset's table; makes it by the dataset's DDL where there is none.
+    /// Opens a dataset's table; creates it by the dataset's DDL if it does not exist.
     ///
-    /// A schema error where a column of the archive is missing there or has another type: ClickHouse would cut a decimal
-    /// of a greater scale without a word.
+    /// # Errors
+    ///
+    /// A schema error if a column of the archive is missing in the table or has another type: ClickHouse
+    /// would silently truncate a decimal of a greater scale.
     pub async fn open(
         target: &TableTarget,
         dataset: &Dataset,
@@ -84,7 +86,7 @@ impl TableSink {
         for columns in archived {
             check_takes(&table, columns)?;
         }
-        // Also of a dataset of which nothing comes any more, so that this replay makes no door.
+        // Also for a dataset without rows in this replay, which opens no gate of its own.
         InsertGate::sweep(tier, &target.table).await?;
         Ok(Self {
             tier: tier.clone(),
@@ -98,12 +100,12 @@ impl TableSink {
         })
     }
 
-    /// Rows that the table had already.
-    pub(super) fn held(&self) -> u64 {
+    /// Returns the number of rows that the table had already.
+    pub(crate) fn held(&self) -> u64 {
         self.held
     }
 
-    pub(super) async fn accept(&mut self, batch: RecordBatch) -> Result<()> {
+    pub(crate) async fn accept(&mut self, batch: RecordBatch) -> Result<()> {
         let fits = |last: &RecordBatch| last.schema_ref() == batch.schema_ref();
         if !self.ready.last().is_none_or(fits) {
             self.flush().await?;
@@ -117,8 +119,8 @@ impl TableSink {
         Ok(())
     }
 
-    /// Lands all that was taken.
-    pub(super) async fn flush(&mut self) -> Result<()> {
+    /// Inserts all accepted rows.
+    pub(crate) async fn flush(&mut self) -> Result<()> {
         let Some(first) = self.ready.first() else {
             return Ok(());
         };
@@ -131,15 +133,15 @@ impl TableSink {
         Ok(())
     }
 
-    pub(super) async fn close(&mut self) -> Result<()> {
+    pub(crate) async fn close(&mut self) -> Result<()> {
         match self.gate.take() {
             Some(gate) => gate.close().await,
             None => Ok(()),
         }
     }
 
-    /// Inserts what the table does not hold of a piece. An insert whose outcome is unknown is never repeated blindly: its
-    /// door is dropped, and then the table is asked again.
+    /// Inserts the rows of a piece that the table does not contain. An insert of unknown outcome is never
+    /// repeated blindly: its gate is dropped, then the table is queried again.
     async fn land(&mut self, piece: &RecordBatch) -> Result<()> {
         let context = format!("inserting into {}", self.table.table);
         let mut failed = 0;
@@ -147,7 +149,7 @@ impl TableSink {
         loop {
             self.ensure_gate(piece).await?;
             let left = self.not_held(piece).await?;
-            // What a failed try of ours landed was not there before.
+            // Rows that a failed attempt inserted were not there before.
             let before = *known.get_or_insert(piece.num_rows() - left.num_rows());
             if left.num_rows() == 0 {
                 self.held += before as u64;
@@ -163,7 +165,7 @@ impl TableSink {
                     if !Backoff::INTERACTIVE.goes_on(failed) {
                         return Err(e.context(context));
                     }
-                    tracing::warn!(table = self.table.table, error = %e, "insert failed, asking what landed");
+                    tracing::warn!(table = self.table.table, error = %e, "insert failed, checking which rows arrived");
                     self.gate = None;
                     let pause = Backoff::INTERACTIVE.pause(failed, rand::rng().random());
                     tokio::time::sleep(pause).await;
@@ -187,7 +189,7 @@ impl TableSink {
         Ok(())
     }
 
-    /// The rows of a piece whose positions the table does not hold.
+    /// Returns the rows of a piece whose positions are not in the table.
     async fn not_held(&self, piece: &RecordBatch) -> Result<RecordBatch> {
         let times = nanos(piece, &self.time_column)?;
         let (first, last) = times
@@ -209,7 +211,7 @@ impl TableSink {
         let held = held.map_err(|e| {
             self.tier
                 .error(e)
-                .context(format!("asking what {} holds", self.table.table))
+                .context(format!("reading the positions in {}", self.table.table))
         })?;
         if held.is_empty() {
             return Ok(piece.clone());
@@ -230,7 +232,7 @@ impl TableSink {
 
     async fn insert(&self, batch: &RecordBatch) -> Result<()> {
         let Some(gate) = &self.gate else {
-            return Err(Error::malformed("there is no door"));
+            return Err(Error::malformed("there is no open insert gate"));
         };
         let context = || "writing an Arrow stream";
         let mut body = Vec::with_capacity(batch.get_array_memory_size());
@@ -252,7 +254,7 @@ impl TableSink {
     }
 }
 
-/// The event times of a batch in nanoseconds since 1970.
+/// Returns the event times of a batch in nanoseconds since 1970.
 fn nanos(batch: &RecordBatch, column: &str) -> Result<Int64Array> {
     let missing = || Error::schema(format!("the archive's rows have no time column `{column}`"));
     let array = batch.column_by_name(column).ok_or_else(missing)?;
@@ -261,7 +263,7 @@ fn nanos(batch: &RecordBatch, column: &str) -> Result<Int64Array> {
     Ok(times.as_primitive().clone())
 }
 
-/// A batch in pieces, in its order, of which none touches too many hours.
+/// Splits a batch into pieces, in order, none of which has too many hours.
 fn by_hours(batch: &RecordBatch, column: &str) -> Result<Vec<RecordBatch>> {
     let times = nanos(batch, column)?;
     let (mut pieces, mut from, mut hours) = (Vec::new(), 0, HashSet::new());
@@ -284,12 +286,12 @@ fn check_takes(table: &TableSchema, columns: &[HashedColumn]) -> Result<()> {
         return Ok(());
     }
     Err(Error::schema(format!(
-        "table {}.{} does not take the archived rows: {}",
+        "table {}.{} does not fit the archived rows: {}",
         table.database,
         table.table,
         differences.join("; ")
     ))
-    .with_hint("name another table with --table: one that is not there is made to fit"))
+    .with_hint("name another table with --table; mpsync creates it if it does not exist"))
 }
 
 #[cfg(test)]
@@ -299,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_of_many_hours_is_cut_where_too_many_are_touched() {
+    fn batch_of_many_hours_is_split() {
         let hours: Vec<i64> = (0..120).map(|n| n * 3_600_000).collect();
         let times = TimestampMillisecondArray::from(hours).with_timezone("UTC");
         let batch = RecordBatch::try_from_iter([("timestamp", Arc::new(times) as _)]).unwrap();

@@ -1,28 +1,28 @@
-//! Rows as lines: a line of names, then every column of every row.
+//! Rows as CSV: a line of names, then a line for each row.
 //!
-//! Numbers have all their digits and no exponent, times are RFC 3339, lists and tuples JSON. NULL is nothing, and an empty
-//! text is `""`, so that the two can be told apart.
+//! Numbers have all their digits and no exponent, times are RFC 3339, lists and tuples JSON. NULL is
+//! empty, an empty text is `""`.
 
 use std::io::Write as _;
 
 use arrow::array::RecordBatch;
 
-use super::file::OutFile;
-use crate::wire::PlainColumn;
+use super::out_file::OutFile;
+use crate::message::PlainColumn;
 use mpsync_core::error::{Context as _, Error, Result};
 
 #[derive(Debug)]
-pub(super) struct CsvWriter {
+pub(crate) struct CsvWriter {
     out: OutFile,
     names: Option<Vec<String>>,
-    /// Whether the file has its line of names: one that is continued has.
+    /// Whether the file has its line of names.
     has_names: bool,
     text: Vec<u8>,
     cell: Vec<u8>,
 }
 
 impl CsvWriter {
-    pub(super) fn new(out: OutFile) -> Self {
+    pub(crate) fn new(out: OutFile) -> Self {
         Self {
             out,
             names: None,
@@ -32,16 +32,16 @@ impl CsvWriter {
         }
     }
 
-    pub(super) fn resume(&mut self, bytes: u64) -> Result<()> {
+    pub(crate) fn resume(&mut self, bytes: u64) -> Result<()> {
         self.has_names = bytes > 0;
         self.out.resume(bytes)
     }
 
-    pub(super) fn sync(&mut self) -> Result<Option<u64>> {
+    pub(crate) fn sync(&mut self) -> Result<Option<u64>> {
         self.out.sync()
     }
 
-    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let schema = batch.schema();
         let names: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
         self.text.clear();
@@ -56,9 +56,11 @@ impl CsvWriter {
         match &self.names {
             Some(known) if *known != names => {
                 return Err(Error::schema(
-                    "the archive's rows have other columns from here on, and a file has one line of names",
+                    "the columns of the archive change here, and a file has one line of names",
                 )
-                .with_hint("end the replay before that with --to, and begin a second file there"));
+                .with_hint(
+                    "stop the replay before this point with --to and start a second file there",
+                ));
             }
             _ => self.names = Some(names),
         }
@@ -108,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_are_quoted_only_where_they_must_be_and_an_empty_text_is_not_null() {
+    fn cells_are_quoted_only_if_needed_and_empty_text_is_not_null() {
         for (cell, is_text, expected) in [
             ("BTC-USDT", true, "BTC-USDT"),
             ("a\"b,c\n", true, "\"a\"\"b,c\n\""),

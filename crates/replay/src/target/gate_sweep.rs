@@ -1,15 +1,15 @@
-//! Doors that replays left which did not come to their end.
+//! Insert gates that aborted replays left behind.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mpsync_clickhouse::{Tier, ident};
 use mpsync_core::error::{Context as _, Result};
 
-/// A door at least so old is nobody's: a replay in real time may go on for days.
+/// The least age of an abandoned gate: a replay in real time may run for days.
 const AGE_MIN: Duration = Duration::from_hours(7 * 24);
 
-/// Drops the doors in a tier that were made longer ago than `age`, and than a week in any case; gives their names and ages. The
-/// table comes before its view: a door without its view would swallow rows in silence.
+/// Drops the replay gates in a tier that are older than `age`, and than a week in any case; returns their
+/// names and ages. Drops a table before its view: a gate without its view would lose rows silently.
 pub async fn sweep_insert_gates(
     tier: &Tier,
     age: Duration,
@@ -23,13 +23,13 @@ pub async fn sweep_insert_gates(
         .param("database", tier.database())
         .fetch_all::<String>()
         .await
-        .map_err(|e| tier.error(e).context(format!("listing the doors of replays in {}", tier.role())))?;
+        .map_err(|e| tier.error(e).context(format!("listing the insert gates of replays in {}", tier.role())))?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let mut old = Vec::new();
     for name in found {
-        // A door's number is when it was made.
+        // The number of a gate is its creation time.
         let Some(made) = made_at(&name) else { continue };
         let since = now.saturating_sub(made);
         if since < age.max(AGE_MIN) {
@@ -41,7 +41,7 @@ pub async fn sweep_insert_gates(
                 cluster.map_or_else(String::new, |c| format!(" ON CLUSTER {}", ident(c)));
             let sql = format!("DROP TABLE IF EXISTS {}{on_cluster}", tier.table(&name));
             let dropped = tier.execute(&sql).await;
-            dropped.context(|| format!("sweeping the door {name}"))?;
+            dropped.context(|| format!("dropping the insert gate {name}"))?;
         }
         old.push((name, since));
     }
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_door_says_when_it_was_made() {
+    fn gate_name_contains_its_creation_time() {
         let made = Some(Duration::from_secs(1_700_000_000));
         assert_eq!(made_at("trades_replay_1700000000000"), made);
         assert_eq!(made_at("trades_replay_1700000000000_mv"), made);

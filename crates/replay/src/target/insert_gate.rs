@@ -1,6 +1,6 @@
-//! The door through which one replay inserts into a table: as ingest's, it is an empty Null-engine table with a view into the
-//! table, under a number that only grows. A newer replay drops older doors before it asks what the table holds, so nothing
-//! that a crashed or sleeping one still has under way lands afterwards.
+//! The insert gate of one replay: like ingest's, an empty Null-engine table with a view into the target
+//! table, with a fencing number in its name. A newer replay drops older gates before it reads which
+//! positions the table has, so no insert of a crashed or suspended replay arrives afterwards.
 
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use mpsync_clickhouse::{InsertGates, TABLE_ALREADY_EXISTS, Tier};
 use mpsync_core::error::{Error, Result};
 
 #[derive(Debug)]
-pub(super) struct InsertGate {
+pub(crate) struct InsertGate {
     gates: InsertGates,
     target: String,
     number: u64,
@@ -17,10 +17,12 @@ pub(super) struct InsertGate {
 }
 
 impl InsertGate {
-    /// Makes a door for these columns, drops all older ones, and waits until nothing comes through them any more.
+    /// Creates a gate for these columns, drops all older ones, and waits for their running inserts.
     ///
-    /// Not cancel-safe, but harmless: the next replay into the table drops what is left.
-    pub(super) async fn open(tier: &Tier, target: &str, columns: Vec<String>) -> Result<Self> {
+    /// # Cancel safety
+    ///
+    /// Not cancel-safe, but harmless: the next replay into the table drops the remains.
+    pub(crate) async fn open(tier: &Tier, target: &str, columns: Vec<String>) -> Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
         let mut gate = Self {
@@ -47,15 +49,15 @@ impl InsertGate {
         if let Some(newer) = newer.first() {
             gate.close().await?;
             return Err(Error::busy(format!(
-                "another replay into {target} began at the same time (door {newer})"
+                "another replay into {target} started at the same time (insert gate {newer})"
             ))
-            .with_hint("one at a time replays into a table: let it end, then start again"));
+            .with_hint("wait for the other replay to end, then start again"));
         }
         for number in &older {
             tracing::info!(
                 table = target,
                 gate = number,
-                "dropping the door of an earlier replay"
+                "dropping the insert gate of an earlier replay"
             );
             gate.drop_gate(*number).await?;
         }
@@ -64,8 +66,8 @@ impl InsertGate {
         Ok(gate)
     }
 
-    /// Drops the doors that earlier replays into a table left behind: those that were killed shut none.
-    pub(super) async fn sweep(tier: &Tier, target: &str) -> Result<()> {
+    /// Drops the gates that killed replays into a table left behind.
+    pub(crate) async fn sweep(tier: &Tier, target: &str) -> Result<()> {
         let gate = Self {
             gates: gates(tier, target),
             target: target.to_owned(),
@@ -76,24 +78,24 @@ impl InsertGate {
             tracing::info!(
                 table = target,
                 gate = number,
-                "dropping the door of an earlier replay"
+                "dropping the insert gate of an earlier replay"
             );
             gate.drop_gate(number).await?;
         }
         Ok(())
     }
 
-    /// The table to insert into.
-    pub(super) fn table(&self) -> String {
+    /// Returns the table to insert into.
+    pub(crate) fn table(&self) -> String {
         name(&self.target, self.number)
     }
 
-    pub(super) fn columns(&self) -> &[String] {
+    pub(crate) fn columns(&self) -> &[String] {
         &self.columns
     }
 
-    /// Drops this door.
-    pub(super) async fn close(&self) -> Result<()> {
+    /// Drops this gate.
+    pub(crate) async fn close(&self) -> Result<()> {
         self.drop_gate(self.number).await
     }
 
@@ -127,7 +129,7 @@ fn name(target: &str, number: u64) -> String {
     format!("{}{number}", stem(target))
 }
 
-/// The number of a door or of its view; other names are none.
+/// Returns the number in the name of a gate or of its view; `None` for other names.
 fn number(target: &str, name: &str) -> Option<u64> {
     let rest = name.strip_prefix(target)?.strip_prefix("_replay_")?;
     let rest = rest.strip_suffix("_mv").unwrap_or(rest);
@@ -140,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn doors_are_told_from_other_tables() {
+    fn gate_names_are_recognized() {
         let table = name("trades", 17);
         assert_eq!(number("trades", &table), Some(17));
         assert_eq!(number("trades", &format!("{table}_mv")), Some(17));

@@ -1,35 +1,33 @@
-//! Publishing to NATS: into JetStream with one shared reply inbox and many messages waiting for their acknowledgement.
+//! Publishing to JetStream, with one reply inbox and many messages in flight.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::{Client, HeaderMap, Message, StatusCode, Subject, Subscriber};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
 
-use super::OutboundMessage;
+use super::message::OutboundMessage;
+use super::publish::{Arena, headers};
 use crate::number::push_u64;
 use crate::order::StreamKey;
 use mpsync_core::error::{Context as _, Error, Result};
 
-/// How long to wait for an acknowledgement before what waits is sent again, under the same ids.
+/// How long to wait for an acknowledgement before the messages in flight are sent again, under the same ids.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often in a row that is done without any acknowledgement coming.
+/// The most consecutive attempts without an acknowledgement.
 const TRIES: u32 = 5;
-/// Payload bytes that wait for their acknowledgement at most.
+/// The most payload bytes in flight.
 const WINDOW_BYTES: usize = 16 << 20;
-/// Bytes that are allocated at once for subjects, ids and payloads.
-const ARENA_BYTES: usize = 64 << 10;
 
-/// JetStream: every message is acknowledged, or the replay ends with an error.
+/// A JetStream target: every message is acknowledged, or the replay fails.
 #[derive(Debug)]
 pub struct JetStreamTarget {
     client: Client,
     inbox: String,
     answers: Subscriber,
-    /// What waits, in the order in which it was sent; the first one is number `first`.
+    /// The messages in flight, in the order in which they were sent; the first is number `first`.
     waiting: VecDeque<Waiting>,
     first: u64,
     waiting_bytes: usize,
@@ -37,9 +35,9 @@ pub struct JetStreamTarget {
     acknowledged: Option<StreamKey>,
     duplicates: u64,
     arena: Arena,
-    /// The subject of an answer, written anew for every message.
+    /// The reply subject of the message being sent.
     reply: Vec<u8>,
-    /// Times in a row that all was sent again.
+    /// Consecutive attempts without an acknowledgement.
     tries: u32,
 }
 
@@ -48,7 +46,7 @@ struct Waiting {
     key: StreamKey,
     subject: Subject,
     msg_id: Bytes,
-    /// The name and value of the header with the other id.
+    /// The header with the other id.
     other_id: Option<(&'static str, Bytes)>,
     payload: Bytes,
     is_acknowledged: bool,
@@ -64,36 +62,18 @@ impl Waiting {
     }
 }
 
-/// A text that was one when it was taken.
+/// Returns stored text, which was valid UTF-8 when it was stored.
 fn display(text: &Bytes) -> &str {
     std::str::from_utf8(text).unwrap_or_default()
 }
 
-/// Many texts in one allocation.
-#[derive(Debug, Default)]
-struct Arena(BytesMut);
-
-impl Arena {
-    fn put(&mut self, bytes: &[u8]) -> Bytes {
-        if self.0.capacity() < bytes.len() {
-            self.0 = BytesMut::with_capacity(bytes.len().max(ARENA_BYTES));
-        }
-        self.0.extend_from_slice(bytes);
-        self.0.split().freeze()
-    }
-
-    fn subject(&mut self, subject: &[u8]) -> Result<Subject> {
-        Subject::from_utf8(self.put(subject)).map_err(|e| Error::malformed(e.to_string()))
-    }
-}
-
-/// Whether an answer says no more than that the message is stored, which is what nearly all say.
+/// Whether an answer only confirms that the message is stored, as nearly all do.
 fn is_plain(answer: &[u8]) -> bool {
     let says = |what: &[u8]| memchr::memmem::find(answer, what).is_some();
     answer.starts_with(b"{\"stream\":\"") && !says(b"\"duplicate\"") && !says(b"\"error\"")
 }
 
-/// What JetStream answers.
+/// JetStream's answer to a message.
 #[derive(Debug, Default, Deserialize)]
 struct AckReply {
     #[serde(default)]
@@ -110,7 +90,7 @@ struct AckError {
 }
 
 impl JetStreamTarget {
-    /// Begins to publish; `window` messages may wait for their acknowledgement at once.
+    /// Starts to publish with at most `window` messages in flight.
     pub async fn new(client: Client, window: usize) -> Result<Self> {
         let inbox = client.new_inbox();
         let answers = client
@@ -134,11 +114,11 @@ impl JetStreamTarget {
         })
     }
 
-    pub(super) fn duplicates(&self) -> u64 {
+    pub(crate) fn duplicates(&self) -> u64 {
         self.duplicates
     }
 
-    pub(super) async fn send(&mut self, message: OutboundMessage<'_>) -> Result<()> {
+    pub(crate) async fn send(&mut self, message: OutboundMessage<'_>) -> Result<()> {
         while self.waiting.len() >= self.window || self.waiting_bytes >= WINDOW_BYTES {
             self.wait().await?;
         }
@@ -159,7 +139,7 @@ impl JetStreamTarget {
         Ok(())
     }
 
-    /// Where the answer to a message of this number goes.
+    /// Returns the reply subject for a message of this number.
     fn reply(&mut self, number: u64) -> Result<Subject> {
         self.reply.clear();
         self.reply.extend_from_slice(self.inbox.as_bytes());
@@ -168,28 +148,28 @@ impl JetStreamTarget {
         self.arena.subject(&self.reply)
     }
 
-    /// The last message before which all are acknowledged, as far as answers have come.
-    pub(super) fn acknowledged(&mut self) -> Result<Option<StreamKey>> {
+    /// Returns the last message up to which all are acknowledged, by the answers received so far.
+    pub(crate) fn acknowledged(&mut self) -> Result<Option<StreamKey>> {
         while let Some(Some(answer)) = self.answers.next().now_or_never() {
             self.accept_ack(&answer)?;
         }
         Ok(self.acknowledged)
     }
 
-    /// Begins anew: nothing is acknowledged yet.
-    pub(super) fn forget(&mut self) {
+    /// Starts a new pass: nothing is acknowledged yet.
+    pub(crate) fn forget(&mut self) {
         self.acknowledged = None;
     }
 
     /// Waits for every acknowledgement.
-    pub(super) async fn drain(&mut self) -> Result<()> {
+    pub(crate) async fn drain(&mut self) -> Result<()> {
         while !self.waiting.is_empty() {
             self.wait().await?;
         }
         Ok(())
     }
 
-    /// Waits for an acknowledgement and takes those that have come with it.
+    /// Waits for an acknowledgement and accepts all that have arrived.
     async fn wait(&mut self) -> Result<()> {
         match tokio::time::timeout(ACK_TIMEOUT, self.answers.next()).await {
             Ok(Some(answer)) => {
@@ -204,7 +184,7 @@ impl JetStreamTarget {
         }
     }
 
-    /// Sends everything that waits once more: JetStream knows by the id what it has.
+    /// Sends all messages in flight again: JetStream recognizes duplicates by their ids.
     async fn send_again(&mut self) -> Result<()> {
         self.tries += 1;
         let count = self.waiting.len();
@@ -212,7 +192,7 @@ impl JetStreamTarget {
             return Err(Error::nats(format!(
                 "no acknowledgement for {count} messages, each sent {TRIES} times"
             ))
-            .with_hint("is the JetStream stream healthy, and does it take these subjects?"));
+            .with_hint("check that the JetStream stream is healthy and has these subjects"));
         }
         tracing::warn!(
             messages = count,
@@ -237,7 +217,7 @@ impl JetStreamTarget {
             .rsplit('.')
             .next()
             .and_then(|n| n.parse::<u64>().ok());
-        // An answer to a message that was sent twice can come when it waits no more.
+        // The second answer to a message that was sent twice arrives when it is not in flight any more.
         let place = number
             .and_then(|n| n.checked_sub(self.first))
             .and_then(|at| usize::try_from(at).ok());
@@ -249,14 +229,14 @@ impl JetStreamTarget {
             format!("publishing {msg_id} to {}", waiting.subject)
         };
         if answer.status == Some(StatusCode::NO_RESPONDERS) {
-            return Err(Error::nats("no JetStream stream takes this subject")
-                .with_hint("see --stream, and the stream's subjects")
+            return Err(Error::nats("no JetStream stream has this subject")
+                .with_hint("create the stream with --create-stream, or compare --stream with the subjects of the stream")
                 .context(context()));
         }
         let read = match is_plain(&answer.payload) {
             true => AckReply::default(),
             false => serde_json::from_slice(&answer.payload)
-                .map_err(|e| Error::nats(format!("an acknowledgement that cannot be read: {e}")))
+                .map_err(|e| Error::nats(format!("cannot parse the acknowledgement: {e}")))
                 .context(context)?,
         };
         if let Some(refusal) = read.error {
@@ -279,15 +259,6 @@ impl JetStreamTarget {
     }
 }
 
-fn headers(msg_id: &str, other_id: Option<(&'static str, &str)>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(NATS_MESSAGE_ID, msg_id);
-    if let Some((name, id)) = other_id {
-        headers.insert(name, id);
-    }
-    headers
-}
-
 async fn publish(client: &Client, message: &Waiting, reply: Subject) -> Result<()> {
     let headers = message.headers();
     client
@@ -303,43 +274,4 @@ async fn publish(client: &Client, message: &Waiting, reply: Subject) -> Result<(
             let msg_id = display(&message.msg_id);
             format!("publishing {msg_id} to {}", message.subject)
         })
-}
-
-/// NATS without acknowledgements.
-#[derive(Debug)]
-pub struct CoreTarget {
-    client: Client,
-    arena: Arena,
-}
-
-impl CoreTarget {
-    /// Begins to publish.
-    #[must_use]
-    pub fn new(client: Client) -> Self {
-        Self {
-            client,
-            arena: Arena::default(),
-        }
-    }
-
-    pub(super) async fn send(&mut self, message: OutboundMessage<'_>) -> Result<()> {
-        let headers = headers(message.msg_id, message.other_id);
-        self.client
-            .publish_with_headers(
-                self.arena.subject(message.subject.as_bytes())?,
-                headers,
-                self.arena.put(message.payload),
-            )
-            .await
-            .map_err(Error::nats)
-            .context(|| format!("publishing {} to {}", message.msg_id, message.subject))
-    }
-
-    pub(super) async fn flush(&mut self) -> Result<()> {
-        self.client
-            .flush()
-            .await
-            .map_err(Error::nats)
-            .context(|| "handing messages to NATS")
-    }
 }

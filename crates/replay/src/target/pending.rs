@@ -1,4 +1,4 @@
-//! Rows that wait in their order until they are enough for one batch.
+//! Rows that wait until there are enough for a batch.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,39 +9,39 @@ use arrow::datatypes::{DataType, FieldRef, Schema};
 
 use mpsync_core::error::Result;
 
-/// Rows in their order, by the batches in which they lie.
+/// Waiting rows in their order, as references into batches.
 #[derive(Debug, Default)]
-pub(super) struct Pending {
+pub(crate) struct Pending {
     batches: Vec<RecordBatch>,
-    /// The place of a batch by the address of its first column, which every copy of the batch shares.
+    /// The number of a batch by the address of its first column, which all copies of the batch share.
     places: HashMap<usize, usize>,
     rows: Vec<(usize, usize)>,
-    /// About what the rows occupy.
+    /// About the bytes of the rows.
     bytes: usize,
-    /// The same of a row of each batch.
+    /// About the bytes of a row of each batch.
     row_bytes: Vec<usize>,
 }
 
 impl Pending {
-    /// How many rows wait.
-    pub(super) fn len(&self) -> usize {
+    /// Returns the number of waiting rows.
+    pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// About how many bytes wait.
-    pub(super) fn bytes(&self) -> usize {
+    /// Returns about the bytes of the waiting rows.
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether a batch has the schema of those that wait: rows of two schemas make no batch.
-    pub(super) fn fits(&self, batch: &RecordBatch) -> bool {
+    /// Whether a batch has the schema of the waiting rows: a batch has one schema.
+    pub(crate) fn fits(&self, batch: &RecordBatch) -> bool {
         self.batches
             .last()
             .is_none_or(|last| last.schema_ref() == batch.schema_ref())
     }
 
     /// Adds a row.
-    pub(super) fn push(&mut self, batch: &RecordBatch, row: usize) {
+    pub(crate) fn push(&mut self, batch: &RecordBatch, row: usize) {
         let address = Arc::as_ptr(batch.column(0)).cast::<()>() as usize;
         let (batches, row_bytes) = (&mut self.batches, &mut self.row_bytes);
         let place = *self.places.entry(address).or_insert_with(|| {
@@ -53,8 +53,8 @@ impl Pending {
         self.rows.push((place, row));
     }
 
-    /// Takes all rows as one batch; `None` where none wait.
-    pub(super) fn take(&mut self) -> Result<Option<RecordBatch>> {
+    /// Removes all rows and returns them as one batch; `None` if none wait.
+    pub(crate) fn take(&mut self) -> Result<Option<RecordBatch>> {
         if self.rows.is_empty() {
             return Ok(None);
         }
@@ -69,7 +69,7 @@ impl Pending {
     }
 }
 
-/// The same rows with every text spelled out: putting dictionaries together can give one with a value twice in it, which
+/// Returns the same rows without dictionaries: merging dictionaries can duplicate a value, which
 /// ClickHouse refuses.
 fn without_dictionaries(batch: &RecordBatch) -> Result<RecordBatch> {
     let fields = batch.schema_ref().fields().iter();

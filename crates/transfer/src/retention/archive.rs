@@ -2,13 +2,13 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::TimeRange;
-use super::super::dataset_run::{DatasetRun, total};
-use super::super::seal::{SetAsideReason, set_aside};
-use super::super::task::Event;
-use super::super::window_attempt::WindowAttempt;
-use super::is_due;
-use super::plan::Expiry;
+use super::plan::{Expiry, is_due};
+use crate::cleanup::set_aside::{SetAsideReason, set_aside};
+use crate::dataset_run::DatasetRun;
+use crate::time_range::TimeRange;
+use crate::window::holdings::total;
+use crate::window::task::Event;
+use crate::window::window_attempt::WindowAttempt;
 use mpsync_archive::{LeaseWatcher, Manifest};
 use mpsync_core::dataset::Window;
 use mpsync_core::error::Result;

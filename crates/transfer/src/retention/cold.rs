@@ -5,21 +5,21 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::TimeRange;
-use super::super::dataset_run::DatasetRun;
-use super::super::holdings::held_generations;
-use super::super::hot_inventory::{hours, partitionings};
-use super::super::partitioning::cut;
-use super::super::plan::windows_of;
-use super::super::proof;
-use super::super::rows::{Rows, check_takes};
-use super::super::seal::{
+use super::plan::{Expiry, is_due};
+use crate::cleanup::set_aside::{
     SetAsideReason, SetAsideTable, give_back, name, only_partition, refuse_change, rename,
     set_aside,
 };
-use super::super::staging::create_like;
-use super::plan::Expiry;
-use super::{is_due, stuck};
+use crate::dataset_run::DatasetRun;
+use crate::plan::facts::windows_of;
+use crate::plan::hot_inventory::{hours, partitionings};
+use crate::plan::partitioning::cut;
+use crate::rows::columns::check_takes;
+use crate::rows::window_rows::Rows;
+use crate::time_range::TimeRange;
+use crate::window::holdings::held_generations;
+use crate::window::proof;
+use crate::window::staging::create_like;
 use mpsync_archive::{Depth, Lease, LeaseWatcher, Severity, verify};
 use mpsync_clickhouse::Partition;
 use mpsync_core::dataset::Window;
@@ -291,4 +291,10 @@ async fn damage(run: &DatasetRun, window: Window) -> Result<Option<String>> {
         }
     }
     Ok(None)
+}
+
+/// An error for a table that this run has set aside and cannot settle.
+fn stuck(table: &str, why: &str) -> Error {
+    Error::integrity(format!("{table} holds rows of cold that were set aside, and {why}"))
+        .with_hint("nothing of it was deleted; compare it with cold and the archive, and move its rows back or drop it by hand")
 }

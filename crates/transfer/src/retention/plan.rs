@@ -3,8 +3,10 @@
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
+use crate::serialize;
+use crate::time_range::TimeRange;
 use mpsync_archive::ArchiveConfig;
 use mpsync_clickhouse::TierConfig;
 use mpsync_core::dataset::Window;
@@ -92,7 +94,10 @@ pub struct ExpiryReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept: Option<String>,
     /// What kept it from leaving.
-    #[serde(serialize_with = "text", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        serialize_with = "serialize::error",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub error: Option<Error>,
 }
 
@@ -109,11 +114,6 @@ impl ExpiryReport {
     }
 }
 
-#[expect(clippy::ref_option, reason = "serde asks for this signature")]
-fn text<S: Serializer>(error: &Option<Error>, serializer: S) -> Result<S::Ok, S::Error> {
-    super::super::report::text(error, serializer)
-}
-
 /// How it ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Expiry {
@@ -126,6 +126,16 @@ pub(super) enum Expiry {
 /// Whether something that ended then has stayed for long enough.
 pub(super) fn is_past(end: Timestamp, stays: SignedDuration, now: Timestamp) -> bool {
     end.checked_add(stays).is_ok_and(|until| until <= now)
+}
+
+/// Whether a span ended long enough ago, in a range that a person may have named.
+pub(super) fn is_due(
+    span: Window,
+    range: TimeRange,
+    stays: SignedDuration,
+    now: Timestamp,
+) -> bool {
+    range.touches(span) && is_past(span.end(), stays, now)
 }
 
 #[cfg(test)]

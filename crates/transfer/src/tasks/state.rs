@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::id::TaskId;
-use crate::task::{Event, JournalEntry, JournalVerdict, Stage, Status};
+use crate::window::task::{Event, JournalEntry, JournalVerdict, Stage, Status};
 use mpsync_archive::{LeaseView, Liveness};
 use mpsync_core::dataset::DatasetName;
 

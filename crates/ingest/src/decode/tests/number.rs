@@ -3,13 +3,13 @@
 use arrow::datatypes::i256;
 use proptest::prelude::*;
 
-use super::super::number::{self, NumberFault, NumberParts, Plain, Scaled};
 use super::reference::{decimal_text, normal};
 use super::{cases, value};
+use mpsync_core::decimal::{self, NumberFault, NumberParts, Plain, Scaled};
 
 /// Both ways from a text to a decimal; they must not differ where both know.
 fn decimal(text: &str, precision: u8, scale: u8, round: bool) -> Result<Scaled<i128>, NumberFault> {
-    let exact = number::decimal(text, precision, scale, round);
+    let exact = decimal::decimal(text, precision, scale, round);
     if let Some(fast) = Plain::parse(text).and_then(|plain| plain.at_scale(precision, scale)) {
         let rounded = false;
         assert_eq!(
@@ -21,7 +21,7 @@ fn decimal(text: &str, precision: u8, scale: u8, round: bool) -> Result<Scaled<i
             "{text}"
         );
     }
-    let wide: Result<Scaled<i256>, _> = number::decimal(text, precision, scale, round);
+    let wide: Result<Scaled<i256>, _> = decimal::decimal(text, precision, scale, round);
     assert_eq!(
         wide.map(|s| s.value),
         exact.map(|s: Scaled<i128>| i256::from_i128(s.value)),
@@ -79,8 +79,16 @@ fn what_is_no_number_is_no_number() {
             Err(NumberFault::Malformed),
             "{text}"
         );
-        assert_eq!(number::integer(text), Err(NumberFault::Malformed), "{text}");
-        assert_eq!(number::float64(text), Err(NumberFault::Malformed), "{text}");
+        assert_eq!(
+            decimal::integer(text),
+            Err(NumberFault::Malformed),
+            "{text}"
+        );
+        assert_eq!(
+            decimal::float64(text),
+            Err(NumberFault::Malformed),
+            "{text}"
+        );
     }
 }
 
@@ -161,10 +169,13 @@ fn integers_are_exact_in_every_form_and_width() {
         ("+7", 7),
         ("007", 7),
     ] {
-        assert_eq!(number::integer(text), Ok(expected), "{text}");
+        assert_eq!(decimal::integer(text), Ok(expected), "{text}");
     }
-    assert_eq!(number::integer("1.5"), Err(NumberFault::ExcessDigits));
-    assert_eq!(number::integer("18446744073709551615"), Ok(u64::MAX.into()));
+    assert_eq!(decimal::integer("1.5"), Err(NumberFault::ExcessDigits));
+    assert_eq!(
+        decimal::integer("18446744073709551615"),
+        Ok(u64::MAX.into())
+    );
     for (type_text, first, last) in [
         ("Int8", "-128", "127"),
         ("UInt8", "0", "255"),
@@ -252,7 +263,7 @@ proptest! {
         let digits = format!("{high}{low:039}");
         let digits = digits[..digits.len().min(76)].trim_start_matches('0');
         let text = decimal_text(digits, scale.into(), negative);
-        let scaled: Scaled<i256> = number::decimal(&text, 76, scale, false).unwrap();
+        let scaled: Scaled<i256> = decimal::decimal(&text, 76, scale, false).unwrap();
         let expected = i256::from_string(&format!("{}{digits:0>1}", if negative { "-" } else { "" })).unwrap();
         prop_assert_eq!(scaled, Scaled { value: expected, rounded: false });
     }

@@ -26,23 +26,23 @@ fn a_payload_that_is_no_object_is_rejected() {
         (&b""[..], "the payload is empty"),
         (
             b"  ",
-            "the payload is no JSON object: an object was expected at byte 2",
+            "the payload is not a JSON object: an object was expected at byte 2",
         ),
         (
             b"[1]",
-            "the payload is no JSON object: an object was expected at byte 0",
+            "the payload is not a JSON object: an object was expected at byte 0",
         ),
         (
             b"{\"price\":1",
-            "the payload is no JSON object: `,` or `}` was expected at byte 10",
+            "the payload is not a JSON object: `,` or `}` was expected at byte 10",
         ),
         (
             b"{} x",
-            "the payload is no JSON object: there is more after the end of the object at byte 3",
+            "the payload is not a JSON object: there is more after the end of the object at byte 3",
         ),
         (
             b"{\"a\":\"\xff\"}",
-            "the payload is no JSON object: what is not UTF-8 begins at byte 6",
+            "the payload is not a JSON object: invalid UTF-8 begins at byte 6",
         ),
     ] {
         let rejection = decoder
@@ -197,20 +197,20 @@ fn a_text_that_is_no_number_is_rejected() {
         "Decimal(9, 2)",
         "\"1.2.3\"",
         "bad_number",
-        "column `v` of type Decimal(9, 2): field `v` is \"1.2.3\", which is no number",
+        "column `v` of type Decimal(9, 2): field `v` is \"1.2.3\", which is not a number",
     );
     check(
         "UInt8",
         "\"\"",
         "bad_number",
-        "column `v` of type UInt8: field `v` is \"\", which is no number",
+        "column `v` of type UInt8: field `v` is \"\", which is not a number",
     );
     check(
         LEVELS,
         "[[\"1\",\"2\"],{\"price\":\"a\\u0000b\",\"qty\":1}]",
         "bad_number",
         "column `v` of type Array(Tuple(price Decimal(38, 18), quantity Decimal(38, 18))): field `v[1].price` is \"a\\u0000b\", \
-         which is no number",
+         which is not a number",
     );
     let long = format!("\"{}\"", "x".repeat(100));
     let shown = "x".repeat(64);
@@ -218,7 +218,7 @@ fn a_text_that_is_no_number_is_rejected() {
         "UInt8",
         &long,
         "bad_number",
-        &format!("column `v` of type UInt8: field `v` is \"{shown}…\", which is no number"),
+        &format!("column `v` of type UInt8: field `v` is \"{shown}…\", which is not a number"),
     );
 }
 
@@ -262,13 +262,13 @@ fn a_time_that_is_none_is_rejected() {
         "DateTime64(3)",
         "\"soon\"",
         "bad_time",
-        "column `v` of type DateTime64(3): field `v` is \"soon\", which is no time",
+        "column `v` of type DateTime64(3): field `v` is \"soon\", which is not a time",
     );
     check(
         "DateTime64(3)",
         "86400000",
         "implausible_time",
-        "column `v` of type DateTime64(3): field `v` is 86400000, which is no plausible time: as a number since 1970, be it of \
+        "column `v` of type DateTime64(3): field `v` is 86400000, which is not a plausible time: as a number since 1970, be it of \
          seconds, milliseconds, microseconds or nanoseconds, it is not between 2009 and 2262",
     );
 }
@@ -299,7 +299,7 @@ fn an_event_time_before_2009_or_after_the_day_of_storage_is_rejected() {
         assert_eq!(
             rejection.to_string(),
             format!(
-                "column `timestamp` of type DateTime64(9, 'UTC'): field `ts` is {shown}, which is no plausible time: it must be \
+                "column `timestamp` of type DateTime64(9, 'UTC'): field `ts` is {shown}, which is not a plausible time: it must be \
                  from 2009-01-01T00:00:00Z to 2026-03-28T05:40:00Z, a day after the message was stored"
             )
         );
@@ -372,7 +372,7 @@ fn a_derived_column_that_cannot_be_derived_is_refused() {
         (
             "bids",
             "String",
-            "column `bids_count`: it counts the elements of `bids`, which is no array",
+            "column `bids_count`: it counts the elements of `bids`, which is not an array",
         ),
         (
             "asks_count",

@@ -1,0 +1,5 @@
+//! Observations in the background: requests read them from the state instead of querying the stores.
+
+pub(crate) mod gather;
+pub(crate) mod timing;
+pub(crate) mod windows;

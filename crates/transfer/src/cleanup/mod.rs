@@ -1,0 +1,5 @@
+//! The removal of proven rows from hot: whole partitions, or single rows.
+
+pub(crate) mod delete_rows;
+pub(crate) mod drop_partition;
+pub(crate) mod set_aside;

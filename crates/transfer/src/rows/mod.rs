@@ -1,0 +1,8 @@
+//! Rows of a window in a table: as SQL, as Arrow, new or archived already.
+
+pub(crate) mod arrow_rows;
+pub(crate) mod columns;
+pub(crate) mod deletion;
+pub(crate) mod insert_body;
+pub(crate) mod row_deduplicator;
+pub(crate) mod window_rows;
