@@ -104,7 +104,9 @@ pub fn is_written(path: &Path) -> bool {
         let is_number = !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit());
         return parse_numbered(name).is_some()
             || parse_chunk_file(name).is_some()
-            || name == "clock"
+            || matches!(name, "clock" | "probe")
+            // The results of a daemon's last runs.
+            || (path.parts().count() == 2 && is_request(name))
             || (path.prefix_matches(&requests_folder()) && is_request(name))
             || (is_number && path.prefix_matches(&Path::from(INTERNAL).join("probe")));
     }

@@ -75,9 +75,10 @@ impl Selection {
             Some(range) => {
                 let times = batch.column(index_of(&batch.schema(), time_column)?);
                 let wanted = wanted(times.as_ref(), range)?;
-                match wanted.true_count() {
-                    all if all == batch.num_rows() => batch,
-                    _ => filter_record_batch(&batch, &wanted)?,
+                if wanted.true_count() == batch.num_rows() {
+                    batch
+                } else {
+                    filter_record_batch(&batch, &wanted)?
                 }
             }
         };

@@ -99,10 +99,7 @@ struct TrialFile<'a> {
 
 impl<'a> TrialFile<'a> {
     fn new(root: &'a Path) -> Result<Self> {
-        // `#` and digits: the name of a temporary file, which no listing shows and `gc` sweeps.
-        let path = root
-            .join(INTERNAL)
-            .join(format!("probe#{}", rand::rng().random::<u64>()));
+        let path = trial_name(root);
         let probe = Self { root, path };
         let mut file = probe.open().map_err(|e| probe.to_error(e))?;
         file.write_all(b"probe").map_err(|e| probe.to_error(e))?;
@@ -133,9 +130,7 @@ impl<'a> TrialFile<'a> {
     }
 
     fn hard_links(&self) -> Result<bool> {
-        let second = self
-            .path
-            .with_extension(format!("#{}", rand::rng().random::<u64>()));
+        let second = trial_name(self.root);
         let linked = std::fs::hard_link(&self.path, &second);
         // A mount that lets a second link replace the first cannot create by links.
         let again = linked
@@ -162,6 +157,12 @@ impl<'a> TrialFile<'a> {
             .with_hint("put the archive on another mount, or set archive.path")),
         }
     }
+}
+
+/// Returns a new name of a temporary file, which no listing shows and `gc` sweeps: `#` and digits at its end.
+fn trial_name(root: &Path) -> PathBuf {
+    let number = rand::rng().random::<u64>();
+    root.join(INTERNAL).join(format!("probe#{number}"))
 }
 
 impl Drop for TrialFile<'_> {

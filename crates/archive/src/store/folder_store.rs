@@ -17,9 +17,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::local::LocalFileSystem;
 use object_store::path::{Path, PathPart};
 use object_store::{
-    Attributes, CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult,
-    MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload,
-    PutResult, RenameOptions, Result,
+    Attributes, CopyOptions, Error, Extensions, GetOptions, GetResult, GetResultPayload,
+    ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions,
+    PutPayload, PutResult, RenameOptions, Result,
 };
 
 use super::beneath::{self, Foreign, FoundFile, Listing};
@@ -134,7 +134,7 @@ impl ObjectStore for FolderStore {
                 meta,
                 range,
                 attributes: Attributes::default(),
-                extensions: Default::default(),
+                extensions: Extensions::default(),
             })
         })
         .await
@@ -188,8 +188,8 @@ impl ObjectStore for FolderStore {
         let (store, prefix) = (self.clone(), prefix.cloned());
         let listed = async move {
             let listing = store.listing(prefix.as_ref(), beneath::list_all).await?;
-            let objects = listing.files.into_iter().filter_map(object_of);
-            Ok::<_, Error>(stream::iter(objects.map(Ok)))
+            let objects: Vec<_> = listing.files.iter().filter_map(object_of).collect();
+            Ok::<_, Error>(stream::iter(objects.into_iter().map(Ok)))
         };
         stream::once(listed).try_flatten().boxed()
     }
@@ -201,8 +201,8 @@ impl ObjectStore for FolderStore {
         common_prefixes.sort();
         Ok(ListResult {
             common_prefixes,
-            objects: listing.files.into_iter().filter_map(object_of).collect(),
-            extensions: Default::default(),
+            objects: listing.files.iter().filter_map(object_of).collect(),
+            extensions: Extensions::default(),
         })
     }
 
@@ -241,7 +241,7 @@ fn meta_of(location: Path, metadata: &Metadata) -> ObjectMeta {
 }
 
 /// Returns a file of a listing as an object; `None` for a name that this store does not write, temporary files among them.
-fn object_of(file: FoundFile) -> Option<ObjectMeta> {
+fn object_of(file: &FoundFile) -> Option<ObjectMeta> {
     Some(ObjectMeta {
         location: location_of(&file.path)?,
         last_modified: file.modified.into(),
