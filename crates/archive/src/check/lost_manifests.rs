@@ -33,7 +33,8 @@ impl Archive {
             let Some(window) = window.filter(touches) else {
                 continue;
             };
-            if !windows.contains(&window) && self.was_archived(dataset, window).await? {
+            if !windows.contains(&window) && !self.lost_manifests(dataset, window).await?.is_empty()
+            {
                 windows.insert(window);
             }
         }
@@ -42,48 +43,59 @@ impl Archive {
 
     /// Returns the generations of a window that were committed, as its journal and `SHA256SUMS` say, and have no manifest.
     ///
-    /// The first generation is lost if the journal says that the window was archived and no manifest of it exists. A later
-    /// one is lost if its `SHA256SUMS` exists, which is written directly before the manifest.
+    /// A generation without a manifest is lost if its `SHA256SUMS` exists, which is written directly before the manifest, and
+    /// the journal says that the window was archived. The first one is also lost without that file if the journal says that cold
+    /// held the window: a window that hot had no rows of is archived without a generation.
     pub async fn lost_manifests(
         &self,
         dataset: &DatasetName,
         window: Window,
     ) -> Result<Vec<GenerationId>> {
-        let mut lost = Vec::new();
         let mut folders = self.generation_folders(dataset, window).await?;
         if !folders.contains(&0) {
             folders.insert(0, 0);
         }
+        let (mut lost, mut evidence) = (Vec::new(), None);
         for generation in folders {
             let id = generation_id(dataset, window, generation);
             let files = self.list_folder(&id.folder()).await?.objects;
             let names = || files.iter().filter_map(|file| file.location.filename());
-            let has_manifest = names().any(|name| parse_manifest_file(name).is_some());
-            if !has_manifest && (generation == 0 || names().any(|name| name == SHA256SUMS)) {
+            if names().any(|name| parse_manifest_file(name).is_some()) {
+                continue;
+            }
+            let evidence = match evidence {
+                Some(evidence) => evidence,
+                None => *evidence.insert(self.evidence(dataset, window).await?),
+            };
+            let is_lost = match evidence {
+                Evidence::Proven if generation == 0 => true,
+                Evidence::Proven | Evidence::Archived => names().any(|name| name == SHA256SUMS),
+                Evidence::Expired | Evidence::Silent => false,
+            };
+            if is_lost {
                 lost.push(id);
             }
-        }
-        if lost.is_empty() || !self.was_archived(dataset, window).await? {
-            return Ok(Vec::new());
         }
         Ok(lost)
     }
 
-    /// Returns whether the journal of a window says that it was archived, and not since that it has expired.
-    async fn was_archived(&self, dataset: &DatasetName, window: Window) -> Result<bool> {
+    /// Returns the strongest statement of a window's journal since it last expired.
+    async fn evidence(&self, dataset: &DatasetName, window: Window) -> Result<Evidence> {
         let folder: Path = tasks_folder(dataset, window);
+        let mut strongest = Evidence::Silent;
         for number in self.numbers(&folder).await?.into_iter().rev() {
             let path = folder.clone().join(numbered_file(number));
             let Some(entry) = self.read(&path).await? else {
                 continue;
             };
             match Evidence::of(&entry) {
-                Evidence::Archived => return Ok(true),
-                Evidence::Expired => return Ok(false),
+                Evidence::Proven => return Ok(Evidence::Proven),
+                Evidence::Archived => strongest = Evidence::Archived,
+                Evidence::Expired => break,
                 Evidence::Silent => {}
             }
         }
-        Ok(false)
+        Ok(strongest)
     }
 }
 

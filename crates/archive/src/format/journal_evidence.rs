@@ -28,7 +28,9 @@ enum Stage {
 /// The statement of a journal entry about the window's generations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Evidence {
-    /// At least one generation was committed.
+    /// Cold held the rows of at least one generation, so that one was committed.
+    Proven,
+    /// Every row of the window was archived, or hot held none.
     Archived,
     /// They were removed, past their retention.
     Expired,
@@ -41,10 +43,19 @@ impl Evidence {
     pub(crate) fn of(json: &[u8]) -> Self {
         match serde_json::from_slice(json) {
             Ok(Entry::Reached {
-                stage: Stage::Archived | Stage::Loaded | Stage::Verified | Stage::Cleaned,
+                stage: Stage::Loaded | Stage::Verified | Stage::Cleaned,
+            }) => Self::Proven,
+            Ok(Entry::Reached {
+                stage: Stage::Archived,
             }) => Self::Archived,
             Ok(Entry::Expired) => Self::Expired,
-            Ok(Entry::Reached { .. } | Entry::Other) | Err(_) => Self::Silent,
+            Ok(
+                Entry::Reached {
+                    stage: Stage::Other,
+                }
+                | Entry::Other,
+            )
+            | Err(_) => Self::Silent,
         }
     }
 }
@@ -64,7 +75,7 @@ mod tests {
                 r#""event":"reached","stage":"archived""#,
                 Evidence::Archived,
             ),
-            (r#""event":"reached","stage":"cleaned""#, Evidence::Archived),
+            (r#""event":"reached","stage":"cleaned""#, Evidence::Proven),
             (r#""event":"ended","status":"done""#, Evidence::Silent),
             (r#""event":"expired""#, Evidence::Expired),
             (r#""event":"fenced""#, Evidence::Silent),
