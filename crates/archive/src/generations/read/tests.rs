@@ -119,7 +119,7 @@ async fn nothing_is_committed_whose_chunks_or_predecessor_are_not_there() {
         .await
         .unwrap_err()
         .to_string();
-    assert!(e.contains("part-00001-a1.parquet is gone"), "{e}");
+    assert!(e.contains("part-00001-a1.parquet is missing"), "{e}");
 }
 
 /// One try at a generation, as a worker makes it: what exists counts.
