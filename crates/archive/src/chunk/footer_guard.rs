@@ -58,10 +58,10 @@ pub(crate) fn check_footer(bytes: &[u8]) -> Result<()> {
 pub(crate) fn check_dictionaries(bytes: &bytes::Bytes, rows: u64) -> Result<()> {
     let file = SerializedFileReader::new(bytes.clone())?;
     let groups = file.metadata().row_groups();
-    let counts = groups
+    let mut counts = groups
         .iter()
         .map(|group| u64::try_from(group.num_rows()).ok());
-    let sum = counts.fold(Some(0_u64), |sum, rows| sum?.checked_add(rows?));
+    let sum = counts.try_fold(0_u64, |sum, rows| sum.checked_add(rows?));
     if sum != Some(rows) {
         return Err(Error::integrity(format!(
             "its row groups do not have the {rows} rows that the manifest says"
@@ -135,6 +135,14 @@ mod kind {
     pub(super) const UUID: u8 = 13;
 }
 
+/// The head of a field of a structure.
+enum Field {
+    /// Its number and its type.
+    Of(i64, u8),
+    /// The end of the structure.
+    Stop,
+}
+
 /// The rest of a Thrift document. Every method returns `None` if the document is not whole.
 struct Compact<'a> {
     bytes: &'a [u8],
@@ -144,7 +152,7 @@ impl Compact<'_> {
     /// Walks a `FileMetaData`, whose field 2 is the list of schema elements.
     fn file_metadata(&mut self) -> Option<()> {
         let mut id = 0;
-        while let Some((field, of)) = self.field(&mut id)? {
+        while let Field::Of(field, of) = self.field(&mut id)? {
             if field == 2 && of == kind::LIST {
                 self.schema()?;
             } else {
@@ -179,7 +187,7 @@ impl Compact<'_> {
     /// Walks a `SchemaElement`, whose field 2 is the length of a value of fixed length; returns field 5, the number of children.
     fn schema_element(&mut self) -> Option<u64> {
         let (mut id, mut children) = (0, 0);
-        while let Some((field, of)) = self.field(&mut id)? {
+        while let Field::Of(field, of) = self.field(&mut id)? {
             match (field, of) {
                 (2, kind::I32) => (0..=MAX_FIXED).contains(&self.number()?).then_some(())?,
                 (5, kind::I32) => children = u64::try_from(self.number()?).ok()?,
@@ -189,17 +197,17 @@ impl Compact<'_> {
         Some(children)
     }
 
-    /// Returns the next field's number and type; `Some(None)` at the end of a structure.
-    fn field(&mut self, id: &mut i64) -> Option<Option<(i64, u8)>> {
+    /// Reads the head of the next field.
+    fn field(&mut self, id: &mut i64) -> Option<Field> {
         let head = self.byte()?;
         if head == 0 {
-            return Some(None);
+            return Some(Field::Stop);
         }
         *id = match head >> 4 {
             0 => self.number()?,
             delta => id.checked_add(i64::from(delta))?,
         };
-        Some(Some((*id, head & 0xF)))
+        Some(Field::Of(*id, head & 0xF))
     }
 
     /// Returns the type and number of a list's elements, each of which takes a byte at least.
@@ -247,7 +255,7 @@ impl Compact<'_> {
             }
             kind::STRUCT => {
                 let mut id = 0;
-                while let Some((_, of)) = self.field(&mut id)? {
+                while let Field::Of(_, of) = self.field(&mut id)? {
                     self.skip(of, true, depth + 1)?;
                 }
             }

@@ -201,16 +201,14 @@ pub(crate) fn foreign(e: &io::Error) -> Option<&Foreign> {
     e.get_ref().and_then(|inner| inner.downcast_ref())
 }
 
-#[expect(
-    clippy::useless_conversion,
-    reason = "the types of these fields differ between systems"
-)]
 fn found(path: PathBuf, stat: &Stat) -> FoundFile {
-    let seconds = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
-    let nanos = Duration::from_nanos(u64::try_from(stat.st_mtime_nsec).unwrap_or(0));
+    // The types of these fields differ between systems.
+    let number = |field: i128| u64::try_from(field).unwrap_or(0);
+    let seconds = Duration::from_secs(number(stat.st_mtime.into()));
+    let nanos = Duration::from_nanos(number(stat.st_mtime_nsec.into()));
     FoundFile {
         path,
-        size: u64::try_from(stat.st_size).unwrap_or(0),
+        size: number(stat.st_size.into()),
         modified: SystemTime::UNIX_EPOCH + seconds + nanos,
         inode: stat.st_ino,
     }
