@@ -17,6 +17,7 @@ mod generate;
 mod http;
 mod ingest;
 mod ingest_faults;
+mod library;
 mod newdata;
 mod replay;
 mod security;

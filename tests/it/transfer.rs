@@ -10,6 +10,7 @@ mod erase;
 mod fixtures;
 mod foreign;
 mod gc;
+mod hostile;
 mod property;
 mod repair;
 mod retention;

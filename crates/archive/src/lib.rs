@@ -1,45 +1,27 @@
-//! The archive: self-describing, checksummed Parquet, enough on its own to rebuild cold.
+//! The archive: self-describing, checksummed Parquet, sufficient to rebuild the cold tier.
 //!
-//! What lies there is written once. Chunks come first, `SHA256SUMS` next, the manifest last and only if absent: it makes
-//! the generation exist, and what no manifest names is nobody's. See [`layout`] for the names.
+//! Objects are written once. Chunks come first, `SHA256SUMS` next, the manifest last and only if absent: the manifest makes the
+//! generation exist, and a file that no manifest names is a leftover. See [`layout`] for the names.
+//!
+//! # Reading from another program
+//!
+//! [`ArchiveReader`] opens a folder or a bucket, lists datasets, windows and committed generations, reads a [`Selection`] as
+//! Arrow record batches, and verifies. Checksums are compared and keys applied before a row is returned. It needs no
+//! configuration and no server, and runs on the caller's tokio runtime. An archive may be damaged or hostile: no input makes it
+//! panic, follow a link out of the archive, or read an object of unbounded size. See `examples/` for whole programs.
+//!
+//! # Writing
+//!
+//! [`Archive`] is what mpsync itself works with: [`Lease`] for exclusive work on a window, [`ChunkWriter`] and
+//! [`Archive::commit`] for a generation, [`verify()`] and [`Archive::old_leftovers`] for checks and sweeps.
 
-mod chunk_contents;
-mod chunk_reader;
-mod chunk_writer;
-mod column_sums;
-mod create_exclusive;
-mod dictionary;
-mod encoder;
-mod encodings;
-mod encryption;
-mod error_hints;
-mod finding;
+mod check;
+mod chunk;
+mod coordination;
+mod format;
 mod generations;
-mod hashing_writer;
-mod held;
-mod journal;
-mod keys;
-pub mod layout;
-mod lease;
-mod manifest;
-mod multipart_cleanup;
-mod options;
-mod parallel;
-mod parquet_schema;
-mod probe;
-mod process;
-mod range_reader;
-mod rate_limit;
-mod rate_limiter;
-mod remove_window;
-mod revisions;
-mod row_group;
-mod s3;
-mod s3_http_client;
+mod reading;
 mod store;
-mod sweep;
-mod upload;
-mod verify;
 
 // The rows and manifests that other crates' tests share, compiled in: they are of this crate's own types here.
 #[cfg(test)]
@@ -54,17 +36,29 @@ extern crate self as mpsync_archive;
 #[path = "../../testkit/src/archive.rs"]
 mod testing;
 
-pub use chunk_reader::{ChunkBatches, ChunkBytes};
-pub use chunk_writer::{ChunkSchema, ChunkWriter, Written};
-pub use column_sums::ColumnSums;
-pub use finding::{Depth, Finding, FindingKind, Severity};
-pub use generations::Committed;
-pub use keys::{EncryptionKey, EncryptionKeys, KeyId};
-pub use layout::GenerationId;
-pub use lease::{Lease, LeaseRecord, LeaseView, LeaseWatcher, Liveness};
-pub use manifest::{Chunk, FORMAT, Manifest, ManifestSchema, ManifestSource, RowFilter};
-pub use multipart_cleanup::UnfinishedUpload;
-pub use options::{ArchiveConfig, ArchivePlace, S3Config, S3Credentials, S3Key};
-pub use store::{Archive, CreateOutcome};
-pub use sweep::Leftover;
-pub use verify::verify;
+pub use check::finding::{Depth, Finding, FindingKind, Severity};
+pub use check::leftovers::Leftover;
+pub use check::verify::verify;
+pub use chunk::Written;
+pub use chunk::column_sums::ColumnSums;
+pub use chunk::keys::{EncryptionKey, EncryptionKeys, KeyId};
+pub use chunk::reader::{ChunkBatches, ChunkBytes};
+pub use chunk::schema::ChunkSchema;
+pub use chunk::writer::ChunkWriter;
+pub use coordination::lease::Lease;
+pub use coordination::lease_watcher::{LeaseView, LeaseWatcher, Liveness};
+pub use format::layout::{self, GenerationId};
+pub use format::lease_record::LeaseRecord;
+pub use format::manifest::{Chunk, FORMAT, Manifest, ManifestSchema, ManifestSource, RowFilter};
+pub use format::printable::printable;
+pub use generations::commit::Committed;
+pub use reading::{ArchiveReader, Rows, Selection};
+pub use store::archive::Archive;
+pub use store::backend::{CreateOutcome, UnfinishedUpload};
+pub use store::config::{ArchiveConfig, ArchivePlace, S3Config, S3Credentials, S3Key};
+
+// The types of other crates in this one's interface, so that a program needs no other dependency to name them.
+pub use arrow;
+pub use mpsync_core::dataset::{DatasetName, Window};
+pub use mpsync_core::error::{Error, Result};
+pub use mpsync_net::{Secret, Tls};

@@ -29,7 +29,7 @@ use mpsync_core::fingerprint::{Fingerprint, HashedColumn};
 /// The epoch of all rows.
 pub const EPOCH: u64 = 1_767_000_000_000_000_000;
 
-/// Small chunks of small row groups.
+/// Returns a configuration of small chunks of small row groups.
 pub fn small(path: &FilePath) -> ArchiveConfig {
     ArchiveConfig {
         place: ArchivePlace::Folder(path.to_owned()),
@@ -44,7 +44,7 @@ pub fn small(path: &FilePath) -> ArchiveConfig {
     }
 }
 
-/// What the configuration says by default.
+/// Returns the defaults of the configuration.
 pub fn usual(path: &FilePath) -> ArchiveConfig {
     ArchiveConfig {
         chunk_rows: 4_000_000,
@@ -54,7 +54,7 @@ pub fn usual(path: &FilePath) -> ArchiveConfig {
     }
 }
 
-/// A generation of the one window that is used, 05:00 to 06:00.
+/// Returns a generation of the one window that is used, 05:00 to 06:00.
 pub fn id(generation: u32) -> GenerationId {
     GenerationId {
         dataset: "trades".parse().unwrap(),
@@ -90,7 +90,7 @@ const SYMBOLS: [(&str, &str); 12] = [
     ("okx_spot", "ETH-USDT"),
 ];
 
-/// Trades of one hour as ClickHouse sends them, in the hot table's order: random walks on a tick, round and odd
+/// Returns trades of one hour as ClickHouse sends them, in the hot table's order: random walks on a tick, round and odd
 /// quantities, bursts within one millisecond.
 pub fn trades(seed: u64, rows: usize) -> RecordBatch {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
@@ -237,7 +237,7 @@ fn to_batch(trades: &[Trade]) -> RecordBatch {
     RecordBatch::try_from_iter(columns).unwrap()
 }
 
-/// The schema of [`trades`].
+/// Returns the schema of [`trades`].
 pub fn trades_schema(batch: &RecordBatch) -> ChunkSchema {
     let types = [
         "DateTime64(3, 'UTC')",
@@ -281,7 +281,7 @@ pub async fn write(
     batch: &RecordBatch,
 ) -> Result<Vec<Chunk>> {
     let mut writer = ChunkWriter::new(archive, id.clone(), attempt, trades_schema(batch))?;
-    // Pieces that agree with no limit.
+    // Pieces that do not divide any limit.
     for offset in (0..batch.num_rows()).step_by(333) {
         let rows = 333.min(batch.num_rows() - offset);
         writer.write(batch.slice(offset, rows)).await?;
@@ -289,7 +289,7 @@ pub async fn write(
     Ok(writer.finish().await?.chunks)
 }
 
-/// The manifest of chunks that hold a batch of trades.
+/// Returns the manifest of chunks that hold a batch of trades.
 pub fn manifest(
     id: &GenerationId,
     attempt: u64,
@@ -346,6 +346,6 @@ pub async fn generation(archive: &Archive, number: u32, rows: usize) -> Manifest
     let manifest = manifest(&id, 1, &batch, chunks);
     match archive.commit(manifest).await.unwrap() {
         Committed::Won(manifest) => manifest,
-        Committed::Lost(_) => panic!("nobody else is there"),
+        Committed::Lost(_) => panic!("no other attempt was made"),
     }
 }

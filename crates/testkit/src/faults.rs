@@ -20,11 +20,11 @@ use tokio_util::sync::CancellationToken;
 pub enum StoreFault {
     /// Before it has any effect.
     Before,
-    /// After it took effect: the answer is lost. What is read breaks off after its first half.
+    /// After it took effect: the answer is lost. A read ends after its first half.
     After,
-    /// The same, and so fails everything that comes later: whoever called has ended.
+    /// The same, and all later calls fail: the caller has ended.
     Last,
-    /// Every write is taken, whatever its conditions.
+    /// Every write is accepted, whatever its conditions.
     Careless,
 }
 
@@ -44,7 +44,7 @@ struct FaultPlan {
 }
 
 impl FaultyStore {
-    /// Call number `fails` (from 1) fails.
+    /// Returns a store whose call number `fails` (from 1) fails.
     pub fn new(inner: Arc<dyn ObjectStore>, fails: u64, fault: StoreFault) -> Arc<Self> {
         let plan = Arc::new(FaultPlan {
             calls: AtomicU64::new(0),
@@ -55,19 +55,19 @@ impl FaultyStore {
         Arc::new(Self { inner, plan })
     }
 
-    /// Whether the fault came to pass.
+    /// Returns whether the fault has occurred.
     pub fn has_failed(&self) -> bool {
         self.plan.calls.load(Ordering::SeqCst) >= self.plan.fails
     }
 
-    /// Cancelled when the fault has come to pass.
+    /// Returns a token that is cancelled when the fault has occurred.
     pub fn failed(&self) -> CancellationToken {
         self.plan.failed.clone()
     }
 }
 
 impl FaultPlan {
-    /// Counts a call; says how it fails, where it does.
+    /// Counts a call; returns how it fails, if it does.
     fn count(&self) -> Option<StoreFault> {
         let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         match self.fault {
@@ -93,14 +93,14 @@ impl FaultPlan {
             None => work.await,
             Some(StoreFault::Before) => Err(self.error()),
             Some(_) => {
-                // What it came to is the store's to know.
+                // Its result is known to the store alone.
                 drop(work.await);
                 Err(self.error())
             }
         }
     }
 
-    /// What is read, up to where it breaks off.
+    /// Returns the first half of a read, and then an error.
     fn half<T: Send + 'static>(
         self: Arc<Self>,
         items: Vec<object_store::Result<T>>,

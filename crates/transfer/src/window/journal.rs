@@ -3,10 +3,10 @@
 use object_store::path::Path;
 
 use crate::window::task::{JournalEntry, JournalVerdict};
-use mpsync_archive::Archive;
 use mpsync_archive::layout::{numbered_file, tasks_folder};
+use mpsync_archive::{Archive, printable};
 use mpsync_core::dataset::{DatasetName, Window};
-use mpsync_core::error::{Error, Result};
+use mpsync_core::error::{Cause, Error, Result};
 
 /// The journal of one window.
 #[derive(Debug, Clone)]
@@ -71,16 +71,28 @@ impl Journal {
         };
         for number in numbers.into_iter().rev() {
             let path = self.path(number);
-            let entry = self.archive.read(&path).await?;
+            let entry = match self.archive.read(&path).await {
+                Ok(entry) => entry,
+                // Too large, or not a file: mpsync did not write it.
+                Err(e) if matches!(e.cause(), Cause::Integrity(_)) => {
+                    tracing::warn!(%path, error = %e, "unreadable journal entry");
+                    continue;
+                }
+                Err(e) => return Err(e),
+            };
             match entry.as_deref().map(serde_json::from_slice::<JournalEntry>) {
                 Some(Ok(entry)) => {
+                    let entry = entry.map_text(|text| printable(text).into_owned());
                     let last = enough(number, &entry);
                     newest.entries.push((number, entry));
                     if last {
                         break;
                     }
                 }
-                Some(Err(e)) => tracing::warn!(%path, error = %e, "unreadable journal entry"),
+                Some(Err(e)) => {
+                    let e = printable(&e.to_string());
+                    tracing::warn!(%path, error = %e, "unreadable journal entry");
+                }
                 None => {}
             }
         }

@@ -95,6 +95,28 @@ pub struct JournalEntry {
     pub event: Event,
 }
 
+impl JournalEntry {
+    /// Returns the same entry with each of its texts mapped, as when they are escaped to be shown.
+    #[must_use]
+    pub(super) fn map_text(mut self, map: impl Fn(&str) -> String) -> Self {
+        self.holder = map(&self.holder);
+        match &mut self.event {
+            Event::Ended { error, hint, .. } => {
+                for text in [error, hint].into_iter().flatten() {
+                    *text = map(text);
+                }
+            }
+            Event::Tended { what } => *what = map(what),
+            Event::Reached { .. }
+            | Event::Fenced
+            | Event::Retried
+            | Event::Cancelled
+            | Event::Expired => {}
+        }
+        self
+    }
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]

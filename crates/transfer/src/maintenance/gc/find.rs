@@ -80,6 +80,13 @@ impl LeftoverSearch<'_> {
             } else {
                 SweepKind::Orphan
             };
+            if leftover.proven {
+                plan.record_kept(
+                    leftover.file.location.to_string(),
+                    "the window's journal says that it was archived, and the manifest is missing: put it back from a copy",
+                );
+                continue;
+            }
             let (window, size) = (leftover.generation.window, leftover.file.size);
             let name = leftover.file.location.to_string();
             let age = self.age_of(&leftover.file);
