@@ -71,6 +71,7 @@ const SUBJECT: &[u8] = b"trade.binance.spot.BTC-USDT";
 
 /// Subjects and header blocks that close the connection of the client library.
 fn corpus() -> Vec<(Vec<u8>, Vec<u8>)> {
+    // An invalid status is not among them: nats-server removes the status of a publisher.
     let block = |lines: &[u8]| [b"NATS/1.0\r\n", lines, b"\r\n\r\n"].concat();
     let headers = [
         block(b"A: \xff\xfe"),
@@ -78,7 +79,6 @@ fn corpus() -> Vec<(Vec<u8>, Vec<u8>)> {
         block(b"name with blanks: x"),
         block(b"A : x"),
         block("Größe: x".as_bytes()),
-        b"NATS/1.0 teapot\r\nA: x\r\n\r\n".to_vec(),
     ];
     let mut corpus: Vec<_> = headers
         .into_iter()
@@ -115,14 +115,14 @@ async fn publish_mixed(world: &World, trades: u64, every: u64) -> u64 {
 async fn messages_that_the_client_cannot_receive_become_dead_letters() {
     let world = World::start(&["trades"], &[]).await;
     world.drain("trades").await;
-    let bad = publish_mixed(&world, 1800, 200).await;
+    let bad = publish_mixed(&world, 1600, 200).await;
     assert_eq!(bad as usize, corpus().len());
     let report = world.drain("trades").await;
     assert_eq!(
         report["dead_letters"]["unreadable_message"], bad,
         "{report}"
     );
-    check_trades(&world, 1800).await;
+    check_trades(&world, 1600).await;
     let again = world.drain("trades").await;
     assert_eq!(again["messages"], 0, "{again}");
 }
@@ -149,6 +149,7 @@ async fn malformed_messages_of_one_dataset_do_not_interrupt_another() {
     check_trades(&world, 600).await;
 }
 
+/// Newer servers remove the status of a publisher, older ones store it.
 #[tokio::test]
 async fn a_header_status_of_a_stored_message_is_not_taken_for_the_servers() {
     let world = World::start(&["trades"], &[]).await;
