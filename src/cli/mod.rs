@@ -2,6 +2,7 @@
 
 mod config;
 mod dead_letters;
+mod doctor;
 mod generate;
 mod health;
 mod replay;
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use config::{ConfigAction, ConfigArgs};
 pub use dead_letters::{DeadLetterSelection, DeadLettersAction, DeadLettersArgs};
+pub use doctor::DoctorArgs;
 pub use generate::{DemoArgs, GenerateArgs};
 pub use health::HealthArgs;
 pub use replay::{InspectArgs, InspectWhat, ReplayArgs, ReplayId, ReplayOrder, ReplayTarget};
@@ -78,6 +80,8 @@ pub enum Command {
     Run(RunArgs),
     /// Ask a running daemon how it is
     Health(HealthArgs),
+    /// Check servers, stream and archive for conditions that could break a promise
+    Doctor(DoctorArgs),
     /// Serve the embedded ClickHouse over HTTP
     Engine(EngineArgs),
     /// Run the whole road on this machine, on real and generated messages

@@ -15,6 +15,7 @@ use mpsync_transfer::Goal;
 mod config;
 mod dead_letters;
 mod demo;
+mod doctor;
 mod embedded;
 mod engine;
 mod gc;
@@ -163,6 +164,7 @@ pub async fn run(
         Command::Schema(args) => schema::run(&stores().await?, &args).await,
         Command::Demo(args) => demo::run(&context()?, &args).await,
         Command::Engine(args) => engine::run(&args, shutdown).await,
+        Command::Doctor(args) => doctor::run(&stores().await?, &args).await,
         Command::Health(args) => health::run(&context()?, &args).await,
         Command::Run(args) => run::run(context()?, &args).await,
         Command::Export(args) => transfer::run(&stores().await?, &args, Goal::Export).await,
@@ -197,7 +199,11 @@ pub async fn run(
 fn needs_a_tier(command: &Command) -> bool {
     match command {
         Command::Schema(args) => !matches!(args.action, SchemaAction::Show(_)),
-        Command::Export(_) | Command::Import(_) | Command::Sync(_) | Command::Gc(_) => true,
+        Command::Doctor(_)
+        | Command::Export(_)
+        | Command::Import(_)
+        | Command::Sync(_)
+        | Command::Gc(_) => true,
         Command::Verify(args) => args.against.is_some() || args.repair,
         Command::Replay(args) => args.into == ReplayTarget::Clickhouse,
         Command::Dlq(args) => matches!(args.action, DeadLettersAction::Replay { .. }),
