@@ -29,8 +29,11 @@ GRANT SELECT ON system.tables, SELECT ON system.columns, SELECT ON system.databa
 
 -- What mpsync asks the server of itself: which tables, columns and parts there are, whether an insert still runs, how much
 -- space is free.
-GRANT SELECT ON system.tables, SELECT ON system.columns, SELECT ON system.parts, SELECT ON system.processes, SELECT ON system.disks, SELECT ON system.settings TO mpsync_hot_ingest;
-GRANT SELECT ON system.tables, SELECT ON system.columns, SELECT ON system.parts, SELECT ON system.processes, SELECT ON system.disks, SELECT ON system.settings TO mpsync_transfer;
+GRANT SELECT ON system.tables, SELECT ON system.columns, SELECT ON system.parts, SELECT ON system.processes, SELECT ON system.disks TO mpsync_hot_ingest;
+GRANT SELECT ON system.tables, SELECT ON system.columns, SELECT ON system.parts, SELECT ON system.processes, SELECT ON system.disks TO mpsync_transfer;
+-- The doctor: replicas, settings, limits and row policies of the server.
+GRANT SELECT ON system.replicas, SELECT ON system.settings, SELECT ON system.server_settings, SELECT ON system.enabled_roles, SELECT ON system.row_policies TO mpsync_hot_ingest, mpsync_transfer;
+GRANT SHOW ROW POLICIES ON *.* TO mpsync_hot_ingest, mpsync_transfer;
 
 -- Ingest: inserts through doors that it makes and drops, reads which positions are held (in sealed tables too). It can neither
 -- change nor delete a row, nor drop a table of data.

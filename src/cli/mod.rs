@@ -2,6 +2,7 @@
 
 mod config;
 mod dead_letters;
+mod doctor;
 mod generate;
 mod health;
 mod replay;
@@ -13,6 +14,7 @@ mod transfer;
 
 pub use config::{ConfigAction, ConfigArgs};
 pub use dead_letters::{DeadLetterSelection, DeadLettersAction, DeadLettersArgs};
+pub use doctor::DoctorArgs;
 pub use generate::{DemoArgs, GenerateArgs};
 pub use health::HealthArgs;
 pub use replay::{InspectArgs, InspectWhat, ReplayArgs, ReplayId, ReplayOrder, ReplayTarget};

@@ -12,6 +12,7 @@ mod cli;
 mod daemon;
 mod dead_letters;
 mod demo;
+mod doctor;
 mod engine;
 mod generate;
 mod http;

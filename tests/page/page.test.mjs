@@ -78,7 +78,7 @@ test("a window that cold holds otherwise is halted on the page, and a retry need
   // Without the token: nothing is done.
   await trouble.getByRole("button", { name: /^Retry/ }).click();
   await page.locator("#token").fill("wrong");
-  await page.getByRole("button", { name: "OK", exact: true }).click();
+  await page.locator("#token-dialog").getByRole("button", { name: "OK" }).click();
   await page.waitForFunction(() => document.querySelector("#token-why").textContent.includes("refused"));
   assert.equal(await page.evaluate(() => sessionStorage.length), 0);
   await page.keyboard.press("Escape");
@@ -87,7 +87,7 @@ test("a window that cold holds otherwise is halted on the page, and a retry need
   // With it: accepted, and it is not asked for again.
   await trouble.getByRole("button", { name: /^Retry/ }).click();
   await page.locator("#token").fill(daemon.token);
-  await page.getByRole("button", { name: "OK", exact: true }).click();
+  await page.locator("#token-dialog").getByRole("button", { name: "OK" }).click();
   await page.locator("#say p.good", { hasText: "accepted" }).waitFor();
   assert.equal(await page.evaluate(() => localStorage.length + document.cookie.length), 0);
   assert.ok(!page.url().includes(daemon.token));

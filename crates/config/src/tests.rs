@@ -1,6 +1,8 @@
 //! Configurations from all sources.
 
+mod aliases;
 mod http;
+mod security;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +13,6 @@ use proptest::prelude::*;
 
 use mpsync_core::error::{Error, Result};
 
-use crate::reading::aliases;
 use crate::reading::raw::{RawConfig, RawNode};
 use crate::reading::yaml;
 use crate::*;
@@ -20,7 +21,7 @@ fn load(yaml: &str, environment: &[(&str, &str)]) -> Result<Config> {
     let file = Path::new("/etc/mpsync/c.yaml");
     let mut problems = Problems::default();
     let raw = yaml::read(yaml, &Arc::from(file), &mut problems);
-    let mut raw = aliases::rename(raw, &mut problems);
+    let mut raw = crate::reading::aliases::rename(raw, &mut problems);
     raw.overlay_environment(environment.iter().copied(), &mut problems);
     Config::from_raw(raw, file.parent().unwrap(), problems)
 }
@@ -228,34 +229,6 @@ fn paths_of_the_file_are_beside_it_and_others_are_not() {
 }
 
 #[test]
-fn what_is_insecure_is_passed_over_warned_of_or_refused() {
-    let yaml = "hot_storage: {clickhouse_host: db}\nnats: {url: 'nats://u:p@n:4222'}\n";
-    let warnings = |environment: &[(&str, &str)]| {
-        let config = load(yaml, environment).unwrap();
-        config
-            .settings
-            .warnings()
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-    };
-    assert!(warnings(&[]).is_empty());
-    let staging = warnings(&[("ENVIRONMENT", "staging")]);
-    assert_eq!(staging.len(), 2, "{staging:?}");
-    let allowed = [
-        ("ENVIRONMENT", "production"),
-        ("MPSYNC__ALLOW_INSECURE", "true"),
-    ];
-    assert_eq!(warnings(&allowed), staging);
-    let text = refused(yaml, &[("ENVIRONMENT", "production")]);
-    assert!(
-        text.contains("c.yaml:1:32: hot_storage.clickhouse_host"),
-        "{text}"
-    );
-    assert!(text.contains("nats.url") && !text.contains("u:p"), "{text}");
-}
-
-#[test]
 fn interval_and_cron_expression_contradict_each_other() {
     let yaml = "sync:\n  interval_hours: 2\n  cron: '15 * * * *'\n";
     let text = refused(yaml, &[]);
@@ -296,88 +269,6 @@ fn engine_is_embedded_unless_a_server_is_configured() {
 }
 
 #[test]
-fn earlier_names_of_keys_work_and_the_current_name_is_displayed() {
-    let yaml = "\
-ingest: {filters: [a], filter_name: okx}
-sync: {batch_hours: 5}
-http: {protect_reads: true}
-archive: {encryption_old_key_files: []}
-";
-    let config = load(yaml, &[]).unwrap();
-    assert_eq!(config.sync.max_hours_per_run, 5);
-    assert_eq!(config.ingest.shard_name.as_deref(), Some("okx"));
-    assert!(config.http.require_token_for_reads);
-    assert!(config.settings.warnings().is_empty());
-    let origin = |key| config.settings.origin(key).to_string();
-    assert_eq!(origin("sync.max_hours_per_run"), "/etc/mpsync/c.yaml:2:21");
-    assert_eq!(
-        origin("archive.decryption_key_files"),
-        "/etc/mpsync/c.yaml:4:36"
-    );
-    let names = config.settings.all().iter().map(|s| s.key.as_str());
-    let earlier = ["batch_hours", "filter_name", "protect_reads", "old_key"];
-    for key in names {
-        assert!(!earlier.iter().any(|name| key.contains(name)), "{key}");
-    }
-    // A stronger source overrides a weaker one, whichever name each uses.
-    for (yaml, variable) in [
-        (
-            "sync: {batch_hours: 5}\n",
-            "MPSYNC__SYNC__MAX_HOURS_PER_RUN",
-        ),
-        (
-            "sync: {max_hours_per_run: 5}\n",
-            "MPSYNC__SYNC__BATCH_HOURS",
-        ),
-    ] {
-        let config = load(yaml, &[(variable, "7")]).unwrap();
-        assert_eq!(config.sync.max_hours_per_run, 7, "{variable}");
-    }
-    let text = refused("sync: {batch_hours: many}\n", &[]);
-    assert!(
-        text.contains("c.yaml:1:21: sync.max_hours_per_run"),
-        "{text}"
-    );
-}
-
-#[test]
-fn a_key_that_is_set_under_both_names_is_a_mistake() {
-    let text = refused("sync:\n  max_hours_per_run: 5\n  batch_hours: 5\n", &[]);
-    assert!(
-        text.contains(
-            "c.yaml:3:3: sync.batch_hours: this is the earlier name of sync.max_hours_per_run"
-        ) && text.contains("c.yaml:2:3 sets"),
-        "{text}"
-    );
-    load("sync: {max_hours_per_run: , batch_hours: 5}\n", &[]).unwrap();
-    let (alias, name) = ("MPSYNC__INGEST__FILTER_NAME", "MPSYNC__INGEST__SHARD_NAME");
-    for environment in [[(alias, "a"), (name, "a")], [(name, "a"), (alias, "a")]] {
-        let text = refused("", &environment);
-        assert!(
-            text.contains("environment variable MPSYNC__INGEST__FILTER_NAME: ingest.filter_name")
-                && text.contains("MPSYNC__INGEST__SHARD_NAME sets"),
-            "{text}"
-        );
-    }
-}
-
-#[test]
-fn retention_follows_cleanup_unless_it_is_set() {
-    for (yaml, retention) in [
-        ("", false),
-        ("sync: {cleanup_enabled: true}", true),
-        (
-            "sync: {cleanup_enabled: true, retention_enabled: false}",
-            false,
-        ),
-        ("sync: {retention_enabled: true}", true),
-    ] {
-        let config = load(yaml, &[]).unwrap();
-        assert_eq!(config.sync.retention_enabled, retention, "{yaml}");
-    }
-}
-
-#[test]
 fn archive_retention_below_cold_retention_is_refused() {
     let text = refused("archive: {retention_days: 100}\n", &[]);
     assert!(
@@ -390,31 +281,6 @@ fn archive_retention_below_cold_retention_is_refused() {
         "archive: {retention_days: 100}\ncold_storage: {retention_days: 0}\n",
     ] {
         load(yaml, &[]).unwrap();
-    }
-}
-
-#[test]
-fn logins_in_addresses_are_never_displayed() {
-    for yaml in [
-        "hot_storage: {clickhouse_host: 'user:secretpw@h'}\n",
-        "hot_storage: {clickhouse_host: 'secretpw@h'}\n",
-        "http: {hot_listen: 'user:secretpw@h:1'}\n",
-        "archive: {url: 's3://user:secretpw@b'}\n",
-        "archive: {url: 's3://b', s3_endpoint: 'user:secretpw@h'}\n",
-        "logging: {otlp_endpoint: 'user:secretpw@h'}\n",
-        "http: {allow_hosts: ['user:secretpw@h']}\n",
-    ] {
-        let text = refused(yaml, &[]);
-        assert!(!text.contains("secretpw"), "{text}");
-    }
-    for url in [
-        "user:secretpw@n:4222",
-        "secretpw@n",
-        "nats://user:secretpw@n,tls://secretpw@m",
-    ] {
-        let config = load(&format!("nats: {{url: '{url}'}}\n"), &[]).unwrap();
-        let text = format!("{:?} {config:?}", config.settings.all());
-        assert!(!text.contains("secretpw"), "{text}");
     }
 }
 

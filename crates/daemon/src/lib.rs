@@ -3,11 +3,13 @@
 //! ```text
 //! run ─┬─ sides   ingest, transfers, garbage collection: the work ──┐
 //!      ├─ probes  tiers, NATS, archive, windows: observations ──────┼→ state ← api, page
+//!      ├─ doctor  conditions that could break a promise ────────────┤
 //!      └─ api     connections, access, routes                       ┘
 //! ```
 
 mod api;
 mod context;
+mod doctor;
 mod notify;
 mod page;
 mod probes;
@@ -20,6 +22,8 @@ pub use api::access::Access;
 pub use api::client::{DaemonHealth, ReportedCheck, Trust, health};
 pub use api::data_sources::{ApiState, DataSources};
 pub use api::server::{HttpLimits, Listening, serve};
+pub use doctor::diagnosis::{Diagnosis, Finding, Severity};
+pub use doctor::examine::examine;
 pub use notify::ServiceManager;
 pub use run::{DaemonOptions, run};
 pub use state::daemon_state::DaemonState;

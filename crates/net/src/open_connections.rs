@@ -30,7 +30,7 @@ struct Entry {
 }
 
 impl OpenConnections {
-    /// Returns an empty table; `None` is no limit.
+    /// Returns an empty table; `None` for no limit.
     pub(crate) fn new(limit: Option<usize>) -> Self {
         Self {
             limit: limit.unwrap_or(usize::MAX),

@@ -109,12 +109,12 @@ async fn a_daemon_removes_old_leftovers_and_keeps_chunks_of_manifests() {
         assert_eq!(metric(&address, sample), Some(swept), "{sample}");
     }
     assert!(metric(&address, "mpsync_gc_last_success_timestamp_seconds").is_some());
-    let told = daemon.lines("sweep done");
+    let told = daemon.lines("garbage collection completed");
     let bytes: u64 = told.iter().filter_map(|line| line["bytes"].as_u64()).sum();
     assert_eq!(bytes, 8, "{told:?}");
     let what = |kind: &str| {
         told.iter()
-            .any(|line| line["what"].to_string().contains(kind))
+            .any(|line| line["kinds"].to_string().contains(kind))
     };
     assert!(what("1 orphan") && what("1 temporary"), "{told:?}");
 }
@@ -135,7 +135,7 @@ async fn a_failed_sweep_is_reported_and_retried_while_transfers_continue() {
     assert_eq!(sweep["ok"], false, "{sweep}");
     let why = sweep["error"].as_str().expect("a reason");
     assert!(why.contains("temporary files"), "{why}");
-    let said = "sweep failed; the next one tries again, and so does mpsync gc";
+    let said = "garbage collection failed; the next one retries, as does mpsync gc";
     assert!(daemon.lines(said).len() >= 2);
     publish(&world.nats.jetstream().await, (100..150).map(trade)).await;
     until_in_cold(&world, 150).await;

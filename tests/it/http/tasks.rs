@@ -27,12 +27,12 @@ async fn what_cannot_be_asked_for_is_refused_with_the_reason() {
         ("/transfer-tasks?status=done,gone", 400, "gone"),
         ("/transfer-tasks?limit=0", 400, "limit"),
         ("/transfer-tasks?after=x", 400, "no task"),
-        ("/transfer-tasks/x", 404, "no task"),
+        ("/transfer-tasks/x", 404, "invalid task"),
         ("/transfer-tasks/%ff", 400, ""),
         (
             "/transfer-tasks/trades@20200101T000000Z-20200101T010000Z",
             404,
-            "there is no task",
+            "unknown task",
         ),
         ("/dead-letters?limit=201", 400, "limit"),
     ] {

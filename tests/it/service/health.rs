@@ -11,7 +11,9 @@ use mpsync_daemon::{
 use mpsync_net::Secret;
 
 use crate::support::daemon::World;
+use crate::support::nats::publish;
 use crate::support::tls::authority;
+use crate::support::trades::trade;
 use crate::support::{PATIENCE, free_port, mpsync, until};
 
 async fn health(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -124,6 +126,26 @@ async fn a_daemon_that_is_down_says_why_and_exits_1() {
         "is down",
     ];
     ends(&["--url", &url], &[], 1, &said).await;
+}
+
+#[tokio::test]
+async fn unusually_many_dead_letters_degrade_and_are_grouped_by_reason() {
+    let world = World::start(&["trades"], &[]).await;
+    let daemon = world.daemon(&["--mode", "hot", "--dataset", "trades"]);
+    let url = format!("http://{}", daemon.http().await[0]);
+    let jetstream = world.nats.jetstream().await;
+    publish(&jetstream, (0..2000).map(trade)).await;
+    let bad = (0..12).map(|n| (format!("trade.x.y.z{n}"), b"no JSON".to_vec()));
+    publish(&jetstream, bad).await;
+    until("the dead letters are in /health", async || {
+        let output = health(&["--url", &url], &[]).await;
+        let text = output_text(&output);
+        assert!(output.status.success(), "{text}");
+        text.contains("bad  dead-letters")
+            && text.contains("degraded (hot)")
+            && text.contains("12 × ")
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ fn scheduled_run(world: &World) -> String {
     let line = log
         .lines()
         .map(Result::unwrap)
-        .find(|line| line.contains("sync done") || line.contains("sync failed"));
+        .find(|line| line.contains("sync completed") || line.contains("sync failed"));
     daemon.kill().unwrap();
     daemon.wait().unwrap();
     line.expect("a run")
@@ -48,7 +48,7 @@ fn a_scheduled_run_takes_the_oldest_hours_up_to_the_batch_and_a_person_gets_ever
         };
         manifests.iter().map(hour).collect()
     };
-    assert!(scheduled_run(&world).contains("sync done"));
+    assert!(scheduled_run(&world).contains("sync completed"));
     assert_eq!(hours(), [0, 1]);
     // Late rows of what is archived take nobody's place, and neither does what halted.
     world.insert_trades("trades", "2026-01-01 00", 50_000, 10);

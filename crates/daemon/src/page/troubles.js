@@ -16,8 +16,15 @@ const ADVICE = {
   sync: "See the transfers that halted, and mpsync's log.",
   tasks: "mpsync tasks list says which windows halted and why; nothing is deleted of them. mpsync tasks retry takes one up again once the cause is gone.",
   gaps: "Messages were dropped by the stream's limits before they were read. They cannot come back from JetStream: raise max_age or max_bytes, and see why ingest was behind.",
+  doctor: "Run mpsync doctor to see the recommended action for each.",
   "dead-letters": "Run mpsync dead-letters list to see the messages and their reasons.",
   disk: "Free some space or move the folder: when it is full, ingest holds back.",
+};
+
+/** The titles of checks that are not the failure of a store. */
+const TITLES = {
+  "dead-letters": "Unusually many messages become dead letters",
+  doctor: "The doctor has warnings",
 };
 
 /** Everything that is wrong, as cards with a level. */
@@ -74,7 +81,7 @@ function check(c, now) {
   const kind = c.name.split(":")[0];
   const free = c.free_bytes === null || c.free_bytes === undefined ? "" : ` ${bytes(c.free_bytes)} free.`;
   const seen = c.last_success_at ? ` Last well ${ago(moment(c.last_success_at), now)}.` : "";
-  return card(`check ${c.name}`, "bad", `${plain(c.name)} is not well`, `${plain(c.detail ?? "no detail")}.${free}${seen}`.replace("..", "."), c.hint ?? ADVICE[kind]);
+  return card(`check ${c.name}`, TITLES[kind] ? "warn" : "bad", TITLES[kind] ?? `${plain(c.name)} is not well`, `${plain(c.detail ?? "no detail")}.${free}${seen}`.replace("..", "."), c.hint ?? ADVICE[kind]);
 }
 
 function stalled(d) {

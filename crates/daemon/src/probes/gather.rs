@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::timing::{INTERVAL, timed};
-use super::windows;
+use super::{examination, windows};
 use crate::context::DaemonContext;
 use crate::state::figures::{ArchiveDataset, ArchiveFigures, TierDataset, TierFigures};
 use mpsync_archive::Archive;
@@ -43,10 +43,11 @@ pub(crate) async fn repeat(context: &DaemonContext) {
             tiers,
             broker(context),
             archive(context),
-            windows::repeat(context)
+            windows::repeat(context),
+            examination::repeat(context)
         )
     };
-    let _: Option<((), (), (), (), ())> = shutdown.run_until_cancelled(all).await;
+    let _: Option<((), (), (), (), (), ())> = shutdown.run_until_cancelled(all).await;
 }
 
 #[derive(Row, Deserialize)]

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::context::DaemonContext;
-use mpsync_core::dataset::Dataset;
+use crate::doctor::examine::examine_tiers;
+use mpsync_core::dataset::{Dataset, TierRole};
 use mpsync_core::error::{Cause, Error, Result};
 use mpsync_ingest::{IngestOptions, IngestStats};
 
@@ -13,6 +14,12 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Ingests until the shutdown, or until an unrecoverable error.
 pub(crate) async fn run(context: &DaemonContext, stats: Arc<IngestStats>) -> Result<()> {
+    let config = context.live.borrow().clone();
+    let examined = examine_tiers(&config, &context.datasets, &[TierRole::Hot]);
+    match context.shutdown.run_until_cancelled(examined).await {
+        Some(diagnosis) => diagnosis.refuse()?,
+        None => return Ok(()),
+    }
     let datasets: Vec<&Dataset> = context.datasets.iter().collect();
     let options = IngestOptions {
         stats: Some(stats.clone()),

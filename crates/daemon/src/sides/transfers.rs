@@ -6,13 +6,15 @@ use rand::RngExt as _;
 use super::garbage_collection::GarbageCollector;
 use super::last_run;
 use crate::context::DaemonContext;
+use crate::doctor::examine::examine_tiers;
 use crate::schedule;
 use crate::state::runs::SyncRun;
 use crate::state::sync_control::{Manual, SyncControl};
 use crate::state::transfer_results::RunScope;
 use mpsync_archive::{Archive, LeaseWatcher};
 use mpsync_config::SyncSchedule;
-use mpsync_core::error::Result;
+use mpsync_core::dataset::TierRole;
+use mpsync_core::error::{Error, Result};
 use mpsync_core::progress::Progress;
 use mpsync_transfer::{
     CleanupPolicy, Goal, Retention, TransferContext, TransferReport, TransferRequest,
@@ -134,10 +136,21 @@ async fn run_once(
         Some(_) => RunScope::Part,
     };
     sync_control.began(transfers.progress.clone());
-    let mut report = mpsync_transfer::run(&transfers, &request).await;
-    sync_control.reported(&report, scope);
-    let is_interrupted = report.interruption().is_some();
-    let run = summary(&mut report, started_at);
+    // The profile of a user or a table can change at any time.
+    let config = context.live.borrow().clone();
+    let roles = [TierRole::Hot, TierRole::Cold];
+    let examined = examine_tiers(&config, &context.datasets, &roles);
+    let diagnosis = context.shutdown.run_until_cancelled(examined).await;
+    // A run that begins during the shutdown ends at once.
+    let (run, is_interrupted) = match diagnosis.unwrap_or_default().refuse() {
+        Err(e) => (refused_run(&e, started_at), false),
+        Ok(()) => {
+            let mut report = mpsync_transfer::run(&transfers, &request).await;
+            sync_control.reported(&report, scope);
+            let is_interrupted = report.interruption().is_some();
+            (summary(&mut report, started_at), is_interrupted)
+        }
+    };
     let SyncRun {
         windows,
         rows,
@@ -167,6 +180,20 @@ async fn run_once(
     }
     sync_control.ended(run);
     is_complete.then_some(started_at)
+}
+
+/// Returns the result of a run that was refused.
+fn refused_run(error: &Error, started_at: Timestamp) -> SyncRun {
+    SyncRun {
+        started_at,
+        finished_at: Timestamp::now(),
+        ok: false,
+        windows: 0,
+        rows: 0,
+        bytes: 0,
+        hint: error.hint().map(ToOwned::to_owned),
+        error: Some(error.message()),
+    }
 }
 
 /// Summarizes a run. Moves its errors out of the report.

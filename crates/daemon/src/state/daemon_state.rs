@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use crate::doctor::diagnosis::Diagnosis;
+
 use super::dead_letter_share::{DeadLetterShare, UnusualDeadLetters};
 use super::figures::{ArchiveFigures, Figures, TierFigures};
 use super::history::History;
@@ -35,6 +37,7 @@ struct StateInner {
     sync_control: Option<SyncControl>,
     metrics: Metrics,
     hot_observations: RwLock<Arc<HotObservations>>,
+    diagnosis: RwLock<Diagnosis>,
 }
 
 /// The last reading of a dependency or side.
@@ -85,6 +88,7 @@ impl DaemonState {
             sync_control: schedule.map(SyncControl::new),
             metrics: Metrics::new(),
             hot_observations: RwLock::default(),
+            diagnosis: RwLock::default(),
         }))
     }
 
@@ -123,6 +127,18 @@ impl DaemonState {
     pub(crate) fn hot_observations(&self) -> Arc<HotObservations> {
         let observations = self.0.hot_observations.read();
         Arc::clone(&observations.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns the last diagnosis of the doctor; empty before the first one.
+    pub(crate) fn diagnosis(&self) -> Diagnosis {
+        let diagnosis = self.0.diagnosis.read();
+        diagnosis.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Records a diagnosis of the doctor.
+    pub(crate) fn diagnosed(&self, diagnosis: Diagnosis) {
+        let current = self.0.diagnosis.write();
+        *current.unwrap_or_else(PoisonError::into_inner) = diagnosis;
     }
 
     /// Records observations of hot, and of deleted messages of the stream.

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::doctor::diagnosis::{Finding, Severity};
+
 use super::daemon_state::{DaemonState, Failure, Reading};
+use super::dead_letter_share::UnusualDeadLetters;
 use super::health_report::{Check, Condition, Health, Ready};
 
 /// How long a dependency may be unavailable before the daemon is down: a restart of a server takes less.
@@ -54,21 +57,22 @@ impl DaemonState {
                 )),
             ));
         }
-        let unusual = self.unusual_dead_letters();
-        if !unusual.is_empty() {
-            let datasets: Vec<String> = unusual.iter().map(ToString::to_string).collect();
-            let failure = Failure {
-                error: format!(
-                    "unusually many messages of the last 15 minutes could not be converted to rows: {}",
-                    datasets.join("; ")
-                ),
-                hint: Some(
-                    "run `mpsync dead-letters list` to see the messages; after the cause is corrected, \
-                     `mpsync dead-letters replay` inserts them at their positions"
-                        .to_owned(),
-                ),
-            };
+        if let Some(failure) = dead_letter_failure(&self.unusual_dead_letters()) {
             found.push(("dead-letters", failure));
+        }
+        // Stores that do not answer are checks of their own.
+        let diagnosis = self.diagnosis();
+        let diagnosed = diagnosis.at_least(Severity::Warning);
+        let diagnosed: Vec<&Finding> = diagnosed
+            .filter(|finding| finding.severity != Severity::Unreachable)
+            .collect();
+        if !diagnosed.is_empty() {
+            let texts: Vec<String> = diagnosed.iter().map(ToString::to_string).collect();
+            let failure = Failure {
+                error: texts.join("; "),
+                hint: Some("run `mpsync doctor` to see the recommended action for each".to_owned()),
+            };
+            found.push(("doctor", failure));
         }
         if let Some(sync_control) = self.sync_control() {
             let state = sync_control.state();
@@ -117,6 +121,24 @@ impl DaemonState {
     }
 }
 
+fn dead_letter_failure(unusual: &[UnusualDeadLetters]) -> Option<Failure> {
+    if unusual.is_empty() {
+        return None;
+    }
+    let datasets: Vec<String> = unusual.iter().map(ToString::to_string).collect();
+    Some(Failure {
+        error: format!(
+            "unusually many messages of the last 15 minutes could not be converted to rows: {}",
+            datasets.join("; ")
+        ),
+        hint: Some(
+            "run `mpsync dead-letters list` to see the messages; after the cause is corrected, \
+             `mpsync dead-letters replay` inserts them at their positions"
+                .to_owned(),
+        ),
+    })
+}
+
 fn judge(name: String, reading: &Reading, now: Instant) -> (Condition, Check) {
     let full = reading.free_bytes.filter(|free| *free < FREE_BYTES_MIN);
     let (condition, failure) = match (&reading.failing, full) {
@@ -153,6 +175,50 @@ mod tests {
 
     use super::super::mode::Mode;
     use super::*;
+
+    #[test]
+    fn warnings_of_the_doctor_degrade() {
+        let state = DaemonState::new(Mode::Hot, None, None);
+        let finding = |severity| Finding {
+            severity,
+            store: "hot".to_owned(),
+            check: "ttl",
+            message: "a TTL".to_owned(),
+            action: None,
+        };
+        let diagnosed = |severity| {
+            let findings = vec![finding(severity)];
+            state.diagnosed(crate::doctor::diagnosis::Diagnosis { findings });
+            state.health(Instant::now())
+        };
+        for severity in [Severity::Ok, Severity::Note, Severity::Unreachable] {
+            assert_eq!(diagnosed(severity).status, Condition::Ok, "{severity}");
+        }
+        for severity in [Severity::Warning, Severity::Refused] {
+            let health = diagnosed(severity);
+            assert_eq!(health.status, Condition::Degraded, "{severity}");
+            assert_eq!(health.checks[0].detail.as_deref(), Some("hot ttl: a TTL"));
+        }
+    }
+
+    #[test]
+    fn dead_letters_are_grouped_by_dataset_and_reason() {
+        assert!(dead_letter_failure(&[]).is_none());
+        let unusual = |dataset: &str| UnusualDeadLetters {
+            dataset: dataset.to_owned(),
+            messages: 20,
+            by_reason: vec![("not_json".to_owned(), 11), ("bad_time".to_owned(), 1)],
+        };
+        let failure = dead_letter_failure(&[unusual("trades"), unusual("orderbooks")]).unwrap();
+        assert!(
+            failure.error.ends_with(
+                "to rows: trades: 12 of 20 messages (11 × not_json, 1 × bad_time); \
+                 orderbooks: 12 of 20 messages (11 × not_json, 1 × bad_time)"
+            ),
+            "{}",
+            failure.error
+        );
+    }
 
     #[test]
     fn recent_failures_degrade_and_old_ones_and_full_disks_are_down() {
