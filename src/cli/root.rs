@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    ConfigArgs, DeadLettersArgs, DemoArgs, EngineArgs, GcArgs, GenerateArgs, HealthArgs,
+    ConfigArgs, DeadLettersArgs, DemoArgs, DoctorArgs, EngineArgs, GcArgs, GenerateArgs, HealthArgs,
     InspectArgs, ReplayArgs, RunArgs, SchemaArgs, TasksArgs, TransferArgs, VerifyArgs,
 };
 
@@ -85,6 +85,8 @@ pub enum Command {
     Run(RunArgs),
     /// Report the health of a running daemon
     Health(HealthArgs),
+    /// Check servers, stream and archive for conditions that could break a promise
+    Doctor(DoctorArgs),
     /// Serve the embedded ClickHouse over HTTP
     Engine(EngineArgs),
     /// Run the whole pipeline on this machine, on real and generated messages

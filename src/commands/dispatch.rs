@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::CommandContext;
 use super::{
-    config, dead_letters, demo, embedded, engine, gc, generate, health, inspect, man, replay, run,
+    config, dead_letters, demo, doctor, embedded, engine, gc, generate, health, inspect, man, replay, run,
     schema, tasks, transfer, verify,
 };
 use crate::cli::{Cli, Command, DeadLettersAction, ReplayTarget, SchemaAction};
@@ -56,6 +56,7 @@ pub async fn run_command(
         Command::Schema(args) => schema::run(&stores().await?, &args).await,
         Command::Demo(args) => demo::run(&context()?, &args).await,
         Command::Engine(args) => engine::run(&args, shutdown).await,
+        Command::Doctor(args) => doctor::run(&stores().await?, &args).await,
         Command::Health(args) => health::run(&context()?, &args).await,
         Command::Run(args) => run::run(context()?, &args).await,
         Command::Export(args) => transfer::run(&stores().await?, &args, Goal::Export).await,
@@ -92,7 +93,7 @@ pub async fn run_command(
 fn needs_a_tier(command: &Command) -> bool {
     match command {
         Command::Schema(args) => !matches!(args.action, SchemaAction::Show(_)),
-        Command::Export(_) | Command::Import(_) | Command::Sync(_) | Command::Gc(_) => true,
+        Command::Doctor(_) | Command::Export(_) | Command::Import(_) | Command::Sync(_) | Command::Gc(_) => true,
         Command::Verify(args) => args.against.is_some() || args.repair,
         Command::Replay(args) => args.into == ReplayTarget::Clickhouse,
         Command::DeadLetters(args) => matches!(args.action, DeadLettersAction::Replay { .. }),

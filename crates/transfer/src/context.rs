@@ -7,7 +7,7 @@ use mpsync_clickhouse::Tier;
 use mpsync_core::dataset::Dataset;
 use mpsync_core::progress::Progress;
 
-/// What every run works with.
+/// The servers, the store, the datasets and the progress of a run.
 #[derive(Debug, Clone)]
 pub struct TransferContext {
     /// Hot.
@@ -22,6 +22,6 @@ pub struct TransferContext {
     pub progress: Progress,
     /// Cancelled when the run is to end where it stands.
     pub shutdown: CancellationToken,
-    /// What has been seen of other workers' leases: one for as long as the process runs.
+    /// The observed heartbeats of other workers' leases: one watcher for as long as the process runs.
     pub watcher: LeaseWatcher,
 }

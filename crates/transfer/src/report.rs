@@ -1,4 +1,4 @@
-//! What a run came to: a value that is printed, and from which the exit code follows.
+//! The report of a run: a value that is printed, and from which the exit code follows.
 
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ use mpsync_archive::Manifest;
 use mpsync_core::dataset::{DatasetName, Window};
 use mpsync_core::error::{Cause, Error, ExitCode};
 
-/// What a run came to.
+/// The report of a run.
 #[derive(Debug, Default, Serialize)]
 pub struct TransferReport {
     /// Each dataset, in the order in which they were asked for.
@@ -21,7 +21,7 @@ pub struct TransferReport {
     pub seconds: f64,
 }
 
-/// What a run came to for one dataset.
+/// The report of a run for one dataset.
 #[derive(Debug, Serialize)]
 pub struct DatasetTransferReport {
     /// The dataset.
@@ -34,7 +34,7 @@ pub struct DatasetTransferReport {
     pub postponed: u64,
     /// Partitions that were to be cleaned, or were looked at for it.
     pub partitions: Vec<PartitionReport>,
-    /// What was past its retention in cold and in the archive.
+    /// Data that was past its retention in cold and in the archive.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[serde(rename = "leaving")]
     pub expiries: Vec<ExpiryReport>,
@@ -44,7 +44,7 @@ pub struct DatasetTransferReport {
     pub cold_rows: Option<u64>,
     /// How long it took.
     pub seconds: f64,
-    /// What kept the dataset as a whole from being done.
+    /// The error of the dataset as a whole.
     #[serde(
         serialize_with = "serialize::error",
         skip_serializing_if = "Option::is_none"
@@ -52,12 +52,12 @@ pub struct DatasetTransferReport {
     pub error: Option<Error>,
 }
 
-/// What a run came to for one window.
+/// The report of a run for one window.
 #[derive(Debug, Serialize)]
 pub struct WindowReport {
     /// The window.
     pub window: Window,
-    /// What was last proven of it.
+    /// Its last proven stage.
     pub stage: Stage,
     /// How the run of it ended.
     pub status: Status,
@@ -81,7 +81,7 @@ pub struct WindowReport {
     pub arrow_bytes: u64,
     /// How long it took.
     pub seconds: f64,
-    /// What ended it.
+    /// The error that ended it.
     #[serde(
         serialize_with = "serialize::error",
         skip_serializing_if = "Option::is_none"
@@ -89,7 +89,7 @@ pub struct WindowReport {
     pub error: Option<Error>,
 }
 
-/// What became of a partition of hot.
+/// The cleanup of a partition of hot.
 #[derive(Debug, Serialize)]
 pub struct PartitionReport {
     /// Its span; `None` where hot is not partitioned.
@@ -99,7 +99,7 @@ pub struct PartitionReport {
     /// Why it was not cleaned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept: Option<KeepReason>,
-    /// What kept it from being cleaned.
+    /// The error that prevented its cleanup.
     #[serde(
         serialize_with = "serialize::error",
         skip_serializing_if = "Option::is_none"
@@ -257,7 +257,7 @@ impl TransferReport {
         let rank = |e: &Error| match e.exit_code() {
             ExitCode::Integrity => 0,
             ExitCode::Usage => 1,
-            // That somebody else is at work says less than a failure.
+            // A window that another worker holds matters less than a failure.
             ExitCode::Failed if matches!(e.cause(), Cause::Busy(_)) => 3,
             ExitCode::Failed => 2,
         };

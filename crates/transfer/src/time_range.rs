@@ -1,4 +1,4 @@
-//! What `--from` and `--to` say. Pure: `now` is handed in.
+//! Times and ages on the command line, such as those of `--from` and `--to`. Pure: `now` is a parameter.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl TimeRange {
 pub fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp> {
     let text = text.trim();
     let bad = || {
-        Error::usage(format!("`{}` is no time", text.escape_debug())).with_hint(
+        Error::usage(format!("invalid time `{}`", text.escape_debug())).with_hint(
             "write RFC 3339 with an offset (2026-01-01T05:00:00Z), a date (2026-01-01), an hour of UTC (2026-01-01T05), \
              or a distance such as `6h ago`",
         )
@@ -61,7 +61,7 @@ pub fn parse_time(text: &str, now: Timestamp) -> Result<Timestamp> {
 pub fn parse_age(text: &str) -> Result<Duration> {
     let age = parse_distance(text.trim()).and_then(|age| Duration::try_from(age).ok());
     age.ok_or_else(|| {
-        Error::usage(format!("`{}` is no age", text.escape_debug()))
+        Error::usage(format!("invalid age `{}`", text.escape_debug()))
             .with_hint("write a whole number and a unit: 24h, 90m, 7d")
     })
 }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_refused_with_the_forms_that_are() {
+    fn an_invalid_time_is_refused_with_the_valid_forms() {
         let now = Timestamp::UNIX_EPOCH;
         for text in [
             "",

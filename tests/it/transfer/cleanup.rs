@@ -191,7 +191,7 @@ fn a_position_twice_or_with_other_values_than_archived_halts() {
     world.insert_trades("trades", "2026-01-01 05", 1, 100);
     world.insert_trades("trades", "2026-01-01 05", 42, 1);
     let said = world.fail(3, &["sync", "--dataset", "trades"]);
-    assert!(said.contains("two rows bear the position 77/42"), "{said}");
+    assert!(said.contains("two rows have the position 77/42"), "{said}");
     assert!(
         world.files(".parquet").is_empty(),
         "a halted export leaves nothing"

@@ -7,7 +7,7 @@ use mpsync_clickhouse::{Partition, UNKNOWN_TABLE};
 use mpsync_core::dataset::Window;
 use mpsync_core::error::{Error, Result};
 
-/// A sealed table of the dataset.
+/// A table of the dataset into which a partition was moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SetAsideTable {
     /// Its name.
@@ -16,7 +16,7 @@ pub(crate) struct SetAsideTable {
     pub(crate) span: Window,
 }
 
-/// Why a partition was moved aside: in its table's name.
+/// The reason why a partition was set aside; part of its table's name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum SetAsideReason {
     /// Hot's, to be cleaned.
@@ -49,7 +49,7 @@ pub(crate) async fn tables_set_aside_from_hot(run: &DatasetRun) -> Result<Vec<Se
     set_aside(run.hot()?, SetAsideReason::Cleanup).await
 }
 
-/// The tables into which partitions of the dataset's table were moved for this reason, by whomever.
+/// The tables into which partitions of the dataset's table were moved for this reason, by any worker.
 pub(crate) async fn set_aside(
     tier_table: &TierTable,
     why: SetAsideReason,
@@ -84,7 +84,7 @@ pub(crate) async fn only_partition(
             "{} has {n} partitions, and one was moved into it",
             aside_table.table
         ))
-        .with_hint("somebody else wrote to it; move its rows back by hand")),
+        .with_hint("another program wrote to it; move its rows back by hand")),
     }
 }
 
@@ -123,7 +123,7 @@ pub(crate) async fn give_back(hot: &TierTable, aside_table: &SetAsideTable) -> R
 }
 
 /// Gives a table that an interrupted attempt left the name of this attempt: from here on its maker finds none of the old
-/// name, neither to move into, nor to drop, nor to give back. `None` where somebody else was faster.
+/// name, neither to move into, nor to drop, nor to give back. `None` if another worker was faster.
 pub(crate) async fn rename(
     tier_table: &TierTable,
     why: SetAsideReason,

@@ -42,14 +42,14 @@ const BUSY_PATIENCES: f64 = 1.5;
 /// How often it is asked for.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
-/// What a repair came to.
+/// The result of a repair.
 #[derive(Debug, Default, Serialize)]
 pub struct Repairs {
-    /// What was made whole.
+    /// Generations that were repaired.
     pub repaired: Vec<Repaired>,
-    /// What could not be.
+    /// Generations that could not be repaired.
     pub unrepaired: Vec<Unrepaired>,
-    /// Windows that had halted: they are left alone until somebody has them tried again.
+    /// Windows that had halted: they are skipped until an operator retries them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub halted: Vec<TaskId>,
 }
@@ -59,7 +59,7 @@ pub struct Repairs {
 pub struct Repaired {
     /// The generation, as `dataset window gen n`.
     pub generation: String,
-    /// What was made anew.
+    /// Files that were rewritten.
     pub files: Vec<String>,
     /// From where: `cold`, `hot`, or `manifest`.
     pub from: String,
@@ -117,7 +117,7 @@ pub async fn repair(
     repairs
 }
 
-/// What one dataset's repairs work with.
+/// The context of one dataset's repairs.
 struct RepairRun {
     run: DatasetRun,
     /// The tiers that cannot be asked, with the reasons.
@@ -196,7 +196,7 @@ impl RepairRun {
         repairs: &mut Repairs,
     ) -> Result<Vec<Finding>> {
         let (archive, name) = (&self.run.archive, &self.run.dataset.name);
-        // Somebody else may have repaired it until the lease was ours.
+        // Another worker may have repaired it before the lease was ours.
         let found = verify_archive(archive, name, window, self.depth).await;
         let mut by_generation: BTreeMap<GenerationId, Vec<Finding>> = BTreeMap::new();
         for finding in found {
@@ -310,7 +310,7 @@ impl RepairRun {
     }
 }
 
-/// What no row of a tier can mend: the manifest itself is in question, or gone.
+/// Returns whether rows of a tier cannot repair it: the manifest itself is wrong or missing.
 fn is_beyond_repair(kind: FindingKind) -> bool {
     matches!(
         kind,

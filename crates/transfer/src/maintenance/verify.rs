@@ -27,7 +27,7 @@ pub struct Against {
     pub may_lack_before: Option<Timestamp>,
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Default, Serialize)]
 pub struct VerifyReport {
     /// Windows that were looked at.
@@ -38,15 +38,15 @@ pub struct VerifyReport {
     pub rows: u64,
     /// Bytes of their chunks.
     pub bytes: u64,
-    /// What is wrong with the archive, or could not be looked at.
+    /// Findings in the archive, including files that could not be read.
     pub findings: Vec<Finding>,
     /// Windows whose rows in the tier are not the archive's, each with how they differ.
     pub differences: Vec<String>,
-    /// What could not be asked of the tier.
+    /// Queries to the tier that failed.
     pub unanswered: Vec<String>,
-    /// Windows that the tier holds nothing of, where that is no fault.
+    /// Windows of which the tier holds no rows, as it may.
     pub absent: u64,
-    /// What was repaired, where that was asked for; the findings are those of afterwards.
+    /// Repairs, if they were requested; the findings are those after them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repairs: Option<Repairs>,
     /// How long it took.
@@ -143,7 +143,7 @@ pub async fn verify(
     Ok(report)
 }
 
-/// What is known of one window.
+/// The result for one window.
 #[derive(Default)]
 struct Checked {
     findings: Vec<Finding>,

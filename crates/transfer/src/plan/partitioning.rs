@@ -94,7 +94,7 @@ impl Partitioning {
     /// Values are read as `system.parts` shows them: `2026-01-01 05:00:00`, `2026-01-01`, `20260101`, `202601`.
     pub(crate) fn span(self, value: &str) -> Result<Option<Window>> {
         let Some(unit) = self.0 else { return Ok(None) };
-        let bad = || Error::integrity(format!("partition `{value}` is no {unit}"));
+        let bad = || Error::integrity(format!("partition `{value}` is not a valid {unit}"));
         let digits: String = value.chars().filter(char::is_ascii_digit).collect();
         let number = |from: usize, to: usize, missing: i16| match digits.get(from..to) {
             Some(text) => text.parse::<i16>().map_err(|_| bad()),

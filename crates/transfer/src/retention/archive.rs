@@ -54,8 +54,8 @@ pub(super) async fn expire(
     window_attempt.end(removed).await
 }
 
-/// Where rows of a window still are: in a tier that is cleaned by itself, or set aside from one. Those come back where whoever set
-/// them aside was broken off.
+/// Returns where rows of a window still are: in a tier with a cleanup of its own, or in a table set aside from one. Rows that were
+/// set aside come back if the attempt that did it was interrupted.
 async fn still_held(
     run: &DatasetRun,
     window: Window,
@@ -93,7 +93,7 @@ async fn remove(
     window_attempt: &mut WindowAttempt<'_>,
     work: &Work,
 ) -> Result<Expiry> {
-    // From here on nobody else adds to it, or sets rows of it aside.
+    // From here on no other worker adds to it, or sets rows of it aside.
     window_attempt.attempt().await?;
     if let Some(why) = still_held(run, window, cold_expires).await? {
         return Ok(Expiry::Kept(why));

@@ -1,6 +1,6 @@
 //! Sifts exported rows: what is archived already is counted and dropped, the rest is fingerprinted and kept. Pure.
 //!
-//! Rows that bear a position are told by it. Of a table without positions the query itself leaves out the rows whose hash is
+//! Rows with a position are recognised by it. Of a table without positions the query itself leaves out the rows whose hash is
 //! archived, but for hashes of which hot holds more rows than the archive: of those, as many are kept as there are more.
 
 use std::collections::HashMap;
@@ -15,14 +15,14 @@ use mpsync_core::dataset::{EPOCH_COLUMN, Epoch, Position, PositionSet, SEQ_COLUM
 use mpsync_core::error::{Error, Result};
 use mpsync_core::fingerprint::Fingerprint;
 
-/// What an export of a window has found so far.
+/// The rows that an export of a window has found so far.
 #[derive(Debug, Default)]
 pub(crate) struct RowDeduplicator {
     /// The positions that generations before this one hold.
     archived: PositionSet,
-    /// Whether rows bear a position.
+    /// Whether rows have a position.
     positions: bool,
-    /// Only rows with these positions are kept, where they are given; others are somebody else's.
+    /// Only rows with these positions are kept, where they are given; others belong to another generation.
     wanted: Option<PositionSet>,
     /// Of a table without positions: how many rows with this hash are yet to be kept; all with a hash that is not here.
     surplus: HashMap<u64, u64>,
@@ -37,7 +37,7 @@ pub(crate) struct RowDeduplicator {
 }
 
 impl RowDeduplicator {
-    /// Sifts rows that bear a position against these generations.
+    /// Drops rows whose position these generations hold.
     pub(crate) fn by_position(known: &[Manifest]) -> Self {
         let mut archived = PositionSet::new();
         for manifest in known {
@@ -166,7 +166,7 @@ fn fingerprint(hashes: impl IntoIterator<Item = u64>) -> Fingerprint {
 }
 
 fn twice(position: Position) -> Error {
-    Error::integrity(format!("two rows bear the position {position}"))
+    Error::integrity(format!("two rows have the position {position}"))
         .with_hint("a row was inserted twice into hot; look at both, delete one, and start again")
 }
 

@@ -34,7 +34,7 @@ impl TaskId {
 
 impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Dashes and colons divide the text, and colons are no part of a file's name everywhere.
+        // Dashes and colons divide the text, and colons cannot be part of a file's name everywhere.
         let plain = |at: Timestamp| at.to_string().replace(['-', ':'], "");
         let (start, end) = (self.window.start(), self.window.end());
         write!(f, "{}@{}-{}", self.dataset, plain(start), plain(end))
@@ -46,7 +46,7 @@ impl FromStr for TaskId {
 
     fn from_str(text: &str) -> Result<Self> {
         let bad = || {
-            Error::usage(format!("`{}` is no task", text.escape_debug()))
+            Error::usage(format!("invalid task `{}`", text.escape_debug()))
                 .with_hint("tasks are called as `mpsync tasks list` shows them: trades@20260101T000000Z-20260101T010000Z")
         };
         let moment = |plain: &str| -> Option<Timestamp> {

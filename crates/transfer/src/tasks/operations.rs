@@ -44,7 +44,7 @@ pub struct TaskFilter {
 pub struct Page {
     /// The tasks. Fewer than were asked for, where a filter let few of many through.
     pub tasks: Vec<Task>,
-    /// What to ask for next as `after`; `None` at the end.
+    /// The value of `after` for the next page; `None` at the end.
     pub next: Option<TaskId>,
 }
 
@@ -141,7 +141,7 @@ pub async fn retry(
     Ok(Some(Status::Queued))
 }
 
-/// Cancels a task: whoever runs it ends at the next step, and everybody passes it over until it is retried. `None` where
+/// Cancels a task: the worker that runs it ends at the next step, and every worker skips it until it is retried. `None` if
 /// there is none of that name; a busy error where it is done.
 ///
 /// Idempotent; after an error it may or may not have taken effect.

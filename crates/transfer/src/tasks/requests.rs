@@ -1,5 +1,5 @@
-//! What people asked to be transferred: one object each in the archive, so that it outlives whoever was asked, and any
-//! worker can take it up. The next routine sync does it and removes it; doing it twice changes nothing.
+//! Submitted transfer requests: one object each in the archive, so that it outlives the process that accepted it, and any
+//! worker can carry it out. The next routine sync does it and removes it; doing it twice changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use mpsync_archive::{Archive, RowFilter};
 use mpsync_core::dataset::{Dataset, DatasetName, Window};
 use mpsync_core::error::{Error, Result};
 
-/// What is to be transferred.
+/// A requested transfer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wish {
     /// The dataset.
@@ -52,12 +52,12 @@ impl Wish {
     }
 }
 
-/// A wish that nobody has done yet.
+/// A request that no worker has carried out yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OpenRequest {
     /// Its name.
     pub id: String,
-    /// What is wanted.
+    /// The request.
     #[serde(flatten)]
     pub wish: Wish,
 }
@@ -77,7 +77,7 @@ pub fn dataset_of<'a>(datasets: &'a [Dataset], name: &str) -> Result<&'a Dataset
         _ => {
             let known: Vec<_> = datasets.iter().map(|d| d.name.as_str()).collect();
             Err(Error::usage(format!(
-                "`{}` is no dataset, nor the kind of data of one",
+                "`{}` is not a dataset, nor the kind of data of one",
                 name.escape_debug()
             ))
             .with_hint(format!("datasets: {}", known.join(", "))))
@@ -98,7 +98,7 @@ pub async fn submit(archive: &Archive, wish: &Wish) -> Result<String> {
     Ok(id)
 }
 
-/// The wishes that nobody has done yet, oldest first. One that cannot be read is passed over and logged.
+/// Lists the requests that no worker has carried out yet, oldest first. A request that cannot be read is skipped and logged.
 pub async fn open_requests(archive: &Archive) -> Result<Vec<OpenRequest>> {
     let mut open = BTreeMap::new();
     for object in archive.list_folder(&requests_folder()).await?.objects {
@@ -115,7 +115,7 @@ pub async fn open_requests(archive: &Archive) -> Result<Vec<OpenRequest>> {
             Some(Err(e)) => {
                 tracing::warn!(request = id, error = %e, "a request that cannot be read");
             }
-            // Somebody has done it in the meantime.
+            // Another worker has carried it out in the meantime.
             None => {}
         }
     }

@@ -19,21 +19,21 @@ pub struct Task {
     pub start: Timestamp,
     /// The first moment after it.
     pub end: Timestamp,
-    /// What was last proven of it.
+    /// Its last proven stage.
     pub stage: Stage,
     /// How its run stands.
     pub status: Status,
-    /// The newest attempt; 0 where nobody has tried yet.
+    /// The newest attempt; 0 if there was none yet.
     pub attempt: u64,
-    /// Who has it now; `None` where nobody has.
+    /// The worker that holds its lease; `None` if it is free.
     pub holder: Option<String>,
     /// Whether the holder looks alive.
     pub holder_alive: bool,
-    /// When somebody last wrote of it, by the writer's clock.
+    /// The time of its last journal entry or lease, by the writer's clock.
     pub updated_at: Option<Timestamp>,
-    /// What was wrong at the end of the last attempt.
+    /// The error at the end of the last attempt.
     pub error: Option<String>,
-    /// What to do about it.
+    /// The remedy.
     pub hint: Option<String>,
 }
 
@@ -104,7 +104,7 @@ fn standing(
         .map(|(_, entry)| &entry.event)
         .find(|event| JournalVerdict::said_by(event).is_some());
     match decisive {
-        // An attempt that was broken off, or a person who wants it tried again: the next run takes it.
+        // An attempt that was broken off, or an operator that retries it: the next run takes it.
         None
         | Some(
             Event::Retried

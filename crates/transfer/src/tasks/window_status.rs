@@ -41,7 +41,7 @@ pub enum WindowStage {
     Verified,
     /// Hot no longer holds it.
     Cleaned,
-    /// Data was found not to be what it was proven to be; nothing is deleted until somebody looks at it.
+    /// Data was found not to be what it was proven to be; nothing is deleted until an operator retries it.
     Halted,
     /// The stream dropped messages of it before they were read.
     Gap,
@@ -62,7 +62,7 @@ pub struct WindowStatus {
     pub generations: u64,
 }
 
-/// What was seen outside of the archive, dataset by dataset.
+/// Observations outside of the archive, dataset by dataset.
 #[derive(Debug, Clone, Default)]
 pub struct HotObservations {
     /// Rows that hot holds, window by window.
@@ -71,7 +71,7 @@ pub struct HotObservations {
     pub gaps: BTreeMap<DatasetName, Vec<Window>>,
 }
 
-/// What is known of one window.
+/// The facts of one window.
 #[derive(Debug, Clone, Copy, Default)]
 struct WindowFacts {
     hot_rows: u64,
@@ -84,7 +84,7 @@ struct WindowFacts {
     word: JournalWord,
 }
 
-/// What a journal says.
+/// The conclusion of a journal.
 #[derive(Debug, Clone, Copy, Default)]
 struct JournalWord {
     stage: Option<Stage>,
@@ -144,7 +144,7 @@ fn tear(facts: &mut BTreeMap<Window, WindowFacts>, gap: Window, span: Window) {
     }
 }
 
-/// What was read of the archive, for later looks. Keep one for as long as the process runs.
+/// A cache of what was read from the archive. Keep one for as long as the process runs.
 #[derive(Debug, Default)]
 pub struct WindowStatusReader {
     rows: Mutex<HashMap<GenerationId, u64>>,
@@ -274,7 +274,7 @@ impl WindowStatusReader {
     }
 }
 
-/// What was proven last, from the newest events on. What a later attempt found to differ is archived and no more, until it is
+/// Returns the last proven stage, from the newest events on. A window that a later attempt found to differ counts as archived until it is
 /// proven anew.
 fn proven<'a>(newest: impl Iterator<Item = &'a Event>) -> Option<Stage> {
     let mut doubted = false;
@@ -311,7 +311,7 @@ fn store<K: std::hash::Hash + Eq, V>(all: &Mutex<HashMap<K, V>>, key: K, value: 
     all.insert(key, value);
 }
 
-/// What hot holds of a dataset, by the windows into which a transfer cuts it. A table that is not there holds nothing.
+/// Counts the rows that hot holds of a dataset, by the windows into which a transfer cuts it. A missing table holds none.
 ///
 /// The server's list of parts answers it; rows are read only where hot's partitions are coarser than windows.
 pub async fn held_in_hot(hot: &Tier, dataset: &Dataset) -> Result<Vec<(Window, u64)>> {

@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn the_generations_that_a_tier_holds_are_told_by_their_sum() {
+    fn the_generations_that_a_tier_holds_follow_from_their_sum() {
         let generations = [of(10, u64::MAX), of(2, 7), of(1, 9)];
         for held in [
             [false, false, false],
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn many_generations_are_told_as_far_as_they_were_loaded_in_order() {
+    fn many_generations_are_recognised_as_far_as_they_were_loaded_in_order() {
         let generations: Vec<_> = (1..=40).map(|n| of(n, n * 1_000_003)).collect();
         let first: Fingerprint = generations[..25].iter().copied().sum();
         let held = held_generations(first, &generations).unwrap();

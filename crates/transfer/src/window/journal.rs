@@ -25,7 +25,7 @@ pub(crate) struct Newest {
 }
 
 impl Newest {
-    /// What they say of whether the window may be worked on.
+    /// Returns whether the window may be worked on.
     pub(crate) fn verdict(&self) -> JournalVerdict {
         self.entries
             .iter()

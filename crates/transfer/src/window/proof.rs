@@ -1,4 +1,4 @@
-//! What a mismatch looks like: which side differs, by how much, and where to look.
+//! The description of a mismatch: which side differs, by how much, and where to look.
 
 use std::fmt::Write as _;
 
@@ -19,7 +19,7 @@ const NAMED: usize = 5;
 
 /// The integrity error for a window whose rows in a table are not what the generations say.
 ///
-/// `Err` when the rows could not be asked: then nothing is known, which is no proof of anything either.
+/// `Err` when the rows could not be asked: then nothing is known, and nothing is proven.
 pub(crate) async fn explain(
     rows: &Rows<'_>,
     held: Fingerprint,
@@ -82,7 +82,7 @@ async fn positions_of(rows: &Rows<'_>) -> Result<(PositionSet, u64)> {
     while let Some(batch) = stream.next().await? {
         let column = |i: usize| batch.column(i).as_primitive_opt::<UInt64Type>();
         let (Some(epochs), Some(seqs)) = (column(0), column(1)) else {
-            return Err(Error::malformed("the positions are no 64-bit numbers"));
+            return Err(Error::malformed("the positions are not 64-bit numbers"));
         };
         for (epoch, seq) in epochs.values().iter().zip(seqs.values()) {
             let position = Position {
@@ -115,7 +115,7 @@ fn compare(there: &PositionSet, twice: u64, archived: &PositionSet) -> String {
     };
     say(missing, "are archived and not there", only(archived, there));
     say(extra, "are there and not archived", only(there, archived));
-    say(twice, "bear a position that another row has", Vec::new());
+    say(twice, "have a position that another row has", Vec::new());
     if text.is_empty() {
         text.push_str("; the positions are the same, so that some row has other values");
     }
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(
             compare(&set(2..10), 1, &set(1..9)),
             "; 1 rows are archived and not there, such as 1/1; 1 rows are there and not archived, such as 1/9; \
-             1 rows bear a position that another row has"
+             1 rows have a position that another row has"
         );
         assert!(compare(&set(1..3), 0, &set(1..3)).contains("other values"));
     }

@@ -90,7 +90,7 @@ pub struct JournalEntry {
     pub at: Timestamp,
     /// Who wrote it.
     pub holder: String,
-    /// What happened.
+    /// The event.
     #[serde(flatten)]
     pub event: Event,
 }
@@ -117,7 +117,7 @@ impl JournalEntry {
     }
 }
 
-/// What happened.
+/// An event of a window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum Event {
@@ -135,14 +135,14 @@ pub enum Event {
         /// The error, where there was one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
-        /// What to do about it.
+        /// The remedy.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
     },
     /// The attempt only looked after what is there (a repair, a sweep): it is over, nothing that it sent can still take
     /// effect, and it says nothing of how the window stands.
     Tended {
-        /// What was done.
+        /// The work that was done.
         what: String,
     },
     /// A person wants it tried again, whatever came before.
@@ -160,16 +160,16 @@ impl Event {
     }
 }
 
-/// What the journal says of whether a window may be worked on.
+/// Whether a window may be worked on, by its journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum JournalVerdict {
     /// It may.
     Open,
-    /// Its data was found not to be what it was proven to be, and nobody has said since that it may be tried again.
+    /// Its data was found not to be what it was proven to be, and no operator has retried it since.
     Halted {
-        /// What was found.
+        /// The mismatch.
         error: String,
-        /// What to do about it.
+        /// The remedy.
         hint: Option<String>,
     },
     /// A person cancelled it.
@@ -177,7 +177,7 @@ pub(crate) enum JournalVerdict {
 }
 
 impl JournalVerdict {
-    /// What one entry says; `None` where it says nothing about it, and the one before it counts.
+    /// Returns the verdict of one entry; `None` if it has none, and the one before it counts.
     pub(crate) fn said_by(event: &Event) -> Option<Self> {
         match event {
             Event::Reached { .. } | Event::Fenced | Event::Expired | Event::Tended { .. } => None,

@@ -11,7 +11,7 @@ use mpsync_core::error::{Cause, Disposition, Error, Result};
 
 /// One run's turn at a window.
 ///
-/// The lease is taken for the first step that changes something: to look harms nobody, and most windows of most runs
+/// The lease is taken for the first step that changes something: looking changes nothing, and most windows of most runs
 /// need no more than a look.
 #[derive(Debug)]
 pub(crate) struct WindowAttempt<'a> {
@@ -45,7 +45,7 @@ impl<'a> WindowAttempt<'a> {
     }
 
     /// The number of the attempt, for the next step that changes something; takes the lease where it is not held. A busy
-    /// error where somebody else holds it, and an error where a person has cancelled the window: this is the safe point.
+    /// error if another worker holds it, and an error if an operator has cancelled the window: this is the safe point.
     pub(crate) async fn attempt(&mut self) -> Result<u64> {
         let attempt = match &self.lease {
             Some(lease) => lease.attempt,
@@ -70,13 +70,13 @@ impl<'a> WindowAttempt<'a> {
         Ok(attempt)
     }
 
-    /// Whether what was found has to be looked at again: it would halt, and nobody was kept out while it was found, so that it may
+    /// Whether what was found has to be looked at again: it would halt, and no worker was kept out while it was found, so that it may
     /// be half of what another is doing.
     pub(crate) fn is_premature(&self, error: &Error) -> bool {
         halts(error) && !self.has_begun()
     }
 
-    /// A busy error where somebody else has taken the window over since: asked of the archive, right before a step that is
+    /// A busy error if another worker has taken the window over since: asked of the archive, right before a step that is
     /// not to be done twice.
     pub(crate) async fn check_held(&self) -> Result<()> {
         match &self.lease {
@@ -119,7 +119,7 @@ impl<'a> WindowAttempt<'a> {
             event,
         };
         let number = self.journal.write(&entry).await?;
-        // What somebody else wrote before it is looked at before the next step.
+        // Entries that another process wrote before it are read before the next step.
         if number == self.seen + 1 {
             self.seen = number;
         }
@@ -152,7 +152,7 @@ impl<'a> WindowAttempt<'a> {
     }
 
     /// Ends the turn: says how in the journal, and gives the lease back. What was found is returned; a busy error in place
-    /// of one that halts, where somebody else was at work meanwhile.
+    /// of one that halts, if another worker was at work meanwhile.
     ///
     /// Where a request was left without an answer the attempt is not said to have ended, since it may still take effect:
     /// the next attempt shuts it out first.
@@ -183,9 +183,9 @@ impl<'a> WindowAttempt<'a> {
         found
     }
 
-    /// An error that halts, if it was found while nobody else could change anything: who slept, and was overtaken, compares
-    /// what it read before with what another has made since. It is noted even where nothing had been changed yet, or nobody
-    /// would know of it.
+    /// Returns a mismatch as found, if no other worker could change anything meanwhile: an attempt that slept and was overtaken
+    /// compares old reads with another's changes. The mismatch is recorded even if nothing had been changed yet, or no operator would
+    /// see it.
     async fn judged(&mut self, found: Error) -> Error {
         if let Err(overtaken) = self.check_held().await {
             tracing::warn!(window = %self.window, error = %found, "a difference that was found after the window had been taken over says nothing");
@@ -198,7 +198,7 @@ impl<'a> WindowAttempt<'a> {
     }
 
     /// Begins, to note its end, where nothing was to be changed and the journal's last word is of a failure, of an attempt
-    /// that broke off, or of a person who wants another try: or it would stand there for ever.
+    /// that broke off, or of an operator that retries it: or it would stand there for ever.
     async fn settle(&mut self) -> Result<()> {
         let newest = self.journal.decisive().await?;
         let done = |event: &Event| {

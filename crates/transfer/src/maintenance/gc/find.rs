@@ -1,4 +1,4 @@
-//! Finding what nobody owns.
+//! Finding objects and tables that no worker owns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -27,7 +27,7 @@ use mpsync_core::error::Result;
 /// A journal of no more entries is left alone: there is nothing to gain.
 const FEW_ENTRIES: usize = 8;
 
-/// What is as old as `age` by the clock of `now`.
+/// A search for leftovers that are as old as `age` by the clock of `now`.
 pub(super) struct LeftoverSearch<'a> {
     pub(super) context: &'a TransferContext,
     pub(super) now: SystemTime,
@@ -47,7 +47,7 @@ impl LeftoverSearch<'_> {
         &self.context.archive
     }
 
-    /// Looks everywhere; what cannot be looked at is in the plan, and stops nothing else.
+    /// Searches everywhere. A place that cannot be listed is reported in the plan and stops nothing else.
     pub(super) async fn run(&self) -> SweepPlan {
         let mut plan = SweepPlan::default();
         for dataset in &self.context.datasets {
@@ -172,7 +172,7 @@ impl LeftoverSearch<'_> {
         SweepItem::new(kind, name, self.age_of(object), target).of_bytes(object.size)
     }
 
-    /// Takes items of a window that nobody works on now.
+    /// Adds items of a window to the plan, unless a worker has its lease.
     async fn take_quiet(
         &self,
         dataset: &DatasetName,
@@ -256,17 +256,17 @@ impl LeftoverSearch<'_> {
             let name = within.unwrap_or(&path).display().to_string();
             let target = Removal::Temporary(path.clone());
             let item = SweepItem::new(SweepKind::Temporary, name, age.unwrap_or(self.age), target);
-            plan.of_whoever(item.of_bytes(meta.map_or(0, |meta| meta.len())));
+            plan.by_place(item.of_bytes(meta.map_or(0, |meta| meta.len())));
         }
         for upload in archive.old_uploads(self.now, self.age).await? {
             let (name, age) = (upload.path.clone(), upload.age);
             let target = Removal::Upload(upload);
-            plan.of_whoever(SweepItem::new(SweepKind::Upload, name, age, target));
+            plan.by_place(SweepItem::new(SweepKind::Upload, name, age, target));
         }
         // What a process left that ended while it found out what the store can do.
         let probes = Path::from(INTERNAL).join("probe");
         for (object, _) in archive.old_objects(&probes, self.now, self.age).await? {
-            plan.of_whoever(self.object(SweepKind::Temporary, &object));
+            plan.by_place(self.object(SweepKind::Temporary, &object));
         }
         Ok(())
     }

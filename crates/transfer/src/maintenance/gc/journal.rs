@@ -1,4 +1,4 @@
-//! Which entries of a window's journal nobody asks for any more. Pure.
+//! The entries of a window's journal that later ones have superseded. Pure.
 
 use std::collections::{BTreeSet, HashMap};
 use std::mem::{Discriminant, discriminant};
@@ -7,8 +7,8 @@ use crate::window::task::{Event, JournalEntry};
 
 /// The numbers of the entries that later ones have superseded, from all entries that can be read, in order.
 ///
-/// What stays says all that is ever asked: how the window stands, what was last proven, which attempts may be asleep; the whole
-/// story of the newest attempt, for people; and the highest number, since numbers must not come twice.
+/// The remaining entries answer every question: the status of the window, its last proven stage, which attempts may be asleep. They
+/// also hold the history of the newest attempt, and the highest number, since no number may be used twice.
 pub(super) fn superseded(entries: &[(u64, JournalEntry)]) -> BTreeSet<u64> {
     // The newest of each kind: whatever is asked of a journal is asked of those.
     let mut kept: HashMap<Discriminant<Event>, u64> = HashMap::new();

@@ -5,7 +5,7 @@
 //! lease stays for ever: a sleeper that wakes up finds it before it moves anything, and its number is in no other name.
 //!
 //! An attempt that sleeps for longer than the age that is given, and whose chunks are gone when it wakes, could still name them
-//! in a manifest: so the age is a day where nobody says otherwise. `verify` sees such a thing and `verify --repair` mends it:
+//! in a manifest: so the default age is a day. `verify` sees such a thing and `verify --repair` mends it:
 //! nothing is cleaned out of hot before cold was loaded from the chunks themselves.
 
 mod find;

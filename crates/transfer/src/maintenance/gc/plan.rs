@@ -1,4 +1,4 @@
-//! What a sweep takes away, as a value: found first, printed by `--dry-run`, carried out afterwards.
+//! The plan of a sweep, as a value: found first, printed by `--dry-run`, carried out afterwards.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,10 +11,10 @@ use mpsync_archive::layout::generation_of;
 use mpsync_archive::{Leftover, UnfinishedUpload};
 use mpsync_core::dataset::{DatasetName, TierRole, Window};
 
-/// What no lease protects is left alone for so long, whatever age is asked for: it takes seconds to write.
+/// The age below which an object that no lease protects stays, whatever age is requested: writing it takes seconds.
 const UNOWNED_AGE: Duration = Duration::from_hours(1);
 
-/// What kind of thing is swept.
+/// The kind of a leftover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SweepKind {
@@ -24,7 +24,7 @@ pub enum SweepKind {
     Superseded,
     /// A chunk in quarantine whose window has left the archive.
     Quarantined,
-    /// What a crash left of an object that was never there.
+    /// A partial object that a crash left.
     Temporary,
     /// An upload to a bucket that was broken off between its parts.
     Upload,
@@ -37,7 +37,7 @@ pub enum SweepKind {
     JournalEntry,
     /// A lease below a window's highest.
     Lease,
-    /// A request that cannot be read, so that nobody will ever do it.
+    /// A request that cannot be read, so that no worker will ever do it.
     Request,
 }
 
@@ -61,7 +61,7 @@ impl std::fmt::Display for SweepKind {
 /// One thing that is swept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SweepItem {
-    /// What kind of thing it is.
+    /// Its kind.
     pub kind: SweepKind,
     /// Where it is: a path in the archive, or `hot.trades_stage_…`.
     pub name: String,
@@ -119,16 +119,16 @@ pub struct KeptItem {
     pub reason: String,
 }
 
-/// What a sweep takes away.
+/// Everything that a sweep removes or keeps.
 #[derive(Debug, Default)]
 pub(super) struct SweepPlan {
-    /// What an attempt at a window may own: taken away under the window's lease.
+    /// Leftovers that an attempt at a window may own: removed under the window's lease.
     pub(super) owned: BTreeMap<(DatasetName, Window), Vec<SweepItem>>,
-    /// What is superseded by what is there, or nobody's.
+    /// Leftovers that are superseded or have no owner.
     pub(super) free: Vec<SweepItem>,
-    /// What stays.
+    /// Leftovers that stay.
     pub(super) kept: Vec<KeptItem>,
-    /// What could not be looked at.
+    /// Places that could not be listed.
     pub(super) failed: Vec<String>,
 }
 
@@ -140,8 +140,8 @@ impl SweepPlan {
         });
     }
 
-    /// What lies in a generation's folder is owned by attempts at its window; what is elsewhere, only its age can tell.
-    pub(super) fn of_whoever(&mut self, item: SweepItem) {
+    /// Adds a leftover by its place: attempts at a window own what is in a generation's folder; elsewhere only the age decides.
+    pub(super) fn by_place(&mut self, item: SweepItem) {
         match generation_of(&Path::from(item.name.as_str())) {
             Some(id) => self.own(&id.dataset, id.window, item),
             None if item.age_seconds >= UNOWNED_AGE.as_secs() => self.free.push(item),

@@ -17,22 +17,22 @@ use mpsync_archive::Lease;
 use mpsync_core::dataset::{DatasetName, TierRole, Window};
 use mpsync_core::error::{Cause, Error, Result};
 
-/// What a daemon sweeps by itself is at least so old, and so is what `mpsync gc` sweeps where nothing else is said: longer than
+/// The default age of leftovers that a daemon and `mpsync gc` remove: longer than
 /// any process may sleep and still wake up.
 pub const SWEPT_AGE: Duration = Duration::from_hours(24);
 /// Windows that are swept at a time: a dead holder's lease is watched for a minute.
 const WINDOWS: usize = 16;
 
-/// What a sweep came to.
+/// The result of a sweep.
 #[derive(Debug, Default, Serialize)]
 pub struct Sweep {
     /// Whether nothing was done.
     pub dry_run: bool,
-    /// What was taken away, or would be.
+    /// Leftovers that were removed, or would be.
     pub swept: Vec<SweepItem>,
-    /// What stays though it looks like rubbish, each with the reason.
+    /// Leftovers that stay, each with the reason.
     pub kept: Vec<KeptItem>,
-    /// What could not be looked at or taken away.
+    /// Errors while listing or removing.
     pub failed: Vec<String>,
     /// How long it took.
     pub seconds: f64,
@@ -86,7 +86,7 @@ impl Sweep {
 /// Sweeps what is older than `age`, or says what it would sweep.
 ///
 /// Can be cut off anywhere and repeated. One thing that fails stops no other. An interrupted error where the process is to end
-/// before anything was taken away; where it is to end later, what was taken away until then is told.
+/// before anything was taken away; if it is to end later, the removals until then are reported.
 pub async fn gc(context: &TransferContext, age: Duration, dry_run: bool) -> Result<Sweep> {
     let started = Instant::now();
     // Asking the store for its time writes an object.
@@ -166,7 +166,7 @@ impl Sweep {
     }
 }
 
-/// Takes away what attempts at a window left. A busy error where somebody works on it.
+/// Removes leftovers of attempts at a window under its lease. A busy error if another worker holds it.
 async fn under_lease(
     context: &TransferContext,
     dataset: &DatasetName,
