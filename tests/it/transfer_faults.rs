@@ -204,9 +204,16 @@ async fn whichever_call_fails_a_check_says_that_it_is_not_complete() {
             let datasets = &attempt.context.datasets;
             let archive = &attempt.context.archive;
             let range = TimeRange::default();
-            let checked =
-                mpsync_transfer::verify(archive, datasets, range, Depth::Deep, Some(&against), 1)
-                    .await;
+            let checked = mpsync_transfer::verify(
+                archive,
+                datasets,
+                range,
+                Depth::Deep,
+                Some(&against),
+                1,
+                &mpsync_core::progress::Progress::default(),
+            )
+            .await;
             place.ground().disarm();
             let failure = match checked {
                 Ok(report) => report.failure(),

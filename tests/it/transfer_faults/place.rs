@@ -84,6 +84,7 @@ impl Place {
         };
         let context = &attempt.context;
         let (archive, datasets) = (&context.archive, &context.datasets);
+        let progress = mpsync_core::progress::Progress::default();
         let checked = mpsync_transfer::verify(
             archive,
             datasets,
@@ -91,6 +92,7 @@ impl Place {
             Depth::Deep,
             Some(&against),
             1,
+            &progress,
         );
         let report = checked.await.unwrap_or_else(|e| panic!("{what}: {e}"));
         if let Some(e) = report.failure() {

@@ -111,9 +111,16 @@ impl Shelf {
         let against = (depth == Depth::Deep).then_some(&against);
         let archive = ground.whole_archive();
         let datasets = [ground.dataset.clone()];
-        let checked =
-            mpsync_transfer::verify(&archive, &datasets, TimeRange::default(), depth, against, 1)
-                .await;
+        let checked = mpsync_transfer::verify(
+            &archive,
+            &datasets,
+            TimeRange::default(),
+            depth,
+            against,
+            1,
+            &mpsync_core::progress::Progress::default(),
+        )
+        .await;
         let report = checked.unwrap_or_else(|e| panic!("{what}: {e}"));
         if let Some(e) = report.failure() {
             panic!("{what}: {e}: {report:?}");
