@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{
-    ConfigArgs, DeadLettersArgs, DemoArgs, DoctorArgs, EngineArgs, GcArgs, GenerateArgs, HealthArgs,
-    InspectArgs, ReplayArgs, RunArgs, SchemaArgs, TasksArgs, TransferArgs, VerifyArgs,
+    ConfigArgs, DeadLettersArgs, DemoArgs, DoctorArgs, EngineArgs, GcArgs, GenerateArgs,
+    HealthArgs, InspectArgs, ReplayArgs, RunArgs, SchemaArgs, TasksArgs, TransferArgs, VerifyArgs,
 };
 
 /// Tiered storage for market data: NATS JetStream to hot ClickHouse, Parquet archive and cold ClickHouse, proven row by row.

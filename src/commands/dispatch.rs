@@ -6,8 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::CommandContext;
 use super::{
-    config, dead_letters, demo, doctor, embedded, engine, gc, generate, health, inspect, man, replay, run,
-    schema, tasks, transfer, verify,
+    config, dead_letters, demo, doctor, embedded, engine, gc, generate, health, inspect, man,
+    replay, run, schema, tasks, transfer, verify,
 };
 use crate::cli::{Cli, Command, DeadLettersAction, ReplayTarget, SchemaAction};
 use crate::logging::Logs;
@@ -93,7 +93,11 @@ pub async fn run_command(
 fn needs_a_tier(command: &Command) -> bool {
     match command {
         Command::Schema(args) => !matches!(args.action, SchemaAction::Show(_)),
-        Command::Doctor(_) | Command::Export(_) | Command::Import(_) | Command::Sync(_) | Command::Gc(_) => true,
+        Command::Doctor(_)
+        | Command::Export(_)
+        | Command::Import(_)
+        | Command::Sync(_)
+        | Command::Gc(_) => true,
         Command::Verify(args) => args.against.is_some() || args.repair,
         Command::Replay(args) => args.into == ReplayTarget::Clickhouse,
         Command::DeadLetters(args) => matches!(args.action, DeadLettersAction::Replay { .. }),

@@ -1,6 +1,8 @@
 //! The commands, a thin file each: wire, run, print.
 
+mod archive;
 mod config;
+mod confirm;
 mod context;
 mod dead_letters;
 mod demo;

@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::output_text;
-use crate::support::transfer::World;
+use crate::support::transfer::{World, output_text};
 
 /// The whole program.
 const PROGRAM: &str = r#"use mpsync_archive::arrow::util::display::{ArrayFormatter, FormatOptions};

@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use mpsync_archive::RowFilter;
 use mpsync_clickhouse::{Statement, TableSchema, Tier, ident, idents, row_hash};
-use mpsync_core::dataset::{ColumnType, EPOCH_COLUMN, SEQ_COLUMN, Window};
-use mpsync_core::error::{Error, Result};
+use mpsync_core::dataset::{EPOCH_COLUMN, SEQ_COLUMN, Window};
+use mpsync_core::error::Result;
 use mpsync_core::fingerprint::{Fingerprint, HashedColumn};
 
 /// The name under which the export query returns each row's hash.

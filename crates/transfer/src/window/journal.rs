@@ -90,8 +90,8 @@ impl Journal {
                     }
                 }
                 Some(Err(e)) => {
-                    let e = printable(&e.to_string());
-                    tracing::warn!(%path, error = %e, "unreadable journal entry");
+                    let text = e.to_string();
+                    tracing::warn!(%path, error = %printable(&text), "unreadable journal entry");
                 }
                 None => {}
             }
