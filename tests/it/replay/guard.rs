@@ -67,13 +67,13 @@ async fn generate_into_a_used_stream_or_in_production_is_refused_unless_it_is_al
     assert_eq!(refused.status.code(), Some(2), "{text}");
     assert!(text.contains("--into-live"), "{text}");
     assert_eq!(messages(&nats, "MARKET_DATA").await, Some(10));
-    let live = [&generate[..], &["--into-live", "--seed", "2"]].concat();
-    succeed(&settings, &live);
+    let live = [&generate[..], &["--into-live"]].concat();
+    succeed(&settings, &[&live[..], &["--seed", "2"]].concat());
     assert_eq!(messages(&nats, "MARKET_DATA").await, Some(20));
 
     let mut production = settings;
     production.push(("ENVIRONMENT".to_owned(), "production".to_owned()));
-    let refused = run(&production, &live);
+    let refused = run(&production, &[&live[..], &["--seed", "3"]].concat());
     let text = output_text(&refused);
     assert_eq!(refused.status.code(), Some(2), "{text}");
     assert!(

@@ -42,7 +42,7 @@ const LIMITS: ConnectionLimits = ConnectionLimits {
 /// The most bytes of a form, which is held in memory: a statement and its parameters.
 const FORM_BYTES_MAX: usize = 8 << 20;
 /// The longest time that a form may take: a request is held up by it.
-const FORM_TIME_MAX: Duration = Duration::from_secs(60);
+const FORM_TIME_MAX: Duration = Duration::from_mins(1);
 /// Interval between two sweeps of expired sessions.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
