@@ -60,7 +60,6 @@ async fn a_good_server_has_no_serious_finding() {
         ("nats", "connection"),
         ("hot", "version"),
         ("hot", "settings"),
-        ("hot", "row policies"),
         ("hot", "drop limits"),
         ("hot", "replicas"),
         ("hot", "clock"),
@@ -83,20 +82,12 @@ async fn a_bad_server_is_named_line_by_line() {
     hot.execute(&format!("ALTER TABLE {} {ttl}", hot.table("trades")))
         .await
         .expect("a TTL");
-    hot.execute(&format!(
-        "CREATE ROW POLICY hidden ON {} USING symbol = 'x' TO ALL",
-        hot.table("orderbooks")
-    ))
-    .await
-    .expect("a row policy");
     std::fs::create_dir(archive.path().join("lost+found")).expect("a folder");
     let (code, findings) = doctor(&world, &[]).await;
     assert_eq!(code, Some(1), "{findings:?}");
     let found = |severity, store, check| messages(&findings, severity, store, check);
     let text = found("refused", "hot", "ttl");
     assert!(text.contains("trades has a TTL"), "{text}");
-    let text = found("refused", "hot", "row policies");
-    assert!(text.contains("hidden on orderbooks hides rows"), "{text}");
     let text = found("warning", "archive", "foreign files");
     assert!(text.contains("lost+found"), "{text}");
     for finding in &findings {
@@ -118,12 +109,6 @@ async fn a_bad_server_is_named_line_by_line() {
         text.contains("→ remove it: ALTER TABLE trades REMOVE TTL"),
         "{text}"
     );
-    hot.execute(&format!(
-        "DROP ROW POLICY hidden ON {}",
-        hot.table("orderbooks")
-    ))
-    .await
-    .expect("dropped");
 }
 
 #[tokio::test]

@@ -110,16 +110,17 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("token");
         fs::write(&file, "0123456789abcdef").expect("written");
-        // The folder of the test is closed to others.
+        let permissions = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("permissions");
+        };
+        // The folder is closed to others.
+        permissions(folder.path(), 0o700);
         check_permissions(&file).expect("accepted");
         check_permissions(&folder.path().join("missing")).expect("accepted");
         let above = folder.path().ancestors().skip(1);
         let is_open = above
             .filter_map(|folder| fs::metadata(folder).ok())
             .all(|folder| folder.mode() & 0o001 != 0);
-        let permissions = |path: &Path, mode| {
-            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("permissions");
-        };
         permissions(folder.path(), 0o755);
         permissions(&file, 0o644);
         if is_open {

@@ -64,7 +64,7 @@ fn the_first_start_makes_a_password_and_only_it_opens() {
 fn a_user_and_a_password_of_ones_own_are_taken() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("secret");
-    std::fs::write(&file, "own secret\n").expect("a file");
+    crate::support::write_secret(&file, "own secret\n");
     let data = folder.path().join("data");
     let engine = Engine::start(
         &data,

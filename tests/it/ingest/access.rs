@@ -25,7 +25,7 @@ async fn server(folder: &Path, config: &str) -> NatsServer {
 
 fn written(folder: &Path, name: &str, text: &str) -> String {
     let file = folder.join(name);
-    std::fs::write(&file, text).expect("written");
+    crate::support::write_secret(&file, text);
     file.display().to_string()
 }
 

@@ -26,7 +26,7 @@ fn an_archive_is_closed_to_all_but_its_owner() {
 async fn a_password_is_in_no_command_line_no_log_and_no_error() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("password");
-    std::fs::write(&file, "s3cretPassw0rd\n").expect("written");
+    crate::support::write_secret(&file, "s3cretPassw0rd\n");
     let nats = NatsServer::start().await;
     // No server listens there, so the error reports all that is known about the connection.
     let port = crate::support::free_port().to_string();

@@ -134,6 +134,10 @@ async fn unusually_many_dead_letters_degrade_and_are_grouped_by_reason() {
     let daemon = world.daemon(&["--mode", "hot", "--dataset", "trades"]);
     let url = format!("http://{}", daemon.http().await[0]);
     let jetstream = world.nats.jetstream().await;
+    until("the daemon has created the stream", async || {
+        jetstream.get_stream("MARKET_DATA").await.is_ok()
+    })
+    .await;
     publish(&jetstream, (0..2000).map(trade)).await;
     let bad = (0..12).map(|n| (format!("trade.x.y.z{n}"), b"no JSON".to_vec()));
     publish(&jetstream, bad).await;

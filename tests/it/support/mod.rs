@@ -66,6 +66,14 @@ pub(crate) async fn start_demo(folder: &std::path::Path, generate: u64) -> mpsyn
         .unwrap()
 }
 
+/// Writes a file with a secret, which only its owner can read: the program refuses others.
+pub(crate) fn write_secret(path: &Path, text: impl AsRef<[u8]>) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(path, text).expect("written");
+    let permissions = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(path, permissions).expect("permissions");
+}
+
 /// Sends a signal to a child that runs; nothing where it does not.
 pub(crate) fn signal(child: Option<&Child>, signal: Signal) {
     let pid = child

@@ -146,11 +146,10 @@ impl S3 {
 
     fn key(&self) -> String {
         let file = self.folder.path().join("credentials");
-        std::fs::write(
+        super::write_secret(
             &file,
             format!("[archive]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n"),
-        )
-        .expect("written");
+        );
         format!(
             "s3_credentials_file: {}, s3_profile: archive",
             file.display()

@@ -43,7 +43,7 @@ impl Authority {
     pub(crate) fn written(&self, folder: &Path) -> Files {
         let written = |name: &str, text: &str| {
             let path = folder.join(name);
-            std::fs::write(&path, text).expect("written");
+            super::write_secret(&path, text);
             path
         };
         Files {

@@ -22,7 +22,8 @@ impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         for (n, key) in KEYS.iter().enumerate() {
-            std::fs::write(Self::key_file(folder.path(), n), format!("{key}\n")).unwrap();
+            let file = Self::key_file(folder.path(), n);
+            crate::support::write_secret(&file, format!("{key}\n"));
         }
         let yaml = folder.path().join("ticks.yaml");
         std::fs::write(

@@ -98,11 +98,10 @@ fn a_wrong_key_and_a_missing_bucket_are_named_and_no_secret_is_printed() {
     let good = s3.section("x");
     let folder = tempfile::tempdir().unwrap();
     let other = folder.path().join("credentials");
-    std::fs::write(
+    crate::support::write_secret(
         &other,
         format!("[archive]\naws_access_key_id = unknown\naws_secret_access_key = {SECRET}\n"),
-    )
-    .unwrap();
+    );
     let start = good.find("s3_credentials_file: ").unwrap();
     let wrong_key = format!(
         "{}s3_credentials_file: {}, s3_profile: archive}}",

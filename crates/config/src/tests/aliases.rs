@@ -19,7 +19,7 @@ archive: {encryption_old_key_files: []}
     assert_eq!(origin("sync.max_hours_per_run"), "/etc/mpsync/c.yaml:2:21");
     assert_eq!(
         origin("archive.decryption_key_files"),
-        "/etc/mpsync/c.yaml:4:36"
+        "/etc/mpsync/c.yaml:4:37"
     );
     let names = config.settings.all().iter().map(|s| s.key.as_str());
     let earlier = ["batch_hours", "filter_name", "protect_reads", "old_key"];

@@ -55,6 +55,8 @@ fn certificate_is_read_with_its_key_and_again_after_a_renewal() {
         let made = rcgen::generate_simple_self_signed(vec!["hot.internal".into()]).unwrap();
         std::fs::write(path(certificate), made.cert.pem()).unwrap();
         std::fs::write(path(key), made.signing_key.serialize_pem()).unwrap();
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(path(key), permissions).unwrap();
     };
     write("c.pem", "c.key");
     write("other.pem", "other.key");

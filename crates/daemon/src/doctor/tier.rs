@@ -114,6 +114,11 @@ async fn examine_policies(findings: &mut Findings, tier: &Tier, wanted: &[&str])
         Ok(policies) => policies,
         Err(e) => return findings.not_possible(check, &e),
     };
+    judge_policies(findings, &policies, wanted);
+}
+
+fn judge_policies(findings: &mut Findings, policies: &[PolicyRow], wanted: &[&str]) {
+    let check = "row policies";
     let concerns =
         |policy: &&PolicyRow| policy.table.is_empty() || wanted.contains(&policy.table.as_str());
     for policy in policies.iter().filter(concerns) {
@@ -297,5 +302,45 @@ pub(crate) fn deletes(role: TierRole, sync: &mpsync_config::SyncConfig) -> bool 
     match role {
         TierRole::Hot => sync.cleanup_enabled,
         TierRole::Cold => sync.retention_enabled,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_policies_that_hide_rows_are_refused() {
+        let policy = |table: &str, applies| PolicyRow {
+            short_name: "hidden".to_owned(),
+            table: table.to_owned(),
+            filter: "symbol = 'x'".to_owned(),
+            applies,
+        };
+        for (table, applies, severity) in [
+            ("trades", true, Severity::Refused),
+            // A policy on all tables of the database.
+            ("", true, Severity::Refused),
+            ("trades", false, Severity::Note),
+            ("other", true, Severity::Ok),
+        ] {
+            let mut findings = Findings::of("hot");
+            judge_policies(&mut findings, &[policy(table, applies)], &["trades"]);
+            let found = findings.into_vec();
+            assert_eq!(found[0].severity, severity, "{table} {applies}");
+        }
+    }
+
+    #[test]
+    fn old_versions_are_found() {
+        for (version, severity) in [
+            ("24.10.1.1", Severity::Warning),
+            ("24.11.1.1", Severity::Ok),
+            ("26.7.2.1", Severity::Ok),
+        ] {
+            let mut findings = Findings::of("hot");
+            examine_version(&mut findings, version);
+            assert_eq!(findings.into_vec()[0].severity, severity, "{version}");
+        }
     }
 }
