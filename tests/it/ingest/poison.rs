@@ -116,7 +116,7 @@ async fn messages_that_the_client_cannot_receive_become_dead_letters() {
     let world = World::start(&["trades"], &[]).await;
     world.drain("trades").await;
     let bad = publish_mixed(&world, 1600, 200).await;
-    assert_eq!(bad as usize, corpus().len());
+    assert_eq!(bad, corpus().len() as u64);
     let report = world.drain("trades").await;
     assert_eq!(
         report["dead_letters"]["unreadable_message"], bad,
