@@ -165,7 +165,7 @@ impl DatasetIngest {
             self.dataset.name
         ))
         .with_hint(
-            "wait until its lag is 0 (`mpsync status`), or stop that daemon first; `run --drain` is for when none runs",
+            "wait until its lag is 0 (`mpsync health`), or stop that daemon first; `run --drain` is for when none runs",
         ))
     }
 
