@@ -96,6 +96,9 @@ fn request(context: &CommandContext, args: &TransferArgs, goal: Goal) -> Result<
     if args.retention || sync.cleanup_enabled && request.origin == RunTrigger::Routine {
         request.retention = Retention::of(&context.config.cold, &context.config.archive);
     }
+    if goal == Goal::Import {
+        request.import_within = Retention::of(&context.config.cold, &context.config.archive).cold;
+    }
     match args.jobs {
         Some(0) => return Err(Error::usage("--jobs must be at least 1")),
         Some(jobs) => request.jobs = jobs,
@@ -218,10 +221,7 @@ fn print_remarks(dataset: &DatasetTransferReport) {
             .map_or_else(|| "the table".to_owned(), |s| s.to_string());
         if let Some(e) = &partition.error {
             println!("{e}");
-        } else if let Some(why) = partition
-            .kept
-            .filter(|why| *why != KeepReason::CleanupOff)
-        {
+        } else if let Some(why) = partition.kept.filter(|why| *why != KeepReason::CleanupOff) {
             println!("{name} {span} stays in hot: {why}");
         }
     }

@@ -5,6 +5,7 @@ pub(crate) mod clickhouse;
 pub(crate) mod daemon;
 pub(crate) mod engine;
 pub(crate) mod nats;
+pub(crate) mod profile;
 pub(crate) mod s3;
 pub(crate) mod tls;
 pub(crate) mod trades;
