@@ -159,6 +159,9 @@ fn request(context: &CommandContext, args: &TransferArgs, goal: Goal) -> Result<
     if args.retention || sync.cleanup_enabled && request.origin == RunTrigger::Routine {
         request.retention = Retention::of(&context.config.cold, &context.config.archive);
     }
+    if goal == Goal::Import {
+        request.import_within = Retention::of(&context.config.cold, &context.config.archive).cold;
+    }
     match args.jobs {
         Some(0) => return Err(Error::usage("--jobs must be at least 1")),
         Some(jobs) => request.jobs = jobs,

@@ -3,6 +3,7 @@
 mod batches;
 mod cleanup;
 mod contract;
+mod counts;
 mod crash;
 mod damage;
 mod encryption;

@@ -24,26 +24,33 @@ pub(crate) struct TierTable {
     pub(crate) schema: TableSchema,
 }
 
-/// What all windows of a dataset share in a run.
+impl TierTable {
+    /// Whether other replicas may hold rows that this server has not fetched.
+    pub(crate) fn is_replicated(&self) -> bool {
+        self.schema.engine != "MergeTree" || self.tier.cluster().is_some()
+    }
+}
+
+/// The context that all windows of a dataset share in a run.
 #[derive(Debug)]
 pub(crate) struct DatasetRun {
     /// The dataset.
     pub(crate) dataset: Dataset,
-    /// Hot; `None` where the archive is the only source.
+    /// Hot; `None` if the archive is the only source.
     pub(crate) hot: Option<TierTable>,
     /// The version of hot's server, for manifests.
     pub(crate) hot_version: String,
-    /// Cold; `None` where the archive is the only target.
+    /// Cold; `None` if the archive is the only target.
     pub(crate) cold: Option<TierTable>,
     /// The archive.
     pub(crate) archive: Archive,
     /// Which rows are wanted; `None` for all.
     pub(crate) filter: Option<RowFilter>,
-    /// Who holds leases.
+    /// The name of this process in leases and journals.
     pub(crate) holder: String,
     /// Where rows are counted.
     pub(crate) progress: Progress,
-    /// What this run has proven.
+    /// The proofs of this run.
     pub(crate) proof_cache: ProofCache,
 }
 
@@ -59,7 +66,7 @@ pub(crate) struct SourceTable {
 }
 
 impl DatasetRun {
-    /// Looks at the dataset's tables, and refuses what cannot be transferred with proof.
+    /// Describes the dataset's tables, and refuses those that cannot be transferred with proof.
     pub(crate) async fn open(
         context: &TransferContext,
         dataset: &Dataset,
@@ -87,6 +94,7 @@ impl DatasetRun {
         if request.goal != Goal::Import {
             let hot = tier_table(&context.hot).await?;
             check_filter(&hot.schema, request.filter.as_ref())?;
+            refuse_materialized(&hot.schema)?;
             run.hot_version = context.hot.ping().await?;
             run.hot = Some(hot);
         }
@@ -99,24 +107,24 @@ impl DatasetRun {
         Ok(run)
     }
 
-    /// What every log line of a task bears, whatever the level.
+    /// Returns the span that every log line of a task carries, at every level.
     pub(crate) fn task(&self, window: Window) -> tracing::Span {
         let name = &self.dataset.name;
         let id = TaskId::new(name.clone(), window);
         tracing::error_span!("task", %id, dataset = %name, %window)
     }
 
-    /// Hot, for a step that cannot do without.
+    /// Returns hot, for a step that needs it.
     pub(crate) fn hot(&self) -> Result<&TierTable> {
         self.hot.as_ref().ok_or_else(|| missing("hot"))
     }
 
-    /// Cold, for a step that cannot do without.
+    /// Returns cold, for a step that needs it.
     pub(crate) fn cold(&self) -> Result<&TierTable> {
         self.cold.as_ref().ok_or_else(|| missing("cold"))
     }
 
-    /// The parts of a source table's partition, where they tell what it holds.
+    /// Returns the parts of a source table's partition, if its contents follow from them.
     pub(crate) async fn source_parts(&self, source: &SourceTable) -> Result<Option<PartSet>> {
         let hot = self.hot()?;
         hot.tier
@@ -173,11 +181,24 @@ impl DatasetRun {
     }
 }
 
+/// Refuses a table with columns whose values an insert cannot carry over: cold would compute others, and hot's would be deleted.
+fn refuse_materialized(schema: &TableSchema) -> Result<()> {
+    let mut columns = schema.columns.iter();
+    match columns.find(|column| column.default_kind == "MATERIALIZED") {
+        None => Ok(()),
+        Some(column) => Err(Error::schema(format!(
+            "table {}.{} cannot be transferred: column `{}` is MATERIALIZED, and its values cannot be inserted into cold",
+            schema.database, schema.table, column.name
+        ))
+        .with_hint("make it a DEFAULT column in hot and cold (ALTER TABLE … MODIFY COLUMN): the values that hot holds stay, and are archived")),
+    }
+}
+
 fn missing(tier: &str) -> Error {
     Error::usage(format!("this step needs {tier}"))
 }
 
-/// What tells two column lists apart, for people.
+/// Describes how two column lists differ.
 pub(crate) fn difference(one: &[HashedColumn], other: &[HashedColumn]) -> String {
     let only = |a: &[HashedColumn], b: &[HashedColumn]| {
         let missing: Vec<_> = a

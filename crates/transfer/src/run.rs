@@ -22,7 +22,7 @@ use crate::window::task::Status;
 use mpsync_core::dataset::{Dataset, Window};
 use mpsync_core::error::{Cause, Error, Result};
 
-/// What a run would do, dataset by dataset. Changes nothing.
+/// Plans a run, dataset by dataset. Changes nothing.
 pub async fn plan(
     context: &TransferContext,
     request: &TransferRequest,
@@ -50,7 +50,7 @@ async fn plan_one(
     Ok(plan)
 }
 
-/// What is due of a dataset, no more than one run takes.
+/// Plans the windows of a dataset that are due, no more than one run takes.
 async fn due(
     run: &DatasetRun,
     facts: &HotInventory,
@@ -72,10 +72,21 @@ async fn archived_windows(
         .archive
         .windows(&dataset.name, request.range.window())
         .await?;
-    Ok(windows
+    let all = windows
         .into_iter()
-        .filter(|window| request.range.touches(*window))
-        .collect())
+        .filter(|window| request.range.touches(*window));
+    let (mut windows, left_out): (Vec<_>, Vec<_>) =
+        all.partition(|window| request.imports(*window));
+    if let (Some(first), Some(last)) = (left_out.first(), left_out.last()) {
+        tracing::info!(
+            dataset = %dataset.name, windows = left_out.len(), from = %first.start(), to = %last.end(),
+            "not importing windows that are past cold's retention; name their time with --from to import them"
+        );
+    }
+    // The newest data is wanted first.
+    windows.sort_unstable();
+    windows.reverse();
+    Ok(windows)
 }
 
 /// Transfers what is due. One dataset or window that fails stops no other; what failed is in the report
@@ -177,54 +188,75 @@ async fn run_one(
         goal: request.goal,
         origin: request.origin,
         watcher: context.watcher.clone(),
+        at_once: request.jobs.max(1),
         permits: Arc::clone(permits),
         cleanups: Arc::new(Semaphore::new(request.jobs.max(1))),
         shutdown: context.shutdown.clone(),
     };
-    if request.goal == Goal::Import {
-        context.progress.expect(archived.len() as u64);
-        report.windows = runner.windows(archived).await?;
-    } else {
-        recover_set_aside(&runner, request, report).await?;
-        let facts = hot_inventory(&runner.run, request.range).await?;
-        let plan = due(&runner.run, &facts, request).await?;
-        report.young = plan.young;
-        report.postponed = plan.postponed;
-        let cleanups: usize = plan
-            .partitions
-            .iter()
-            .map(|p| match &p.cleanup {
-                Cleanup::Clean => 1,
-                Cleanup::Delete(windows) => windows.len(),
-                Cleanup::Keep(_) => 0,
-            })
-            .sum();
-        context
-            .progress
-            .expect((plan.windows().count() + cleanups) as u64);
-        // Exported, and then loaded.
-        let passes = match request.goal {
-            Goal::Export => 1,
-            Goal::Import | Goal::Sync => 2,
-        };
-        let rows = plan.windows().map(|window| window.rows).sum();
-        context.progress.expect_rows(rows, passes);
-        let (windows, partitions) = runner.partitions(plan.partitions).await?;
-        report.windows.extend(windows);
-        report.partitions.extend(partitions);
-        if let Some(first) = plan.halted.first() {
-            return Err(Error::integrity(format!(
-                "{} partitions halted: {first}",
-                plan.halted.len()
-            )));
+    let transferred = match request.goal {
+        Goal::Import => {
+            context.progress.expect(archived.len() as u64);
+            runner
+                .windows(archived)
+                .await
+                .map(|windows| report.windows = windows)
         }
+        Goal::Export | Goal::Sync => transfer_due(&runner, request, report).await,
+    };
+    if runner.shutdown.is_cancelled() {
+        return Err(transferred
+            .err()
+            .unwrap_or_else(|| Error::new(Cause::Interrupted)));
     }
+    // Data past its retention is removed even if something else of the dataset halted.
     let expiry = retention::run(&runner.run, &runner.watcher, request, &mut report.expiries);
-    match runner.shutdown.run_until_cancelled(expiry).await {
-        Some(done) => done?,
-        None => return Err(Error::new(Cause::Interrupted)),
-    }
+    let expired = match runner.shutdown.run_until_cancelled(expiry).await {
+        Some(done) => done,
+        None => Err(Error::new(Cause::Interrupted)),
+    };
+    transferred.and(expired)?;
     count_rows(&runner.run, report).await
+}
+
+/// Transfers the windows of a dataset that are due.
+async fn transfer_due(
+    runner: &Runner,
+    request: &TransferRequest,
+    report: &mut DatasetTransferReport,
+) -> Result<()> {
+    recover_set_aside(runner, request, report).await?;
+    let facts = hot_inventory(&runner.run, request.range).await?;
+    let plan = due(&runner.run, &facts, request).await?;
+    report.young = plan.young;
+    report.postponed = plan.postponed;
+    let cleanups: usize = plan
+        .partitions
+        .iter()
+        .map(|p| match &p.cleanup {
+            Cleanup::Clean => 1,
+            Cleanup::Delete(windows) => windows.len(),
+            Cleanup::Keep(_) => 0,
+        })
+        .sum();
+    let pieces = plan.windows().count() + cleanups;
+    runner.run.progress.expect(pieces as u64);
+    // Exported, and then loaded.
+    let passes = match request.goal {
+        Goal::Export => 1,
+        Goal::Import | Goal::Sync => 2,
+    };
+    let rows = plan.windows().map(|window| window.rows).sum();
+    runner.run.progress.expect_rows(rows, passes);
+    let (windows, partitions) = runner.partitions(plan.partitions).await?;
+    report.windows.extend(windows);
+    report.partitions.extend(partitions);
+    match plan.halted.first() {
+        None => Ok(()),
+        Some(first) => Err(Error::integrity(format!(
+            "{} partitions halted: {first}",
+            plan.halted.len()
+        ))),
+    }
 }
 
 /// Finishes, or gives back to hot, what an interrupted cleanup left in sealed tables; what a living worker is cleaning is
@@ -243,7 +275,9 @@ async fn recover_set_aside(
         let task = run.task(aside_table.span);
         let work = run.progress.begin_task(what, task.clone());
         run.progress.expect(1);
-        let finish = transfer_plan::may_clean(aside_table.span, request.due());
+        // Of a replicated table, dropping it would take rows that this replica has not fetched.
+        let finish = !run.hot()?.is_replicated()
+            && transfer_plan::may_clean(aside_table.span, request.due());
         let mut of_partition = PartitionReport {
             span: Some(aside_table.span),
             cleaned_rows: 0,

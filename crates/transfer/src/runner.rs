@@ -37,6 +37,8 @@ pub(crate) struct Runner {
     pub(crate) goal: Goal,
     pub(crate) origin: RunTrigger,
     pub(crate) watcher: LeaseWatcher,
+    /// How many windows of an import are under way at a time.
+    pub(crate) at_once: usize,
     /// One for each window that may be under way.
     pub(crate) permits: Arc<Semaphore>,
     /// One for each cleanup that may be under way: it does not queue behind all the windows that are to be transferred.
@@ -66,15 +68,20 @@ impl Runner {
         Ok((windows, partitions))
     }
 
-    /// Carries out windows that only the archive holds.
+    /// Carries out windows that only the archive holds, in the order in which they are given. No window is asked for before its turn.
     pub(crate) async fn windows(&self, windows: Vec<Window>) -> Result<Vec<WindowReport>> {
-        let mut running = JoinSet::new();
-        for window in windows {
-            let runner = self.clone();
-            running.spawn(async move { runner.window(None, window).await });
-        }
-        let mut reports = Vec::new();
-        while let Some(done) = running.join_next().await {
+        let mut left = windows.into_iter();
+        let (mut running, mut reports) = (JoinSet::new(), Vec::new());
+        loop {
+            while running.len() < self.at_once
+                && let Some(window) = left.next()
+            {
+                let runner = self.clone();
+                running.spawn(async move { runner.window(None, window).await });
+            }
+            let Some(done) = running.join_next().await else {
+                break;
+            };
             reports.push(done.map_err(std::io::Error::other)?);
         }
         reports.sort_by_key(|w| w.window);
@@ -236,7 +243,7 @@ impl Runner {
         };
         let _entered = task.enter();
         match driven {
-            // A person ended it: that is no failure.
+            // An operator ended it, which is not a failure.
             Err(e) if matches!(e.cause(), Cause::Cancelled(_)) => {
                 tracing::info!(dataset = %self.run.dataset.name, %window, "cancelled");
                 report.status = Status::Cancelled;
@@ -257,7 +264,11 @@ impl Runner {
                 report.halt(e);
             }
             Err(e) => {
-                tracing::error!(error = %e, "window halted");
+                match Status::after(&e) {
+                    Status::Halted => tracing::error!(error = %e, "window halted"),
+                    Status::Cancelled => tracing::info!(error = %e, "window interrupted"),
+                    _ => tracing::warn!(error = %e, "window waiting"),
+                }
                 report.halt(e);
             }
         }
@@ -335,7 +346,7 @@ impl Runner {
         let what = job.to_string();
         let mut tries = Tries::new(&what, Backoff::INTERACTIVE);
         let busy_patience = self.watcher.ttl().mul_f64(BUSY_PATIENCES);
-        // The time that it waited for a permit is no time that another worker was given.
+        // Waiting for a permit does not count as waiting for another worker.
         let mut busy_since = None;
         loop {
             let permits = match job {
@@ -370,7 +381,7 @@ impl Runner {
     }
 }
 
-/// What a permit is taken for.
+/// The work for which a permit is taken.
 #[derive(Debug, Clone, Copy)]
 enum Job<'a> {
     /// Driving a window to the goal.

@@ -1,5 +1,6 @@
 //! Shared code of the tests: the program under test, servers, messages.
 
+pub(crate) mod added_settings;
 pub(crate) mod breaker;
 pub(crate) mod clickhouse;
 pub(crate) mod daemon;

@@ -103,6 +103,25 @@ impl World {
         self.shared.engine.address.port()
     }
 
+    /// From now on hot is reached through a proxy that adds these settings to each request, as a profile would.
+    pub(crate) fn set_hot_profile(&self, settings: &[(&str, &str)]) {
+        let text = std::fs::read_to_string(self.config()).expect("it is there");
+        let named: Vec<_> = settings
+            .iter()
+            .map(|(name, value)| (*name, self.named(value)))
+            .collect();
+        let named: Vec<_> = named.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        let port = super::added_settings::start(self.shared.engine.address.port(), &named);
+        let lines = text.lines().map(|line| match line.split_once("_port: ") {
+            Some(("hot_storage: {clickhouse_http", rest)) => {
+                let (_, rest) = rest.split_once(',').expect("more keys");
+                format!("hot_storage: {{clickhouse_http_port: {port},{rest}\n")
+            }
+            _ => format!("{line}\n"),
+        });
+        std::fs::write(self.config(), lines.collect::<String>()).expect("it is written");
+    }
+
     /// From now on the configuration says this of the archive.
     pub(crate) fn set_archive(&self, section: &str) {
         let text = std::fs::read_to_string(self.config()).expect("it is there");

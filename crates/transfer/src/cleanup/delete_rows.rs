@@ -7,12 +7,14 @@
 
 use std::time::Instant;
 
+use super::by_position::delete_by_position;
 use crate::cleanup::drop_partition::Cleaned;
 use crate::dataset_run::{DatasetRun, SourceTable};
 use crate::request::Goal;
 use crate::rows::columns::have_positions;
 use crate::rows::deletion::in_parts;
 use crate::rows::window_rows::Rows;
+use crate::window::archive_check::check_before_removal;
 use crate::window::drive::drive;
 use crate::window::staging::Scratch;
 use crate::window::task::Stage;
@@ -60,16 +62,33 @@ async fn prove_and_delete(
     .await?;
     if driven.stage != Stage::Verified {
         return Err(Error::busy(format!(
-            "rows of {window} keep arriving: it was only {}, which is no ground for deleting them",
+            "rows of {window} keep arriving: it was only {}, which is not enough to delete them",
             driven.stage
         )));
+    }
+    if run.hot()?.is_replicated() {
+        work.step("deleting", 0);
+        check_before_removal(run, window).await?;
+        let rows = delete_by_position(run, source, window, &driven.generations).await?;
+        window_attempt.reached(Stage::Cleaned).await?;
+        tracing::info!(dataset = %run.dataset.name, %window, rows, duration = started.elapsed().as_secs_f64(), "hot cleaned by position");
+        return Ok(Cleaned {
+            rows,
+            windows: vec![(window, driven)],
+        });
     }
     work.step("comparing", 0);
     let (hot, generations) = (run.hot()?, &driven.generations);
     let scratch = Scratch::fill(run, hot, window, generations, attempt, work).await?;
     work.step("deleting", 0);
     let rows = run.window_rows(hot, window);
-    let deleted = delete(&rows, &scratch.rows(), generations).await;
+    let deleted = async {
+        check_before_removal(run, window).await?;
+        // Without positions, rows are deleted by the names of their parts, those that no query sees included.
+        run.source_rows(source, window)?.check_visible().await?;
+        delete(&rows, &scratch.rows(), generations).await
+    };
+    let deleted = deleted.await;
     // A deletion without an answer may still be running, and needs the table.
     if !matches!(&deleted, Err(e) if is_in_doubt(e)) {
         scratch.remove().await?;

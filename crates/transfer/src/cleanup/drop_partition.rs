@@ -1,7 +1,7 @@
 //! Cleanup without a race: a partition is moved aside, where no late row can reach it, proven row by row, and dropped.
 //!
-//! The sealed table's name bears the partition's span and the attempt, and is never used twice. One that a crash left is
-//! taken over under a new name, which shuts its maker out, and then finished or given back.
+//! The name of the set-aside table contains the partition's span and the attempt, and is never used twice. A table that a crash
+//! left is taken over under a new name, which fences out its maker, and is then finished or given back.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -15,7 +15,9 @@ use crate::plan::facts::windows_of;
 use crate::plan::hot_inventory::{hours, partitionings};
 use crate::plan::partitioning::cut;
 use crate::request::Goal;
+use crate::window::archive_check::check_before_removal;
 use crate::window::drive::{Driven, drive};
+use crate::window::holdings::total;
 use crate::window::staging::create_like;
 use crate::window::task::Stage;
 use crate::window::window_attempt::WindowAttempt;
@@ -25,7 +27,7 @@ use mpsync_core::dataset::Window;
 use mpsync_core::error::{Cause, Context as _, Error, Result};
 use mpsync_core::progress::Work;
 
-/// What came of a cleanup.
+/// The result of a cleanup.
 #[derive(Debug, Default)]
 pub(crate) struct Cleaned {
     /// Rows that hot no longer holds.
@@ -78,7 +80,18 @@ async fn set_aside_and_finish(
 ) -> Result<Cleaned> {
     work.step("sealing", 0);
     let hot = run.hot()?;
+    if hot.is_replicated() {
+        return Err(Error::schema(format!(
+            "{} is replicated: a partition operation would take rows that this replica has not fetched",
+            hot.tier.table(&hot.schema.table)
+        )));
+    }
     let attempt = window_attempt.attempt().await?;
+    // Before anything is moved: what the archive does not hold whole stays where it is.
+    let archived = run.archive.windows(&run.dataset.name, Some(span)).await?;
+    for window in archived {
+        check_before_removal(run, window).await?;
+    }
     let aside_table = SetAsideTable {
         table: name(&hot.schema.table, SetAsideReason::Cleanup, span, attempt),
         span,
@@ -113,7 +126,7 @@ async fn finish_or_give_back(
     }
 }
 
-/// Proves every row of a sealed table and drops it. Nobody but this attempt can reach the table.
+/// Proves every row of a set-aside table and drops it. No other attempt can reach the table.
 async fn finish(
     run: &DatasetRun,
     watcher: &LeaseWatcher,
@@ -143,8 +156,10 @@ async fn finish(
                 work,
             )
             .await?;
+            check_before_removal(run, window).await?;
             cleaned.windows.push((window, driven));
         }
+        check_counts(aside_table, &partition, &cleaned)?;
         refuse_change(hot, aside_table, &partition).await?;
     }
     work.step("dropping", cleaned.rows);
@@ -153,6 +168,31 @@ async fn finish(
     window_attempt.reached(Stage::Cleaned).await?;
     tracing::info!(span = %aside_table.span, rows = cleaned.rows, bytes, duration = started.elapsed().as_secs_f64(), "hot cleaned");
     Ok(cleaned)
+}
+
+/// Compares the three counts on which a partition is dropped: the rows that the server's metadata lists, those that the proof
+/// read and found in the archive, and those that the manifests hold.
+fn check_counts(
+    aside_table: &SetAsideTable,
+    partition: &Partition,
+    cleaned: &Cleaned,
+) -> Result<()> {
+    let matched: u64 = cleaned.windows.iter().map(|(_, d)| d.matched).sum();
+    let archived = |driven: &Driven| total(&driven.generations).rows;
+    let manifests: u64 = cleaned.windows.iter().map(|(_, d)| archived(d)).sum();
+    // Hot may hold less of a window than the archive: rows that came late, after an earlier cleanup.
+    let covered = cleaned
+        .windows
+        .iter()
+        .all(|(_, d)| d.matched <= archived(d));
+    if matched == partition.rows && covered {
+        return Ok(());
+    }
+    Err(Error::integrity(format!(
+        "{} has {} rows by the server's metadata, {matched} were read and found in the archive, and the manifests hold {manifests}",
+        aside_table.table, partition.rows
+    ))
+    .with_hint("nothing was deleted; run `mpsync verify --deep` and look for row policies and limits of the user's profile"))
 }
 
 /// Drives one window of a sealed partition to its proof.
@@ -184,7 +224,7 @@ async fn prove(
         return Ok(driven);
     }
     Err(Error::integrity(format!(
-        "{window} of {} was only {}, which is no ground for dropping it",
+        "{window} of {} was only {}, which is not enough to drop it",
         aside_table.table, driven.stage
     )))
 }

@@ -1,4 +1,4 @@
-//! What a plan is made from: hot's partitions and their rows by the hour. Pure.
+//! The facts from which a plan is made: hot's partitions and their rows by the hour. Pure.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ pub(crate) struct PartitionFacts {
     pub(crate) value: String,
 }
 
-/// What a dataset's tables are and hold, as far as a plan needs it.
+/// The partitioning and the contents of a dataset's tables, as far as a plan needs them.
 #[derive(Debug, Clone)]
 pub(crate) struct HotInventory {
     /// The dataset.
@@ -41,6 +41,8 @@ pub(crate) struct HotInventory {
     pub(crate) cold: Partitioning,
     /// Whether hot is a table from which single rows are deleted.
     pub(crate) deletes: bool,
+    /// Whether a partition of hot can be set aside as a whole: not if another replica may hold rows that this one has not fetched.
+    pub(crate) sets_aside: bool,
     /// Hot's partitions.
     pub(crate) partitions: Vec<PartitionFacts>,
     /// The rows of each partition by the hour.
@@ -61,7 +63,7 @@ pub(crate) fn windows_of<'a>(
         let moment = |ms| {
             Timestamp::from_millisecond(ms).map_err(|_| {
                 Error::integrity(format!(
-                    "partition `{value}` has a row {ms} ms from 1970, which is no date"
+                    "partition `{value}` has a row {ms} ms from 1970, which is not a valid date"
                 ))
             })
         };

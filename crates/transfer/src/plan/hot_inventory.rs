@@ -1,4 +1,4 @@
-//! What hot holds, asked of hot itself: its partitions, and their rows by the hour.
+//! The contents of hot, asked of hot itself: its partitions, and their rows by the hour.
 
 use clickhouse::Row;
 use jiff::Timestamp;
@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::dataset_run::DatasetRun;
 use crate::plan::facts::{HotInventory, HourFacts, PartitionFacts};
 use crate::plan::partitioning::{CalendarUnit, Partitioning, cut};
+use crate::rows::columns::{archived_columns, have_positions};
 use crate::time_range::TimeRange;
 use mpsync_clickhouse::{Tier, ident};
 use mpsync_core::dataset::Window;
@@ -134,7 +135,8 @@ pub(crate) async fn hot_inventory(run: &DatasetRun, range: TimeRange) -> Result<
         dataset: run.dataset.name.clone(),
         hot: hot_partitioning,
         cold: cold_partitioning,
-        deletes: hot.schema.engine == "MergeTree" && hot.tier.cluster().is_none(),
+        deletes: !hot.is_replicated() || have_positions(&archived_columns(&hot.schema)),
+        sets_aside: !hot.is_replicated(),
         partitions: partitions
             .into_iter()
             .map(|p| PartitionFacts {

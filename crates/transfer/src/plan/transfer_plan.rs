@@ -1,4 +1,4 @@
-//! What a run will do, as a value: made from what hot holds, printed by `--dry-run`, carried out by the runner. Pure.
+//! The plan of a run, as a value: made from the contents of hot, printed by `--dry-run`, carried out by the runner. Pure.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -46,7 +46,7 @@ pub struct PlannedWindow {
     pub archived: bool,
 }
 
-/// What becomes of a partition when all its windows are proven.
+/// The treatment of a partition after all its windows are proven.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cleanup {
@@ -67,7 +67,7 @@ pub enum KeepReason {
     CleanupOff,
     /// `sync.batch_hours` leaves some of its windows to the next run.
     WindowsPostponed,
-    /// Its windows are parts of it, and the engine does not allow the deletion of single rows.
+    /// It is replicated, so that rows can only be deleted by their positions, and it has none.
     NoRowDeletion,
     /// Its retention or the cleanup delay has not passed.
     TooYoung,
@@ -86,7 +86,7 @@ impl fmt::Display for KeepReason {
             Self::CleanupOff => "cleanup was not asked for",
             Self::WindowsPostponed => "some of its windows are left to the next run",
             Self::NoRowDeletion => {
-                "its windows are parts of a partition, and rows are deleted one by one only from plain MergeTree tables"
+                "hot is replicated, where rows are deleted by their positions only, and this table has none"
             }
             Self::TooYoung => "its retention or the cleanup delay has not passed",
             Self::WindowsOutside => "not all windows of its partition are in this run",
@@ -111,11 +111,11 @@ pub struct PlannedPartition {
     pub span: Option<Window>,
     /// Its windows that are due, oldest first.
     pub windows: Vec<PlannedWindow>,
-    /// What becomes of it afterwards.
+    /// Its treatment afterwards.
     pub cleanup: Cleanup,
 }
 
-/// What a run will do for one dataset.
+/// The plan of a run for one dataset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TransferPlan {
     /// The dataset.
@@ -128,7 +128,7 @@ pub struct TransferPlan {
     pub postponed: u64,
     /// Partitions that are not what their value says, each with the reason: they halt.
     pub halted: Vec<String>,
-    /// What is past its retention in cold and in the archive.
+    /// Data past its retention in cold and in the archive.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[serde(rename = "leaving")]
     pub expiries: Vec<PlannedExpiry>,
@@ -246,7 +246,7 @@ fn plan_partition(
     if windows.is_empty() {
         return Ok((None, young));
     }
-    let cleanup = cleanup_of(span, &windows, windows.len() == all, facts.deletes, due);
+    let cleanup = cleanup_of(span, &windows, windows.len() == all, facts, due);
     let planned = PlannedPartition {
         id: partition.id.clone(),
         span,
@@ -264,25 +264,28 @@ fn cleanup_of(
     span: Option<Window>,
     windows: &[PlannedWindow],
     complete: bool,
-    deletes: bool,
+    facts: &HotInventory,
     due: Due,
 ) -> Cleanup {
     if due.cleanup == CleanupPolicy::Off {
         return Cleanup::Keep(KeepReason::CleanupOff);
     }
-    if complete && span.is_some_and(|span| may_clean(span, due)) {
+    let is_whole = complete && span.is_some_and(|span| may_clean(span, due));
+    if is_whole && facts.sets_aside {
         return Cleanup::Clean;
     }
     let is_waited_for = match (due.cleanup, span) {
-        (CleanupPolicy::OlderThan(_), Some(span)) => span.seconds() <= WAITED_FOR_SECONDS,
+        (CleanupPolicy::OlderThan(_), Some(span)) => {
+            !is_whole && span.seconds() <= WAITED_FOR_SECONDS
+        }
         _ => false,
     };
     let parts = windows.iter().map(|planned| planned.window);
     let old: Vec<_> = parts
-        .filter(|window| Some(*window) != span && may_clean(*window, due))
+        .filter(|window| (Some(*window) != span || is_whole) && may_clean(*window, due))
         .collect();
     if !old.is_empty() && !is_waited_for {
-        return if deletes {
+        return if facts.deletes {
             Cleanup::Delete(old)
         } else {
             Cleanup::Keep(KeepReason::NoRowDeletion)

@@ -1,4 +1,4 @@
-//! A partition leaves cold: proven to be in the archive, set aside where nobody adds to it, found to be the same, dropped.
+//! A partition leaves cold: proven to be in the archive, set aside where no worker adds to it, found to be the same, dropped.
 //!
 //! The leases of all its windows are held meanwhile, so that no other worker takes the rows that are set aside for rows that cold
 //! lacks, and loads them again. A table that a crash left is given back, unless its windows were loaded again since.
@@ -17,12 +17,13 @@ use crate::plan::partitioning::cut;
 use crate::rows::columns::check_takes;
 use crate::rows::window_rows::Rows;
 use crate::time_range::TimeRange;
+use crate::window::archive_check::check_archive;
 use crate::window::holdings::held_generations;
 use crate::window::proof;
 use crate::window::staging::create_like;
-use mpsync_archive::{Depth, Lease, LeaseWatcher, Severity, verify};
+use mpsync_archive::{Lease, LeaseWatcher};
 use mpsync_clickhouse::Partition;
-use mpsync_core::dataset::Window;
+use mpsync_core::dataset::{TierRole, Window};
 use mpsync_core::error::{Cause, Context as _, Error, Result};
 use mpsync_core::progress::Work;
 
@@ -63,7 +64,7 @@ pub(super) async fn expire(
     let cold = run.cold()?;
     let table = &cold.schema.table;
     let windows = windows(run, table, partition, span).await?;
-    // Before any lease: rows that mpsync never moved are no task of anybody's.
+    // Before any lease: rows that mpsync never moved belong to no task.
     let archived = run.archive.windows(&run.dataset.name, Some(span)).await?;
     if let Some(window) = windows.iter().find(|window| !archived.contains(window)) {
         return Ok(Expiry::Kept(unarchived(*window)));
@@ -150,7 +151,7 @@ pub(super) async fn recover(run: &DatasetRun, watcher: &LeaseWatcher) -> Result<
 async fn settle(run: &DatasetRun, watcher: &LeaseWatcher, found: &SetAsideTable) -> Result<()> {
     let cold = run.cold()?;
     let Some(partition) = only_partition(cold, found).await? else {
-        // Whoever was about to move a partition into it finds no table, and says so.
+        // An attempt that was about to move a partition into it finds no table, and fails.
         return cold.tier.drop_table(&found.table).await;
     };
     let windows = windows(run, &found.table, &partition, found.span).await?;
@@ -263,7 +264,7 @@ async fn prove(
         if held_generations(held, &all).is_none() {
             return Err(proof::explain(&rows, held, &generations).await?);
         }
-        if let Some(why) = damage(run, window).await? {
+        if let Some(why) = check_archive(run, window, TierRole::Cold).await? {
             return Ok(Some(why));
         }
     }
@@ -272,25 +273,6 @@ async fn prove(
 
 fn unarchived(window: Window) -> String {
     format!("{window} is not in the archive")
-}
-
-/// Why the archived files of a window cannot be relied upon now; an integrity error where one is damaged.
-async fn damage(run: &DatasetRun, window: Window) -> Result<Option<String>> {
-    let findings = verify(&run.archive, &run.dataset.name, window, Depth::Bytes).await;
-    for finding in findings {
-        match finding.kind.severity() {
-            Severity::Info => {}
-            Severity::Unknown => return Ok(Some(finding.to_string())),
-            Severity::Damage => {
-                return Err(Error::integrity(format!(
-                    "{}: {}; cold keeps its rows",
-                    finding.generation, finding.text
-                ))
-                .with_hint(finding.remedy));
-            }
-        }
-    }
-    Ok(None)
 }
 
 /// An error for a table that this run has set aside and cannot settle.

@@ -1,4 +1,4 @@
-//! What is past its retention, and what became of it, as values. Pure.
+//! Data past its retention, and its removal, as values. Pure.
 
 use std::fmt;
 
@@ -53,7 +53,7 @@ impl fmt::Display for ExpiryTier {
     }
 }
 
-/// What is past its retention.
+/// A span past its retention.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedExpiry {
     /// Where it is.
@@ -79,7 +79,7 @@ impl fmt::Display for PlannedExpiry {
     }
 }
 
-/// What became of something past its retention.
+/// The removal of a span past its retention.
 #[derive(Debug, Serialize)]
 pub struct ExpiryReport {
     /// Where it was.
@@ -93,7 +93,7 @@ pub struct ExpiryReport {
     /// Why it stays.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept: Option<String>,
-    /// What kept it from leaving.
+    /// The error that prevented its removal.
     #[serde(
         serialize_with = "serialize::error",
         skip_serializing_if = "Option::is_none"
@@ -124,7 +124,7 @@ pub(super) enum Expiry {
 }
 
 /// Whether something that ended then has stayed for long enough.
-pub(super) fn is_past(end: Timestamp, stays: SignedDuration, now: Timestamp) -> bool {
+pub(crate) fn is_past(end: Timestamp, stays: SignedDuration, now: Timestamp) -> bool {
     end.checked_add(stays).is_ok_and(|until| until <= now)
 }
 

@@ -1,4 +1,4 @@
-//! What leaves cold and the archive because of its age, after a sync that cleans.
+//! Removal of data past its retention from cold and from the archive, after a sync that cleans.
 //!
 //! Cold first, since it gives up only what the archive proves to hold; then the archive, the oldest windows first, and only
 //! what hot and cold no longer hold. What must stay says why, and is asked again after the next sync.
@@ -18,7 +18,7 @@ use mpsync_core::dataset::Window;
 use mpsync_core::error::{Cause, Result};
 use mpsync_core::progress::Work;
 
-/// What is past its retention, oldest first: what leaves if nothing speaks against it.
+/// Lists the spans past their retention, oldest first.
 pub(crate) async fn plan(
     run: &DatasetRun,
     request: &TransferRequest,
@@ -48,7 +48,7 @@ pub(crate) async fn plan(
     Ok(planned)
 }
 
-/// Has leave what is past its retention. What fails stops nothing else, and is in the reports.
+/// Removes spans past their retention. A failure stops no other removal, and is in the reports.
 ///
 /// Can be cut off anywhere: the next run finds what was left half done.
 pub(crate) async fn run(

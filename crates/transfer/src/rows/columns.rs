@@ -18,7 +18,7 @@ pub(crate) fn archived_columns(schema: &TableSchema) -> Vec<HashedColumn> {
         .collect()
 }
 
-/// Whether rows with these columns bear a position.
+/// Returns whether rows with these columns have a position.
 pub(crate) fn have_positions(columns: &[HashedColumn]) -> bool {
     [EPOCH_COLUMN, SEQ_COLUMN].iter().all(|wanted| {
         columns

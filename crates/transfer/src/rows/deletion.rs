@@ -1,4 +1,4 @@
-//! Deleting rows of a window, as SQL: which are proven to be archived, and what becomes of a deletion that nobody waits for.
+//! Deletion of rows of a window, as SQL: the condition of archived rows, and the end of deletions that no worker waits for.
 
 use crate::rows::window_rows::Rows;
 use mpsync_clickhouse::{Tier, idents, literal};
@@ -76,6 +76,22 @@ impl Rows<'_> {
             self.condition()
         );
         let query = self.bind(&sql).with_setting("mutations_sync", "2");
+        let done = self.tier.execute_query(query).await;
+        done.map_err(|e| e.context(self.context("deleting from hot the rows of")))
+    }
+}
+
+impl Rows<'_> {
+    /// Deletes those of the rows that meet a further condition, on every replica. If `waits`, returns when this replica has done it:
+    /// another one may be down.
+    pub(crate) async fn delete_replicated(&self, condition: &str, waits: bool) -> Result<()> {
+        let sql = format!(
+            "ALTER TABLE {} DELETE WHERE {} AND {condition}",
+            self.tier.table(self.table),
+            self.condition()
+        );
+        let sync = if waits { "1" } else { "0" };
+        let query = self.bind(&sql).with_setting("mutations_sync", sync);
         let done = self.tier.execute_query(query).await;
         done.map_err(|e| e.context(self.context("deleting from hot the rows of")))
     }

@@ -2,6 +2,8 @@
 
 pub(crate) mod arrow_rows;
 pub(crate) mod columns;
+pub(crate) mod completeness;
+pub(crate) mod decimals;
 pub(crate) mod deletion;
 pub(crate) mod insert_body;
 pub(crate) mod row_deduplicator;

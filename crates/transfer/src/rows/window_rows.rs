@@ -51,7 +51,7 @@ pub(crate) struct Rows<'a> {
     pub(crate) tier: &'a Tier,
     /// The table's name: the dataset's own, a staging table, a sealed one.
     pub(crate) table: &'a str,
-    /// What the table is like; staging and sealed tables are like the one that they were made from.
+    /// The schema of the table; staging and set-aside tables have that of the table that they were made from.
     pub(crate) schema: &'a TableSchema,
     /// The column of the event time.
     pub(crate) time_column: &'a str,
@@ -262,7 +262,7 @@ impl Rows<'_> {
         self.as_arrow(&sql, None)
     }
 
-    /// How many rows bear a position that `other` holds with another hash, and some of them.
+    /// Counts the rows whose position `other` holds with another hash, and returns some of them.
     pub(crate) async fn conflicts(
         &self,
         other: &Rows<'_>,

@@ -19,7 +19,7 @@ const ROUNDS: u32 = 4;
 /// How far a window came.
 #[derive(Debug)]
 pub(crate) struct Driven {
-    /// What was last proven.
+    /// The last proven stage.
     pub(crate) stage: Stage,
     /// Its generations.
     pub(crate) generations: Vec<Manifest>,
@@ -29,10 +29,12 @@ pub(crate) struct Driven {
     pub(crate) loaded: bool,
     /// Bytes of Arrow that were read for them.
     pub(crate) arrow_bytes: u64,
+    /// How many rows of the source the last look read and found in the archive.
+    pub(crate) matched: u64,
 }
 
-/// Drives a window towards the goal. What would halt is looked at again under the lease where nobody was kept out while it was
-/// found: it may have been half of what another worker was doing.
+/// Drives a window towards the goal. A mismatch that was found without the lease is checked again under it: it may have been half
+/// of the work of another worker.
 pub(crate) async fn drive(
     run: &DatasetRun,
     source: Option<&SourceTable>,
@@ -68,6 +70,7 @@ async fn advance(
         made: 0,
         loaded: false,
         arrow_bytes: 0,
+        matched: 0,
     };
     for round in 1..=ROUNDS {
         driven.generations = run.generations(window).await?;
@@ -153,6 +156,7 @@ async fn check_source(
     .await?;
     driven.made += u32::from(exported.made);
     driven.arrow_bytes += exported.arrow_bytes;
+    driven.matched = exported.matched;
     if !exported.complete {
         driven.generations = run.generations(window).await?;
     }

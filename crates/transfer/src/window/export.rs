@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use crate::dataset_run::{DatasetRun, SourceTable};
 use crate::rows::arrow_rows::ArrowRows;
 use crate::rows::columns::have_positions;
+use crate::rows::completeness::ListedParts;
+use crate::rows::decimals::check_precision;
 use crate::rows::row_deduplicator::RowDeduplicator;
 use crate::rows::window_rows::Rows;
 use crate::window::evolution::window_columns;
@@ -24,7 +26,7 @@ use mpsync_core::error::{Error, Result};
 use mpsync_core::fingerprint::{Fingerprint, HashedColumn};
 use mpsync_core::progress::Work;
 
-/// What one look at the source came to.
+/// The result of one look at the source.
 #[derive(Debug, Default)]
 pub(crate) struct Exported {
     /// The generation that this look made, unless another worker was faster.
@@ -33,6 +35,19 @@ pub(crate) struct Exported {
     pub(crate) arrow_bytes: u64,
     /// Whether every row that the source held at this look was in the archive already, with the same hash.
     pub(crate) complete: bool,
+    /// How many rows of the source were read and found in the archive, if it is complete.
+    pub(crate) matched: u64,
+}
+
+impl Exported {
+    /// A look that found nothing that was not archived already.
+    fn complete(matched: u64) -> Self {
+        Self {
+            complete: true,
+            matched,
+            ..Self::default()
+        }
+    }
 }
 
 /// Looks for rows of a window that these generations do not hold, and makes a generation of them.
@@ -52,25 +67,28 @@ pub(crate) async fn export(
     let before = run.source_parts(source).await?;
     let mut exported = Exported::default();
     if let Some(parts) = &before
-        && (parts.rows() == 0 || run.proof_cache.is_archived(window, parts, known))
+        && let Some(matched) = match parts.rows() {
+            0 => Some(0),
+            _ => run.proof_cache.archived(window, parts, known),
+        }
     {
-        exported.complete = true;
-        return Ok(exported);
+        return Ok(Exported::complete(matched));
     }
+    let listed = rows.listed_parts().await?;
     let columns = window_columns(&rows, known).await?;
     let expected = if known.is_empty() {
         source.rows
     } else {
         let held = rows.fingerprint(&columns).await?;
         if held.rows == 0 || held == total(known) {
-            record_archived(run, source, window, before, known).await?;
-            exported.complete = true;
-            return Ok(exported);
+            rows.check_read(&listed, held.rows).await?;
+            record_archived(run, source, window, before, known, held.rows).await?;
+            return Ok(Exported::complete(held.rows));
         }
         held.rows
     };
     if !window_attempt.has_begun() {
-        // Somebody else may have been at work until the lease was ours.
+        // Another worker may have been at work before the lease was ours.
         window_attempt.attempt().await?;
         if run.generations(window).await? != known {
             return Ok(exported);
@@ -88,17 +106,19 @@ pub(crate) async fn export(
         attempt: window_attempt.attempt().await?,
         work,
     };
-    match one.export(&mut exported.arrow_bytes).await? {
+    let (matched, committed) = one.export(&listed, &mut exported.arrow_bytes).await?;
+    match committed {
         // The fingerprints differ because hot holds some of the archived rows and nothing else.
         None => {
-            record_archived(run, source, window, before, known).await?;
+            record_archived(run, source, window, before, known, matched).await?;
             exported.complete = true;
+            exported.matched = matched;
         }
         Some(Committed::Lost(_)) => {}
         Some(Committed::Won(manifest)) => {
             exported.made = true;
             let generations = [known, &[manifest]].concat();
-            record_archived(run, source, window, before, &generations).await?;
+            record_archived(run, source, window, before, &generations, matched).await?;
         }
     }
     Ok(exported)
@@ -112,11 +132,13 @@ async fn record_archived(
     window: Window,
     before: Option<PartSet>,
     generations: &[Manifest],
+    matched: u64,
 ) -> Result<()> {
     if let Some(parts) = before
         && run.source_parts(source).await?.as_ref() == Some(&parts)
     {
-        run.proof_cache.record_archived(window, parts, generations);
+        run.proof_cache
+            .record_archived(window, parts, generations, matched);
     }
     Ok(())
 }
@@ -157,24 +179,33 @@ impl Generation<'_> {
         }
     }
 
-    /// Writes the rows that are not archived, and commits them; `None` when there are none.
-    async fn export(&self, arrow_bytes: &mut u64) -> Result<Option<Committed>> {
+    /// Writes the rows that are not archived, and commits them; no commit if there are none. Returns how many rows of the source
+    /// are in the archive then: all that it holds of the window.
+    async fn export(
+        &self,
+        listed: &ListedParts,
+        arrow_bytes: &mut u64,
+    ) -> Result<(u64, Option<Committed>)> {
         if have_positions(self.columns) {
+            let deduplicator = RowDeduplicator::by_position(self.known);
             return self
-                .write_new(RowDeduplicator::by_position(self.known), None, arrow_bytes)
+                .write_new(deduplicator, None, listed, arrow_bytes)
                 .await;
         }
         if self.known.is_empty() {
+            let deduplicator = RowDeduplicator::by_hash(HashMap::new());
             return self
-                .write_new(RowDeduplicator::by_hash(HashMap::new()), None, arrow_bytes)
+                .write_new(deduplicator, None, listed, arrow_bytes)
                 .await;
         }
-        // Rows without a position are told from archived ones by their hash, beside the archived rows themselves.
+        // Rows without a position are recognised by their hash, beside the archived rows themselves.
         let scratch = self.scratch().await?;
         let written = async {
+            // The surplus and the rows come from two queries, so that both must read the same parts.
+            let listed = self.rows.listed_parts().await?;
             let surplus = self.rows.surplus(&scratch.rows(), self.columns).await?;
             let deduplicator = RowDeduplicator::by_hash(surplus);
-            self.write_new(deduplicator, Some(&scratch.rows()), arrow_bytes)
+            self.write_new(deduplicator, Some(&scratch.rows()), &listed, arrow_bytes)
                 .await
         };
         let written = written.await;
@@ -187,8 +218,9 @@ impl Generation<'_> {
         &self,
         mut deduplicator: RowDeduplicator,
         archived: Option<&Rows<'_>>,
+        listed: &ListedParts,
         arrow_bytes: &mut u64,
-    ) -> Result<Option<Committed>> {
+    ) -> Result<(u64, Option<Committed>)> {
         let started = Instant::now();
         let query = self.rows.export_query(self.columns, archived).await?;
         let mut stream = ArrowRows::start(self.rows.tier, query)?;
@@ -197,13 +229,15 @@ impl Generation<'_> {
             .write(&mut stream, &mut deduplicator, &mut writer)
             .await;
         *arrow_bytes += stream.bytes();
-        let checked = match written {
-            Ok(()) => self.check_seen(deduplicator.seen).await,
-            Err(e) => Err(e),
+        let checked = async {
+            written?;
+            self.check_seen(deduplicator.seen).await?;
+            self.check_whole(&deduplicator, archived.is_some(), listed)
+                .await
         };
-        let writer = match (checked, writer) {
-            (Ok(()), Some(writer)) => writer,
-            (Ok(()), None) => return Ok(None),
+        let (matched, writer) = match (checked.await, writer) {
+            (Ok(matched), Some(writer)) => (matched, writer),
+            (Ok(matched), None) => return Ok((matched, None)),
             (Err(e), writer) => {
                 if let Some(writer) = writer {
                     writer.abort().await;
@@ -223,7 +257,33 @@ impl Generation<'_> {
                 .remove_chunks(&id, &manifest.chunks)
                 .await?;
         }
-        Ok(Some(committed))
+        Ok((matched, Some(committed)))
+    }
+
+    /// Checks that the rows that were read are all that the source holds of the window, by an independent count. Returns how many
+    /// the source holds.
+    async fn check_whole(
+        &self,
+        deduplicator: &RowDeduplicator,
+        only_new: bool,
+        listed: &ListedParts,
+    ) -> Result<u64> {
+        let read = deduplicator.kept.rows + deduplicator.seen.rows;
+        if !only_new {
+            self.rows.check_read(listed, read).await?;
+            return Ok(read);
+        }
+        // The query left out what is archived: count the rows, and see that all three queries read the same.
+        let held = self.rows.count().await?;
+        self.rows.check_read(listed, held).await?;
+        if self.rows.listed_parts().await? == *listed {
+            return Ok(held);
+        }
+        Err(Error::busy(format!(
+            "rows of {} changed while they were compared with the archive",
+            self.rows.tier.table(self.rows.table)
+        ))
+        .with_hint("nothing is lost; the next try compares them again"))
     }
 
     /// Passes the stream's rows through the sieve to a writer, which is made for the first row.
@@ -235,6 +295,7 @@ impl Generation<'_> {
     ) -> Result<()> {
         let mut before = 0;
         while let Some(batch) = stream.next().await? {
+            check_precision(&batch)?;
             let kept = deduplicator.new_rows(&batch)?;
             self.work
                 .add(batch.num_rows() as u64, stream.bytes() - before);
@@ -313,7 +374,7 @@ impl Generation<'_> {
             .map(|(epoch, seq)| format!("{epoch}/{seq}"))
             .collect();
         Err(Error::integrity(format!(
-            "{rows} rows of {} bear a position that is archived with other values{}{}; seen {}, archived {}",
+            "{rows} rows of {} have a position that is archived with other values{}{}; seen {}, archived {}",
             self.rows.tier.table(self.rows.table),
             if some.is_empty() { "" } else { ", such as " },
             some.join(", "),

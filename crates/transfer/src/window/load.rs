@@ -46,7 +46,7 @@ pub(crate) async fn load(
     let asleep = may_be_asleep(attempt, &window_attempt.journal().await?);
     staging::fence(&cold.tier, &cold.schema.table, window, attempt, &asleep).await?;
     window_attempt.record(Event::Fenced).await?;
-    // Only now is the answer final: nobody else can add to this window any more.
+    // Only now is the answer final: no other worker can add to this window any more.
     let (held, missing) = missing(run, window, generations).await?;
     if missing.is_empty() {
         return Ok(false);
@@ -66,7 +66,7 @@ pub(crate) async fn load(
     }
     let moved = move_into_cold(run, &table, window, total(&missing), work).await?;
     cold.tier.drop_table(&table).await?;
-    // Not before the table is gone: whoever knows what was moved does not look for tables that are left.
+    // Not before the table is gone: a run that knows what was moved does not look for tables that are left.
     if let Some(parts) = moved
         && held.rows == 0
     {
@@ -95,8 +95,8 @@ async fn holds_what_was_moved(
     Ok(counted == total(generations).rows)
 }
 
-/// What cold holds of the window, and the generations that it does not; an integrity error where what it holds is no choice
-/// of generations.
+/// Returns the fingerprint of cold's rows of the window, and the generations that cold does not hold. An integrity error if its rows
+/// are not those of any subset of the generations.
 async fn missing(
     run: &DatasetRun,
     window: Window,
@@ -152,6 +152,6 @@ async fn move_into_cold(
         .move_partition(&partition.id, staging, &cold.schema.table)
         .await?;
     work.moved(partition.rows, partition.bytes);
-    // Nobody but this attempt knows the table; parts that were merged since they were listed will not be found in cold.
+    // Only this attempt knows the table; parts that were merged since they were listed will not be found in cold.
     Ok(parts.filter(|parts| parts.rows() == expected.rows))
 }

@@ -1,5 +1,6 @@
 //! One window from hot to the archive and to cold: export, load, proof, journal.
 
+pub(crate) mod archive_check;
 pub(crate) mod drive;
 pub(crate) mod evolution;
 pub(crate) mod export;

@@ -27,7 +27,7 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 /// How often a sleeper may create a name again between its drop and its occupation before something is wrong.
 const OCCUPY_TRIES: u32 = 100;
 
-/// What a table beside the dataset's own is for.
+/// The purpose of a table beside the dataset's own.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Purpose {
     /// To be moved into cold.
@@ -75,6 +75,30 @@ pub(crate) async fn create_like(tier_table: &TierTable, name: &str) -> Result<()
     tier_table.tier.execute(&sql).await
 }
 
+/// Creates a table with the columns and the order of a tier's own, on this server alone: for a comparison.
+async fn create_local(tier_table: &TierTable, name: &str) -> Result<()> {
+    if !tier_table.is_replicated() {
+        return create_like(tier_table, name).await;
+    }
+    let clause = |keyword: &str, key: &str| match key {
+        "" => String::new(),
+        // The server's own text of its own key.
+        key => format!(" {keyword} ({key})"),
+    };
+    let schema = &tier_table.schema;
+    let order = match schema.sorting_key.as_str() {
+        "" => " ORDER BY tuple()".to_owned(),
+        key => clause("ORDER BY", key),
+    };
+    let sql = format!(
+        "CREATE TABLE {} AS {} ENGINE = MergeTree{}{order} SETTINGS allow_nullable_key = 1",
+        tier_table.tier.table(name),
+        tier_table.tier.table(&schema.table),
+        clause("PARTITION BY", &schema.partition_key),
+    );
+    tier_table.tier.execute(&sql).await
+}
+
 /// Fills an empty table with generations, and proves after each that it holds them.
 pub(crate) async fn fill(
     run: &DatasetRun,
@@ -91,6 +115,8 @@ pub(crate) async fn fill(
             insert_chunk(&run.archive, &tier_table.tier, table, manifest, chunk)
                 .await
                 .context(|| format!("loading {} of {}", chunk.file, manifest.id()))?;
+            run.proof_cache
+                .record_whole_chunk(manifest, &chunk.file, &chunk.sha256);
             work.add(chunk.rows, chunk.bytes);
         }
         let rows = Rows {
@@ -224,7 +250,7 @@ async fn occupy(tier: &Tier, name: &str) -> Result<()> {
         }
     }
     Err(Error::busy(format!(
-        "somebody keeps creating {}; it cannot be shut out",
+        "another process keeps creating {}; it cannot be shut out",
         tier.table(name)
     )))
 }
@@ -301,7 +327,7 @@ impl<'a> Scratch<'a> {
             tier_table.tier.drop_table(&old).await?;
         }
         let table = name(&tier_table.schema.table, Purpose::Check, window, attempt);
-        create_like(tier_table, &table).await?;
+        create_local(tier_table, &table).await?;
         let filled = fill(run, tier_table, &table, generations, work).await;
         keep_if_filled(&tier_table.tier, &table, filled).await?;
         Ok(Self {
@@ -324,7 +350,7 @@ impl<'a> Scratch<'a> {
         }
     }
 
-    /// Drops it. Tried again while the error can pass: when what it was made for is done, nobody comes back for it.
+    /// Drops it. Tried again while the error can pass: no later step removes it.
     pub(crate) async fn remove(self) -> Result<()> {
         // Not `retry`: of a future with an async closure in it the compiler does not see that threads may pass it on.
         let mut tries = Tries::new("dropping a table of archived rows", Backoff::INTERACTIVE);

@@ -1,4 +1,4 @@
-//! What is due, what is cleaned, and what is refused.
+//! Windows that are due, cleaned, or refused.
 
 use super::*;
 use crate::plan::facts::HourFacts;
@@ -10,6 +10,7 @@ fn facts(hot: Option<CalendarUnit>, cold: Option<CalendarUnit>) -> HotInventory 
         hot: Partitioning(hot),
         cold: Partitioning(cold),
         deletes: true,
+        sets_aside: true,
         partitions: Vec::new(),
         hours: Vec::new(),
         archived: Vec::new(),
@@ -97,7 +98,7 @@ fn a_partition_of_several_windows_is_cleaned_only_when_all_of_them_are_in_the_ru
     assert_eq!(ids(&planned), ["2026-01-01T07"]);
     let deleted = Cleanup::Delete(vec!["2026-01-01T07".parse().unwrap()]);
     assert_eq!(planned.partitions[0].cleanup, deleted);
-    // A day is waited for where nobody asked for more.
+    // A routine run waits for a whole day.
     let old = CleanupPolicy::OlderThan(SignedDuration::from_hours(1));
     let routine = Due {
         cleanup: old,
@@ -110,6 +111,32 @@ fn a_partition_of_several_windows_is_cleaned_only_when_all_of_them_are_in_the_ru
         ..facts
     };
     assert!(kept(&part_of(&replicated, due), KeepReason::NoRowDeletion));
+}
+
+#[test]
+fn a_replicated_table_is_never_cleaned_by_a_partition_operation() {
+    let hourly = facts(Some(CalendarUnit::Hour), Some(CalendarUnit::Day));
+    let facts = with(hourly, "2026-01-01 05:00:00", &["2026-01-01T05"]);
+    let replicated = HotInventory {
+        sets_aside: false,
+        ..facts
+    };
+    let window: Window = "2026-01-01T05".parse().unwrap();
+    let without_positions = HotInventory {
+        deletes: false,
+        ..replicated.clone()
+    };
+    let hour = SignedDuration::from_hours(1);
+    for policy in [CleanupPolicy::Now, CleanupPolicy::OlderThan(hour)] {
+        let cleanup = |facts: &HotInventory| {
+            let due = due("2026-02-01T00:00:00Z", policy);
+            let plan = plan(facts, TimeRange::default(), due).unwrap();
+            plan.partitions[0].cleanup.clone()
+        };
+        assert_eq!(cleanup(&replicated), Cleanup::Delete(vec![window]));
+        let kept = Cleanup::Keep(KeepReason::NoRowDeletion);
+        assert_eq!(cleanup(&without_positions), kept);
+    }
 }
 
 #[test]
