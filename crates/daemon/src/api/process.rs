@@ -1,6 +1,6 @@
 //! The resources that this process uses, from `/proc` on Linux: the metrics of the official clients of Prometheus.
 //!
-//! `docs/adr/0027-own-process-metrics.md` explains why the collector of the `prometheus` crate is not used.
+//! `docs/adr/0028-own-process-metrics.md` explains why the collector of the `prometheus` crate is not used.
 
 use std::fs;
 
