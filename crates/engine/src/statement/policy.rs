@@ -237,7 +237,7 @@ pub(crate) fn check_fields(request: &EngineRequest, text: &[u8]) -> Result<(), E
     if let Some((name, _)) = request
         .settings
         .iter()
-        .find(|(name, _)| is_own_setting(name))
+        .find(|(name, value)| is_own_setting(name) && !is_neutral(value))
     {
         return Err(own_setting(name));
     }
@@ -267,6 +267,11 @@ fn is_scalar(name: &str) -> bool {
 fn is_own_setting(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     SETTINGS.contains(&name.as_str()) || name.starts_with(TEMPLATE_SETTINGS)
+}
+
+/// Whether a value names no file and has no expression: a client may state that a setting has no effect.
+fn is_neutral(value: &str) -> bool {
+    ["", "{}", "0"].contains(&value)
 }
 
 fn own_setting(name: &str) -> Exception {

@@ -372,7 +372,7 @@ fn a_derived_column_that_cannot_be_derived_is_refused() {
         (
             "bids",
             "String",
-            "column `bids_count`: it counts the elements of `bids`, which is not an array",
+            "column `bids`: it has `null_is_empty`, but is not an array",
         ),
         (
             "asks_count",

@@ -171,7 +171,7 @@ fn check_value(what: &str, raw: &RawValue, array: &ArrayRef, row: usize) {
 fn is_milliseconds(raw: &RawValue) -> bool {
     let text = text(raw);
     let digits = text.len() == 13 && text.bytes().all(|b| b.is_ascii_digit());
-    digits && text.as_str() >= "1230768000000"
+    digits && ("1230768000000".."9223372036000").contains(&text.as_str())
 }
 
 /// Milliseconds since 1970, rounded half to even.
