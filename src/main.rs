@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     let is_default = config.settings.origin("logging.level") == Origin::Default;
     // Bars show the steps of the work; log lines would only push them down.
     if is_default && logging.file.is_none() && shows_bars(&cli) {
-        logging.filter = "warn".to_owned();
+        "warn".clone_into(&mut logging.filter);
     }
     let (logs, exporter) = match Logs::begin(&logging) {
         Ok(begun) => begun,

@@ -386,7 +386,7 @@ fn print_replayed(output: Output, done: &Replayed) -> Result<()> {
             outln!("{json}");
         }
         Output::Text if done.detail.is_empty() => {
-            outln!("{}: {}", done.dead_letter, words(done.fate))
+            outln!("{}: {}", done.dead_letter, words(done.fate));
         }
         Output::Text => outln!(
             "{}: {}: {}",

@@ -5,6 +5,7 @@ use mpsync_daemon::{Diagnosis, Finding, Severity, examine};
 
 use super::CommandContext;
 use crate::cli::{DoctorArgs, Mode, Output};
+use crate::output::outln;
 
 /// Prints all findings.
 ///
@@ -19,7 +20,7 @@ pub(super) async fn run(context: &CommandContext, args: &DoctorArgs) -> Result<(
     };
     let diagnosis = examine(&context.config, &context.datasets, mode).await;
     match context.output {
-        Output::Json => println!("{}", serde_json::json!(diagnosis)),
+        Output::Json => outln!("{}", serde_json::json!(diagnosis)),
         Output::Text => print(&diagnosis),
     }
     verdict(&diagnosis)
@@ -32,12 +33,15 @@ fn print(diagnosis: &Diagnosis) {
     };
     let (store, check) = (width(|f| &f.store), width(|f| f.check));
     for finding in &diagnosis.findings {
-        println!(
+        outln!(
             "{:<11}  {:<store$}  {:<check$}  {}",
-            finding.severity, finding.store, finding.check, finding.message
+            finding.severity,
+            finding.store,
+            finding.check,
+            finding.message
         );
         if let Some(action) = &finding.action {
-            println!("{:<11}  {:<store$}  {:<check$}  → {action}", "", "", "");
+            outln!("{:<11}  {:<store$}  {:<check$}  → {action}", "", "", "");
         }
     }
 }

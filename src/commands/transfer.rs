@@ -53,11 +53,10 @@ pub(super) async fn run(context: &CommandContext, args: &TransferArgs, goal: Goa
     match report.interruption() {
         // One line says it all.
         Some(e) if context.output == Output::Text => return Err(e),
-        Some(_) => {}
         None if goal == Goal::Import && windows == 0 => {
             check_not_empty(context, &transfer.archive).await?;
         }
-        None => {}
+        Some(_) | None => {}
     }
     print(context.output, goal, &report)?;
     match report.take_failure() {

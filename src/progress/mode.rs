@@ -32,12 +32,11 @@ impl Display {
         match mode {
             Some(ProgressMode::Json) => Self::Json,
             Some(ProgressMode::None) => Self::None,
-            Some(ProgressMode::Plain) => Self::Plain,
             None if quiet => Self::None,
-            // A terminal that cannot move its cursor gets lines.
             Some(ProgressMode::Bar) | None if is_terminal && !is_dumb => Self::Bar,
             None if !is_terminal => Self::Log,
-            Some(ProgressMode::Bar) | None => Self::Plain,
+            // A terminal that cannot move its cursor gets lines.
+            Some(ProgressMode::Plain | ProgressMode::Bar) | None => Self::Plain,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use indicatif::{HumanBytes, HumanCount};
 use mpsync_core::progress::{Snapshot, WorkSnapshot};
+use std::fmt::Write as _;
 
 use super::estimate::Estimate;
 
@@ -141,14 +142,15 @@ fn bar(share: f64, width: usize) -> String {
 #[expect(clippy::cast_precision_loss, reason = "a percentage to look at")]
 fn line(work: &WorkSnapshot, labels: &Labels) -> String {
     let mut line = format!("{GAP}{}{GAP}{}", work.what, work.step);
+    // Writing to a text cannot fail.
     if work.expected > 0 {
         let percent = (work.rows as f64 / work.expected as f64).min(1.0) * 100.0;
-        line.push_str(&format!("{GAP}{:>3.0} %", percent.floor()));
+        let _ = write!(line, "{GAP}{:>3.0} %", percent.floor());
     }
     if work.rows > 0 {
-        line.push_str(&format!("{GAP}{} {}", HumanCount(work.rows), labels.rows));
+        let _ = write!(line, "{GAP}{} {}", HumanCount(work.rows), labels.rows);
     }
-    line.push_str(&format!("{GAP}{}", duration(work.seconds)));
+    let _ = write!(line, "{GAP}{}", duration(work.seconds));
     if !work.note.is_empty() {
         line.push_str(GAP);
         line.push_str(&work.note);
@@ -214,7 +216,7 @@ mod tests {
         Estimate {
             share: Some(0.43),
             rows: 3_010_000,
-            rate: Some(30_100.1581),
+            rate: Some(30_100.158_1),
             seconds_left: Some(130.4),
         }
     }

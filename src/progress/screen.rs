@@ -48,7 +48,11 @@ pub(super) fn size() -> Size {
 /// Replaces the frame.
 pub(super) fn draw(lines: &[String]) {
     let mut frame = frame();
-    let text: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(line);
+        text.push_str("\r\n");
+    }
     let _ = io::stderr()
         .lock()
         .write_all(format!("{}{text}", frame.erase()).as_bytes());

@@ -47,8 +47,8 @@ fn package(folder: &Path) {
     let manifest = std::fs::read_to_string(root.join("Cargo.toml")).unwrap();
     let text = format!(
         "[package]\nname = \"archive-client\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
-         mpsync-archive = {{ path = {:?} }}\ntokio = {{ version = \"1\", features = [\"macros\", \"rt\", \"time\"] }}\n\n{}",
-        root.join("crates/archive"),
+         mpsync-archive = {{ path = \"{}\" }}\ntokio = {{ version = \"1\", features = [\"macros\", \"rt\", \"time\"] }}\n\n{}",
+        root.join("crates/archive").display(),
         profiles(&manifest)
     );
     std::fs::create_dir(folder.join("src")).unwrap();

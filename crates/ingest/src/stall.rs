@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long nothing is settled, while something is owed, before a dataset is stalled.
-const STALLED_AFTER: Duration = Duration::from_secs(60);
+const STALLED_AFTER: Duration = Duration::from_mins(1);
 
 /// The debt of a dataset: messages that wait, or ingest that cannot run.
 #[derive(Debug, Default)]

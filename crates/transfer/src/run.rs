@@ -295,7 +295,7 @@ async fn recover_set_aside(
                 continue;
             }
             Err(e) => {
-                of_partition.error = Some(e.context(format!("recovering {}", aside_table.table)))
+                of_partition.error = Some(e.context(format!("recovering {}", aside_table.table)));
             }
         }
         report.partitions.push(of_partition);

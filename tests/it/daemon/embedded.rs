@@ -50,7 +50,7 @@ async fn a_laptop_with_a_nats_server_needs_no_configuration() {
     let place = data.path().join("mpsync/archive");
     assert!(place.join("trades").is_dir());
     for text in [
-        "kept by the embedded engine",
+        "the embedded engine has hot and cold",
         "MPSYNC__HOT_STORAGE__CLICKHOUSE_HOST",
         place.to_str().expect("UTF-8"),
     ] {

@@ -1,8 +1,6 @@
 //! A daemon sweeps by itself what broken-off runs left, and nothing else.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -126,10 +124,10 @@ async fn a_failed_sweep_is_reported_and_retried_while_transfers_continue() {
     let mut world = world(&archive).await;
     world.set(INTERVAL, OFTEN);
     let (daemon, address) = settled(&world).await;
-    // A file name that is not UTF-8: the folder of probes, which only a sweep lists, cannot be listed.
+    // A file in the place of the folder of probes, which only a sweep lists.
     let probes = archive.join("_mpsync/probe");
-    let nameless = probes.join(OsStr::from_bytes(b"\xff"));
-    write_old(&nameless);
+    std::fs::remove_dir_all(&probes).expect("it is there");
+    write_old(&probes);
     until_sweeps(&address, "failed", 2.0).await;
     let sweep = json(&address, "/stats")["sync"]["last_sweep"].clone();
     assert_eq!(sweep["ok"], false, "{sweep}");
@@ -140,7 +138,7 @@ async fn a_failed_sweep_is_reported_and_retried_while_transfers_continue() {
     publish(&world.nats.jetstream().await, (100..150).map(trade)).await;
     until_in_cold(&world, 150).await;
     assert_eq!(ask(&address, "GET", "/health", "", "").0, 200);
-    std::fs::remove_file(&nameless).expect("it is there");
+    std::fs::remove_file(&probes).expect("it is there");
     until_sweeps(&address, "ok", 1.0).await;
 }
 

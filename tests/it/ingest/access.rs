@@ -93,7 +93,7 @@ async fn a_user_with_a_password_and_a_token_are_let_in_and_wrong_ones_are_not() 
     )
     .await;
     refuses(&url, &[], 1, &["a client without a user"]).await;
-    refuses(&url, &[(USER, "mpsync")], 2, &["say one of"]).await;
+    refuses(&url, &[(USER, "mpsync")], 2, &["set one of"]).await;
     drop(nats);
     let nats = server(folder.path(), "authorization { token: s3cret }").await;
     connects(&nats.url(), &[(TOKEN, "s3cret")]).await;

@@ -58,7 +58,9 @@ fn lost_manifest_is_a_finding_and_gc_keeps_its_files() {
     for entry in std::fs::read_dir(&generation).unwrap() {
         files.push(entry.unwrap().path());
     }
-    files.iter().for_each(|path| age(path));
+    for path in &files {
+        age(path);
+    }
     assert_eq!(files.len(), 2, "{files:?}");
 
     let said = world.fail(3, &["verify", "--deep"]);

@@ -339,13 +339,13 @@ impl OpenChunk {
             .try_for_each(|column| column.append_to_row_group(&mut row_group))
             .and_then(|()| row_group.close().map(drop));
         self.groups += 1;
-        appended.map_err(|e| self.to_error(e))
+        appended.map_err(|e| self.failure(e))
     }
 
     fn close(mut self, threads: usize) -> Result<Chunk> {
         let finished = self.end_group(threads).and_then(|()| {
             let finished = self.file.finish().map(drop);
-            finished.map_err(|e| self.to_error(e))
+            finished.map_err(|e| self.failure(e))
         });
         let sent = match (finished, self.times) {
             (Err(e), _) => Err(e),
@@ -382,7 +382,7 @@ impl OpenChunk {
     }
 
     /// Returns why the file could not be written: the error of the upload if it failed.
-    fn to_error(&mut self, e: ParquetError) -> Error {
+    fn failure(&mut self, e: ParquetError) -> Error {
         self.file.inner_mut().failure().unwrap_or_else(|| e.into())
     }
 }

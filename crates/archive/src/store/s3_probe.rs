@@ -47,8 +47,8 @@ async fn try_to_create(archive: &Archive, folder: &Path, path: &Path) -> Result<
             ),
         ));
     };
-    let content = archive.read(path).await.context(context)?;
-    if content.as_deref() != Some(winner.to_string().as_bytes()) {
+    let held = archive.read(path).await.context(context)?;
+    if held.as_deref() != Some(winner.to_string().as_bytes()) {
         return Err(unsuitable(
             archive,
             "an object has other content than its creator wrote",

@@ -63,6 +63,8 @@ impl RawConfig {
                 let name = aliases::current_name(&key);
                 let origin = Origin::Environment(variable.to_owned());
                 match set.get(&name) {
+                    // The same variable once more: the later value holds, as in a shell.
+                    Some(first) if *first == origin => self.set(name, value, origin),
                     Some(first) if name != key => {
                         aliases::add_duplicate(problems, origin, &key, first);
                     }

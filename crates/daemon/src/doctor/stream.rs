@@ -144,7 +144,7 @@ mod tests {
             [("stream", Severity::Warning), ("stream", Severity::Warning)]
         );
         let short = Config {
-            max_age: Duration::from_secs(60),
+            max_age: Duration::from_mins(1),
             max_messages_per_subject: 1,
             ..plain()
         };
@@ -154,7 +154,7 @@ mod tests {
         );
         let bounded = Config {
             max_bytes: 1 << 30,
-            max_age: Duration::from_secs(7 * 86_400),
+            max_age: Duration::from_hours(7 * 24),
             ..plain()
         };
         assert_eq!(severities(bounded)[1], ("limits", Severity::Note));

@@ -22,7 +22,7 @@ pub(crate) async fn repeat(context: &DaemonContext) {
         match timed("hot", check(context, &mut located)).await {
             Ok((seen, _)) => context.state.observe_hot(seen),
             Err(e) => {
-                tracing::debug!(error = %e, "cannot observe windows; the previous observations stay")
+                tracing::debug!(error = %e, "cannot observe windows; the previous observations stay");
             }
         }
         tokio::time::sleep(INTERVAL).await;

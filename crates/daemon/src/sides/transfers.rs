@@ -161,7 +161,7 @@ async fn run_once(
     match &run.error {
         // The next process continues it.
         Some(_) if is_interrupted => {
-            tracing::info!(windows, rows, bytes, duration, "sync interrupted")
+            tracing::info!(windows, rows, bytes, duration, "sync interrupted");
         }
         None => tracing::info!(windows, rows, bytes, duration, "sync completed"),
         Some(error) => tracing::error!(

@@ -237,12 +237,10 @@ impl InsertGate {
 
     /// Returns the server's uptime in seconds, and the number of views of the gate.
     async fn view_state(&self) -> Result<(u64, u64)> {
-        let sql = format!(
-            "SELECT toUInt64(max(uptime())), countIf(name = {{view:String}}) FROM system.tables \
-             WHERE database = {{database:String}} AND name IN ({{view:String}}, {{target:String}})"
-        );
+        let sql = "SELECT toUInt64(max(uptime())), countIf(name = {view:String}) FROM system.tables \
+             WHERE database = {database:String} AND name IN ({view:String}, {target:String})";
         self.tier
-            .query(&sql)
+            .query(sql)
             .param("database", self.tier.database())
             .param("view", format!("{}_mv", self.table()))
             .param("target", &self.target)
