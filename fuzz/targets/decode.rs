@@ -15,7 +15,7 @@ use arrow::util::display::array_value_to_string;
 use libfuzzer_sys::fuzz_target;
 use mpsync_clickhouse::TableSchema;
 use mpsync_core::dataset::{Dataset, Epoch, Position, builtin};
-use mpsync_generate::{Generator, Kind, Options, read_messages};
+use mpsync_generate::{DataKind, Generator, GeneratorOptions, read_messages};
 use mpsync_ingest::{Decoder, MessageMeta};
 use serde_json::value::RawValue;
 
@@ -23,7 +23,7 @@ const STORED_AT_NANOS: i64 = 1_774_590_000_000_000_000;
 
 /// A dataset's decoder, and the message that every fresh batch of it begins with.
 struct Target {
-    kind: Kind,
+    kind: DataKind,
     decoder: Decoder,
 }
 
@@ -32,7 +32,7 @@ thread_local! {
 }
 
 fn targets() -> Vec<Target> {
-    let target = |kind: Kind| {
+    let target = |kind: DataKind| {
         let subject = format!("{}.x", kind.data_type());
         let takes = |d: &&Dataset| {
             d.subjects
@@ -47,7 +47,7 @@ fn targets() -> Vec<Target> {
         let decoder = Decoder::new(dataset, &table).expect("its table fits");
         Target { kind, decoder }
     };
-    Kind::ALL.into_iter().map(target).collect()
+    DataKind::ALL.into_iter().map(target).collect()
 }
 
 fuzz_target!(
@@ -183,15 +183,15 @@ fn write_seeds(folder: &Path) {
             );
         }
     }
-    let options = Options {
+    let options = GeneratorOptions {
         count: 3000,
         depth: 4,
-        ..Options::default()
+        ..GeneratorOptions::default()
     };
     messages.extend(Generator::new(options).expect("messages"));
     for (n, message) in messages.iter().enumerate() {
-        let kind = Kind::of_subject(&message.subject).expect("a kind");
-        let which = Kind::ALL
+        let kind = DataKind::of_subject(&message.subject).expect("a kind");
+        let which = DataKind::ALL
             .iter()
             .position(|k| *k == kind)
             .expect("one of all");

@@ -16,7 +16,7 @@ async fn main() -> Result<()> {
     for dataset in reader.datasets().await? {
         let hour = Selection::new(dataset.clone())
             .within("2026-01-01T05".parse()?)
-            .columns(["timestamp", "symbol", "price", "quantity", "stream_seq"]);
+            .columns(["symbol", "price", "quantity", "stream_seq"]);
         let mut rows = reader.read(hour);
         while let Some(batch) = rows.next_batch().await? {
             let options = FormatOptions::default();
@@ -92,7 +92,7 @@ fn program_outside_the_workspace_reads_an_hour() {
         .map(ToOwned::to_owned)
         .collect();
     let expected = world.sql(
-        "SELECT 'trades', formatDateTime(timestamp, '%Y-%m-%dT%H:%i:%SZ', 'UTC'), symbol, \
+        "SELECT 'trades', symbol, \
          toDecimalString(price, 18), toDecimalString(quantity, 18), stream_seq FROM hot.trades \
          WHERE toStartOfHour(timestamp, 'UTC') = '2026-01-01 05:00:00' FORMAT TSV",
     );

@@ -69,7 +69,7 @@ fn with_settings(head: &str, settings: &[(String, String)]) -> Option<String> {
         let carried = [format!("?{name}="), format!("&{name}=")];
         if !carried.iter().any(|own| target.contains(own)) {
             target.push(if target.contains('?') { '&' } else { '?' });
-            target.extend([*name, "=", value.as_str()]);
+            target.extend([name.as_str(), "=", value.as_str()]);
         }
     }
     let fields: Vec<_> = fields

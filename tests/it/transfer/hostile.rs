@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::time::{Duration, SystemTime};
 
-use crate::support::transfer::World;
+use crate::support::transfer::{World, output_text};
 
 const WINDOW: &str = "trades/date=2026-01-01/hour=05";
 
@@ -63,7 +63,9 @@ fn lost_manifest_is_a_finding_and_gc_keeps_its_files() {
     }
     assert_eq!(files.len(), 2, "{files:?}");
 
-    let said = world.fail(3, &["verify", "--deep"]);
+    let output = world.run(&["verify", "--deep"]);
+    let said = output_text(&output);
+    assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(
         said.contains("its journal says that the window was archived, and its manifest is missing"),
         "{said}"
