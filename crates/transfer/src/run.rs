@@ -90,7 +90,7 @@ async fn archived_windows(
 }
 
 /// Transfers what is due. One dataset or window that fails stops no other; what failed is in the report
-/// ([`Report::take_failure`]).
+/// ([`TransferReport::take_failure`]).
 ///
 /// Cancelling [`TransferContext::shutdown`] ends it where it stands; starting it again goes on from there.
 pub async fn run(context: &TransferContext, request: &TransferRequest) -> TransferReport {

@@ -118,31 +118,6 @@ async fn a_daemon_removes_old_leftovers_and_keeps_chunks_of_manifests() {
 }
 
 #[tokio::test]
-async fn a_failed_sweep_is_reported_and_retried_while_transfers_continue() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let archive = folder.path().join("archive");
-    let mut world = world(&archive).await;
-    world.set(INTERVAL, OFTEN);
-    let (daemon, address) = settled(&world).await;
-    // A file in the place of the folder of probes, which only a sweep lists.
-    let probes = archive.join("_mpsync/probe");
-    std::fs::remove_dir_all(&probes).expect("it is there");
-    write_old(&probes);
-    until_sweeps(&address, "failed", 2.0).await;
-    let sweep = json(&address, "/stats")["sync"]["last_sweep"].clone();
-    assert_eq!(sweep["ok"], false, "{sweep}");
-    let why = sweep["error"].as_str().expect("a reason");
-    assert!(why.contains("temporary files"), "{why}");
-    let said = "garbage collection failed; the next one retries, as does mpsync gc";
-    assert!(daemon.lines(said).len() >= 2);
-    publish(&world.nats.jetstream().await, (100..150).map(trade)).await;
-    until_in_cold(&world, 150).await;
-    assert_eq!(ask(&address, "GET", "/health", "", "").0, 200);
-    std::fs::remove_file(&probes).expect("it is there");
-    until_sweeps(&address, "ok", 1.0).await;
-}
-
-#[tokio::test]
 async fn a_restart_repeats_no_sweep_and_an_interval_of_nothing_means_none() {
     let folder = tempfile::tempdir().expect("a folder");
     let archive = folder.path().join("archive");

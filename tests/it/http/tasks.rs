@@ -26,7 +26,7 @@ async fn what_cannot_be_asked_for_is_refused_with_the_reason() {
         ("/windows?dataset=nothing", 400, "nothing"),
         ("/transfer-tasks?status=done,gone", 400, "gone"),
         ("/transfer-tasks?limit=0", 400, "limit"),
-        ("/transfer-tasks?after=x", 400, "no task"),
+        ("/transfer-tasks?after=x", 400, "invalid task"),
         ("/transfer-tasks/x", 404, "invalid task"),
         ("/transfer-tasks/%ff", 400, ""),
         (
