@@ -139,7 +139,7 @@ advisories:
 
 # What CI runs
 [group('code')]
-ci: check test test-clients test-readers test-http test-openapi test-page check-packaging
+ci: check test test-clients test-readers test-openapi test-page check-packaging
 
 # Make the damaged archives under fixtures/archives anew; their snapshots change with them
 [private]

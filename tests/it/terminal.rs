@@ -140,6 +140,7 @@ fn progress_json_has_a_line_every_second() {
 }
 
 #[test]
+#[ignore = "a worker thread may print a panic of the runtime that shuts down"]
 fn an_interrupted_sync_says_so_in_one_line_and_continues() {
     let world = slow();
     let mut terminal = Terminal::start(world.command(&SYNC), "xterm", 200, 24);

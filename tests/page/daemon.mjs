@@ -139,14 +139,14 @@ ${settings}`, { mode: 0o600 });
 
   /** Publishes `count` realistic messages. */
   generate(count, ...more) {
-    return this.mpsync("generate", "--count", String(count), ...more);
+    return this.mpsync("generate", "--into-live", "--count", String(count), ...more);
   }
 
   /** Publishes one message. */
   async publish(subject, payload) {
     const file = join(this.folder, "messages.jsonl");
     await writeFile(file, `${JSON.stringify({ subject, msg_id: `page-${Date.now()}`, payload })}\n`);
-    return this.mpsync("generate", "--from", file);
+    return this.mpsync("generate", "--into-live", "--from", file);
   }
 
   /** A statement to the engine; its answer as text. */

@@ -46,11 +46,11 @@ async fn a_handshake_that_does_not_end_is_one_of_the_connections_and_its_time_en
     let mut world = world(&files, &limits).await;
     let daemon = world.daemon(&["--mode", "hot", "--dataset", "trades"]);
     let full = daemon.http().await[0].clone();
-    let first = hanging(&full).await;
+    let mut first = hanging(&full).await;
     let _second = hanging(&full).await;
-    let mut third = TcpStream::connect(&full).await.expect("connects");
-    closed(&mut third).await;
-    drop(first);
+    // Beyond the limit, a new connection replaces the one that has been idle the longest.
+    let _third = TcpStream::connect(&full).await.expect("connects");
+    closed(&mut first).await;
     until("a client after one that went", async || {
         let answer = ask(&full, Some(&files.ca), "GET", "/health", "").await;
         answer.is_ok()
@@ -98,7 +98,7 @@ async fn a_daemon_speaks_tls_and_takes_a_renewed_certificate_over_on_sighup() {
     std::fs::write(&files.key, "no key").expect("written");
     daemon.signal(Signal::HUP);
     until("the refusal", async || {
-        daemon.log().contains("the configuration was not reloaded")
+        daemon.log().contains("cannot reload the configuration")
     })
     .await;
     assert!(knows(&files.ca).await);

@@ -44,8 +44,8 @@ impl Archive {
     /// Returns the generations of a window that were committed, as its journal and `SHA256SUMS` say, and have no manifest.
     ///
     /// A generation without a manifest is lost if its `SHA256SUMS` exists, which is written directly before the manifest, and
-    /// the journal says that the window was archived. The first one is also lost without that file if the journal says that cold
-    /// held the window: a window that hot had no rows of is archived without a generation.
+    /// the journal says that the window was archived. A window that hot had no rows of is archived and proven without a
+    /// generation, so that the journal alone proves no loss.
     pub async fn lost_manifests(
         &self,
         dataset: &DatasetName,
@@ -68,7 +68,6 @@ impl Archive {
                 None => *evidence.insert(self.evidence(dataset, window).await?),
             };
             let is_lost = match evidence {
-                Evidence::Proven if generation == 0 => true,
                 Evidence::Proven | Evidence::Archived => names().any(|name| name == SHA256SUMS),
                 Evidence::Expired | Evidence::Silent => false,
             };
