@@ -205,5 +205,5 @@ fn a_transfer_that_was_submitted_is_done_by_the_next_sync_and_only_once() {
             "2026-01-02",
         ],
     );
-    assert!(said.contains("no dataset"), "{said}");
+    assert!(said.contains("is not a dataset"), "{said}");
 }
