@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::{OFTEN, both_ready, metric, until_stats};
-use crate::http::{ask, json, world};
+use crate::http::{json, world};
 use crate::support::daemon::{Daemon, World};
 use crate::support::nats::publish;
 use crate::support::trades::trade;
